@@ -146,13 +146,17 @@ mod restored;
 mod rules;
 mod store;
 mod text;
+#[cfg(feature = "config")]
+mod toml_reader;
 mod verify;
 
 pub use attestlog_proof::{
     Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Facet,
     Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
-pub use attestlog_proof::{Error, ErrorKind, Hash, ParseHashError, Result, Timestamp, json, merkle, note, proof};
+pub use attestlog_proof::{
+    Error, ErrorKind, Hash, ParseHashError, Place, Result, Timestamp, json, merkle, note, proof,
+};
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
 pub use chain_state::Standing;
 pub use entry::failure;

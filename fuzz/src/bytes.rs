@@ -414,10 +414,10 @@ pub(crate) fn config(data: &[u8]) {
         let again = redact::Policy::from_json(&policy.to_json()).expect("a policy reads back");
         assert_eq!(again.digest(), policy.digest());
     }
-    if let Ok(policy) = RetentionPolicy::from_toml(text) {
+    if let Ok(policy) = RetentionPolicy::from_toml(text, "fuzz.toml") {
         assert_eq!(RetentionPolicy::from_json(&policy.to_json()).as_ref().ok(), Some(&policy));
     }
-    if let Ok(paths) = PatientPaths::from_toml(text) {
+    if let Ok(paths) = PatientPaths::from_toml(text, "fuzz.toml") {
         assert_eq!(PatientPaths::from_json(&paths.to_json()).as_ref().ok(), Some(&paths));
     }
     let _ = text.parse::<SeqSet>().map(|set| assert_eq!(set.to_string(), text));

@@ -28,12 +28,13 @@ use super::lag::STDOUT;
 use super::listing::Alert;
 use crate::json::Json;
 use crate::rules::parse_duration;
+use crate::toml_reader::{At, Command, Document, Spot, Word};
 use crate::{Error, Result};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, Unexpected};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 /// Where a receiver's alerts go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer secret is no first line of anything that was meant.
 #[cfg(feature = "witness")]
 const MAX_SECRET: u64 = 64 << 10;
-const MEMBERS: [&str; 7] = ["name", "to", "file", "command", "webhook", "secret_file", "timeout"];
 
 impl Receivers {
     /// Reads the `[[receivers]]` tables of a configuration file; `file` is its name in errors. Other tables are left to
@@ -91,16 +91,17 @@ impl Receivers {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Receivers> {
-        let source = Source { text, file };
-        let root = DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message()))?;
-        let Some(list) = root.get_ref().get("receivers") else { return Ok(Receivers::default()) };
-        let Some(tables) = list.get_ref().as_array() else {
-            return Err(source.error(list.span().start, "receivers is a list of tables: write [[receivers]]"));
+        Receivers::read(&Document::parse(text, file)?)
+    }
+
+    pub(crate) fn read(document: &Document<'_>) -> Result<Receivers> {
+        let Some(At { value: tables, spot }) = document.section::<At<Vec<At<Section>>>>("receivers")? else {
+            return Ok(Receivers::default());
         };
         if tables.len() > MAX_RECEIVERS {
-            return Err(source.error(list.span().start, &format!("there are at most {MAX_RECEIVERS} receivers")));
+            return Err(document.error(&spot, format!("there are at most {MAX_RECEIVERS} receivers")));
         }
-        tables.iter().map(|table| source.receiver(table)).collect::<Result<_>>().map(Receivers)
+        tables.into_iter().map(|table| table.receiver(document)).collect::<Result<_>>().map(Receivers)
     }
 
     /// What [`Receivers::from_toml`] reads.
@@ -212,7 +213,7 @@ impl Receiver {
             To::Stdout if !stdout_is_taken => lines(Box::new(std::io::stdout())),
             To::Stdout | To::Stderr => lines(Box::new(std::io::stderr())),
             To::File(path) => {
-                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.at(path.display()))?;
+                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.in_file(path))?;
                 lines(Box::new(file))
             }
             To::Command(words) => {
@@ -237,11 +238,11 @@ fn webhook_name(url: &str) -> String {
 
 #[cfg(feature = "witness")]
 fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<Box<dyn Deliver>> {
-    let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.at(path.display()))?;
-    let missing = || Error::new(crate::ErrorKind::NotFound, format!("{}: there is no such file", path.display()));
+    let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.in_file(path))?;
+    let missing = || Error::new(crate::ErrorKind::NotFound, "there is no such file").in_file(path);
     let secret = zeroize::Zeroizing::new(secret.ok_or_else(missing)?);
     let line = secret.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
-    Ok(Box::new(super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?))
+    Ok(Box::new(super::Webhook::new(url, line, timeout).map_err(|e| e.in_file(path))?))
 }
 
 #[cfg(not(feature = "witness"))]
@@ -274,78 +275,72 @@ impl Deliver for Opening {
     }
 }
 
-struct Source<'t> {
-    text: &'t str,
-    file: &'t str,
+/// A `[[receivers]]` table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    name: Option<Word<true>>,
+    to: Option<At<Stream>>,
+    file: Option<At<Word<true>>>,
+    command: Option<At<Command<true>>>,
+    webhook: Option<At<Word<true>>>,
+    secret_file: Option<At<Word<true>>>,
+    timeout: Option<Timeout>,
 }
 
-impl Source<'_> {
-    fn receiver(&self, table: &Spanned<DeValue<'_>>) -> Result<Receiver> {
-        let at = table.span().start;
-        let Some(members) = table.get_ref().as_table() else {
-            return Err(self.error(at, "a receiver is a table"));
-        };
-        let (mut name, mut to, mut secret, mut timeout) = (None, None, None, None);
-        for (key, value) in members {
-            let member = key.get_ref().as_ref();
-            if !MEMBERS.contains(&member) {
-                let message = format!("{member:?} is no member of a receiver; there are {}", MEMBERS.join(", "));
-                return Err(self.error(key.span().start, &message));
-            }
-            let at = value.span().start;
-            let meant = match member {
-                "command" => To::Command(self.words(value)?),
-                "to" => match self.text(member, value)? {
-                    "stdout" => To::Stdout,
-                    "stderr" => To::Stderr,
-                    _ => return Err(self.error(at, "to is \"stdout\" or \"stderr\"")),
-                },
-                "file" => To::File(self.text(member, value)?.into()),
-                "webhook" => To::Webhook(self.text(member, value)?.to_owned(), PathBuf::new()),
-                other => {
-                    let text = self.text(member, value)?;
-                    match other {
-                        "name" => name = Some(text.to_owned()),
-                        "secret_file" => secret = Some((PathBuf::from(text), key.span().start)),
-                        _ => {
-                            let length = parse_duration(text).ok().filter(|t| (1..=600).contains(&t.as_secs()));
-                            timeout = Some(length.ok_or_else(|| self.error(at, "timeout is 1s to 10m"))?);
-                        }
-                    }
-                    continue;
-                }
-            };
-            if to.replace(meant).is_some() {
-                return Err(self.error(key.span().start, "a receiver has one of to, file, command, webhook"));
-            }
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl<'de> Deserialize<'de> for Stream {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Stream, D::Error> {
+        match &*String::deserialize(from)? {
+            "stdout" => Ok(Stream::Stdout),
+            "stderr" => Ok(Stream::Stderr),
+            other => Err(D::Error::invalid_value(Unexpected::Str(other), &"\"stdout\" or \"stderr\"")),
         }
-        let to = match (to, secret) {
-            (Some(To::Webhook(url, _)), Some((path, _))) => To::Webhook(url, path),
-            (Some(To::Webhook(..)), None) => return Err(self.error(at, "a webhook needs a secret_file")),
-            (Some(_), Some((_, at))) => return Err(self.error(at, "secret_file is for a webhook")),
-            (Some(to), None) => to,
-            (None, _) => return Err(self.error(at, "a receiver has one of to, file, command, webhook")),
-        };
-        Ok(Receiver { name, to, timeout })
     }
+}
 
-    fn words(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
-        let words = value.get_ref().as_array().filter(|words| !words.is_empty());
-        let words =
-            words.ok_or_else(|| self.error(value.span().start, "command is a list: the program and its arguments"))?;
-        words.iter().map(|word| self.text("command", word).map(str::to_owned)).collect()
+struct Timeout(Duration);
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Timeout, D::Error> {
+        let text = String::deserialize(from)?;
+        let length = parse_duration(&text).ok().filter(|t| (1..=600).contains(&t.as_secs()));
+        length.map(Timeout).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a time from 1s to 10m"))
     }
+}
 
-    fn text<'v>(&self, member: &str, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
-        let text = value.get_ref().as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
-        text.ok_or_else(|| self.error(value.span().start, &format!("{member} is a text that is not empty")))
-    }
-
-    /// `file:line:column`, both from 1, columns in characters.
-    fn error(&self, at: usize, message: &str) -> Error {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Error::invalid(format!("{}:{line}:{column}: {message}", self.file))
+impl At<Section> {
+    fn receiver(self, document: &Document<'_>) -> Result<Receiver> {
+        let Section { name, to, file, command, webhook, secret_file, timeout } = self.value;
+        let stream = to.map(|At { value, spot }| {
+            let to = match value {
+                Stream::Stdout => To::Stdout,
+                Stream::Stderr => To::Stderr,
+            };
+            (to, spot)
+        });
+        let web = webhook.is_some();
+        let secret = secret_file.as_ref().map(|secret| PathBuf::from(&secret.value.0)).unwrap_or_default();
+        let mut all: Vec<(To, Spot)> = stream.into_iter().collect();
+        all.extend(file.map(|file| (To::File(file.value.0.into()), file.spot)));
+        all.extend(command.map(|command| (To::Command(command.value.0), command.spot)));
+        all.extend(webhook.map(|url| (To::Webhook(url.value.0, secret), url.spot)));
+        all.sort_by_key(|(_, spot)| spot.offset);
+        let one = "a receiver has one of to, file, command, webhook";
+        if let Some((_, second)) = all.get(1) {
+            return Err(document.error(&second.at_key(), one));
+        }
+        match secret_file {
+            Some(secret) if !web => return Err(document.error(&secret.spot.at_key(), "secret_file is for a webhook")),
+            None if web => return Err(document.error(&self.spot, "a webhook needs a secret_file")),
+            _ => {}
+        }
+        let (to, _) = all.pop().ok_or_else(|| document.error(&self.spot, one))?;
+        Ok(Receiver { name: name.map(|name| name.0), to, timeout: timeout.map(|timeout| timeout.0) })
     }
 }

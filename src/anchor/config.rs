@@ -27,13 +27,14 @@
 use super::{Anchor, CommandAnchor, FileAnchor, TimestampAnchor};
 use crate::json::Json;
 use crate::note::VerifierKey;
+use crate::toml_reader::{At, Command, Document, Word};
 use crate::{Error, Result};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, Unexpected};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 /// How long an anchor is given where nobody says.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -108,13 +109,12 @@ impl AnchorConfig {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Vec<AnchorConfig>> {
-        let source = Source { text, file };
-        let document =
-            DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
-        let Some(list) = document.get_ref().get("anchor") else { return Ok(Vec::new()) };
-        let tables = list.get_ref().as_array();
-        let tables = tables.ok_or_else(|| source.at(list, "anchor is a list of tables: write [[anchor]]"))?;
-        tables.iter().map(|table| source.anchor(table)).collect()
+        AnchorConfig::read(&Document::parse(text, file)?)
+    }
+
+    pub(crate) fn read(document: &Document<'_>) -> Result<Vec<AnchorConfig>> {
+        let tables = document.section::<Vec<At<Section>>>("anchor")?.unwrap_or_default();
+        tables.into_iter().map(|table| table.anchor(document)).collect()
     }
 
     /// The anchor.
@@ -188,113 +188,68 @@ impl fmt::Display for AnchorConfig {
     }
 }
 
-type Value<'a> = Spanned<DeValue<'a>>;
-
-struct Source<'t> {
-    text: &'t str,
-    file: &'t str,
+/// An `[[anchor]]` table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    file: Option<Word<false>>,
+    command: Option<Command<false>>,
+    witness: Option<At<Word<false>>>,
+    key: Option<At<Word<false>>>,
+    timestamp: Option<Word<false>>,
+    timestamp_command: Option<Command<false>>,
+    tells_time: Option<At<bool>>,
+    name: Option<At<Word<false>>>,
+    timeout: Option<Timeout>,
 }
 
-impl Source<'_> {
-    fn anchor(&self, table: &Value<'_>) -> Result<AnchorConfig> {
-        let DeValue::Table(members) = table.get_ref() else { return Err(self.at(table, "an anchor is a table")) };
-        let get = |name: &str| members.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value);
-        for (key, _) in members {
-            const MEMBERS: [&str; 9] = [
-                "file",
-                "command",
-                "witness",
-                "key",
-                "timestamp",
-                "timestamp_command",
-                "tells_time",
-                "name",
-                "timeout",
-            ];
-            if !MEMBERS.contains(&key.get_ref().as_ref()) {
-                let message = format!("unknown key {:?}; an anchor has {}", key.get_ref(), MEMBERS.join(", "));
-                return Err(self.error(key.span().start, message));
+struct Timeout(Duration);
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Timeout, D::Error> {
+        let seconds = u64::deserialize(from)?;
+        match (1..=MAX_TIMEOUT).contains(&seconds) {
+            true => Ok(Timeout(Duration::from_secs(seconds))),
+            false => {
+                let wanted = format!("a number of seconds from 1 to {MAX_TIMEOUT}");
+                Err(D::Error::invalid_value(Unexpected::Unsigned(seconds), &wanted.as_str()))
             }
         }
-        let tells = match get("tells_time").map(|value| (value, value.get_ref())) {
-            None => false,
-            Some((_, DeValue::Boolean(tells))) => *tells,
-            Some((value, _)) => return Err(self.at(value, "tells_time is true or false")),
-        };
-        let mut channels = Vec::new();
-        if let Some(value) = get("file") {
-            channels.push(Channel::File(self.string(value)?.into()));
+    }
+}
+
+impl At<Section> {
+    fn anchor(self, document: &Document<'_>) -> Result<AnchorConfig> {
+        let Section { file, command, witness, key, timestamp, timestamp_command, tells_time, name, timeout } =
+            self.value;
+        let tells = tells_time.as_ref().is_some_and(|tells| tells.value);
+        let mut channels: Vec<Channel> = Vec::new();
+        channels.extend(file.map(|path| Channel::File(path.0.into())));
+        channels.extend(command.map(|command| Channel::Command(command.0)));
+        match (witness, key) {
+            (Some(url), Some(key)) => {
+                let parsed = key.value.0.parse();
+                let parsed = parsed.map_err(|e| document.error(&key.spot, format_args!("key: {e}")))?;
+                channels.push(Channel::Witness(url.value.0, Box::new(parsed)));
+            }
+            (Some(url), None) => return Err(document.error(&url.spot, "a witness needs its key")),
+            (None, Some(key)) => return Err(document.error(&key.spot, "only a witness has a key")),
+            (None, None) => {}
         }
-        if let Some(value) = get("command") {
-            channels.push(Channel::Command(self.command(value)?));
-        }
-        if let Some(value) = get("witness") {
-            let key = get("key").ok_or_else(|| self.at(value, "a witness needs its key"))?;
-            let parsed = self.string(key)?.parse().map_err(|e| self.at(key, &format!("key: {e}")))?;
-            channels.push(Channel::Witness(self.string(value)?, Box::new(parsed)));
-        } else if let Some(key) = get("key") {
-            return Err(self.at(key, "only a witness has a key"));
-        }
-        if let Some(value) = get("timestamp") {
-            channels.push(Channel::TimeStamp(self.string(value)?, tells));
-        }
-        if let Some(value) = get("timestamp_command") {
-            channels.push(Channel::TimeStampCommand(self.command(value)?, tells));
-        }
+        channels.extend(timestamp.map(|url| Channel::TimeStamp(url.0, tells)));
+        channels.extend(timestamp_command.map(|command| Channel::TimeStampCommand(command.0, tells)));
         let one = "an anchor has one of file, command, witness, timestamp, timestamp_command";
-        let channel = channels.pop().filter(|_| channels.is_empty()).ok_or_else(|| self.at(table, one))?;
+        let channel = channels.pop().filter(|_| channels.is_empty()).ok_or_else(|| document.error(&self.spot, one))?;
         let timed = matches!(channel, Channel::TimeStamp(..) | Channel::TimeStampCommand(..));
-        if let Some(value) = get("tells_time").filter(|_| !timed) {
-            return Err(self.at(value, "only time-stamps have tells_time; a witness's times always count"));
+        if let Some(tells) = tells_time.filter(|_| !timed) {
+            let message = "only time-stamps have tells_time; a witness's times always count";
+            return Err(document.error(&tells.spot, message));
         }
-        let name = get("name").map(|value| self.string(value)).transpose()?;
-        if let Some(value) = get("name").filter(|_| matches!(channel, Channel::File(_) | Channel::Witness(..))) {
-            return Err(self.at(value, "a file is named by its path and a witness by its key"));
+        if let Some(name) = name.as_ref().filter(|_| matches!(channel, Channel::File(_) | Channel::Witness(..))) {
+            return Err(document.error(&name.spot, "a file is named by its path and a witness by its key"));
         }
-        let timeout = match get("timeout").map(|value| (value, value.get_ref())) {
-            None => TIMEOUT,
-            Some((value, DeValue::Integer(n))) => {
-                let seconds = u64::from_str_radix(n.as_str(), n.radix()).ok();
-                let seconds = seconds.filter(|seconds| (1..=MAX_TIMEOUT).contains(seconds));
-                let wrong = || self.at(value, &format!("timeout is a number of seconds from 1 to {MAX_TIMEOUT}"));
-                Duration::from_secs(seconds.ok_or_else(wrong)?)
-            }
-            Some((value, _)) => return Err(self.at(value, "timeout is a number of seconds")),
-        };
-        let config = AnchorConfig { channel, name, timeout };
-        config.build().map(|_| config).map_err(|e| self.at(table, &e.to_string()))
-    }
-
-    fn command(&self, value: &Value<'_>) -> Result<Vec<String>> {
-        let DeValue::Array(words) = value.get_ref() else {
-            return Err(self.at(value, "a command is a list: the program and each of its arguments"));
-        };
-        match words.is_empty() {
-            true => Err(self.at(value, "the command names no program")),
-            false => words.iter().map(|word| self.string(word)).collect(),
-        }
-    }
-
-    fn string(&self, value: &Value<'_>) -> Result<String> {
-        match value.get_ref() {
-            DeValue::String(text) if text.is_empty() => Err(self.at(value, "must not be empty")),
-            DeValue::String(text) if text.chars().any(char::is_control) => {
-                Err(self.at(value, "has a control character"))
-            }
-            DeValue::String(text) => Ok(text.to_string()),
-            _ => Err(self.at(value, "must be a string")),
-        }
-    }
-
-    fn at(&self, value: &Value<'_>, message: &str) -> Error {
-        self.error(value.span().start, message.to_owned())
-    }
-
-    /// An error at a byte of the text: lines and columns from 1, columns in characters.
-    fn error(&self, at: usize, message: String) -> Error {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.bytes().filter(|&b| b == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Error::invalid(message).at(format!("{}:{line}:{column}", self.file))
+        let name = name.map(|name| name.value.0);
+        let config = AnchorConfig { channel, name, timeout: timeout.map_or(TIMEOUT, |timeout| timeout.0) };
+        config.build().map(|_| config).map_err(|e| document.place(&self.spot, e))
     }
 }

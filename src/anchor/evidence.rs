@@ -95,11 +95,11 @@ impl Evidence {
     /// # Errors
     /// As [`Evidence::parse`]; what the operating system says.
     pub fn read(path: &Path, witnesses: &[VerifierKey]) -> Result<Evidence> {
-        let place = |e: Error| e.at(path.display());
+        let place = |e: Error| e.in_file(path);
         let bytes = read_bounded(path, MAX_ANCHOR_FILE_BYTES).map_err(place)?;
         let is_token = matches!(path.extension().and_then(OsStr::to_str), Some("tsr" | "tst"));
         let beside = if is_token { Some(path.with_extension("")) } else { None };
-        let note = beside.map(|path| read_bounded(&path, MAX_NOTE_BYTES).map_err(|e| e.at(path.display())));
+        let note = beside.map(|path| read_bounded(&path, MAX_NOTE_BYTES).map_err(|e| e.in_file(path)));
         let note = note.transpose().map_err(|e| e.at("the note that the token is over must stand beside it"))?;
         Evidence::parse(&path.display().to_string(), &bytes, note.as_deref(), witnesses)
     }

@@ -56,7 +56,7 @@ impl Anchor for FileAnchor {
 
     fn submit(&self, signed: &SignedCheckpoint, _: &Consistency<'_>) -> Result<AnchorReceipt> {
         let record = Record { checkpoint: signed.clone(), token: None };
-        self.append(&record).map_err(|e| e.at(self.path.display()))?;
+        self.append(&record).map_err(|e| e.in_file(&self.path))?;
         Ok(AnchorReceipt::kept())
     }
 }

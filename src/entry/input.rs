@@ -4,7 +4,7 @@ use super::{error_text, says_failed, text_fails};
 use crate::json::{Json, Object, Parsed, Path};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Sender, Trigger};
+use attestlog_proof::{CallError, CapturedBy, Outcome, Sender, Trigger};
 use std::time::Duration;
 
 /// The limits for the parts of a call. A part over its limit is refused, never truncated.
@@ -350,7 +350,7 @@ impl ToolCall {
             [("conversation_id", &self.conversation_id), ("user_id", &self.user_id), ("tool_name", &self.tool_name)];
         for (name, value) in required {
             if value.is_empty() {
-                return Err(Error::invalid(format!("{name}: must not be empty")));
+                return Err(Error::invalid("must not be empty").in_member(name));
             }
             check_text(name, value, limits)?;
         }
@@ -368,26 +368,24 @@ impl ToolCall {
             }
         }
         if self.patient_ids.len() > limits.patients {
-            let message =
-                format!("patient_id: {} patients, more than the limit of {}", self.patient_ids.len(), limits.patients);
-            return Err(Error::new(ErrorKind::TooLarge, message));
+            let message = format!("{} patients, more than the limit of {}", self.patient_ids.len(), limits.patients);
+            return Err(Error::new(ErrorKind::TooLarge, message).in_member("patient_id"));
         }
         for patient in &self.patient_ids {
             if patient.is_empty() {
-                return Err(Error::invalid("patient_id: must not be empty"));
+                return Err(Error::invalid("must not be empty").in_member("patient_id"));
             }
             check_text("patient_id", patient, limits)?;
         }
         if let Some(sender) = &self.sender {
             check_text("sender", &sender.id, limits)?;
             if sender.id.is_empty() || sender.number == 0 {
-                return Err(Error::invalid("sender: needs an id and a number from 1"));
+                return Err(Error::invalid("needs an id and a number from 1").in_member("sender"));
             }
             // The store derives such an id from a secret that the sender presents.
             if sender.id.starts_with(OWN_SENDER) {
-                let message =
-                    format!("sender: ids that begin with `{OWN_SENDER}` are this program's own; use another one");
-                return Err(Error::invalid(message));
+                let message = format!("ids that begin with `{OWN_SENDER}` are this program's own; use another one");
+                return Err(Error::invalid(message).in_member("sender"));
             }
         }
         let integers = [
@@ -398,28 +396,28 @@ impl ToolCall {
         ];
         for (name, value) in integers {
             if value.is_some_and(|n| n > crate::json::MAX_INT as u64) {
-                return Err(Error::invalid(format!("{name}: beyond 2^53-1")));
+                return Err(Error::invalid("beyond 2^53-1").in_member(name));
             }
         }
         if let Some(ms) = self.duration_ms
             && !(0.0..=MAX_DURATION_MS).contains(&ms)
         {
-            return Err(Error::invalid("duration_ms: must be between 0 and a hundred years"));
+            return Err(Error::invalid("must be between 0 and a hundred years").in_member("duration_ms"));
         }
         let values = self.arguments.iter().map(|a| ("arguments", a)).chain(match &self.result {
             Some(CallResult::Value(value)) => Some(("result", value)),
             _ => None,
         });
         for (name, value) in values {
-            value.check().map_err(|e| Error::invalid(e).at(name))?;
+            value.check().map_err(|e| Error::invalid(e).in_member(name))?;
         }
         if let Some(CallResult::Error(error)) = &self.result {
             let texts = error.kind.iter().chain([&error.message]);
             if texts.into_iter().any(|t| t.contains('\0')) {
-                return Err(Error::invalid("error: NUL cannot be kept in a string"));
+                return Err(Error::invalid("NUL cannot be kept in a string").in_member("error"));
             }
         }
-        self.session_metadata.check().map_err(|e| Error::invalid(e).at("session_metadata"))
+        self.session_metadata.check().map_err(|e| Error::invalid(e).in_member("session_metadata"))
     }
 }
 
@@ -431,11 +429,11 @@ const MAX_DURATION_MS: f64 = 100.0 * 366.0 * 86_400_000.0;
 
 fn check_text(name: &str, value: &str, limits: &CallLimits) -> Result<()> {
     if value.len() > limits.id_bytes {
-        let message = format!("{name}: {} bytes, more than the limit of {}", value.len(), limits.id_bytes);
-        return Err(Error::new(ErrorKind::TooLarge, message));
+        let message = format!("{} bytes, more than the limit of {}", value.len(), limits.id_bytes);
+        return Err(Error::new(ErrorKind::TooLarge, message).in_member(name));
     }
     if value.contains('\0') {
-        return Err(Error::invalid(format!("{name}: NUL cannot be kept in a string")));
+        return Err(Error::invalid("NUL cannot be kept in a string").in_member(name));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::input::{CallResult, ToolCall};
 use super::is_no_error;
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::{Error, Result, Timestamp};
-use attestlog_proof::entry::{CallError, Outcome, Sender, Trigger};
+use attestlog_proof::{CallError, Outcome, Sender, TimeFault, Trigger};
 
 /// The members of a call.
 const KEYS: &[&str] = &[
@@ -87,7 +87,7 @@ impl ToolCall {
             let replaced = |value: &Json| value.to_canonical().as_str().contains(['\u{2400}', '\u{fffd}']);
             if !TEXTS.contains(&key) && parsed.value.get(key).is_some_and(replaced) {
                 let what = "NUL, half of a surrogate pair and bytes that are no UTF-8 cannot stand in a name or an id";
-                return Err(Error::invalid(what).at(key));
+                return Err(Error::invalid(what).in_member(key));
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
@@ -114,7 +114,7 @@ impl ToolCall {
             return Err(Error::invalid("result and error exclude each other"));
         }
         for (key, value) in members {
-            call.set(&key, value).map_err(|e| e.at(&key))?;
+            call.set(&key, value).map_err(|e| e.in_member(&key))?;
         }
         call.check_reserved()?;
         Ok(call)
@@ -208,7 +208,7 @@ fn wrong_type(wanted: &str, got: &Json) -> Error {
 
 fn required(members: &mut Object, key: &str) -> Result<String> {
     match members.remove(key) {
-        Some(value) => text(value).map_err(|e| e.at(key)),
+        Some(value) => text(value).map_err(|e| e.in_member(key)),
         None => Err(Error::invalid(format!("{key} is missing"))),
     }
 }
@@ -241,13 +241,13 @@ fn time(value: Json) -> Result<Timestamp> {
     }
     let text = text(value)?;
     // The message says what kind of mistake it is, without the caller's text.
-    text.parse().map_err(|e: Error| match e.to_string() {
-        e if e.ends_with("1678 to 2261") => Error::invalid("is outside 1678 to 2261"),
-        e if e.ends_with("as second 59") => Error::invalid("a leap second cannot be told apart; write second 59"),
-        e if e.contains("no time zone") => {
-            Error::invalid("has no time zone: write Z or +02:00 behind it, or say --assume-utc")
-        }
-        _ => Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"),
+    Timestamp::read(&text).map_err(|fault| {
+        Error::invalid(match fault {
+            TimeFault::OutOfRange => "is outside 1678 to 2261",
+            TimeFault::LeapSecond => "a leap second cannot be told apart; write second 59",
+            TimeFault::NoZone => "has no time zone: write Z or +02:00 behind it, or say --assume-utc",
+            TimeFault::Malformed => "is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06",
+        })
     })
 }
 
@@ -271,7 +271,7 @@ fn call_error(value: Json) -> Result<CallError> {
             let message = required(&mut members, "message")?;
             let kind = members.remove("type").filter(|t| *t != Json::Null).map(text).transpose()?;
             match members.iter().next() {
-                Some((key, _)) => Err(unknown_key().at(key)),
+                Some((key, _)) => Err(unknown_key().in_member(key)),
                 None => Ok(CallError { kind, message }),
             }
         }

@@ -65,12 +65,9 @@ impl KeyFile {
         match (&*seen, std::fs::symlink_metadata(&*path)) {
             (Some(seen), Ok(there)) if *seen == Seen::of(&there) => return Ok(()),
             (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-                let message = format!(
-                    "{}: the key file is gone, and nothing was recorded: put it back there. Recording goes on by itself then, in this \
-                     process too",
-                    path.display()
-                );
-                return Err(Error::new(ErrorKind::Key, message));
+                let message = "the key file is gone, and nothing was recorded: put it back there. Recording goes on by itself then, in this \
+                     process too";
+                return Err(Error::new(ErrorKind::Key, message).in_file(path));
             }
             _ => {}
         }
@@ -105,11 +102,9 @@ impl KeyFile {
         let mut file = create_private(path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => Error::new(
                 ErrorKind::AlreadyExists,
-                format!(
-                    "{}: something is there already, and a key file is never overwritten; choose another path",
-                    path.display()
-                ),
-            ),
+                "something is there already, and a key file is never overwritten; choose another path",
+            )
+            .in_file(path),
             _ => at(path)(e),
         })?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
@@ -135,14 +130,14 @@ impl KeyFile {
     /// [`ErrorKind::Key`], with what to do, if the file is missing, damaged, not a regular file, or accessible to others;
     /// otherwise as [`KeyFile::parse`].
     pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<KeyFile> {
-        let refuse = |why: &str| Error::new(ErrorKind::Key, format!("{}: {why}", path.display()));
+        let refuse = |why: &str| Error::new(ErrorKind::Key, why).in_file(path);
         let file = open_private(path)?;
         let about = file.metadata().map_err(at(path))?;
         if about.len() > MAX_KEY_FILE_BYTES as u64 {
             return Err(refuse(&format!("it has {} bytes, so it is not a key file: fix the path", about.len())));
         }
         let bytes = read(file).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
-        let mut keys = KeyFile::parse(&bytes, passphrase).map_err(|e| e.at(path.display()))?;
+        let mut keys = KeyFile::parse(&bytes, passphrase).map_err(|e| e.in_file(path))?;
         keys.on_disk = Some(OnDisk { path: whole(path), hash: Hash::of(&bytes), seen: Some(Seen::of(&about)) });
         Ok(keys)
     }
@@ -184,13 +179,10 @@ pub(crate) fn whole(path: &Path) -> PathBuf {
 }
 
 fn changed(path: &Path) -> Error {
-    let message = format!(
-        "{}: another process has changed the key file since it was read, and nothing was recorded, signed or changed here. Does a \
+    let message = "another process has changed the key file since it was read, and nothing was recorded, signed or changed here. Does a \
          copy of the store lie elsewhere, with the same key file? Only one may be recorded into: end this process, and open the \
-         right one",
-        path.display()
-    );
-    Error::new(ErrorKind::OtherHistory, message)
+         right one";
+    Error::new(ErrorKind::OtherHistory, message).in_file(path)
 }
 
 /// The whole key file; if it is too long, one byte more than the limit.
@@ -227,7 +219,7 @@ fn locked(path: &Path) -> Result<File> {
             }
         }
     }
-    Err(Error::new(ErrorKind::Locked, format!("{}: another process holds a lock on the key file", path.display())))
+    Err(Error::new(ErrorKind::Locked, "another process holds a lock on the key file").in_file(path))
 }
 
 #[cfg(not(unix))]
@@ -236,7 +228,7 @@ fn locked(path: &Path) -> Result<File> {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |e| Error::from(e).at(path.display())
+    move |e| Error::from(e).in_file(path)
 }
 
 /// The name of the new file before it is renamed to `path`.
@@ -278,12 +270,10 @@ pub(crate) fn check_only_name(path: &Path) -> Result<()> {
     match std::os::unix::fs::MetadataExt::nlink(&std::fs::symlink_metadata(path).map_err(at(path))?) {
         0 | 1 => Ok(()),
         _ => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "{}: the key file has another name too (a hard link), under which the old key would stay; remove the other name",
-                path.display()
-            ),
-        )),
+ErrorKind::Conflict,
+"the key file has another name too (a hard link), under which the old key would stay; remove the other name",
+)
+.in_file(path)),
     }
 }
 
@@ -295,7 +285,7 @@ pub(crate) fn check_only_name(_: &Path) -> Result<()> {
 
 /// Opens a key file for reading, if it is a regular file that only its owner can access.
 fn open_private(path: &Path) -> Result<File> {
-    let refuse = |why: &str| Err(Error::new(ErrorKind::Key, format!("{}: {why}", path.display())));
+    let refuse = |why: &str| Err(Error::new(ErrorKind::Key, why).in_file(path));
     // Checked before it is opened: opening a pipe would block.
     let seen = match std::fs::symlink_metadata(path) {
         Ok(seen) => seen,

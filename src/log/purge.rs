@@ -414,7 +414,7 @@ impl Engine {
         if let Err(e) = synced {
             // The file is there, but a power failure could bring the old one back: nothing is recorded until its name is
             // safe, which opening it anew sees to.
-            writer.broken = true;
+            writer.poison();
             return Err(e);
         }
         Ok(Last::Done(receipt.seq, old))

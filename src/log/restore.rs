@@ -74,10 +74,10 @@ impl Options {
         let replaced = self.replaced.as_deref().map(|path| self.look_at(path)).transpose()?;
         let lock = guarded(|| lock_source(src))?;
         let (partial, mut file) = Partial::create(dest)?;
-        io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
+        io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).in_file(dest))?;
         drop(lock);
         partial.sync(file)?;
-        self.check_copy(dest).map_err(|e| e.at(src.display()))?;
+        self.check_copy(dest).map_err(|e| e.in_file(src))?;
         self.settings.restoring = true;
         let log = self.open(dest)?;
         let recorded = log.engine().with_writer(|engine, writer| {
@@ -233,14 +233,13 @@ impl Options {
             return Ok(());
         }
         let message = format!(
-            "{}: this key file is used by {}, which would record nothing more after the restoring; nothing was changed. To bring the copy \
+            "this key file is used by {}, which would record nothing more after the restoring; nothing was changed. To bring the copy \
              back in its place, move that store away first. To look at the copy beside it, give it keys of its own: `attestlog keys \
              backup {} COPY.key`, and restore with --key COPY.key",
-            key.display(),
             store.display(),
             store.display()
         );
-        Err(Error::new(ErrorKind::Conflict, message))
+        Err(Error::new(ErrorKind::Conflict, message).in_file(key))
     }
 
     /// Reads what stands in the store in whose place the copy goes.
@@ -254,10 +253,9 @@ impl Options {
         });
         looked.map_err(|e| {
             let message = format!(
-                "{}: it cannot be read, so what stood in it cannot be named, and nothing was restored ({e}): restore without naming it",
-                replaced.display()
-            );
-            Error::new(e.kind(), message).with_source(e)
+"it cannot be read, so what stood in it cannot be named, and nothing was restored ({e}): restore without naming it"
+);
+            Error::new(e.kind(), message).in_file(replaced).with_source(e)
         })
     }
 

@@ -69,7 +69,7 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
         Ok(peer) => peer,
         Err(NoPeer::Nobody) => return Ok(None),
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
-        Err(NoPeer::Io(e)) => return Err(Error::from(e).at(path.display())),
+        Err(NoPeer::Io(e)) => return Err(Error::from(e).in_file(path)),
     };
     // A process that was forked from one that has ended keeps its socket, and takes no connection.
     if !is_alive(peer.process) {

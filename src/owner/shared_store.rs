@@ -404,7 +404,7 @@ impl SharedStore {
                     let engine = owned.log().engine();
                     let prepare = |(i, (call, phase)): (usize, &(ToolCall, Phase))| {
                         let prepared = engine.prepare(call.clone(), *phase);
-                        prepared.map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
+                        prepared.map_err(|e| if batch { e.in_call(i) } else { e })
                     };
                     let mut job = calls.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
                     let own = lane.as_ref().map(OwnSender::sender).transpose()?;

@@ -4,13 +4,13 @@
 //! as its bytes arrive, and what does not decode ends the connection and nothing else.
 
 use crate::store::RemoteBatch;
-use crate::{Error, ErrorKind, Hash, Receipt, codec};
+use crate::{Error, ErrorKind, Hash, Place, Receipt, codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 /// Which language this is. Programs that do not speak the same one say so and part.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// The longest frame: what the codec takes.
 pub(super) const MAX_FRAME: usize = codec::MAX_BYTES;
@@ -108,6 +108,8 @@ pub struct Command {
 pub(super) struct WireError {
     kind: u8,
     message: String,
+    place: Option<Place>,
+    seq: Option<u64>,
 }
 
 /// By their place here, which both ends agree on with the protocol.
@@ -135,13 +137,19 @@ const KINDS: [ErrorKind; 18] = [
 impl From<&Error> for WireError {
     fn from(e: &Error) -> WireError {
         let kind = KINDS.iter().position(|kind| *kind == e.kind()).unwrap_or(9);
-        WireError { kind: kind as u8, message: e.to_string() }
+        // Which call of the batch it is stands in the place, and the other end says it.
+        let (mut plain, place) = (e.retold(), e.place().cloned());
+        plain.take_call();
+        WireError { kind: kind as u8, message: plain.to_string(), place, seq: e.seq() }
     }
 }
 
 impl From<WireError> for Error {
     fn from(wire_error: WireError) -> Error {
-        Error::new(KINDS.get(usize::from(wire_error.kind)).copied().unwrap_or(ErrorKind::Io), wire_error.message)
+        let WireError { kind, message, place, seq } = wire_error;
+        let error = Error::new(KINDS.get(usize::from(kind)).copied().unwrap_or(ErrorKind::Io), message);
+        let error = place.into_iter().fold(error, Error::with_place);
+        seq.into_iter().fold(error, Error::about)
     }
 }
 
@@ -279,5 +287,8 @@ mod tests {
             let e = Error::from(WireError::from(&Error::new(kind, "m")));
             assert_eq!((e.kind(), e.to_string().as_str()), (kind, "m"));
         }
+        let error = Error::invalid("must be a text").in_member("user_id").in_call(3).about(7);
+        let there = Error::from(WireError::from(&error));
+        assert_eq!((there.to_string(), there.place(), there.seq()), (error.to_string(), error.place(), error.seq()));
     }
 }

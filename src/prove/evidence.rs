@@ -55,7 +55,7 @@ impl AuditLog {
         options: &VerifyOptions,
     ) -> Result<Verification> {
         let mut folder = Folder::new(dir)?;
-        let verification = self.write_into(&folder, checkpoint, options).map_err(|e| e.at(dir.display()))?;
+        let verification = self.write_into(&folder, checkpoint, options).map_err(|e| e.in_file(dir))?;
         folder.finished = true;
         Ok(verification)
     }
@@ -178,11 +178,10 @@ impl Folder {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
-                let message =
-                    format!("{}: something exists there already; evidence goes into a new folder", path.display());
-                Error::new(ErrorKind::AlreadyExists, message)
+                let message = "something exists there already; evidence goes into a new folder";
+                Error::new(ErrorKind::AlreadyExists, message).in_file(path)
             }
-            _ => Error::from(e).at(path.display()),
+            _ => Error::from(e).in_file(path),
         })?;
         Ok(Folder { path: path.to_owned(), finished: false })
     }

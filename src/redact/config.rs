@@ -22,19 +22,19 @@
 //! The other tables of the file belong to others. A file without `[redaction]` that has one of these keys at its top
 //! is read as the table itself; one without any is the default policy.
 
+use super::pattern;
 use super::policy::{
     Detector, IdentityKind, Policy, PolicyBuilder, Preset, check_detector, check_facet, check_name, rule,
 };
 use super::treated::Action;
-use super::{pattern, policy};
-use crate::{Error, Result};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use crate::Result;
+use crate::toml_reader::{At, Document, Entries, Name, Named};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use std::fmt;
 
 const KEYS: [&str; 6] = ["preset", "allow_secrets", "object_keys", "fields", "detectors", "facets"];
-
-/// A value and its place in the text, in bytes.
-type Item<'a, 'i> = (&'a str, usize, &'a Spanned<DeValue<'i>>);
 
 impl Policy {
     /// The policy in the `[redaction]` table of a configuration file; `file` is its name in errors.
@@ -50,169 +50,193 @@ impl Policy {
     /// assert!(error.to_string().starts_with("store.toml:2:9: "));
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Policy> {
-        let source = Source { text, file };
-        let document =
-            DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
-        let top = items(document.get_ref());
-        let table = match top.iter().find(|(name, ..)| *name == "redaction") {
-            Some((_, _, value)) => items(source.table(value, "redaction")?),
-            None if top.iter().any(|(name, ..)| KEYS.contains(name)) => top,
-            None => return Ok(Policy::default()),
-        };
-        source.policy(&table)
+        Policy::read(&Document::parse(text, file)?)
+    }
+
+    pub(crate) fn read(document: &Document<'_>) -> Result<Policy> {
+        match document.section::<Section>("redaction")? {
+            Some(section) => section.policy(document),
+            None if document.has(&KEYS) => document.whole::<Section>()?.policy(document),
+            None => Ok(Policy::default()),
+        }
     }
 }
 
-struct Source<'t> {
-    text: &'t str,
-    file: &'t str,
+/// The table as it is written. The order of what is in it counts: of the rules that fit, the first decides.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    preset: Option<Name<Preset>>,
+    #[serde(default)]
+    allow_secrets: bool,
+    object_keys: Option<bool>,
+    #[serde(default)]
+    fields: Entries<Treatment>,
+    #[serde(default)]
+    detectors: Entries<Treatment>,
+    #[serde(default)]
+    facets: Entries<Name<Action>>,
 }
 
-impl Source<'_> {
-    fn policy(&self, table: &[Item<'_, '_>]) -> Result<Policy> {
-        if let Some((name, at, _)) = table.iter().find(|(name, ..)| !KEYS.contains(name)) {
-            return Err(self.error(*at, format!("unknown key {name:?}; there are {}", KEYS.join(", "))));
-        }
-        let get = |key: &str| table.iter().find(|(name, ..)| *name == key).map(|(_, _, value)| *value);
-        let flag = |key: &str| get(key).map(|v| self.flag(v, key)).transpose();
-        let preset = match get("preset") {
-            None => Preset::Default,
-            Some(value) => {
-                let name = self.string(value, "preset")?;
-                let names = Preset::ALL.map(Preset::name).join(", ");
-                Preset::from_name(name)
-                    .ok_or_else(|| self.error(value.span().start, format!("no preset {name:?}; there are {names}")))?
-            }
-        };
-        let allow_secrets = flag("allow_secrets")?.unwrap_or(false);
-        let mut builder = Policy::builder(preset).allow_secrets(allow_secrets);
-        if let Some(treat) = flag("object_keys")? {
+/// What is done with a field, or by a detector: an action, or a table with one.
+enum Treatment {
+    Action(Action),
+    Table(Details),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Details {
+    action: Option<Name<Action>>,
+    #[serde(rename = "as")]
+    domain: Option<At<String>>,
+    pattern: Option<At<String>>,
+}
+
+impl Section {
+    fn policy(self, document: &Document<'_>) -> Result<Policy> {
+        let allow_secrets = self.allow_secrets;
+        let mut builder =
+            Policy::builder(self.preset.map_or(Preset::Default, |preset| preset.0)).allow_secrets(allow_secrets);
+        if let Some(treat) = self.object_keys {
             builder = builder.object_keys(treat);
         }
-        for (field, at, value) in self.section(get("fields"), "fields")? {
-            let (action, domain) = self.field(value)?;
-            rule(field, action, domain.clone(), allow_secrets).map_err(|e| self.place(at, e))?;
-            builder = builder.rule(field, action, domain);
+        for (field, treatment) in self.fields.0 {
+            let (action, domain) = treatment.field(document)?;
+            let checked = rule(&field.value, action, domain.clone(), allow_secrets);
+            checked.map_err(|e| document.place(&field.spot, e))?;
+            builder = builder.rule(&field.value, action, domain);
         }
-        for (name, at, value) in self.section(get("detectors"), "detectors")? {
-            builder = self.detector(builder, name, at, value, allow_secrets)?;
+        for (name, treatment) in self.detectors.0 {
+            builder = treatment.detector(builder, &name, allow_secrets, document)?;
         }
-        for (name, at, value) in self.section(get("facets"), "facets")? {
-            let names = IdentityKind::ALL.map(IdentityKind::name).join(", ");
-            let facet = IdentityKind::from_name(name)
-                .ok_or_else(|| self.error(at, format!("no facet {name:?}; there are {names}")))?;
-            let action = self.action(value)?;
-            check_facet(facet, action).map_err(|e| self.place(value.span().start, e))?;
+        for (name, At { value: Name(action), spot }) in self.facets.0 {
+            let facet = IdentityKind::find(&name.value).map_err(|e| document.error(&name.spot, e))?;
+            check_facet(facet, action).map_err(|e| document.place(&spot, e))?;
             builder = builder.facet(facet, action);
         }
-        builder.build().map_err(|e| e.at(self.file))
-    }
-
-    fn detector(
-        &self,
-        builder: PolicyBuilder,
-        name: &str,
-        at: usize,
-        value: &Spanned<DeValue<'_>>,
-        allow_secrets: bool,
-    ) -> Result<PolicyBuilder> {
-        if let Some(detector) = Detector::from_name(name) {
-            let action = self.action(value)?;
-            check_detector(detector, action, allow_secrets).map_err(|e| self.place(value.span().start, e))?;
-            return Ok(builder.detector(detector, action));
-        }
-        let DeValue::Table(table) = value.get_ref() else {
-            let names = Detector::ALL.map(Detector::name).join(", ");
-            return Err(self.error(
-                at,
-                format!("no detector {name:?}; there are {names}, and your own: {{ pattern = '…', action = \"…\" }}"),
-            ));
-        };
-        check_name(name).map_err(|e| self.place(at, e))?;
-        let (mut regex, mut action) = (None, Action::Mask);
-        for (key, at, value) in items(table) {
-            match key {
-                "pattern" => {
-                    let text = self.string(value, key)?;
-                    pattern::compile(text).map_err(|e| self.error(value.span().start, e))?;
-                    regex = Some(text);
-                }
-                "action" => action = self.action(value)?,
-                _ => return Err(self.error(at, format!("unknown key {key:?}; a detector has pattern and action"))),
-            }
-        }
-        let regex = regex.ok_or_else(|| self.error(at, format!("the detector {name:?} has no pattern")))?;
-        Ok(builder.pattern(name, regex, action))
-    }
-
-    /// `"mask"` or `{ action = "pseudonymise", as = "patient" }`
-    fn field(&self, value: &Spanned<DeValue<'_>>) -> Result<(Action, Option<String>)> {
-        let DeValue::Table(table) = value.get_ref() else { return Ok((self.action(value)?, None)) };
-        let (mut action, mut domain) = (None, None);
-        for (key, at, value) in items(table) {
-            match key {
-                "action" => action = Some(self.action(value)?),
-                "as" => {
-                    let name = self.string(value, key)?;
-                    policy::check_name(name).map_err(|e| self.place(value.span().start, e))?;
-                    domain = Some(name.to_owned());
-                }
-                _ => return Err(self.error(at, format!("unknown key {key:?}; a field has action and as"))),
-            }
-        }
-        let action = action.ok_or_else(|| self.error(value.span().start, "a field needs an action".to_owned()))?;
-        Ok((action, domain))
-    }
-
-    fn action(&self, value: &Spanned<DeValue<'_>>) -> Result<Action> {
-        let name = self.string(value, "action")?;
-        let names = Action::ALL.map(Action::name).join(", ");
-        Action::from_name(name)
-            .ok_or_else(|| self.error(value.span().start, format!("no action {name:?}; there are {names}")))
-    }
-
-    /// The members of a table in the order of the text.
-    fn section<'a, 'i>(&self, value: Option<&'a Spanned<DeValue<'i>>>, name: &str) -> Result<Vec<Item<'a, 'i>>> {
-        value.map_or_else(|| Ok(Vec::new()), |v| Ok(items(self.table(v, name)?)))
-    }
-
-    fn table<'a, 'i>(&self, value: &'a Spanned<DeValue<'i>>, name: &str) -> Result<&'a DeTable<'i>> {
-        match value.get_ref() {
-            DeValue::Table(table) => Ok(table),
-            _ => Err(self.error(value.span().start, format!("{name} is a table"))),
-        }
-    }
-
-    fn string<'a>(&self, value: &'a Spanned<DeValue<'_>>, name: &str) -> Result<&'a str> {
-        match value.get_ref() {
-            DeValue::String(text) => Ok(text),
-            _ => Err(self.error(value.span().start, format!("{name} is a string"))),
-        }
-    }
-
-    fn flag(&self, value: &Spanned<DeValue<'_>>, name: &str) -> Result<bool> {
-        match value.get_ref() {
-            DeValue::Boolean(flag) => Ok(*flag),
-            _ => Err(self.error(value.span().start, format!("{name} is true or false"))),
-        }
-    }
-
-    fn error(&self, at: usize, message: String) -> Error {
-        self.place(at, Error::invalid(message))
-    }
-
-    /// `file:line:column`, both from 1, columns in characters.
-    fn place(&self, at: usize, error: Error) -> Error {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        error.at(format!("{}:{line}:{column}", self.file))
+        builder.build().map_err(|e| document.of_file(e))
     }
 }
 
-/// The members of a table in the order of the text, which the order of rules depends on.
-fn items<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Item<'a, 'i>> {
-    let mut items: Vec<_> = table.iter().map(|(k, v)| (k.get_ref().as_ref(), k.span().start, v)).collect();
-    items.sort_by_key(|(_, at, _)| *at);
-    items
+impl At<Treatment> {
+    /// `"mask"` or `{ action = "pseudonymise", as = "patient" }`
+    fn field(self, document: &Document<'_>) -> Result<(Action, Option<String>)> {
+        let table = match self.value {
+            Treatment::Action(action) => return Ok((action, None)),
+            Treatment::Table(table) => table,
+        };
+        if let Some(pattern) = table.pattern {
+            return Err(document.error(&pattern.spot, "a field has action and as; a pattern is for a detector"));
+        }
+        if let Some(domain) = &table.domain {
+            check_name(&domain.value).map_err(|e| document.place(&domain.spot, e))?;
+        }
+        let action = table.action.ok_or_else(|| document.error(&self.spot, "a field needs an action"))?;
+        Ok((action.0, table.domain.map(|domain| domain.value)))
+    }
+
+    /// `"mask"`, or one of your own: `{ pattern = '…', action = "mask" }`
+    fn detector(
+        self,
+        builder: PolicyBuilder,
+        name: &At<String>,
+        allow_secrets: bool,
+        document: &Document<'_>,
+    ) -> Result<PolicyBuilder> {
+        let detector = Detector::find(&name.value);
+        let table = match (self.value, detector) {
+            (Treatment::Action(action), Ok(detector)) => {
+                check_detector(detector, action, allow_secrets).map_err(|e| document.place(&self.spot, e))?;
+                return Ok(builder.detector(detector, action));
+            }
+            (Treatment::Action(_), Err(unknown)) => {
+                let own = "a detector of your own is { pattern = '…', action = \"…\" }";
+                return Err(document.error(&name.spot, format_args!("{unknown}; {own}")));
+            }
+            (Treatment::Table(_), Ok(detector)) => {
+                let message = format_args!("{detector} is built in: it has an action alone");
+                return Err(document.error(&self.spot, message));
+            }
+            (Treatment::Table(table), Err(_)) => table,
+        };
+        check_name(&name.value).map_err(|e| document.place(&name.spot, e))?;
+        if let Some(domain) = table.domain {
+            return Err(document.error(&domain.spot, "a detector has pattern and action; as is for a field"));
+        }
+        let missing = || document.error(&name.spot, format_args!("the detector {:?} has no pattern", name.value));
+        let regex = table.pattern.ok_or_else(missing)?;
+        pattern::compile(&regex.value).map_err(|e| document.error(&regex.spot, e))?;
+        Ok(builder.pattern(&name.value, &regex.value, table.action.map_or(Action::Mask, |action| action.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Treatment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Treatment, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Treatment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an action, or a table with one")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Treatment, E> {
+                Action::find(name).map(Treatment::Action).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Treatment, A::Error> {
+                Details::deserialize(MapAccessDeserializer::new(members)).map(Treatment::Table)
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
+impl Named for Preset {
+    const WHAT: &'static str = "preset";
+
+    fn names() -> Vec<&'static str> {
+        Preset::ALL.map(Preset::name).to_vec()
+    }
+
+    fn named(name: &str) -> Option<Preset> {
+        Preset::from_name(name)
+    }
+}
+
+impl Named for Action {
+    const WHAT: &'static str = "action";
+
+    fn names() -> Vec<&'static str> {
+        Action::ALL.map(Action::name).to_vec()
+    }
+
+    fn named(name: &str) -> Option<Action> {
+        Action::from_name(name)
+    }
+}
+
+impl Named for Detector {
+    const WHAT: &'static str = "detector";
+
+    fn names() -> Vec<&'static str> {
+        Detector::ALL.map(Detector::name).to_vec()
+    }
+
+    fn named(name: &str) -> Option<Detector> {
+        Detector::from_name(name)
+    }
+}
+
+impl Named for IdentityKind {
+    const WHAT: &'static str = "facet";
+
+    fn names() -> Vec<&'static str> {
+        IdentityKind::ALL.map(IdentityKind::name).to_vec()
+    }
+
+    fn named(name: &str) -> Option<IdentityKind> {
+        IdentityKind::from_name(name)
+    }
 }

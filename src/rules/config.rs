@@ -30,11 +30,12 @@
 
 use super::form::{Fault, MEMBERS};
 use super::rule::{Rule, Rules};
+use crate::Result;
 use crate::json::{Json, Number, Object};
-use crate::{Error, Result};
-use std::collections::HashMap;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use crate::toml_reader::{At, Document, Entries, listed};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use std::fmt;
 
 impl Rules {
     /// The built-in rules, as changed by the `[[alerts]]` tables of a configuration file; `file` is its name in errors.
@@ -53,129 +54,125 @@ impl Rules {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Rules> {
-        let source = Source { text, file };
-        let root =
-            DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
-        let Some(list) = root.get_ref().get("alerts") else { return Ok(Rules::built_in()) };
-        let Some(list_of) = list.get_ref().as_array() else {
-            return Err(source.error(list.span().start, "alerts is a list of tables: write [[alerts]]".to_owned()));
-        };
-        let mut rules = Rules::built_in();
-        let mut named: Vec<String> = Vec::new();
-        for table in list_of.iter() {
-            rules = source.rule(rules, table, &mut named)?;
-        }
-        Ok(rules)
+        Rules::read(&Document::parse(text, file)?)
+    }
+
+    pub(crate) fn read(document: &Document<'_>) -> Result<Rules> {
+        let tables = document.section::<Vec<Section>>("alerts")?.unwrap_or_default();
+        let mut named = Vec::new();
+        tables
+            .into_iter()
+            .enumerate()
+            .try_fold(Rules::built_in(), |rules, (number, table)| rule(rules, number, table, &mut named, document))
     }
 }
 
-struct Source<'t> {
-    text: &'t str,
-    file: &'t str,
-}
+/// An `[[alerts]]` table: the members that a rule has in the log's policy entry, and `enabled`.
+type Section = At<Entries<Value>>;
 
-impl Source<'_> {
-    fn rule(&self, rules: Rules, table: &Spanned<DeValue<'_>>, named: &mut Vec<String>) -> Result<Rules> {
-        let at = table.span().start;
-        let Some(members) = table.get_ref().as_table() else {
-            return Err(self.error(at, "an alert rule is a table".to_owned()));
-        };
-        let Some(name) = members.get("name") else {
-            return Err(self.error(at, "an alert rule needs a name".to_owned()));
-        };
-        let Some(text) = name.get_ref().as_str() else {
-            return Err(self.error(name.span().start, "name is a string".to_owned()));
-        };
-        if named.iter().any(|n| n == text) {
-            return Err(self.error(name.span().start, format!("there are two rules {text:?}")));
-        }
-        named.push(text.to_owned());
-        // A missing member has no place in the file, so the error points at the rule's name.
-        let at = name.span().start;
-        let mut rule = rules.get(text).cloned().or_else(|| Rules::optional(text)).unwrap_or_else(|| Rule::new(text));
-        let mut enabled = true;
-        let mut measure = None;
-        let mut places = HashMap::new();
-        for (key, value) in members {
-            let member = key.get_ref().as_ref();
-            if !MEMBERS.contains(&member) {
-                let message = format!("{member:?} is no member of an alert rule; there are {}", MEMBERS.join(", "));
-                return Err(self.error(key.span().start, message));
-            }
-            if member == "enabled" {
-                let flag = value.get_ref().as_bool();
-                enabled = flag.ok_or_else(|| self.error(value.span().start, "enabled is true or false".to_owned()))?;
-                continue;
-            }
-            if matches!(member, "count" | "distinct" | "baseline" | "unreviewed" | "tampering")
-                && let Some(other) = measure.replace(member)
+/// A value of TOML as JSON.
+struct Value(Json);
+
+/// One rule after the others.
+fn rule(
+    rules: Rules,
+    number: usize,
+    table: Section,
+    named: &mut Vec<String>,
+    document: &Document<'_>,
+) -> Result<Rules> {
+    let members = table.value.0;
+    let (name, at) = match members.iter().find(|(key, _)| key.value == "name") {
+        None => return Err(document.error(&table.spot, "an alert rule needs a name")),
+        Some((_, At { value: Value(Json::String(name)), spot })) => (name.clone(), spot.clone()),
+        Some((_, name)) => return Err(document.error(&name.spot, "name is a string")),
+    };
+    if named.contains(&name) {
+        return Err(document.error(&at, format_args!("there are two rules {name:?}")));
+    }
+    named.push(name.clone());
+    // What the rule lacks stands nowhere; its name is nearest, also where the file has many rules.
+    let place = |fault: Fault| {
+        let spot = document.spot("alerts", number, &fault.member).unwrap_or_else(|| at.clone());
+        document.error(&spot, format_args!("{} {}", fault.member, fault.message))
+    };
+    let mut rule = rules.get(&name).cloned().or_else(|| Rules::optional(&name)).unwrap_or_else(|| Rule::new(&name));
+    let (mut enabled, mut measure) = (true, None);
+    for (key, At { value: Value(value), spot }) in members {
+        let member = key.value;
+        if let Some(of_rules) = MEMBERS.iter().find(|known| **known == member) {
+            if matches!(*of_rules, "count" | "distinct" | "baseline" | "unreviewed" | "tampering")
+                && let Some(other) = measure.replace(*of_rules)
             {
-                return Err(self.error(key.span().start, format!("{other} and {member} exclude each other")));
+                return Err(document.error(&key.spot, format_args!("{other} and {member} exclude each other")));
             }
-            let json = self.json(member, value, &mut places)?;
-            rule.set(member, &json).map_err(|fault| self.fault(fault, &places, at))?;
+        } else {
+            let known = listed(&member, &MEMBERS);
+            return Err(document.error(&key.spot, format_args!("unknown key {member:?}; an alert rule has {known}")));
         }
-        if !enabled {
-            return Ok(if text == "*" { Rules::none() } else { rules.without(text) });
+        match value {
+            Json::Bool(flag) if member == "enabled" => enabled = flag,
+            _ if member == "enabled" => return Err(document.error(&spot, "enabled is true or false")),
+            value => rule.set(&member, &value).map_err(place)?,
         }
-        if let Some((member, why)) = rule.fault() {
-            // Point at the inner member if there is one.
-            let zone = format!("{member}.zone");
-            let member = if places.contains_key(&zone) { zone } else { member.to_owned() };
-            return Err(self.fault(Fault { member, message: why }, &places, at));
-        }
-        rules.with(rule).map_err(|e| self.error(at, e.to_string()))
     }
+    if !enabled {
+        return Ok(if name == "*" { Rules::none() } else { rules.without(&name) });
+    }
+    if let Some((member, message)) = rule.fault() {
+        // What is within is closer than what holds it.
+        let zone = || document.spot("alerts", number, "off_hours.zone").is_some_and(|at| at.member.ends_with(".zone"));
+        let member = if member == "off_hours" && zone() { "off_hours.zone" } else { member };
+        return Err(place(Fault { member: member.to_owned(), message }));
+    }
+    rules.with(rule).map_err(|e| document.place(&at, e))
+}
 
-    /// The value as JSON; `places` gets the place of each of its members.
-    fn json(&self, path: &str, value: &Spanned<DeValue<'_>>, places: &mut HashMap<String, usize>) -> Result<Json> {
-        let at = value.span().start;
-        places.insert(path.to_owned(), at);
-        let wrong = |what: &str| self.error(at, format!("{path} {what}"));
-        Ok(match value.get_ref() {
-            DeValue::String(text) => text.as_ref().into(),
-            DeValue::Boolean(flag) => (*flag).into(),
-            DeValue::Integer(n) => {
-                let n = i64::from_str_radix(n.as_str(), n.radix()).ok().and_then(Number::from_i64);
-                Json::Number(n.ok_or_else(|| wrong("is beyond the numbers that can be kept exactly"))?)
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
             }
-            DeValue::Float(x) => {
-                let x = x.as_str().parse().ok().and_then(Number::from_f64);
-                Json::Number(x.ok_or_else(|| wrong("is no number"))?)
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value(text.into()))
             }
-            // TOML allows days with or without quotes.
-            DeValue::Datetime(day) => day.to_string().into(),
-            DeValue::Array(items) => {
+
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
+                Ok(Value(flag.into()))
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
+                let wanted = "a number that can be kept exactly";
+                let number = Number::from_i64(n).map(Json::Number).map(Value);
+                number.ok_or_else(|| E::invalid_value(Unexpected::Signed(n), &wanted))
+            }
+
+            fn visit_f64<E: Error>(self, x: f64) -> Result<Value, E> {
+                let number = Number::from_f64(x).map(Json::Number).map(Value);
+                number.ok_or_else(|| E::invalid_value(Unexpected::Float(x), &"a number that is finite"))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
                 let mut list = Vec::new();
-                for item in items.iter() {
-                    list.push(self.json(path, item, places)?);
+                while let Some(Value(item)) = items.next_element()? {
+                    list.push(item);
                 }
-                places.insert(path.to_owned(), at);
-                list.into()
+                Ok(Value(list.into()))
             }
-            DeValue::Table(table) => {
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
                 let mut object = Object::new();
-                for (key, value) in table {
-                    let inner = format!("{path}.{}", key.get_ref());
-                    object.insert(key.get_ref().as_ref(), self.json(&inner, value, places)?);
-                    // If the key is unknown, the error points at the key.
-                    places.insert(inner, key.span().start);
+                while let Some((key, Value(value))) = members.next_entry::<String, Value>()? {
+                    object.insert(key, value);
                 }
-                object.into()
+                Ok(Value(object.into()))
             }
-        })
-    }
-
-    fn fault(&self, fault: Fault, places: &HashMap<String, usize>, otherwise: usize) -> Error {
-        let at = places.get(&fault.member).copied().unwrap_or(otherwise);
-        self.error(at, format!("{} {}", fault.member, fault.message))
-    }
-
-    /// `file:line:column`, both from 1, columns in characters.
-    fn error(&self, at: usize, message: String) -> Error {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Error::invalid(format!("{}:{line}:{column}: {message}", self.file))
+        }
+        from.deserialize_any(Any)
     }
 }

@@ -114,7 +114,7 @@ impl AuditLog {
         for (i, call) in calls.into_iter().enumerate() {
             // Encoded at once, so that the prepared call is freed while it is still in the cache.
             let prepared = self.engine.prepare(call, Phase::Whole);
-            prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
+            prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.in_call(i))?;
         }
         if batch.calls.is_empty() {
             return Ok(Vec::new());

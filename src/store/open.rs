@@ -90,12 +90,9 @@ impl Options {
     pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
         for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
             if std::fs::symlink_metadata(file).is_ok() {
-                let message = format!(
-                    "{}: an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
-                     choose another name, or move the file away",
-                    file.display()
-                );
-                return Err(Error::new(ErrorKind::AlreadyExists, message));
+                let message = "an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
+                     choose another name, or move the file away";
+                return Err(Error::new(ErrorKind::AlreadyExists, message).in_file(file));
             }
         }
         guarded(|| create_file(self, path.as_ref()))
@@ -182,12 +179,9 @@ impl Loaded {
 pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
     let key = key_path(&options, Some(path));
     if let Some(key) = key.as_ref().filter(|key| std::fs::symlink_metadata(key).is_ok()) {
-        let message = format!(
-            "{}: a key file of that name exists; deleting a store and beginning again must not go unnoticed, so move the key \
-             away or choose another name",
-            key.display()
-        );
-        return Err(Error::new(ErrorKind::AlreadyExists, message));
+        let message = "a key file of that name exists; deleting a store and beginning again must not go unnoticed, so move the key \
+             away or choose another name";
+        return Err(Error::new(ErrorKind::AlreadyExists, message).in_file(key));
     }
     let file = new_private_file(path)?;
     drop(file);
@@ -310,9 +304,10 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
         let about = std::fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
-                format!("{}: there is no store; make one with `attestlog init` or `AuditLog::create`", path.display()),
-            ),
-            _ => Error::from(e).at(path.display()),
+                "there is no store; make one with `attestlog init` or `AuditLog::create`",
+            )
+            .in_file(path),
+            _ => Error::from(e).in_file(path),
         })?;
         if !about.is_file() || about.len() == 0 {
             return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));

@@ -180,7 +180,7 @@ impl Verification {
 
 impl Verifications {
     fn read(path: &Path) -> Result<Verifications> {
-        let Some(bytes) = crate::files::read_small(path, MAX_BYTES).map_err(|e| e.at(path.display()))? else {
+        let Some(bytes) = crate::files::read_small(path, MAX_BYTES).map_err(|e| e.in_file(path))? else {
             return Ok(Verifications::default());
         };
         let noted = Json::parse(&bytes).map(|parsed| parsed.value).unwrap_or(Json::Null);

@@ -370,3 +370,15 @@ fn a_leader_that_panics_leaves_the_store_usable() {
     assert_eq!(calls(&log), 8 * 30 - died + 1);
     assert_clean(&log);
 }
+
+/// Which call of a batch is at fault, and which of its members, stood in the message alone: importers cut it apart to find out.
+#[test]
+fn the_call_of_a_batch_and_its_member_are_data_of_the_error() {
+    let log = AuditLog::in_memory().unwrap();
+    let call = |name: &str| ToolCall::new("c", "u", name);
+    let error = log.record_batch([call("t"), call("t"), call("")]).unwrap_err();
+    let place = error.place().unwrap();
+    assert_eq!((place.call, place.member.as_deref()), (Some(2), Some("tool_name")), "{error}");
+    assert!(error.to_string().starts_with("call 2: tool_name: "), "{error}");
+    assert_eq!(calls(&log), 0);
+}

@@ -115,7 +115,7 @@ pub fn run(command: &AlertsCommand) -> Outcome {
 
 fn list(args: &ListArgs) -> Outcome {
     let log = args.store.read()?;
-    let store = |e: attestlog::Error| args.store.name(e.into());
+    let store = |e: attestlog::Error| args.store.failed(e);
     let lag = log.health().map_err(store)?.alerts;
     if lag.oldest.is_some() {
         complain(format!(
@@ -181,7 +181,7 @@ pub fn show(alerts: &[AlertState], out: &mut Out) -> io::Result<()> {
 fn ack(args: &AckArgs) -> Outcome {
     let log = args.store.open()?;
     let receipt = log.ack_alert(args.alert, &args.actor, &args.disposition)?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     let mut out = Out::stdout();
     out.line(format!("acknowledged alert {} in entry {}", args.alert, receipt.seq))?;
     out.flush()?;
@@ -191,7 +191,7 @@ fn ack(args: &AckArgs) -> Outcome {
 fn settle(args: &SettleArgs) -> Outcome {
     let log = args.store.open()?;
     let receipt = log.settle_verification(&args.actor, &args.disposition)?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     let mut out = Out::stdout();
     out.line(format!("settled in entry {}", receipt.seq))?;
     out.flush()?;
@@ -200,8 +200,8 @@ fn settle(args: &SettleArgs) -> Outcome {
 
 fn forget(args: &ForgetArgs) -> Outcome {
     let log = args.store.open()?;
-    let known = log.forget_receiver(&args.receiver).map_err(|e| args.store.name(e.into()))?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    let known = log.forget_receiver(&args.receiver).map_err(|e| args.store.failed(e))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     if !known {
         return Err(Failure::Input(format!("there is no receiver {:?}", args.receiver)));
     }
@@ -271,12 +271,12 @@ fn once(args: &WatchArgs, log: Opened, mut engine: AlertEngine) -> Outcome {
     if args.verify_every.is_some() {
         found = !engine.verify_once(&VerifyOptions::new())?.ok();
     }
-    let run = engine.run_once().map_err(|e| args.store.name(e.into()))?;
+    let run = engine.run_once().map_err(|e| args.store.failed(e))?;
     for (receiver, e) in &run.failed {
         complain(format!("{receiver}: {e}"));
     }
     drop(engine);
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     Ok(if found || !run.failed.is_empty() { End::Found } else { End::Done })
 }
 

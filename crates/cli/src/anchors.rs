@@ -71,7 +71,7 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
     let mut end = End::Done;
     match command {
         AnchorsCommand::Show { store, json: true } => {
-            let all = store.read()?.health().map_err(|e| store.name(e.into()))?.to_json();
+            let all = store.read()?.health().map_err(|e| store.failed(e))?.to_json();
             out.line(all.get("anchors").cloned().unwrap_or_default().to_canonical().as_str())?;
         }
         AnchorsCommand::Show { store, json: false } => {
@@ -107,7 +107,7 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
             let log = store.open()?;
             let known = log.forget_anchor(name).map_err(|e| match e.kind() {
                 ErrorKind::Conflict => Failure::Input(format!("{}: {e}", store.store.display())),
-                _ => store.name(e.into()),
+                _ => store.failed(e),
             })?;
             close(store, log)?;
             if known.is_none() {

@@ -100,7 +100,7 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     let restored = options.restore(&args.src, &args.store, actor, reason);
     let log = restored.map_err(|e| match e.source().is_some_and(|source| source.is::<Finding>()) {
         true => Failure::Found(e.to_string()),
-        false => store.name(e.into()),
+        false => store.failed(e),
     })?;
     let size = log.size();
     let keyless = log.public_key().is_some() && log.checkpoint().is_err_and(|e| e.kind() == ErrorKind::Key);

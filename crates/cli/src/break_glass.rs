@@ -130,7 +130,7 @@ fn open(args: &OpenArgs) -> Outcome {
     refuse_pattern(&log, Facet::Patient, &args.patient)?;
     let actor = args.actor.as_ref().unwrap_or(&args.user);
     let grant = log.open_emergency(&args.user, &args.patient, &args.reason, &args.urgency, args.ttl, actor)?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     let mut out = Out::stdout();
     match args.json {
         true => {
@@ -150,21 +150,21 @@ fn check(args: &CheckArgs) -> Outcome {
         Ok(grant) => said(format!("grant {} holds until {}", grant.seq, grant.expires_at)),
         // A seq that is no grant's is a wrong argument, like anywhere else.
         Err(e) if e.kind() == ErrorKind::Conflict => Err(Failure::Found(e.to_string())),
-        Err(e) => Err(args.store.name(e.into())),
+        Err(e) => Err(args.store.failed(e)),
     }
 }
 
 fn close(args: &CloseArgs) -> Outcome {
     let log = args.store.open()?;
     let receipt = log.close_emergency(args.grant, &args.actor)?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     said(format!("closed grant {} in entry {}", args.grant, receipt.seq))
 }
 
 fn review(args: &ReviewArgs) -> Outcome {
     let log = args.store.open()?;
     let receipt = log.review_emergency(args.grant, &args.reviewer, &args.disposition, args.note.as_deref())?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     said(format!("reviewed grant {} in entry {}", args.grant, receipt.seq))
 }
 
@@ -177,7 +177,7 @@ fn said(what: String) -> Outcome {
 
 fn list(args: &ListArgs) -> Outcome {
     let log = args.store.read()?;
-    let grants = log.emergencies().map_err(|e| args.store.name(e.into()))?;
+    let grants = log.emergencies().map_err(|e| args.store.failed(e))?;
     let grants: Vec<GrantState> = grants.into_iter().filter(|g| !args.unreviewed || g.needs_review()).collect();
     let mut out = Out::stdout();
     if args.json {

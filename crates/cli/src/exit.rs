@@ -74,6 +74,12 @@ pub fn is_input(kind: ErrorKind) -> bool {
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
+        Failure::from(&e)
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(e: &Error) -> Failure {
         if is_input(e.kind()) { Failure::Input(e.to_string()) } else { Failure::Store(e.to_string()) }
     }
 }

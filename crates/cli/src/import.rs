@@ -80,7 +80,7 @@ pub fn run(args: &ImportArgs) -> Outcome {
     let mut all = All { args, log: &log, options, out: Out::stdout(), sum: Sum::default(), refused: Vec::new() };
     let imported = all.files();
     ending.wait_if_told();
-    let closed = log.close().map_err(|e| args.store.name(e.into()));
+    let closed = log.close().map_err(|e| args.store.failed(e));
     let end = imported?;
     closed?;
     Ok(end)
@@ -130,10 +130,7 @@ impl All<'_> {
                     if let Failure::Input(why) = &other {
                         self.refuse(path, why.clone());
                     }
-                    stopped = Some(match other {
-                        Failure::Input(why) => Failure::Input(why),
-                        other => args.store.name(other),
-                    });
+                    stopped = Some(other);
                     break;
                 }
             }
@@ -180,7 +177,10 @@ impl All<'_> {
         let all = imported.calls.len() as u64;
         let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
         drop(progress);
-        let recorded = recorded.map_err(|e| Failure::from(e).at(&name))?;
+        let recorded = recorded.map_err(|e| match Failure::from(&e).at(&name) {
+            Failure::Input(why) => Failure::Input(why),
+            other => self.args.store.name(&e, other),
+        })?;
         not_taken.extend(recorded.not_taken.iter().cloned());
         for sum in [&mut sum, &mut self.sum] {
             sum.add(&file, &recorded, &not_taken);

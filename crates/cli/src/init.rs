@@ -40,10 +40,10 @@ pub fn run(args: &InitArgs) -> Outcome {
         options = options.name(name);
     }
     let anchored = anchors::create(store, &configured)?;
-    let made = anchors::add(options, store).and_then(|o| o.create(store).map_err(|e| args.store.name(e.into())));
+    let made = anchors::add(options, store).and_then(|o| o.create(store).map_err(|e| args.store.failed(e)));
     let log = made.inspect_err(|_| anchored.take_back())?;
     let public = log.public_key().map(|key| key.to_string()).unwrap_or_default();
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     if !receivers.0.is_empty() {
         alerting::configure(store, &receivers)?;
     }

@@ -108,7 +108,7 @@ fn no_keys(store: &StoreArgs) -> Failure {
 
 /// An error of a change, with the store's name.
 pub fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Failure> {
-    result.map_err(|e| store.name(e.into()))
+    result.map_err(|e| store.failed(e))
 }
 
 pub fn close(store: &StoreArgs, log: Opened) -> Result<(), Failure> {

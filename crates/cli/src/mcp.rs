@@ -174,7 +174,7 @@ pub fn run(args: &McpArgs) -> Outcome {
         Ok(joint)
     };
     let observer = Observer::new(settings, Arc::new(SystemClock::default()), reach, |message: &str| complain(message));
-    let observer = Arc::new(observer.map_err(|e| args.store.name(Failure::Store(e.to_string())))?);
+    let observer = Arc::new(observer.map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?);
 
     let signals = signals()?;
     let host = starter::parent();

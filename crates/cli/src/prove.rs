@@ -24,12 +24,12 @@ pub struct CheckpointArgs {
 
 pub fn checkpoint(args: &CheckpointArgs) -> Outcome {
     let log = args.store.open()?;
-    let checkpoint = log.checkpoint().map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let checkpoint = log.checkpoint().map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?;
     let mut out = Out::stdout();
     write!(out, "{checkpoint}")?;
     out.flush()?;
     anchors::hand_over(&log);
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     Ok(End::Done)
 }
 
@@ -138,7 +138,7 @@ pub fn prove(args: &ProveArgs) -> Outcome {
             (None, _, None) => return Err(Failure::Input("name an entry, or --complete with a value".to_owned())),
         };
         // Shown only once everything that it rests on is on the disk.
-        log.close().map_err(|e| args.store.name(e.into()))?;
+        log.close().map_err(|e| args.store.failed(e))?;
         proof
     };
     let mut out = Out::stdout();
@@ -149,7 +149,7 @@ pub fn prove(args: &ProveArgs) -> Outcome {
 
 /// The newest signed checkpoint, and said what lies beyond it, in the store and in its key file.
 fn signed<'l>(store: &StoreArgs, log: &'l AuditLog) -> Result<AtCheckpoint<'l>, Failure> {
-    let signed = log.at_checkpoint().map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let signed = log.at_checkpoint().map_err(|e| store.name(&e, Failure::Store(e.to_string())))?;
     if let Some(conflict) = signed.key_conflict() {
         complain(format!(
             "warning: {conflict}. What is shown is as of the newest checkpoint that this copy has, of {} entries",
@@ -210,10 +210,11 @@ fn complete(args: &ProveArgs, log: &AuditLog, facet: Facet, value: &str) -> Resu
 }
 
 fn unproven(args: &ProveArgs, e: Error) -> Failure {
-    args.store.name(match e.kind() {
+    let failure = match e.kind() {
         ErrorKind::Conflict => Failure::Store(e.to_string()),
-        _ => e.into(),
-    })
+        _ => Failure::from(&e),
+    };
+    args.store.name(&e, failure)
 }
 
 /// Write the whole log into a new folder that an auditor can check with standard tools
@@ -246,9 +247,9 @@ pub fn evidence(args: &EvidenceArgs) -> Outcome {
         ErrorKind::AlreadyExists => Failure::Input(e.to_string()),
         // The store is open, so what is not found is the folder's parent.
         ErrorKind::NotFound => Failure::Input(e.to_string()),
-        _ => args.store.name(Failure::Store(e.to_string())),
+        _ => args.store.name(&e, Failure::Store(e.to_string())),
     })?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     let mut out = Out::stdout();
     if args.json {
         out.line(verification.to_json().to_canonical().as_str())?;

@@ -58,9 +58,9 @@ pub fn run(args: &PurgeArgs) -> Outcome {
 fn failed(args: &PurgeArgs, e: Error) -> Failure {
     let failure = match e.kind() {
         ErrorKind::ClockFrozen => Failure::Found(format!("nothing is purged: {e} (`attestlog clock confirm`)")),
-        _ => e.into(),
+        _ => Failure::from(&e),
     };
-    args.store.name(failure)
+    args.store.name(&e, failure)
 }
 
 /// Writes for people what a purge did.

@@ -62,6 +62,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
     let ending = Ending::watch(&log)?;
     let mut recorder = Recorder {
         log: &log,
+        store: &args.store,
         name: source.name.clone(),
         receipts: args.receipts.then(Out::stdout),
         keep_going: args.keep_going,
@@ -76,12 +77,12 @@ pub fn run(args: &RecordArgs) -> Outcome {
     let closed = log.close();
     if let Err(failure) = outcome {
         let so_far = format!("{} recorded before that", counted(recorded, "call was", "calls were"));
-        return Err(match args.store.name(failure) {
+        return Err(match failure {
             Failure::Store(m) => Failure::Store(format!("{m} ({so_far})")),
             other => other,
         });
     }
-    closed.map_err(|e| args.store.name(e.into()))?;
+    closed.map_err(|e| args.store.failed(e))?;
     if !args.receipts {
         let newest = newest.map_or(String::new(), |r| format!(", the newest at seq {}", r.seq));
         let mut out = Out::stdout();
@@ -96,6 +97,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
 
 struct Recorder<'a> {
     log: &'a SharedStore,
+    store: &'a StoreArgs,
     name: String,
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,
@@ -197,7 +199,7 @@ impl Recorder<'_> {
         // A contradiction is the line's where the line has a number of its sender's; else it is between store and key.
         let contradicts = e.kind() == ErrorKind::Conflict && numbers.len() == 1 && !raw.iter().any(|l| is_numbered(l));
         if !is_input(e.kind()) || contradicts {
-            return Err(Failure::Store(format!("{place}: {e}")));
+            return Err(self.store.name(&e, Failure::Store(format!("{place}: {e}"))));
         }
         if let [number] = numbers[..] {
             return Ok(self.refuse(number, &e.to_string()));

@@ -101,7 +101,7 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let options = brought.of(&log)?;
     let of = if matches!(context.subject, Subject::User(_)) { Facet::User } else { Facet::Patient };
     refuse_pattern(&log, of, context.subject.shown())?;
-    let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let verification = verify_with(&log, options, false).map_err(|e| store.name(&e, Failure::Store(e.to_string())))?;
     tell_look_alikes(&log, of, context.subject.shown())?;
     let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification)?;

@@ -46,9 +46,9 @@ pub fn run(args: &ServeArgs) -> Outcome {
     let told = signals.forever().next();
     if told.is_none() {
         let failed = owned.join().map_err(|_| Failure::Store("a thread of this program died".to_owned()))?;
-        failed.map_err(|e| args.store.name(e.into()))?;
+        failed.map_err(|e| args.store.failed(e))?;
     }
-    joint.close().map_err(|e| args.store.name(e.into()))?;
+    joint.close().map_err(|e| args.store.failed(e))?;
     Ok(End::Done)
 }
 

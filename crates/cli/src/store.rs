@@ -322,7 +322,7 @@ impl StoreArgs {
                 other => other,
             });
         }
-        let log = options.read_only().open(&self.store).map_err(|e| self.name(failure(&e)))?;
+        let log = options.read_only().open(&self.store).map_err(|e| self.name(&e, failure(&e)))?;
         warn(&log);
         Ok(Opened::Read(log.despite_damage()))
     }
@@ -330,7 +330,7 @@ impl StoreArgs {
     fn own(&self, options: Options) -> Result<Opened, Failure> {
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
         let owned =
-            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
+            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(&e, failure(&e)))?;
         warn(owned.log());
         let log = owned.log().clone();
         Ok(Opened::Owned(owned, log))
@@ -344,14 +344,14 @@ impl StoreArgs {
         anchors::of(&self.store)?;
         let mut sharing = self.sharing(alerts);
         sharing.public_key = known.cloned();
-        let joint = SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))?;
+        let joint = SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(&e, failure(&e)))?;
         let own = joint.owned(AuditLog::check_recording).and_then(Result::err);
         if let Some(e) = own.filter(|e| e.kind() == ErrorKind::Key)
             && (known.is_some() || self.key.key.is_some())
         {
             let missing = self.key.key.as_ref().is_some_and(|key| std::fs::symlink_metadata(key).is_err());
             let _ = joint.close();
-            return Err(self.name(Failure::Store(match missing {
+            return Err(self.name(&e, Failure::Store(match missing {
                 true => format!(
                     "no process has the store open, and {}, which --key names, is not there: start the process that records with the \
                      store's key (`attestlog serve`), or name the key file",
@@ -368,11 +368,18 @@ impl StoreArgs {
         sharing(&self.store, Some(alerts))
     }
 
-    /// Puts the store's name before a message that lacks it.
-    pub fn name(&self, failure: Failure) -> Failure {
-        let place = self.store.display().to_string();
+    /// What comes of an error of the store's.
+    pub fn failed(&self, e: Error) -> Failure {
+        self.name(&e, Failure::from(&e))
+    }
+
+    /// Puts the store's name before what comes of an error, unless the error names the store already, or what lies beside it: its key
+    /// file, say.
+    pub fn name(&self, e: &Error, failure: Failure) -> Failure {
+        let store = self.store.display().to_string();
+        let named = e.place().and_then(|place| place.file.as_deref()).is_some_and(|file| file.starts_with(&store));
         match &failure {
-            Failure::Store(m) | Failure::Locked(m) | Failure::Input(m) if !m.contains(&place) => failure.at(place),
+            Failure::Store(_) | Failure::Locked(_) | Failure::Input(_) if !named => failure.at(store),
             _ => failure,
         }
     }

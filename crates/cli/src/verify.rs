@@ -52,7 +52,7 @@ fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> 
     let log = args.store.read_with(args.store.key.options()?.pages_first(true))?;
     let options = brought.of(&log)?;
     let verified = verify_with(&log, options, args.remember);
-    let verification = verified.map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let verification = verified.map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?;
     if verification.ok() {
         say_damage(&log);
     }

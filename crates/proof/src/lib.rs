@@ -54,8 +54,10 @@ pub use entry::{
     Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Facet,
     Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Place, Result};
 pub use hash::{Hash, ParseHashError};
 pub use purge::PurgeRecord;
 pub use seqs::SeqSet;
+#[doc(hidden)]
+pub use time::TimeFault;
 pub use time::Timestamp;

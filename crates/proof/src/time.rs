@@ -202,28 +202,55 @@ impl std::str::FromStr for Timestamp {
 
     /// Reads RFC 3339 with an offset (also `+0200`, as `strftime` writes it), or `YYYY-MM-DD` as midnight UTC.
     fn from_str(text: &str) -> Result<Timestamp> {
-        let bad = || {
+        Timestamp::read(text).map_err(|fault| {
             let shown: String = text.chars().take(60).collect();
-            Error::invalid(format!("{shown:?} is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"))
-        };
+            match fault {
+                TimeFault::Malformed => {
+                    Error::invalid(format!("{shown:?} is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"))
+                }
+                TimeFault::LeapSecond => {
+                    Error::invalid(format!("{shown}: a leap second cannot be told apart; write it as second 59"))
+                }
+                TimeFault::NoZone => Error::invalid(format!("{shown:?} has no time zone: write Z or +02:00 behind it")),
+                TimeFault::OutOfRange => out_of_range(&shown),
+            }
+        })
+    }
+}
+
+/// Why a text is no time, for a caller that must not show the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum TimeFault {
+    Malformed,
+    LeapSecond,
+    NoZone,
+    /// Outside 1678 to 2261.
+    OutOfRange,
+}
+
+impl Timestamp {
+    /// Reads what `from_str` does.
+    #[doc(hidden)]
+    pub fn read(text: &str) -> Result<Timestamp, TimeFault> {
         if text.len() == 10 {
-            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| bad())?;
-            let midnight = day.and_hms_opt(0, 0, 0).ok_or_else(bad)?;
-            return midnight.and_utc().try_into();
+            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| TimeFault::Malformed)?;
+            let midnight = day.and_hms_opt(0, 0, 0).ok_or(TimeFault::Malformed)?;
+            return midnight.and_utc().try_into().map_err(|_| TimeFault::OutOfRange);
         }
         // A fraction longer than nanoseconds would be cut silently.
         let fraction = text.split_once('.').map_or(0, |(_, f)| f.bytes().take_while(u8::is_ascii_digit).count());
         if text.len() > 64 || fraction > 9 {
-            return Err(bad());
+            return Err(TimeFault::Malformed);
         }
         if text.get(17..19) == Some("60") {
-            return Err(Error::invalid(format!("{text}: a leap second cannot be told apart; write it as second 59")));
+            return Err(TimeFault::LeapSecond);
         }
         if Timestamp::lacks_zone(text) {
-            return Err(Error::invalid(format!("{text:?} has no time zone: write Z or +02:00 behind it")));
+            return Err(TimeFault::NoZone);
         }
-        let t = DateTime::parse_from_rfc3339(&with_colon(text)).map_err(|_| bad())?;
-        t.to_utc().timestamp_nanos_opt().map(Timestamp).ok_or_else(|| out_of_range(text))
+        let t = DateTime::parse_from_rfc3339(&with_colon(text)).map_err(|_| TimeFault::Malformed)?;
+        t.to_utc().timestamp_nanos_opt().map(Timestamp).ok_or(TimeFault::OutOfRange)
     }
 }
 

@@ -175,7 +175,7 @@ impl Engine {
     pub(crate) fn writer(&self) -> MutexGuard<'_, WriterState> {
         self.write.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
-            writer.broken = true;
+            writer.poison();
             self.write.writer.clear_poison();
             writer
         })
@@ -184,8 +184,11 @@ impl Engine {
     /// To be called after work under the writer lock. If the work did not complete (`ended` is false), the state on the disk
     /// is unknown and redb may be in the middle of an operation, so the database is poisoned.
     pub(crate) fn after(&self, writer: &mut WriterState, ended: bool) {
-        writer.broken |= !ended;
-        if !ended && let Some(database) = &*self.read.database.read().unwrap_or_else(PoisonError::into_inner) {
+        if ended {
+            return;
+        }
+        writer.poison();
+        if let Some(database) = &*self.read.database.read().unwrap_or_else(PoisonError::into_inner) {
             database.poison();
         }
     }

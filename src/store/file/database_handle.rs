@@ -20,9 +20,8 @@ use crate::store::file::storage::Backend;
 use crate::store::file::tables::Stored;
 use crate::store::file::watched::{Watch, Watched};
 use crate::{Error, ErrorKind, Result};
-use redb::{Builder, Database, StorageBackend};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::Metadata;
-use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -151,7 +150,7 @@ impl DatabaseHandle {
 
     /// Fails if another program has overwritten the file.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let place = |e: Error| self.named.as_ref().map(|(path, _)| path.display()).into_iter().fold(e, Error::at);
+        let place = |e: Error| self.named.as_ref().map(|(path, _)| path).into_iter().fold(e, Error::in_file);
         self.bytes.check_unchanged().map_err(place)
     }
 
@@ -222,22 +221,23 @@ impl DatabaseHandle {
         self.before.found().into_iter().flat_map(|found| found.flaws.iter().cloned())
     }
 
+    /// A transaction of one's own that reads what the file holds now.
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
+        self.database().begin_read().stored()
+    }
+
+    /// A transaction that writes. What readers share is given up first: an old transaction keeps pages from being used again.
+    pub(crate) fn begin_write(&self) -> Result<WriteTransaction> {
+        self.views.give_up();
+        self.database().begin_write().stored()
+    }
+
     fn database(&self) -> &Database {
         match &self.database {
             Some(database) => database,
             #[allow(clippy::unreachable, reason = "only `drop` takes it, after which nobody has this")]
             None => unreachable!(),
         }
-    }
-}
-
-impl Deref for DatabaseHandle {
-    type Target = Database;
-
-    /// Direct access to the database allows writing, so the read view that readers share is released first.
-    fn deref(&self) -> &Database {
-        self.views.give_up();
-        self.database()
     }
 }
 

@@ -113,7 +113,7 @@ impl Overlay {
         }
         let file = bytes.take_lock(path)?;
         let Some(kept) = &bytes.kept else { return Ok(()) };
-        file.check_unchanged().map_err(|e| e.at(path.display()))?;
+        file.check_unchanged().map_err(|e| e.in_file(path))?;
         for step in kept.steps.iter().flatten() {
             match step {
                 Step::Length(len) => file.set_len(*len)?,
@@ -151,12 +151,12 @@ impl Bytes {
     /// Opens the file for writing and turns the shared lock into an exclusive one, without releasing it in between.
     #[allow(clippy::disallowed_methods, reason = "waits for other processes, by the time that they run in")]
     fn take_lock(&mut self, path: &Path) -> Result<Arc<Watched>> {
-        let named = |e: io::Error| Error::from(e).at(path.display());
+        let named = |e: io::Error| Error::from(e).in_file(path);
         let held = |got: Result<bool, BackendError>| match got {
             Ok(got) => Ok(got),
             // As redb does: where the system has no locks, exclusion is the operator's responsibility.
             Err(BackendError::Unsupported) => Ok(true),
-            Err(e) => Err(Error::new(ErrorKind::Io, format!("{}: {e}", path.display()))),
+            Err(e) => Err(Error::new(ErrorKind::Io, e.to_string()).in_file(path)),
         };
         let file = match &self.writable {
             Some(file) => file.clone(),
@@ -171,8 +171,8 @@ impl Bytes {
                 if !before
                     .is_some_and(|before| of(&file).is_ok_and(|now| crate::store::file::paths::is_same(&before, &now)))
                 {
-                    let message = format!("{}: another file was put there; open the store again", path.display());
-                    return Err(Error::new(ErrorKind::Closed, message));
+                    let message = "another file was put there; open the store again";
+                    return Err(Error::new(ErrorKind::Closed, message).in_file(path));
                 }
                 let file = Arc::new(self.beneath.again(Arc::new(FileBackend::new(file).stored()?)));
                 if let Some(before) = &self.file {
@@ -203,8 +203,7 @@ impl Bytes {
 }
 
 fn busy(path: &Path) -> Error {
-    let message = format!("{}: another process reads the store; wait until it has ended", path.display());
-    Error::new(ErrorKind::Locked, message)
+    Error::new(ErrorKind::Locked, "another process reads the store; wait until it has ended").in_file(path)
 }
 
 /// Takes an exclusive lock besides redb's own locks, which readers share.

@@ -12,11 +12,11 @@ pub(crate) fn new_private_file(path: &Path) -> Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => Error::new(
-            ErrorKind::AlreadyExists,
-            format!("{}: something exists there already; a store is never made over it", path.display()),
-        ),
-        _ => Error::from(e).at(path.display()),
+        io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::AlreadyExists, "something exists there already; a store is never made over it")
+                .in_file(path)
+        }
+        _ => Error::from(e).in_file(path),
     })
 }
 
@@ -29,14 +29,13 @@ pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             "nothing lies there now"
         }
-        Err(e) => return Err(Error::from(e).at(path.display())),
+        Err(e) => return Err(Error::from(e).in_file(path)),
     };
     let message = format!(
-        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
-         start it with the store that is meant; until then nothing is recorded and nothing answered",
-        path.display()
+        "the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
+         start it with the store that is meant; until then nothing is recorded and nothing answered"
     );
-    Err(Error::new(ErrorKind::Io, message))
+    Err(Error::new(ErrorKind::Io, message).in_file(path))
 }
 
 /// The error for a file that cannot be opened for writing.
@@ -44,12 +43,11 @@ pub(crate) fn unwritable(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             let message = format!(
-                "{}: cannot be written to ({e}); what only reads works on it as it is, for anything else copy it to where it can",
-                path.display()
+                "cannot be written to ({e}); what only reads works on it as it is, for anything else copy it to where it can"
             );
-            Error::new(ErrorKind::Io, message).with_source(e)
+            Error::new(ErrorKind::Io, message).in_file(path).with_source(e)
         }
-        _ => Error::from(e).at(path.display()),
+        _ => Error::from(e).in_file(path),
     }
 }
 

@@ -51,16 +51,14 @@ pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
             "a store on this storage cannot be purged: what is deleted in place stays in its free pages, and there is no \
              second storage to write what stays into. Keep the store in a file, or give the storage a second one",
         )),
-        Source::File(path) => match links(&std::fs::metadata(path).map_err(|e| Error::from(e).at(path.display()))?) {
+        Source::File(path) => match links(&std::fs::metadata(path).map_err(|e| Error::from(e).in_file(path))?) {
             0 | 1 => Ok(()),
             _ => Err(Error::new(
                 ErrorKind::Conflict,
-                format!(
-                    "{}: the file has another name too (a hard link), under which everything would stay that is purged; \
+                "the file has another name too (a hard link), under which everything would stay that is purged; \
                      remove the other name",
-                    path.display()
-                ),
-            )),
+            )
+            .in_file(path)),
         },
     }
 }
@@ -77,7 +75,7 @@ impl Replacement {
         match source {
             Source::File(path) => {
                 // If the path is a symbolic link, the target file is replaced.
-                let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).at(path.display()))?;
+                let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).in_file(path))?;
                 let new =
                     beside(&path, chain_state).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
                 remove_file_of_ours(&new);
@@ -106,9 +104,8 @@ impl Replacement {
         let Replacement::File { path, new } = self else { return Ok(()) };
         let (old, fresh) = (std::fs::metadata(path)?, file.metadata()?);
         if (old.uid(), old.gid()) != (fresh.uid(), fresh.gid()) {
-            fchown(file, Some(old.uid()), Some(old.gid())).map_err(|e| {
-                Error::from(e).at(format!("{}: giving it to the owner of the store's file", new.display()))
-            })?;
+            fchown(file, Some(old.uid()), Some(old.gid()))
+                .map_err(|e| Error::from(e).at("giving it to the owner of the store's file").in_file(new))?;
         }
         Ok(file.set_permissions(old.permissions())?)
     }
@@ -121,9 +118,7 @@ impl Replacement {
     /// Moves the new file to the store's path.
     pub(crate) fn take(&self) -> Result<()> {
         match self {
-            Replacement::File { new, path } => {
-                std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display()))
-            }
+            Replacement::File { new, path } => std::fs::rename(new, path).map_err(|e| Error::from(e).in_file(path)),
             Replacement::Storage(storage) => Ok(storage.replace()?),
         }
     }
@@ -131,9 +126,7 @@ impl Replacement {
     /// Makes the rename durable.
     pub(crate) fn sync(&self) -> Result<()> {
         match self {
-            Replacement::File { path, .. } => {
-                crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display()))
-            }
+            Replacement::File { path, .. } => crate::files::sync_parent(path).map_err(|e| Error::from(e).in_file(path)),
             Replacement::Storage(storage) => Ok(storage.settle()?),
         }
     }
@@ -189,17 +182,17 @@ fn remove_file_of_ours(path: &Path) {
 
 /// Opens and locks the file at `path`.
 pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<DatabaseHandle> {
-    let named = |e: io::Error| Error::from(e).at(path.display());
+    let named = |e: io::Error| Error::from(e).in_file(path);
     for _ in 0..TRIES {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
         let about = file.metadata().map_err(named)?;
         let bytes = FileBackend::new(file).stored()?;
-        let database = DatabaseHandle::open(builder, Box::new(bytes), false).map_err(|e| e.at(path.display()))?;
+        let database = DatabaseHandle::open(builder, Box::new(bytes), false).map_err(|e| e.in_file(path))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return database.named(path, about);
         }
     }
-    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+    Err(Error::new(ErrorKind::Busy, "another file is put there again and again").in_file(path))
 }
 
 /// Opens the file at `path` for reading, without write access.
@@ -209,40 +202,39 @@ pub(crate) fn open_for_reading(
     settings: &Settings,
 ) -> Result<(DatabaseHandle, Arc<Overlay>)> {
     let may_record = settings.access == Access::ReadFirst;
-    let named = |e: io::Error| Error::from(e).at(path.display());
+    let named = |e: io::Error| Error::from(e).in_file(path);
     for _ in 0..TRIES {
         let file = File::open(path).map_err(named)?;
         let about = file.metadata().map_err(named)?;
-        let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.at(path.display()))?);
-        let handle = open_over(builder, &overlay, settings.pages_first).map_err(|e| e.at(path.display()))?;
+        let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.in_file(path))?);
+        let handle = open_over(builder, &overlay, settings.pages_first).map_err(|e| e.in_file(path))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return Ok((handle.named(path, about)?, overlay));
         }
     }
-    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+    Err(Error::new(ErrorKind::Busy, "another file is put there again and again").in_file(path))
 }
 
 /// Checks the pages of the file at `path` without redb and reports every flaw. Returns whether the file has a newer,
 /// unfinished commit. Writes nothing.
 pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bool> {
-    let named = |e: io::Error| Error::from(e).at(path.display());
+    let named = |e: io::Error| Error::from(e).in_file(path);
     let file = File::open(path).map_err(named)?;
     if !file.metadata().map_err(named)?.is_file() {
-        return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
+        return Err(Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(path));
     }
     let bytes = FileBackend::new(file).stored()?;
     match bytes.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) | Err(BackendError::Unsupported) => {}
         Ok(false) => {
-            let message =
-                format!("{}: another process has the store open; wait for it, or go through it", path.display());
-            return Err(Error::new(ErrorKind::Locked, message));
+            let message = "another process has the store open; wait for it, or go through it";
+            return Err(Error::new(ErrorKind::Locked, message).in_file(path));
         }
-        Err(e) => return Err(Error::new(ErrorKind::Io, format!("{}: {e}", path.display()))),
+        Err(e) => return Err(Error::new(ErrorKind::Io, e.to_string()).in_file(path)),
     }
     let checked = pages::check_file(&bytes, &tables::shapes(), found).map_err(named);
     bytes.close().map_err(named)?;
-    let not_ours = || Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display()));
+    let not_ours = || Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(path);
     checked?.ok_or_else(not_ours)
 }
 

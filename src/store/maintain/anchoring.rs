@@ -22,7 +22,6 @@ use crate::store::log::AuditLog;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
-use redb::ReadableDatabase;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ impl Engine {
     /// Reads what was owed when the store was last open, and begins to hand it over.
     pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let meta = txn.open_table(tables::META).stored()?;
             let row = meta.get(ANCHORS_KEY).stored()?.map(|row| row.value().to_vec());
             row.as_deref().and_then(parse_owed)
@@ -107,12 +106,12 @@ impl Engine {
         writer: &mut WriterState,
         write: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
-        writer.broken = true;
+        let armed = writer.arm();
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         write(&txn)?;
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         Ok(())
     }
 
@@ -134,7 +133,7 @@ impl Engine {
 
 impl Log for Engine {
     fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let table = txn.open_table(tables::CHECKPOINTS).stored()?;
         let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
         let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
@@ -305,7 +304,7 @@ impl AuditLog {
     /// What the file says.
     pub fn attestations(&self) -> Result<Vec<(String, Record)>> {
         guarded(|| {
-            let txn = self.engine().database()?.get()?.begin_read().stored()?;
+            let txn = self.engine().database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::ATTESTATIONS).stored()?;
             let mut all = Vec::new();
             for row in table.range::<(u64, &str)>(..).stored()? {

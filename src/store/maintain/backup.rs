@@ -19,7 +19,7 @@ use crate::store::file::tables::{self, Stored, from_redb};
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::log::AuditLog;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
-use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
+use redb::{Builder, Database, Key, ReadTransaction, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -135,15 +135,15 @@ impl Drop for Partial {
 pub(crate) fn file_name(path: &Path) -> Result<String> {
     match path.file_name() {
         Some(name) => Ok(name.to_string_lossy().into_owned()),
-        None => Err(Error::invalid(format!("{}: does not name a file", path.display()))),
+        None => Err(Error::invalid("does not name a file").in_file(path)),
     }
 }
 
 /// Locks the file to be copied against writers; the lock is held as long as the result lives.
 pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>, Option<File>)> {
-    let about = std::fs::metadata(src).map_err(|e| Error::from(e).at(src.display()))?;
+    let about = std::fs::metadata(src).map_err(|e| Error::from(e).in_file(src))?;
     if !about.is_file() || about.len() == 0 {
-        return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", src.display())));
+        return Err(Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(src));
     }
     match Builder::new().set_cache_size(CACHE_BYTES).open_read_only(src) {
         Ok(database) => Ok((Some(database), None)),
@@ -153,13 +153,13 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
             match file.try_lock_shared() {
                 Err(std::fs::TryLockError::WouldBlock) => {
                     let message = "another process has it open; back it up instead";
-                    Err(Error::new(ErrorKind::Locked, message).at(src.display()))
+                    Err(Error::new(ErrorKind::Locked, message).in_file(src))
                 }
                 // Without file locks there is nothing to wait for.
                 _ => Ok((None, Some(file))),
             }
         }
-        Err(e) => Err(from_redb(e.into()).at(src.display())),
+        Err(e) => Err(from_redb(e.into()).in_file(src)),
     }
 }
 
@@ -202,7 +202,7 @@ impl<'a> Copy<'a> {
     }
 
     fn begin(&self) -> Result<ReadTransaction> {
-        self.engine.database()?.get()?.begin_read().stored()
+        self.engine.database()?.get()?.begin_read()
     }
 
     /// Copies the tables that only index batches and purges write.

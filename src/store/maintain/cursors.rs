@@ -18,7 +18,7 @@ use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Result, Timestamp};
 use attestlog_proof::entry::{Kind, Retention};
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -47,7 +47,7 @@ impl Engine {
     /// The position of a cursor.
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
         guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
             let at = table.get(mark).stored()?.map(|at| at.value());
             drop(table);
@@ -58,7 +58,7 @@ impl Engine {
     /// The positions of all cursors.
     pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
             let rows = table.iter().stored()?;
             let mut marks = BTreeMap::new();
@@ -99,7 +99,7 @@ impl Engine {
     /// Removes a cursor; returns whether it existed.
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
         let there = guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             Ok(txn.open_table(tables::CURSORS).stored()?.get(mark).stored()?.is_some())
         })?;
         if !there {

@@ -160,8 +160,8 @@ impl Merge {
     fn slice(&mut self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
         let start = engine.config.clock.monotonic();
         let over = |i: usize| i % 64 == 63 && engine.config.clock.monotonic() - start > SLICE;
-        writer.broken = true;
-        let mut state = writer.state.clone();
+        let armed = writer.arm();
+        let mut state = armed.state.clone();
         let database = engine.database()?;
         let txn = engine.begin_write(database.get()?)?;
         if !self.begun {
@@ -193,7 +193,7 @@ impl Merge {
             }
         }
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         writer.state = state;
         Ok(())
     }

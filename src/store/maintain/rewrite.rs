@@ -18,6 +18,7 @@ use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
 use crate::store::engine::changes::Changes;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::NODE_LEVEL;
 use crate::store::layout::block::Sealer;
@@ -28,7 +29,7 @@ use crate::store::maintain::backup;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
-use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
@@ -63,14 +64,14 @@ pub(crate) struct Reached {
 
 /// A rewrite in progress.
 pub(crate) struct Rewriter<'a> {
-    pub to: &'a Database,
+    pub to: &'a DatabaseHandle,
     pub cut: &'a PurgeSet,
 }
 
 impl Rewriter<'_> {
     /// A write transaction; if not `durable`, it reaches the disk with a later durable one.
     fn step(&self, durable: bool) -> Result<WriteTransaction> {
-        let mut txn = self.to.begin_write().stored()?;
+        let mut txn = self.to.begin_write()?;
         if !durable {
             txn.set_durability(Durability::None).stored()?;
         }
@@ -220,8 +221,7 @@ impl Rewriter<'_> {
     /// slow for every purge; for tests.
     #[cfg(debug_assertions)]
     pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
-        use redb::ReadableDatabase;
-        let txn = self.to.begin_read().stored()?;
+        let txn = self.to.begin_read()?;
         macro_rules! same {
             ($($table:expr),*) => {$({
                 let ours = txn.open_table($table).stored()?;

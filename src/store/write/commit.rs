@@ -20,6 +20,7 @@ use crate::store::engine::group_commit::Leader;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::subject_keys::NewSubject;
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::block::Sealer;
@@ -404,7 +405,7 @@ impl Engine {
     /// Records several batches in one commit, each on its own: a refused batch does not affect the others.
     pub(crate) fn submit_each(&self, batches: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
         if let Err(e) = self.config.process.check() {
-            return batches.iter().map(|_| Err(again(&e))).collect();
+            return batches.iter().map(|_| Err(e.retold())).collect();
         }
         let now = self.config.clock.now();
         let mut refused = Vec::new();
@@ -437,10 +438,10 @@ impl Engine {
             Ok(done)
         });
         self.after(&mut writer, ended);
-        let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
+        let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(e.retold())).collect(), None));
         let mut showing = committed.is_some().then(|| self.showing(&mut writer));
-        if writer.broken && showing.take().is_some() {
-            // An earlier commit could not be published: reading the file again publishes both.
+        if writer.is_poisoned() && showing.take().is_some() {
+            // A commit before this one could not be shown: reading the file anew shows both.
             let _ = self.recover(&mut writer);
         }
         drop(writer);
@@ -485,7 +486,7 @@ impl Engine {
         batches: Vec<EncodedBatch>,
     ) -> (Vec<Result<Vec<Receipt>>>, Option<Committed>) {
         let count = batches.len();
-        let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(again(e))).collect() };
+        let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(e.retold())).collect() };
         let staged = self.recover(writer).and_then(|()| Staging::new(self, writer));
         let mut staging = match staged {
             Ok(staging) => staging,
@@ -525,7 +526,7 @@ impl Engine {
         &self,
         writer: &mut WriterState,
         staging: Staging<'_>,
-        other: Option<&redb::Database>,
+        other: Option<&DatabaseHandle>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
         take: impl FnOnce() -> Result<()>,
     ) -> Result<Option<Committed>> {
@@ -598,14 +599,14 @@ impl Engine {
     fn write(
         &self,
         writer: &WriterState,
-        other: Option<&redb::Database>,
+        other: Option<&DatabaseHandle>,
         state: &State,
         blocks: &[(u64, Vec<u8>)],
         entries: &Entries,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
-        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &***own), Ok)?)?;
+        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             if !blocks.is_empty() {
@@ -633,7 +634,7 @@ impl Engine {
 
     /// Handles a failed commit: finds out what reached the disk. Returns `Ok` if the commit did after all.
     fn after_failure(&self, writer: &mut WriterState, wanted: &State, e: Error) -> Result<()> {
-        writer.broken = true;
+        writer.poison();
         if let Ok(file) = self.database()?.get() {
             file.check_unchanged()?;
         }
@@ -654,8 +655,8 @@ impl Engine {
     /// with unreadable parts.
     pub(crate) fn recover(&self, writer: &mut WriterState) -> Result<()> {
         self.begin_writing(writer)?;
-        if writer.broken {
-            // Pending commits are already in the file: they must not be published again after what is read now.
+        if writer.is_poisoned() {
+            // What was committed before is in the file: it must not be shown once more behind what is read now.
             drop(self.showing(writer));
             let said = writer.unsigned_said;
             let loaded = self.reopen()?;
@@ -672,8 +673,8 @@ impl Engine {
         writer.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 
-    pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {
-        let mut txn = database.begin_write().stored()?;
+    pub(crate) fn begin_write(&self, database: &DatabaseHandle) -> Result<redb::WriteTransaction> {
+        let mut txn = database.begin_write()?;
         txn.set_two_phase_commit(self.config.settings.two_phase);
         txn.set_quick_repair(self.config.settings.quick_repair);
         Ok(txn)
@@ -689,10 +690,5 @@ fn lost() -> Error {
 
 /// Replaces the successful answers with a failure that concerns all of them.
 fn refused(answers: Vec<Result<Vec<Receipt>>>, e: &Error) -> Vec<Result<Vec<Receipt>>> {
-    answers.into_iter().map(|answer| answer.and_then(|_| Err(again(e)))).collect()
-}
-
-/// A copy of an error for each waiting caller.
-fn again(e: &Error) -> Error {
-    Error::new(e.kind(), e.to_string())
+    answers.into_iter().map(|answer| answer.and_then(|_| Err(e.retold()))).collect()
 }

@@ -13,7 +13,6 @@ use crate::store::read::stream::backwards;
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Outcome, Phase, Trigger};
-use redb::ReadableDatabase;
 
 /// The member in which two calls differ, of conversation, user and tool, as far as that can be decided.
 fn differs(there: &Call, here: &Call) -> Option<&'static str> {
@@ -64,7 +63,7 @@ impl Staging<'_> {
 
     /// Whether the table of unfinished calls contains this one.
     fn is_open(&self, seq: u64) -> Result<bool> {
-        let txn = self.engine().database()?.get()?.begin_read().stored()?;
+        let txn = self.engine().database()?.get()?.begin_read()?;
         let table = txn.open_table(tables::UNFINISHED).stored()?;
         Ok(table.get(seq).stored()?.is_some())
     }

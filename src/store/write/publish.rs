@@ -40,9 +40,9 @@ impl Engine {
     /// lock.
     pub(crate) fn showing(&self, writer: &mut WriterState) -> MutexGuard<'_, ()> {
         self.write.showing.lock().unwrap_or_else(|poisoned| {
-            // A thread panicked while publishing: the in-memory state is rebuilt from the file.
+            // Whoever showed a commit died half-way: what is in memory is made anew from the file.
             self.write.showing.clear_poison();
-            writer.broken = true;
+            writer.poison();
             poisoned.into_inner()
         })
     }
@@ -50,7 +50,7 @@ impl Engine {
     /// Publishes a commit while the writer lock is still held.
     pub(crate) fn show_now(&self, writer: &mut WriterState, committed: Committed) -> Result<()> {
         let showing = self.showing(writer);
-        if writer.broken {
+        if writer.is_poisoned() {
             drop(showing);
             return self.recover(writer);
         }

@@ -249,7 +249,7 @@ impl Engine {
                 prepared.number_batch(own.take())?;
                 job.push(prepared, now)
             });
-            pushed.map_err(|e| if named { e.at(format!("call {i}")) } else { e })?;
+            pushed.map_err(|e| if named { e.in_call(i) } else { e })?;
         }
         if job.calls.is_empty() { Ok(Vec::new()) } else { self.submit_batch(job) }
     }

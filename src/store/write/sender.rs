@@ -13,7 +13,6 @@ use crate::store::write::commit::Staging;
 use crate::store::write::same::Compared;
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Content, Retention, Sender};
-use redb::ReadableDatabase;
 
 /// The table's name in MACs.
 const TABLE: &str = "senders";
@@ -72,7 +71,7 @@ impl Staging<'_> {
     /// the window was not written with the store's keys.
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let engine = self.engine();
-        let txn = engine.database()?.get()?.begin_read().stored()?;
+        let txn = engine.database()?.get()?.begin_read()?;
         let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
             return Ok(Window::default());
         };

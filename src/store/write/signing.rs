@@ -13,7 +13,6 @@ use crate::store::file::tables::{self, Stored};
 use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use redb::ReadableDatabase;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -164,8 +163,8 @@ impl Engine {
             (signed, series)
         };
         let owed = self.jobs.anchoring.owe(size);
-        writer.broken = true;
-        let mut state = writer.state.clone();
+        let armed = writer.arm();
+        let mut state = armed.state.clone();
         state.signed = size;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
@@ -180,7 +179,7 @@ impl Engine {
             meta.insert(crate::store::layout::state::STATE_KEY, &*bytes).stored()?;
         }
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         writer.state = state;
         self.read.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
         self.hand_over();
@@ -189,7 +188,7 @@ impl Engine {
 
     /// The series of checkpoints as stored.
     fn series(&self) -> Result<Option<Vec<u8>>> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         tables::get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
     }
 
@@ -197,7 +196,7 @@ impl Engine {
     fn checkpoint_at(&self, size: u64, root: &Hash) -> Result<Option<SignedCheckpoint>> {
         let chain_state = self.chain_state();
         let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let note = tables::get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
         let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
         Ok(signed.filter(|signed| {

@@ -19,14 +19,14 @@ impl Engine {
         state.sealed = state.size;
         // A purge may remove entries of this block, so its seed is not kept.
         state.seed = [0; 16];
-        writer.broken = true;
+        let armed = writer.arm();
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
-        txn.open_table(tables::TAIL).stored()?.retain_in(writer.state.sealed..state.size, |_, _| false).stored()?;
+        txn.open_table(tables::TAIL).stored()?.retain_in(armed.state.sealed..state.size, |_, _| false).stored()?;
         txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         writer.state = state;
         writer.sealer = sealer;
         Ok(())
@@ -44,12 +44,12 @@ impl Engine {
         let clock = writer.clock(self.config.clock.monotonic(), self.policies().set.retention.clock_bound());
         let mut state = writer.state.clone();
         state.clock = clock.state().clone();
-        writer.broken = true;
+        let armed = writer.arm();
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         writer.state = state;
         writer.ticked = now;
         Ok(())

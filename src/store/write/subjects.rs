@@ -24,7 +24,7 @@ use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::subject_rows::tag;
 use crate::{Error, ErrorKind, Result, codec};
-use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
@@ -123,7 +123,7 @@ impl Engine {
         let mut row = None;
         // A tag that leads to a key of other subjects is ignored; verification reports it.
         {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(SUBJECT_TAGS).stored()?;
             for tag in &tags {
                 if let Some(id) = table.get(tag.as_str()).stored()? {
@@ -160,7 +160,7 @@ impl Engine {
 
     /// The row and the unwrapped key with this id; `None` if there is none.
     pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let Some(row) = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
             return Ok(None);
         };
@@ -226,12 +226,12 @@ impl Engine {
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
         };
-        writer.broken = true;
+        let armed = writer.arm();
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         self.rewrap(&txn, newest, &[])?;
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         self.retire_masters(newest)
     }
 
@@ -344,7 +344,7 @@ impl Engine {
         if self.keys().is_none() {
             return Ok(());
         }
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let table = txn.open_table(SUBJECTS).stored()?;
         let keys = self.keys();
         let file = &keys.as_ref().ok_or_else(no_keys)?.file;
@@ -373,14 +373,14 @@ impl Engine {
     /// Whether a row has changed or disappeared since it was read. The master key that it names was in the key file as long
     /// as the row existed.
     fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let now = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
         Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
     }
 
     /// The master keys that rows name but the key file, if available, does not hold.
     pub(crate) fn masters_missing(&self) -> Result<BTreeSet<String>> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let table = txn.open_table(SUBJECTS).stored()?;
         let keys = self.keys();
         let Some(keys) = keys.as_ref() else { return Ok(BTreeSet::new()) };
@@ -397,7 +397,7 @@ impl Engine {
     /// The ids of keys that belong to a subject with one of these pseudonyms, alone or with others.
     pub(crate) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
         guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(SUBJECTS).stored()?;
             let mut found = Vec::new();
             for row in table.range::<&str>(..).stored()? {

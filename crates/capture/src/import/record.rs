@@ -125,13 +125,13 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
             true => call.clone(),
             false => numbered(call, &identity.name),
         });
-        let puts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        let puts = put(log, calls.collect(), done).map_err(|e| at_place(e, &places, recorded.receipts.len()))?;
         done += batch.len();
         let mut known = Vec::new();
         for ((index, (call, identity)), put) in batch.into_iter().zip(puts) {
             let put = match put {
                 Put::Other(why) if !again => settle(log, &call, &identity, why)
-                    .map_err(|e| at_place(&shifted(e, index), &places, recorded.receipts.len()))?,
+                    .map_err(|e| at_place(shifted(e, index), &places, recorded.receipts.len()))?,
                 put => put,
             };
             let mut name = |kind, why| {
@@ -165,7 +165,7 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
             }
         }
         follow_up(log, known, floor, &places, &mut recorded)
-            .map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+            .map_err(|e| at_place(e, &places, recorded.receipts.len()))?;
         progress(done);
     }
     Ok(recorded)
@@ -307,31 +307,28 @@ fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put
     Ok(receipts)
 }
 
-/// Replaces the position of a call in its batch, in an error's message, by its position among all calls.
-fn shifted(e: Error, first: usize) -> Error {
-    let message = e.to_string();
-    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
-    match found.and_then(|(i, what)| Some((i.parse::<usize>().ok()? + first, what))) {
-        Some((i, what)) => Error::new(e.kind(), format!("call {i}: {what}")),
+/// A batch's error names the call by its place in the batch; here by its place among all.
+fn shifted(mut e: Error, first: usize) -> Error {
+    match e.take_call() {
+        Some(call) => e.in_call(first + call),
         None => e,
     }
 }
 
-/// Replaces the position of a call in an error's message by its place in the file.
-fn at_place(e: &Error, places: &[String], done: usize) -> Error {
-    let message = e.to_string();
-    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
-    let before = if done > 0 {
-        format!(" ({done} {} recorded)", if done == 1 { "call before it was" } else { "calls before it were" })
-    } else {
-        String::new()
-    };
-    let place = found.and_then(|(i, what)| Some((places.get(i.parse::<usize>().ok()?)?, what)));
-    let message = match place {
-        Some((place, what)) => format!("{place}: {what}{before}"),
-        None => format!("{message}{before}"),
-    };
-    Error::new(e.kind(), message)
+/// The user wants the place in the file.
+fn at_place(mut e: Error, places: &[String], done: usize) -> Error {
+    if let Some(place) = e.place().and_then(|place| places.get(place.call?)) {
+        e.take_call();
+        e = e.at(place);
+    }
+    match done {
+        0 => e,
+        _ => Error::new(
+            e.kind(),
+            format!("{e} ({done} {} recorded)", if done == 1 { "call before it was" } else { "calls before it were" }),
+        )
+        .with_source(e),
+    }
 }
 
 /// Notes under `session_metadata.import` how a part of the call was obtained.

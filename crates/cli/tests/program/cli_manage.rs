@@ -257,3 +257,15 @@ fn the_demo_runs_from_end_to_end() {
     place.run(&["verify", "d/edited.log"]).code(1);
     place.run(&["demo", "--dir", "d"]).code(2);
 }
+
+/// The program put the store's name before a message unless it found the name in it: of a store called `s` it found it in nearly every
+/// one, and nobody was told which store it was about. Which file an error names is data of the error.
+#[test]
+fn a_message_says_which_store_it_is_about() {
+    let place = Place::with_store();
+    let ran = place.run(&["hold", "release", "s", "7", "--actor", "a", "--reason", "r"]).code(2);
+    assert!(ran.err.contains("attestlog: s: no hold 7 is in force"), "{}", ran.err);
+    std::fs::write(place.path("s.key"), "not one").unwrap();
+    let ran = place.run(&["hold", "release", "s", "7", "--actor", "a", "--reason", "r"]).code(3);
+    assert!(ran.err.starts_with("attestlog: s.key: "), "what lies beside it names it well enough: {}", ran.err);
+}

@@ -1,6 +1,7 @@
 //! Reading: strictly RFC 8259, within limits, dropping nothing.
 
 use super::{Json, Number, Object, Path};
+use crate::error::Place;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -66,6 +67,7 @@ pub struct JsonError {
     offset: usize,
     line: usize,
     column: usize,
+    byte: usize,
     path: Option<Path>,
     too_large: bool,
 }
@@ -81,7 +83,7 @@ impl JsonError {
         self.line
     }
 
-    /// The byte within the line, from 1.
+    /// The character within the line, from 1.
     pub fn column(&self) -> usize {
         self.column
     }
@@ -97,7 +99,7 @@ impl JsonError {
     }
 
     pub(super) fn serialize(what: String) -> JsonError {
-        JsonError { what, offset: 0, line: 1, column: 1, path: None, too_large: false }
+        JsonError { what, offset: 0, line: 1, column: 1, byte: 1, path: None, too_large: false }
     }
 }
 
@@ -109,9 +111,9 @@ impl fmt::Display for JsonError {
         }
         write!(f, "{}", self.what)?;
         if self.line > 1 {
-            write!(f, " at line {}, byte {}", self.line, self.column)
+            write!(f, " at line {}, byte {}", self.line, self.byte)
         } else {
-            write!(f, " at byte {}", self.column)
+            write!(f, " at byte {}", self.byte)
         }
     }
 }
@@ -121,7 +123,10 @@ impl std::error::Error for JsonError {}
 impl From<JsonError> for crate::Error {
     fn from(e: JsonError) -> crate::Error {
         let kind = if e.too_large { crate::ErrorKind::TooLarge } else { crate::ErrorKind::InvalidInput };
-        crate::Error::new(kind, e.to_string()).with_source(e)
+        let mut place = Place::default();
+        (place.line, place.column, place.offset) = (Some(e.line), Some(e.column), Some(e.offset));
+        place.member = e.path.as_ref().map(Path::to_string).filter(|path| !path.is_empty());
+        crate::Error::new(kind, e.to_string()).with_place(place).with_source(e)
     }
 }
 
@@ -162,11 +167,13 @@ impl Reader<'_> {
     fn error(&self, what: impl Into<String>) -> JsonError {
         let before = &self.bytes[..self.at.min(self.bytes.len())];
         let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+        let place = Place::in_text(self.bytes, self.at);
         JsonError {
             what: what.into(),
             offset: self.at,
-            line: before.iter().filter(|&&b| b == b'\n').count() + 1,
-            column: self.at - line_start + 1,
+            line: place.line.unwrap_or(1),
+            column: place.column.unwrap_or(1),
+            byte: self.at - line_start + 1,
             path: Some(shortened(&self.path)),
             too_large: false,
         }
