@@ -175,7 +175,7 @@ impl<'a> Batch<'a> {
 
     fn purged_rows(&self) -> Result<Compared> {
         let mut out = Compared::default();
-        self.inputs.snapshot.husks_of(self.range.start, &mut |position, purged_row| {
+        self.inputs.snapshot.purged_rows_of(self.range.start, &mut |position, purged_row| {
             match purged_row.and_then(|purged_row| Some((purged_row, all_gone(&purged_row, &self.gone)?))) {
                 Some((purged_row, true)) => out.purged_rows.push((position, purged_row.leaf())),
                 Some((purged_row, false)) => out.find(

@@ -319,7 +319,7 @@ impl Compare<'_> {
             Ok(())
         })?;
         let mut wrong = BTreeSet::new();
-        self.snapshot.scan_husks(&mut |first, _, _| {
+        self.snapshot.scan_purged_rows(&mut |first, _, _| {
             if !starts.contains(&first) {
                 wrong.insert(first);
             }

@@ -132,7 +132,7 @@ fn every_table_of_a_store_with_keys_row_by_row() {
             table!("unfinished", u64, ()),
             table!("checkpoints", u64, &[u8]),
             table!("purges", u64, &[u8]),
-            table!("husks", (u64, u64), &[u8]),
+            table!("purged_rows", (u64, u64), &[u8]),
             table!("subjects", &str, &[u8]),
             table!("subject_tags", &str, &str),
         ]
@@ -153,7 +153,7 @@ fn every_table_of_a_store_with_keys_row_by_row() {
 /// edited by no test. Here five users and a conversation went; and a row is passed off as such a remainder, to hide a user.
 #[test]
 fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
-    const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
+    const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
     const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
     /// Where the rows of users stand, and their facet.
     const USERS: (u8, u8) = (202, 2);
@@ -177,25 +177,25 @@ fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
         kinds(&log.verify(&once()).unwrap())
     };
     assert_eq!(found(store.clone()), []);
-    let husks = rows(&store, HUSKS);
+    let purged_rows = rows(&store, PURGED_ROWS);
     let mut tried = 0;
     let mut must_be_found = |what: String, bytes: Vec<u8>| {
         tried += 1;
         assert!(!found(bytes).is_empty(), "not found: {what}");
     };
-    for (i, (key, husk)) in husks.iter().enumerate() {
-        must_be_found(format!("husk {i} removed"), with(&store, HUSKS, key, None));
-        for at in 0..husk.len() {
-            let mut changed = husk.clone();
+    for (i, (key, purged_row)) in purged_rows.iter().enumerate() {
+        must_be_found(format!("purged_row {i} removed"), with(&store, PURGED_ROWS, key, None));
+        for at in 0..purged_row.len() {
+            let mut changed = purged_row.clone();
             changed[at] ^= 1;
-            must_be_found(format!("byte {at} of husk {i}"), with(&store, HUSKS, key, Some(&changed)));
+            must_be_found(format!("byte {at} of purged_row {i}"), with(&store, PURGED_ROWS, key, Some(&changed)));
         }
         let mut elsewhere = key.clone();
         elsewhere[8] = elsewhere[8].wrapping_add(101);
-        must_be_found(format!("husk {i} copied"), with(&store, HUSKS, &elsewhere, Some(husk)));
+        must_be_found(format!("purged_row {i} copied"), with(&store, PURGED_ROWS, &elsewhere, Some(purged_row)));
     }
-    println!("{} husks, {tried} edits", husks.len());
-    assert!(husks.len() >= 6, "{} husks", husks.len());
+    println!("{} purged rows, {tried} edits", purged_rows.len());
+    assert!(purged_rows.len() >= 6, "{} purged rows", purged_rows.len());
     // The inner hash, place and list of a user who is there, so that the root of the batch stays what it was.
     let (key, row) = rows(&store, POSTINGS).into_iter().rfind(|(key, _)| key[0] == USERS.0).unwrap();
     let first = u64::from_le_bytes(key[9..].try_into().unwrap());
@@ -203,9 +203,9 @@ fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
     assert!(row[16] < 128 && first < 128, "one byte each");
     let (salt, place, list) = (&row[..16], row[16], &row[17..]);
     let inner = attestlog::Hash::of(&[salt, &[USERS.1], &7u64.to_be_bytes(), b"usr_new"].concat());
-    let husk = [&inner.as_bytes()[..], &[first as u8], list].concat();
+    let purged_row = [&inner.as_bytes()[..], &[first as u8], list].concat();
     let hidden = with(&store, POSTINGS, &key, None);
-    let hidden = with(&hidden, HUSKS, &[&batch[..], &u64::from(place).to_le_bytes()].concat(), Some(&husk));
+    let hidden = with(&hidden, PURGED_ROWS, &[&batch[..], &u64::from(place).to_le_bytes()].concat(), Some(&purged_row));
     let found = found(hidden);
     assert!(found.contains(&FindingKind::IndexRowMissing), "{found:?}");
     assert!(!found.contains(&FindingKind::BatchMismatch), "the remainder is the right one: {found:?}");

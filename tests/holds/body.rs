@@ -18,7 +18,7 @@ pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], reten
 
 /// One of the store's own entries.
 pub fn own(kind: &str, retention: Option<Retention>) -> Body {
-    body(json!({ "Own": { "kind": kind, "detail": "{}" } }), retention)
+    body(json!({ "System": { "kind": kind, "detail": "{}" } }), retention)
 }
 
 fn body(content: serde_json::Value, retention: Option<Retention>) -> Body {

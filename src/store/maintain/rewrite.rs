@@ -454,7 +454,7 @@ impl Rewriter<'_> {
             batches.push(first);
             Ok(())
         })?;
-        snapshot.scan_husks(&mut |first, position, purged_row| {
+        snapshot.scan_purged_rows(&mut |first, position, purged_row| {
             let purged_row =
                 purged_row.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
             keep((first, position), purged_row.encode())

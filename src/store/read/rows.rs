@@ -341,7 +341,7 @@ impl Snapshot {
     fn gone_rows(&self, first: u64) -> Result<Vec<GoneRow>> {
         let damaged = || Error::damaged(format!("a row of the batch of entry {first} that lost its term is damaged"));
         let mut gone = Vec::new();
-        self.husks_of(first, &mut |position, purged_row| {
+        self.purged_rows_of(first, &mut |position, purged_row| {
             let purged_row = purged_row.ok_or_else(damaged)?;
             let seqs = purged_row.list.seqs(BATCH as usize).ok_or_else(damaged)?;
             gone.push(GoneRow { position, inner: purged_row.inner, seqs, leaf: purged_row.leaf() });

@@ -245,12 +245,15 @@ impl Snapshot {
     }
 
     /// The purged posting rows: first seq of the batch, position in it, and the row if it can be read.
-    pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<PurgedRow<'_>>) -> Result<()>) -> Result<()> {
+    pub(crate) fn scan_purged_rows(
+        &self,
+        each: &mut dyn FnMut(u64, u64, Option<PurgedRow<'_>>) -> Result<()>,
+    ) -> Result<()> {
         walk!(self, tables::PURGED_ROWS, .., |key, value| each(key.0, key.1, PurgedRow::read(value))?)
     }
 
     /// The purged rows of the batch that begins at `first`, by position.
-    pub(crate) fn husks_of(
+    pub(crate) fn purged_rows_of(
         &self,
         first: u64,
         each: &mut dyn FnMut(u64, Option<PurgedRow<'_>>) -> Result<()>,

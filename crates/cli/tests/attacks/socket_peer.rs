@@ -95,7 +95,7 @@ impl Drop for Owned {
 /// Somebody who speaks to the socket by hand: frames of a length and, behind a format byte, an encoded value.
 struct Peer(UnixStream);
 
-const HELLO: &[u8] = &[0, 3];
+const HELLO: &[u8] = &[0, 4];
 const PROVE: u8 = 1;
 const RECORD: u8 = 2;
 const RUN: u8 = 3;

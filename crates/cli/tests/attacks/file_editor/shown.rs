@@ -86,7 +86,8 @@ fn not_answered(indexed: bool) {
     let ran = place.run(&["query", "s", "--tool", "pay", "--newest-first", "--limit", "3", "--json"]);
     assert_eq!(told(&ran.out), (vec![first + 4, first + 3, first + 1], vec![edited]));
     ran.code(3);
-    place.run(&["query", "s", "--tool", "pay", "--limit", "2"]).ok();
+    // Opening the store finds an entry that no index batch covers, and each answer ends with that.
+    place.run(&["query", "s", "--tool", "pay", "--limit", "2"]).code(if indexed { 0 } else { 3 });
     // What is counted by the times of entries reads them.
     place.run(&["query", "s", "--since", "2020-01-01", "--count"]).code(3);
     if !indexed {
@@ -121,7 +122,7 @@ fn open(path: &Path) -> AuditLog {
 /// The entry as it lies there.
 fn stored(log: &AuditLog, seq: u64) -> Entry {
     let after = seq.checked_sub(1).into_iter().fold(Query::new(), Query::after);
-    log.query(&after).unwrap().as_stored().next().unwrap().unwrap()
+    log.despite_damage().query(&after).unwrap().as_stored().next().unwrap().unwrap()
 }
 
 /// Writes something else into the entry at `seq`, and the hash that fits beside it.
@@ -139,7 +140,7 @@ fn forge(path: &Path, seq: u64, from: &[u8], to: &[u8]) {
 /// The seqs that are answered, and those that are said to differ; `None` for what is said of the whole.
 fn answered(log: &AuditLog) -> (Vec<u64>, Vec<Option<u64>>) {
     let (mut shown, mut differ) = (Vec::new(), Vec::new());
-    for entry in log.query(&Query::new()).unwrap() {
+    for entry in log.despite_damage().query(&Query::new()).unwrap() {
         match entry {
             Ok(entry) => shown.push(entry.seq),
             Err(e) => {

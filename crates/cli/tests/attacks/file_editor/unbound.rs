@@ -11,7 +11,7 @@ use tempfile::TempDir;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
-const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
+const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
 
 pub(super) fn options(seed: u64) -> Options {
     Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
@@ -122,7 +122,7 @@ fn a_retention_column_has_one_spelling() {
 #[test]
 fn rows_that_nothing_reads_are_found() {
     let (_dir, path) = signed();
-    edit(&path, |txn| _ = txn.open_table(HUSKS).unwrap().insert((77, 0), &b"kept here by nobody"[..]).unwrap());
+    edit(&path, |txn| _ = txn.open_table(PURGED_ROWS).unwrap().insert((77, 0), &b"kept here by nobody"[..]).unwrap());
     one(&open(&path), FindingKind::IndexRowUnexpected, "no index batch begins here");
     let (_dir, path) = signed();
     edit(&path, |txn| _ = txn.open_table(META).unwrap().insert("stowaway", &b"anything"[..]).unwrap());

@@ -23,7 +23,7 @@ impl Pretender {
         let _ = std::fs::remove_file(socket);
         let listener = UnixListener::bind(socket).unwrap();
         let taken = Arc::new(Mutex::new(Vec::new()));
-        let mut hello = vec![3];
+        let mut hello = vec![4];
         text(&mut hello, "0.1.0-dev");
         integer(&mut hello, std::process::id().into());
         text(&mut hello, id);
