@@ -12,7 +12,7 @@ mod group_commit;
 
 #[cfg(test)]
 mod tests {
-    use super::group_commit::{Outcome, Leader, GroupCommit};
+    use super::group_commit::{GroupCommit, Leader, Outcome};
     use loom::sync::Arc;
     use loom::sync::atomic::{AtomicUsize, Ordering};
     use loom::thread;
