@@ -44,8 +44,8 @@ mod tests {
     /// As the store's leader: takes what waits, works, hands the turn on, answers.
     fn lead(turn: Leader<'_, u32, u32>, own: u32, inside: &AtomicUsize) -> u32 {
         let alone = Alone::enter(inside);
-        let mut taken = turn.jobs();
-        let jobs: Vec<u32> = taken.iter_mut().filter_map(|t| t.job.take()).collect();
+        let mut taken = turn.batches();
+        let jobs: Vec<u32> = taken.iter_mut().filter_map(|t| t.batch.take()).collect();
         drop(alone);
         drop(turn);
         for (taken, job) in taken.into_iter().zip(jobs) {
@@ -119,7 +119,7 @@ mod tests {
             {
                 let turn = shared.0.take();
                 let alone = Alone::enter(&shared.1);
-                let taken = turn.jobs();
+                let taken = turn.batches();
                 // What unwinding does, in its order.
                 drop(alone);
                 drop(taken);
