@@ -366,6 +366,8 @@ impl Game {
             }
             Op::Refused(specs, why) => {
                 let mut calls: Vec<ToolCall> = specs.iter().map(|spec| self.again(spec).whole()).collect();
+                // Two calls that differ under one number of a sender would be refused for that first.
+                calls.iter_mut().for_each(|call| call.sender = None);
                 let (bad, kind) = match why {
                     0 => (ToolCall::new("c", "", "t"), ErrorKind::InvalidInput),
                     1 => (ToolCall::new("c", "u\0", "t"), ErrorKind::InvalidInput),
