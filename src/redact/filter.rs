@@ -1,5 +1,5 @@
 //! Which keys may name a secret or a number of somebody's, told by their last letters and by how names begin. Most keys of most
-//! entries are none, and nothing else is looked at then; what passes is read as words (`floor`).
+//! entries are none, and nothing else is looked at then; what passes is read as words (`secret_keys`).
 
 use super::names::{NAMES, QUALIFIERS};
 use super::secret_keys::{Fit, Kind};

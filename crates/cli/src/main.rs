@@ -1,11 +1,9 @@
 //! The command line: a thin program over the library.
 //!
-//! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
-//! library, and shows the answer through `render` and `table`. `away` runs a command where another process has the store
-//! open, `needs` says what it must be allowed for that, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
-//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes
-//! an entry but
-//! those whose name says so.
+//! One file per command or group of commands: each takes its arguments, opens the store through `store`, asks the library, and shows the
+//! answer through `render` and `table`. `remote` runs a command in the process that has the store open, `needs` says what the command must be
+//! allowed for that, and `console` is where its input and output then are. This file calls the commands, they call `alerting`, `filter`,
+//! `line_reader`, `progress`, `store` and `table`, and those call `render` and `exit`. A command writes an entry only where its name says so.
 #![forbid(unsafe_code)]
 
 mod alerting;
