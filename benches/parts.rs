@@ -1,8 +1,9 @@
-//! The steps of recording and reading, each alone: `cargo bench --bench parts [-- FILTER]`.
+//! The steps of recording and reading, each measured alone: `cargo bench --bench parts [-- FILTER]`.
 
 use attestlog::json::Json;
 use attestlog::redact::{Context, Policy, Preset, Root, Sanitizer, Secrets};
-use attestlog::{AuditLog, Entry, Hash, Options, PolicySet, ToolCall, VerifyOptions, benching};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Entry, Hash, Options, PolicySet, ToolCall, benching};
 use criterion::{BatchSize, Criterion, Throughput};
 use std::hint::black_box;
 
@@ -18,7 +19,7 @@ fn call(n: u64) -> ToolCall {
         .patient(format!("P-{:06}", n * 17 % 20_000))
 }
 
-/// A tool's answer of about 10 KB.
+/// A tool's result of about 10 KB.
 fn large() -> Json {
     let item = |n: u32| {
         format!(

@@ -1,6 +1,6 @@
 //! What the built-in alert rules cost per entry: `cargo run --release --example alert_speed [ENTRIES]`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
-use attestlog::alert::AlertEngine;
 use attestlog::{AuditLog, Options, Result, ToolCall};
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
 
     let log = Options::new().open(&path)?;
     let begun = Instant::now();
-    let mut engine = AlertEngine::new(&log)?;
+    let mut engine = log.alerts().engine()?;
     engine.run_once()?;
     println!("started anew: ready after {:?}", begun.elapsed());
     // Nobody of these was seen with each other since the engine was started; in the first round it knows none of the
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         let run = engine.run_once()?;
         println!(
             "{round}, at {} entries: {:.2} µs an entry, {} alerts among {}",
-            log.size(),
+            log.size()?,
             start.elapsed().as_secs_f64() * 1e6 / run.evaluated as f64,
             run.raised,
             run.evaluated
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
 
 fn measure(what: &str, log: &AuditLog, entries: u64) -> Result<()> {
     let start = Instant::now();
-    let run = AlertEngine::new(log)?.run_once()?;
+    let run = log.alerts().engine()?.run_once()?;
     let took = start.elapsed();
     println!(
         "{what}: {:.2} µs an entry ({entries} calls, {} alerts raised, {:.1} s)",

@@ -1,6 +1,7 @@
 // A Model Context Protocol server with tools that do what servers do wrong: what the tests put behind the proxy.
 //
 // With FAKE_LOG set, every byte that arrives is kept in that file.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 use attestlog::json::{Json, Object};
 use std::io::{self, BufRead, Write};
 

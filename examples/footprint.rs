@@ -2,10 +2,11 @@
 //! memory the process has resident.
 //!
 //! ```text
-//! cargo build --release --no-default-features --example footprint
+//! cargo build --release -p attestlog --no-default-features --example footprint
 //! strip -o /tmp/footprint target/release/examples/footprint && ls -l /tmp/footprint
 //! /tmp/footprint
 //! ```
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::{AuditLog, Query, ToolCall};
 use std::process::ExitCode;

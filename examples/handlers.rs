@@ -1,5 +1,6 @@
 //! Wraps tool handlers so that whatever they do is recorded: answers, errors, refusals, panics, and futures that are
 //! dropped. Run with `cargo run --example handlers`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::instrument::CallFailed;
 use attestlog::{AuditLog, Outcome, Query, ToolCall};

@@ -6,8 +6,11 @@
 //! ```
 //!
 //! Every tenth entry is of one conversation; every tenth of a user of its own; ten thousand tools.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
-use attestlog::{AuditLog, Facet, Options, Query, Statistics, ToolCall, VerifyOptions};
+use attestlog::query::Statistics;
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Facet, Options, Query, ToolCall};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,12 +1,15 @@
 //! A medical practice's assistant, end to end: a session is recorded, an emergency breaks the glass, rules notice, the
 //! patient asks who looked, what has expired goes, and the log proves what is left. `cargo run --example medical_assistant`
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
-use attestlog::alert::{Alert, AlertEngine, Callback, Part, Rule, Severity};
+use attestlog::Justification;
+use attestlog::alert::{Alert, Callback, Part, Rule, Severity};
+use attestlog::emergency::EmergencyAccess;
+use attestlog::host::ManualClock;
 use attestlog::json::{Json, Object};
 use attestlog::redact::{Policy, Preset};
-use attestlog::{
-    AuditLog, ManualClock, Options, PolicySet, Query, Result, Timestamp, ToolCall, Trigger, VerifyOptions,
-};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Options, PolicySet, Query, Result, Timestamp, ToolCall, Trigger};
 use attestlog_report::access::{AccessReport, Context, Subject, TextStyle};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +34,16 @@ fn main() -> Result<()> {
     )?;
     let options = Options::new().clock(clock.clone()).policies(policies).name("practice.example/assistant");
     let log = options.create(dir.join("practice.log"))?;
-    println!("the public key, which an auditor should have from you: {}\n", log.public_key().unwrap());
+    println!(
+        "the public key, which an auditor should have from you: {}\n",
+        log.public_key()?.expect("a store has keys unless it is made without")
+    );
 
     let pager = Callback::new("pager", |alert: &Alert| {
         println!("  pager: {} {}", alert.severity, alert.id);
         Ok(())
     });
-    let mut alerts = AlertEngine::new(&log)?.deliver_to(pager);
+    let mut alerts = log.alerts().engine()?.deliver_to(pager);
     alerts.run_once()?; // a service calls `start()` and forgets about it
 
     println!("A session");
@@ -46,26 +52,33 @@ fn main() -> Result<()> {
 
     println!("\nAn emergency: no care relationship, so the glass must be broken");
     let why = "unconscious in the waiting room, allergies unknown";
-    let grant = log.open_emergency("dr_jones", PATIENT, why, "immediate", HOUR, "dr_jones")?;
-    log.check_emergency("dr_jones", PATIENT, grant.seq)?; // the host refuses by this, the log only records
+    let grant = log.emergency().open(
+        EmergencyAccess { user: "dr_jones", patient: PATIENT, urgency: "immediate", ttl: HOUR },
+        Justification { actor: "dr_jones", reason: why },
+    )?;
+    log.emergency().check("dr_jones", PATIENT, grant.seq)?; // the host refuses by this, the log only records
     let read = chart("dr_jones", "allergies").metadata("care_relationship", false).emergency(Some(grant.seq));
     log.record(read.result(object([("chart_id", "C-77".into()), ("allergies", "penicillin".into())])))?;
     alerts.run_once()?;
     clock.advance(2 * HOUR);
-    match log.check_emergency("dr_jones", PATIENT, grant.seq) {
+    match log.emergency().check("dr_jones", PATIENT, grant.seq) {
         Err(refused) => println!("  two hours later: {refused}"),
         Ok(_) => unreachable!("the grant was for an hour"),
     }
-    let own = log.review_emergency(grant.seq, "dr_jones", "justified", None);
+    let own = log.emergency().review(grant.seq, Justification { actor: "dr_jones", reason: "justified" }, None);
     println!("  dr_jones reviews: {}", own.expect_err("nobody reviews their own emergency"));
-    log.review_emergency(grant.seq, "privacy_office", "justified", Some("seen in the waiting room's log"))?;
-    for state in log.alerts()?.iter().filter(|state| state.is_open()) {
-        log.ack_alert(state.alert.seq, "privacy_office", "explained")?;
+    log.emergency().review(
+        grant.seq,
+        Justification { actor: "privacy_office", reason: "justified" },
+        Some("seen in the waiting room's log"),
+    )?;
+    for state in log.alerts().list()?.iter().filter(|state| state.is_open()) {
+        log.alerts().ack(state.alert.seq, Justification { actor: "privacy_office", reason: "explained" })?;
     }
 
     println!("\nThe patient asks who has looked\n");
     let verification = log.verify(&VerifyOptions::new())?;
-    let known = log.emergencies()?;
+    let known = log.emergency().grants()?;
     let mut context = Context::new(Subject::Patient(PATIENT.to_owned()));
     context.recorded_as.extend(known.iter().map(|state| state.grant.patient.clone())); // its pseudonym
     context = context.emergencies(known);
@@ -80,12 +93,12 @@ fn main() -> Result<()> {
     println!("Eight years later");
     for _ in 0..8 * 366 {
         clock.advance(24 * HOUR); // the store was open all the time, so nothing about its clock has to be explained
-        if log.clock_status()?.frozen.is_some() {
-            log.confirm_clock("it", "the practice's clock is right")?;
+        if log.retention().clock()?.frozen.is_some() {
+            log.retention().confirm_clock(Justification { actor: "it", reason: "the practice's clock is right" })?;
         }
     }
     log.record(ToolCall::new("visit-9000", "dr_smith", "find_slot").result(true))?;
-    let purged = log.purge("privacy_office")?;
+    let purged = log.retention().purge("privacy_office")?;
     println!("  purged {} entries whose time is over: {:?}", purged.purged, purged.classes);
     log.checkpoint()?;
     let verification = log.verify(&VerifyOptions::new())?;

@@ -1,7 +1,7 @@
 // How fast records go through the owner's socket, beside the same records in one process; and what the MCP proxy adds to
 // a call: cargo run --release --example owner_speed
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 use attestlog::json::Json;
-use attestlog::owner::{SharedStore, Sharing};
 use attestlog::{AuditLog, Options, ToolCall};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn main() {
     if let [_, mode, store] = &args[..]
         && mode == "client"
     {
-        let joint = SharedStore::open(store, Options::new(), Sharing::default()).unwrap();
+        let joint = Options::new().open(store).unwrap();
         joint.record(call(0)).unwrap();
         println!("ready");
         std::io::stdin().read_exact(&mut [0]).unwrap();
@@ -77,7 +77,7 @@ fn in_process(store: &Path) -> f64 {
 
 fn through_the_socket(store: &Path) -> f64 {
     AuditLog::create(store).unwrap().close().unwrap();
-    let owner = SharedStore::open(store, Options::new(), Sharing::default()).unwrap();
+    let owner = Options::new().open(store).unwrap();
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("client").arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -117,7 +117,7 @@ fn latencies(dir: &Path) {
     for (name, flags) in [("begun and ended", &[][..]), ("--read-only", &["--read-only", "*"])] {
         println!("with the proxy as owner, {name}: adds p50 {:.3} ms", p50(&mut proxy(flags)) - bare);
     }
-    let owner = SharedStore::open(store, Options::new(), Sharing::default()).unwrap();
+    let owner = Options::new().open(store).unwrap();
     for (name, flags) in [("begun and ended", &[][..]), ("--read-only", &["--read-only", "*"])] {
         println!("with the proxy as sender, {name}: adds p50 {:.3} ms", p50(&mut proxy(flags)) - bare);
     }

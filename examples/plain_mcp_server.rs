@@ -1,5 +1,6 @@
 // A Model Context Protocol server in a few lines, with the usual reader of this language: one of those that the tests put
 // behind the proxy to see that what it runs is what is recorded. What it runs is written to the file named in SEEN.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 use serde::Deserialize;
 use std::io::{self, BufRead, Write};
 

@@ -3,9 +3,11 @@
 //! Records that many small calls, then measures proofs at random places, and a full verification against the speed at
 //! which the same cores hash the same lines. The store is removed afterwards unless it was named; one that is there is not
 //! recorded again. With `proofs` nothing is verified.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::note::{Checkpoint, SignedCheckpoint, SigningKey};
-use attestlog::{AuditLog, Hash, Options, Query, ToolCall, Verification, VerifyOptions};
+use attestlog::verify::{Verification, VerifyOptions};
+use attestlog::{AuditLog, Hash, Options, Query, ToolCall};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -68,14 +70,14 @@ fn prove(log: &AuditLog, size: u64) -> Result<(), Box<dyn std::error::Error>> {
     }
     report("inclusion proof", times, hashes);
     println!("                   {file} bytes at most as a file, without the entry's line");
-    let origin = log.public_key().ok_or("no key")?.name().to_owned();
+    let origin = log.public_key()?.ok_or("no key")?.name().to_owned();
     let key = SigningKey::from_seed(&origin, &[1; 32])?;
     let (mut times, mut hashes) = (Vec::new(), 0);
     for i in 1..PROOFS {
         let old = place(i).max(1);
-        let old = SignedCheckpoint::sign(Checkpoint::new(&origin, old, log.root_at(old)?)?, &[&key])?;
+        let old = SignedCheckpoint::sign(Checkpoint::new(&origin, old, log.proofs().root_at(old)?)?, &[&key])?;
         let start = Instant::now();
-        let proof = log.prove_consistent(&old)?;
+        let proof = log.proofs().consistent(&old)?;
         times.push(start.elapsed());
         hashes = hashes.max(proof.proof.len() * 32);
     }

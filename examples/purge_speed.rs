@@ -8,8 +8,11 @@
 //! Records interleaved calls of which nine of ten expire within a year and one is kept for seven, lets two years pass
 //! and purges while another thread goes on recording one call at a time. The store without the expired calls, recorded
 //! anew, is what the file is measured against.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
-use attestlog::{AuditLog, Clock, Options, Query, Result, SystemClock, Timestamp, ToolCall, VerifyOptions};
+use attestlog::host::{Clock, SystemClock};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Options, Query, Result, Timestamp, ToolCall};
 use redb::{ReadableDatabase, TableHandle};
 use std::path::Path;
 use std::process::ExitCode;
@@ -158,13 +161,13 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
     clock.1.store(2 * 366 * 86_400, Ordering::Relaxed);
     println!("memory before the purge: peak {}", peak_memory());
     let start = Instant::now();
-    let (done, waits) = recorded_during(&log, || log.purge("bench"))?;
+    let (done, waits) = recorded_during(&log, || log.retention().purge("bench"))?;
     let done = done?;
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "purge: {} of {} entries in {seconds:.2} s: {:.0} entries/s (target 50000)",
         done.purged,
-        log.size(),
+        log.size()?,
         done.purged as f64 / seconds
     );
     waits_line("during the purge", &waits);

@@ -1,5 +1,6 @@
 //! Records from threads that must not wait for the disk, and follows what is recorded. Run with
 //! `cargo run --example queue`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::{AuditLog, ErrorKind, Query, ToolCall};
 
@@ -9,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = log.queue(64)?;
 
     // Whoever follows sees an entry once it is on the disk: for alerts, a screen, another log pipeline.
-    let follower = log.follow(log.size()).matching(&Query::new().tool("cancel_order"));
+    let follower = log.follow(log.size()?).matching(&Query::new().tool("cancel_order"));
     let watching = std::thread::spawn(move || {
         for entry in follower.flatten().take(2) {
             println!("event: {}", entry.event());

@@ -1,7 +1,9 @@
 //! Records a call, finds it again, and checks the whole log. Run with `cargo run --example quickstart`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::json::Json;
-use attestlog::{AuditLog, Query, ToolCall, Trigger, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Query, ToolCall, Trigger};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;

@@ -1,5 +1,6 @@
 //! Records a dangerous call in two steps, so that a crash in the middle leaves its trace. Run with
 //! `cargo run --example two_step`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
 
 use attestlog::{AuditLog, Query, ToolCall};
 

@@ -8,16 +8,19 @@
 //! Invariant R80: after a restore from a copy that lacks, or may lack, a policy, a hold or an emergency grant that was in force,
 //! nothing is purged or erased until somebody has confirmed what is in force now. Another restore does not lift this.
 
+use crate::entry::destroyed;
 use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
 use crate::keys::InForce;
 use crate::names::pseudonym_key;
 use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
+use crate::redact::{Action, IdentityKind};
 use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
 use crate::rules::Rules;
 use crate::{Error, ErrorKind, Hash, Result};
 use attestlog_proof::entry::{Kind, SystemEvent};
+use attestlog_proof::json::form::{Form, same};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +45,8 @@ pub(crate) struct ChainState {
     pub history: Option<PolicyHistory>,
     /// The newest policies, with the seq of their entry.
     pub policies: Option<(u64, PolicySet)>,
+    /// The names that some policy left in clear.
+    pub kept_clear: BTreeSet<IdentityKind>,
     /// The alert rules of each policy that changed them, with the seq of its entry.
     pub rules: Vec<(u64, Rules)>,
     pub holds: Holds,
@@ -51,6 +56,8 @@ pub(crate) struct ChainState {
     /// The pseudonym key that was last put into use, and the master key that the last erasure made, each with the seq of its
     /// entry: a key file without them is an older copy. `None` after a restore, since the copy may lack keys that the key file has.
     pub newest_keys: [Option<(u64, String)>; 2],
+    /// Erasures by the seq of their entry.
+    pub erasures: BTreeMap<u64, Erasure>,
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
     /// For each purge, the entries that holds kept by number when it was made, if any.
@@ -62,6 +69,8 @@ pub(crate) struct ChainState {
     /// Master keys that wrapped keys of sealed values when the log was restored from a copy, and that the key file no longer
     /// held: each with the seq of the entry that says so.
     pub masters_gone: Vec<(u64, String)>,
+    /// Whether it was ever restored from a copy: then a lost history may have had other entries at the same seqs.
+    pub restored: bool,
     /// Restores that nobody has confirmed yet although something that was in force may be lost, by the seq of their entry.
     pub unconfirmed: BTreeMap<u64, Unconfirmed>,
     /// A hash over the content of all these entries, except those of emergency grants, which can be purged.
@@ -86,9 +95,37 @@ pub struct Standing {
     pub grants: Vec<u64>,
 }
 
+impl Form for Standing {
+    fn form(&self) -> Json {
+        self.to_json()
+    }
+
+    fn read(value: &Json) -> Result<Standing> {
+        let read = Standing::from_json(value);
+        same(value, &read.to_json())?;
+        Ok(read)
+    }
+}
+
+attestlog_proof::json_form!(own Standing);
+
 impl Standing {
     pub(crate) fn is_empty(&self) -> bool {
         self.holds.is_empty() && self.policies.is_empty() && self.grants.is_empty()
+    }
+
+    /// Adds what is in `other` and not in this.
+    pub(crate) fn add(&mut self, other: &Standing) {
+        for (id, hold) in &other.holds {
+            if !self.holds.iter().any(|(known, same)| known == id && same == hold) {
+                self.holds.push((*id, hold.clone()));
+            }
+        }
+        for (own, others) in [(&mut self.policies, &other.policies), (&mut self.grants, &other.grants)] {
+            own.extend(others);
+            own.sort_unstable();
+            own.dedup();
+        }
     }
 
     /// `{"holds":[{"id","case","reason","actor","selector"}],"policies":[…],"grants":[…]}`
@@ -124,6 +161,24 @@ impl Standing {
     }
 }
 
+/// Whose sealed values were destroyed, as the entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    /// Whether the person is a `patient` or a `user`.
+    pub of: String,
+    /// The person's pseudonym.
+    pub subject: String,
+    /// The keys that were destroyed.
+    pub keys: BTreeSet<String>,
+}
+
+impl Erasure {
+    fn of(detail: &Json) -> Erasure {
+        let text = |key: &str| detail.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        Erasure { of: text("of"), subject: text("subject"), keys: destroyed(detail).collect() }
+    }
+}
+
 /// Why a restore must be confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unconfirmed {
@@ -154,12 +209,13 @@ impl Unconfirmed {
                 "holds, policies or emergency grants that were in force are not in the copy from which this log was restored (entry {seq})"
             ),
             (false, _) => format!(
-                "this log was restored from a copy (entry {seq}), and no keys were there that know whether holds, policies or emergency \
-                 grants were in force which the copy does not have"
+                "this log was restored from a copy (entry {seq}), and whether holds, policies or emergency grants were in force which the \
+                 copy does not have is not known: the key file was not there, or it was a copy too, which does not know what came after \
+                 it was made"
             ),
         };
         format!(
-            "{what}: place again what is missing, then say that you have looked (`attestlog hold confirm STORE --actor WHO --reason TEXT`)"
+            "{what}: place again what is missing, then confirm that you have checked (`attestlog hold confirm STORE --actor WHO --reason TEXT`)"
         )
     }
 }
@@ -205,7 +261,7 @@ impl Genesis {
             (Some(log_key), Some(epoch0)) => {
                 let log_key: VerifierKey = log_key.parse().map_err(Error::from)?;
                 let epoch0 = STANDARD.decode(epoch0).ok().and_then(|b| b.try_into().ok());
-                Some((log_key, epoch0.ok_or_else(|| Error::invalid("its epoch key is none"))?))
+                Some((log_key, epoch0.ok_or_else(|| Error::invalid("its epoch key is invalid"))?))
             }
             _ => return Err(Error::invalid("it names only one of its two keys")),
         };
@@ -285,6 +341,15 @@ impl ChainState {
         }
     }
 
+    /// What to do where the key file knows another history than this log, because the log was restored while the key file was away.
+    pub(crate) fn restored_without_keys(&self) -> Option<String> {
+        let (seq, _) = self.unconfirmed.iter().find(|(_, restored)| !restored.is_changed)?;
+        Some(format!(
+            "entry {seq} says that this store was restored while its key file was not there, or only a copy of it: if you did that, move this store away, leave \
+             the key file where it is, and restore the backup again, so that the log says what had been signed and is lost"
+        ))
+    }
+
     /// Refuses an irreversible change until somebody has confirmed what is in force after a restore (R80).
     ///
     /// # Errors
@@ -293,8 +358,10 @@ impl ChainState {
         match self.unconfirmed.first_key_value() {
             None => Ok(()),
             Some((seq, restored)) => {
-                let message =
-                    format!("nothing was purged or erased, what a hold keeps would be lost: {}", restored.to_do(*seq));
+                let message = format!(
+                    "nothing was purged or erased, because what a hold should keep could be lost: {}",
+                    restored.to_do(*seq)
+                );
                 Err(Error::new(ErrorKind::Conflict, message))
             }
         }
@@ -316,6 +383,9 @@ impl ChainState {
             }
             Kind::Policy => {
                 let policies = PolicySet::from_json(detail)?;
+                if let Some((_, old)) = &self.policies {
+                    policies.patients.check_successor(&old.patients)?;
+                }
                 match &mut self.history {
                     Some(history) => history.push(seq, policies.retention.clone())?,
                     None => self.history = Some(PolicyHistory::new(seq, policies.retention.clone())),
@@ -323,6 +393,8 @@ impl ChainState {
                 if self.rules.last().is_none_or(|(_, rules)| *rules != policies.alerts) {
                     self.rules.push((seq, policies.alerts.clone()));
                 }
+                let kept = |kind: &IdentityKind| policies.redaction.facet(*kind) == Action::Keep;
+                self.kept_clear.extend(IdentityKind::ALL.into_iter().filter(kept));
                 self.policies = Some((seq, policies));
             }
             Kind::HoldPlaced => self.holds.place(seq, Hold::from_json(detail)?)?,
@@ -339,6 +411,7 @@ impl ChainState {
             Kind::Erasure => {
                 let master = detail.get("master_key").and_then(Json::as_str);
                 self.newest_keys[1] = master.map(|id| (seq, id.to_owned()));
+                self.erasures.insert(seq, Erasure::of(detail));
             }
             Kind::Key => {
                 if let Some(id) = pseudonym_key(kind, detail) {
@@ -352,7 +425,7 @@ impl ChainState {
                     let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
                     if rotation.size != seq {
                         return Err(Error::invalid(format!(
-                            "its rotation is of size {}, it is entry {seq}",
+                            "its rotation states size {}, but it is entry {seq}",
                             rotation.size
                         )));
                     }
@@ -361,6 +434,7 @@ impl ChainState {
             }
             Kind::Restore => {
                 self.newest_keys = [None, None];
+                self.restored = true;
                 if let Some(unconfirmed) = Unconfirmed::of(detail) {
                     self.unconfirmed.insert(seq, unconfirmed);
                 }
@@ -369,7 +443,7 @@ impl ChainState {
                 for rotation in detail.get("rotations").and_then(Json::as_array).unwrap_or_default() {
                     let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
                     let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());
-                    let rotation = rotation.as_object().ok_or_else(|| Error::invalid("its rotations are none"))?;
+                    let rotation = rotation.as_object().ok_or_else(|| Error::invalid("its rotations are invalid"))?;
                     let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
                     succession.push_restored(rotation, seq).map_err(invalid)?;
                 }

@@ -1,7 +1,7 @@
 //! The configuration file: one TOML text for everything that a store is told to do with what it records.
 //!
-//! Each section has its reader beside the thing that it configures. Here is what none of them can say: that a table belongs
-//! to nobody, because a misspelt table would be a policy that silently does not hold.
+//! Each section is read next to the code that it configures. This file adds the check that none of them can make: that
+//! every table is known, because a misspelt table would be a policy that silently has no effect.
 
 use crate::Result;
 use crate::alert::{Receivers, Rules};
@@ -15,17 +15,18 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Visitor};
 use std::fmt;
 
-/// The tables of the file. Each is read below; `anchor` and `receivers` are no policy and are kept apart, but their faults are
-/// told all the same.
+/// The tables of the file. Each is read below; `anchor` and `receivers` are not policies and are kept apart, but their
+/// errors are reported all the same.
 const TABLES: [&str; 8] = ["retention", "patients", "redaction", "results", "alerts", "keys", "anchor", "receivers"];
 
 impl PolicySet {
     /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]`, `[results]`,
-    /// `[[alerts]]` and `[keys]`, each with its defaults where it is left out. `file` is the file's name in errors.
+    /// `[[alerts]]` and `[keys]`, each with its defaults if it is left out. `file` is the file's name in errors.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`, which [`Error::place`](crate::Error::place) has as data: the
-    /// text is not TOML, a table or key is unknown, or a value is not what it must be.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the text is not TOML, a table or key is unknown, or a value
+    /// is invalid. The message begins with `file:line:column`, which [`Error::place`](crate::Error::place) holds as
+    /// data.
     ///
     /// ```
     /// use attestlog::PolicySet;
@@ -45,14 +46,15 @@ impl PolicySet {
         let results = document.section::<Results>("results")?.map(Results::policy);
         let keys = document.section::<Keys>("keys")?.map(|keys| keys.policy(&document)).transpose()?;
         Receivers::read(&document)?;
-        Ok(PolicySet {
+        let policies = PolicySet {
             retention: RetentionPolicy::read(&document)?,
             patients: PatientPaths::read(&document)?,
             redaction: redact::Policy::read(&document)?,
             results: results.unwrap_or_default(),
             alerts: Rules::read(&document)?,
             keys: keys.unwrap_or_default(),
-        })
+        };
+        policies.check().map_err(|e| e.in_file(file)).map(|()| policies)
     }
 }
 
@@ -105,7 +107,7 @@ impl Keys {
             policy.check().map_err(|e| document.place(&entries.spot, e))?;
         }
         if let Some(days) = self.rotate_days {
-            let many = |_| document.error(&days.spot, "so many days never pass");
+            let many = |_| document.error(&days.spot, "there are never so many days");
             policy.rotate_days = days.value.0.map(u32::try_from).transpose().map_err(many)?;
             policy.check().map_err(|e| document.place(&days.spot, e))?;
         }

@@ -1,79 +1,66 @@
-//! Breaking the glass: an emergency grant lets a user at a patient's data for a limited time, for a reason, and stays on
-//! the list until somebody else has reviewed it.
+//! Breaking the glass: an emergency grant lets a user access a patient's data for a limited time, for a stated reason,
+//! and stays on the list until somebody else has reviewed it.
 //!
-//! Invariant Y1: opening, running out, closing and review of a grant are entries of the chain; use is the calls that name
-//! it. Nothing is kept beside the chain. Invariant Y2: the log records and the host decides: a call under a grant that does
-//! not hold is recorded like any other, and stands in the grant's state as misuse. Invariant Y3: a grant that was said to
-//! be over stays over, whatever the clock shows later; a refusal says so in the chain, and a process that has looked at a
-//! grant gives it no more time than its monotonic clock does. Invariant Y4: who reviews is neither the user of the grant nor
-//! anybody who used it, nor called by a name that only looks different.
+//! Invariant Y1: the opening, expiry, closing and review of a grant are entries of the chain; its uses are the calls
+//! that name it. Nothing is kept outside the chain. Invariant Y2: the log records and the host decides: a call under a
+//! grant that does not hold is recorded like any other, and is listed in the grant's state as misuse. Invariant Y3: a
+//! grant that was recorded as over stays over, whatever the clock shows later; a refusal is recorded in the chain, and
+//! a process that has looked at a grant gives it no more time than its monotonic clock does. Invariant Y4: a reviewer
+//! is neither the user of the grant nor anybody who used it, nor somebody whose name only looks different.
 
-use crate::grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, end, review};
+pub use crate::grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
+use crate::grants::{end, review};
 use crate::json::{Json, Object};
 use crate::redact::{IdentityKind, gist, look, normal};
 use crate::retention::RetentionPolicy;
+use crate::store::OpenStore;
 use crate::store::Receipt;
-use crate::text::check_text;
-use crate::{AuditLog, Error, ErrorKind, Query, Result, Timestamp};
+use crate::text::{Justification, check_text};
+use crate::{Error, ErrorKind, Query, Result, Timestamp};
 use attestlog_proof::entry::{Call, Facet, Kind, Phase, Retention};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A grant that would last longer is no emergency but a permission.
+/// A longer grant would not be an emergency but a permission.
 const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
-/// Under which name the retention policy is asked how long a grant is kept.
+/// The tool name for which the retention policy is asked how long to keep a grant.
 const TOOL: &str = "break_glass";
 
-impl AuditLog {
+/// Whom an emergency grant lets at whose data, and for how long. All names are clear values; they are written as the redaction
+/// policy has users and patients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmergencyAccess<'a> {
+    /// Who looks.
+    pub user: &'a str,
+    /// At whose data.
+    pub patient: &'a str,
+    /// How urgent it is, in the host's words.
+    pub urgency: &'a str,
+    /// For how long from now on: at most 30 days.
+    pub ttl: Duration,
+}
+
+impl OpenStore {
     /// Opens an emergency grant: `user` may look at the data of `patient` from now on and for `ttl`. Calls made under it
     /// name its seq ([`ToolCall::emergency`](crate::ToolCall::emergency)).
-    ///
-    /// `actor` is who opens it: the user, or who answers for them. All names are clear values; they are written as the
-    /// redaction policy has users and patients, the reason as it has free text.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput): a text is missing or too long, or the time is zero or more than 30 days;
-    /// as [`AuditLog::record`].
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, ToolCall};
-    /// # use std::time::Duration;
-    /// # let log = AuditLog::in_memory()?;
-    /// let hour = Duration::from_secs(3600);
-    /// let grant = log.open_emergency("dr_smith", "P-7", "unconscious, allergies unknown", "immediate", hour, "dr_smith")?;
-    /// log.check_emergency("dr_smith", "P-7", grant.seq)?;
-    /// let call = ToolCall::new("conv_1", "dr_smith", "read_chart").patient("P-7").emergency(Some(grant.seq));
-    /// let read = log.record(call)?;
-    /// assert!(log.check_emergency("dr_smith", "P-8", grant.seq).is_err());
-    /// assert!(log.review_emergency(grant.seq, "dr_smith", "justified", None).is_err()); // nobody reviews themselves
-    /// log.review_emergency(grant.seq, "privacy_office", "justified", None)?;
-    /// assert_eq!(log.emergencies()?[0].uses[0].seq, read.seq);
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn open_emergency(
-        &self,
-        user: &str,
-        patient: &str,
-        reason: &str,
-        urgency: &str,
-        ttl: Duration,
-        actor: &str,
-    ) -> Result<Grant> {
+    pub(crate) fn open_emergency(&self, access: EmergencyAccess<'_>, by: Justification<'_>) -> Result<Grant> {
+        let EmergencyAccess { user, patient, urgency, ttl } = access;
+        let Justification { actor, reason } = by;
         let (user, patient, actor) = (&*normal(user), &*normal(patient), &*normal(actor));
         let texts = [("user", user), ("patient", patient), ("reason", reason), ("urgency", urgency), ("actor", actor)];
         for (name, text) in texts {
             check_text(name, text)?;
         }
         if ttl.is_zero() || ttl > MAX_TTL {
-            return Err(Error::invalid("ttl: an emergency grant lasts more than no time and at most 30 days"));
+            return Err(Error::invalid("ttl: an emergency grant lasts longer than zero and at most 30 days"));
         }
         let engine = self.engine();
         let (user_as, patient_as) =
             (engine.named(IdentityKind::User, user)?, engine.named(IdentityKind::Patient, patient)?);
-        // What is a pseudonym beside it must not stand in the reason as it is.
+        // If a name is written as a pseudonym, the reason must not contain it in clear.
         let reason = [(user, &user_as), (patient, &patient_as)]
             .into_iter()
-            // So short a name would be found in other words.
+            // Names this short would be found inside other words.
             .filter(|(clear, written)| clear != written && clear.trim().len() > 2)
             .fold(reason.to_owned(), |reason, (clear, written)| reason.replace(clear.trim(), written));
         let mut grant = Grant {
@@ -101,28 +88,27 @@ impl AuditLog {
     /// Whether `user` may look at the data of `patient` under this grant now: what a host refuses by. Where it is refused because
     /// its time is over, that is recorded, if it was not yet and the store is not open for reading only: then the system clock can
     /// be set back by whom it may. Else changes nothing.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict): it may not, and the message says why; [`NoSuchEntry`](ErrorKind::NoSuchEntry):
-    /// there is no such grant.
-    pub fn check_emergency(&self, user: &str, patient: &str, grant: u64) -> Result<Grant> {
+    pub(crate) fn check_emergency(&self, user: &str, patient: &str, grant: u64) -> Result<Grant> {
         self.check_damage()?;
         let found = self.grant(grant)?;
         let engine = self.engine();
         let is = |field, clear: &str, written: &str| engine.spellings(field, clear).iter().any(|one| one == written);
-        let misuse = if !is(Facet::User, user, &found.user) {
-            Some(Misuse::OtherUser)
-        } else if !is(Facet::Patient, patient, &found.patient) {
-            Some(Misuse::OtherPatient)
+        let other_user = (!is(Facet::User, user, &found.user)).then_some(Misuse::OtherUser);
+        let other_patient = (!is(Facet::Patient, patient, &found.patient)).then_some(Misuse::OtherPatient);
+        if let (Some(user), Some(patient)) = (other_user, other_patient) {
+            return Err(Error::new(ErrorKind::Conflict, format!("emergency grant {grant}: {user}, and {patient}")));
+        }
+        let misuse = if let Some(other) = other_user.or(other_patient) {
+            Some(other)
         } else {
             let ended = match engine.chain_state().open_grants.contains_key(&grant) {
                 true => None,
                 false => Some(self.end_of(grant)?.is_some_and(|end| matches!(end, GrantEnd::Closed { .. }))),
             };
-            // Whatever was recorded when its time was over said so.
+            // Anything recorded after the grant's time was over has also recorded its expiry.
             let over = found.is_over(engine.time_of_grant(grant, engine.config.clock.now()), ended);
             if over.is_some() && ended.is_none() {
-                // It is refused whether or not that can be written.
+                // The refusal stands whether or not the expiry can be recorded.
                 let _ = engine.write_expiries();
             }
             over
@@ -134,11 +120,7 @@ impl AuditLog {
     }
 
     /// Ends a grant before its time.
-    ///
-    /// # Errors
-    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): there is no such grant; [`Conflict`](ErrorKind::Conflict): it is over
-    /// already; as [`AuditLog::record`].
-    pub fn close_emergency(&self, grant: u64, actor: &str) -> Result<Receipt> {
+    pub(crate) fn close_emergency(&self, grant: u64, actor: &str) -> Result<Receipt> {
         check_text("actor", actor)?;
         let actor = self.engine().person(actor)?;
         self.own_kept(Kind::BreakGlassClosed, |engine, _, _| {
@@ -161,23 +143,14 @@ impl AuditLog {
 
     /// Records that somebody looked into a grant and its use, and what it came to. What is done under it later needs a
     /// review again.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict): the reviewer is the user of the grant, or used it;
-    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): there is no such grant; as [`AuditLog::record`].
-    pub fn review_emergency(
-        &self,
-        grant: u64,
-        reviewer: &str,
-        disposition: &str,
-        note: Option<&str>,
-    ) -> Result<Receipt> {
+    pub(crate) fn review_emergency(&self, grant: u64, by: Justification<'_>, note: Option<&str>) -> Result<Receipt> {
+        let Justification { actor: reviewer, reason: disposition } = by;
         for (name, text) in [("reviewer", reviewer), ("disposition", disposition)] {
             check_text(name, text)?;
         }
         let engine = self.engine();
         let opened = self.grant(grant)?;
-        // Neither case and separators, nor letters that look like others, nor the pseudonym make anybody somebody else.
+        // Case, separators, look-alike letters and pseudonyms do not make the reviewer somebody else.
         let same =
             |user: &str| !gist(user).is_empty() && gist(user) == gist(reviewer) || normal(user) == normal(reviewer);
         let is_pseudonym_of = |user: &String| engine.spellings(Facet::User, user).iter().any(|one| one == reviewer);
@@ -194,9 +167,9 @@ impl AuditLog {
             check_text("note", note)?;
             detail.insert("note", engine.clean(note)?);
         }
-        // Before anybody waits for it.
+        // Check the index before the writer lock is taken.
         engine.snapshot()?.hold_index()?;
-        // With the turn, so that nobody uses it meanwhile.
+        // With the writer lock held, so that nobody uses the grant meanwhile.
         self.own_kept(Kind::BreakGlassReviewed, |_, _, _| {
             let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
             users.insert(opened.user);
@@ -205,7 +178,7 @@ impl AuditLog {
             {
                 return Err(Error::new(
                     ErrorKind::Conflict,
-                    format!("emergency grant {grant}: its review is for somebody else than those who used it"),
+                    format!("emergency grant {grant}: whoever used it cannot review it; somebody else has to"),
                 ));
             }
             Ok((detail, None))
@@ -213,17 +186,20 @@ impl AuditLog {
     }
 
     /// Every emergency grant with what became of it, the oldest first.
-    ///
-    /// # Errors
-    /// What the file says.
-    pub fn emergencies(&self) -> Result<Vec<GrantState>> {
+    pub(crate) fn emergencies(&self) -> Result<Vec<GrantState>> {
         let now = self.engine().config.clock.now();
+        let chain_state = self.engine().chain_state();
         let mut states: BTreeMap<u64, GrantState> = BTreeMap::new();
         let kinds = Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed);
         for entry in self.query_held(&kinds.kind(Kind::BreakGlassReviewed))? {
             let entry = entry?;
             if let Some(grant) = Grant::of(&entry) {
-                states.insert(entry.seq, GrantState { grant, end: None, uses: Vec::new(), reviews: Vec::new() });
+                let kept = entry.body.retention.as_ref().map(|retention| retention.until);
+                let calls_may_be_purged = kept.is_some_and(|kept| {
+                    chain_state.purges.iter().any(|(purge, record)| *purge > entry.seq && record.cut_off >= kept)
+                });
+                let (end, uses, reviews) = (None, Vec::new(), Vec::new());
+                states.insert(entry.seq, GrantState { grant, end, uses, calls_may_be_purged, reviews });
                 continue;
             }
             let Some(own) = entry.own() else { continue };
@@ -235,6 +211,15 @@ impl AuditLog {
                 _ => state.reviews.extend(review(entry.seq, &detail)),
             }
         }
+        // Most logs have no grant, and then nothing more is read.
+        if states.is_empty() {
+            return Ok(Vec::new());
+        }
+        let policies = self.engine().policies();
+        let same = |of, a: &str, b: &str| {
+            let sanitizer = policies.sanitizer.as_ref();
+            a == b || sanitizer.is_some_and(|sanitizer| sanitizer.person(of, a) == sanitizer.person(of, b))
+        };
         for (grant, uses) in self.uses_of(None)? {
             let Some(state) = states.get_mut(&grant) else { continue };
             let ended = match &state.end {
@@ -244,8 +229,8 @@ impl AuditLog {
             };
             for (seq, at, call) in uses.calls {
                 let closed = ended.filter(|(end, _)| *end < seq).map(|(_, closed)| closed);
-                let misuse = state.grant.misuse(&call, at, closed);
-                // It never ended, so it never named one.
+                let misuse = state.grant.misuse(&call, at, closed, &same);
+                // The call never finished, so it never named a patient.
                 let silent = call.phase == Phase::Begun && call.patient_ids.is_empty();
                 let misuse = misuse.or(silent.then_some(Misuse::NoPatient));
                 state.uses.push(GrantUse { seq, user: call.user_id, misuse });
@@ -259,8 +244,8 @@ impl AuditLog {
         Ok(states.into_values().collect())
     }
 
-    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take. One that was open when the
-    /// keys signed last stays until they sign again: its entry is looked for until then (R60).
+    /// The grants that a purge may take: those that were reviewed and not used since, and those that are gone. A grant
+    /// that was open when the keys signed last stays until they sign again: its entry is looked up until then (R60).
     pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
         let engine = self.engine();
         let signed = match &*engine.keys() {
@@ -290,7 +275,7 @@ impl AuditLog {
     fn grant_entry(&self, seq: u64) -> Result<(Grant, Option<Retention>)> {
         let entry = self.entry(seq)?;
         let grant = Grant::of(&entry).ok_or_else(|| {
-            Error::new(ErrorKind::NoSuchEntry, format!("entry {seq} is a {}, no emergency grant", entry.kind()))
+            Error::new(ErrorKind::NoSuchEntry, format!("entry {seq} is a {}, not an emergency grant", entry.kind()))
         })?;
         Ok((grant, entry.body.retention))
     }
@@ -306,7 +291,7 @@ impl AuditLog {
         Ok(None)
     }
 
-    /// The calls that name a grant, or any.
+    /// The calls that name this grant, or any grant.
     fn uses_of(&self, wanted: Option<u64>) -> Result<BTreeMap<u64, Uses>> {
         let mut found: BTreeMap<u64, Uses> = BTreeMap::new();
         let mut query = Query::new().emergency();
@@ -319,7 +304,7 @@ impl AuditLog {
             let Some(call) = entry.call() else { continue };
             let Some(grant) = call.grant.filter(|grant| wanted.is_none_or(|wanted| wanted == *grant)) else { continue };
             let uses = found.entry(grant).or_default();
-            // The two entries of a call are one use, but patients may be known only at its end.
+            // The two entries of a call are one use, but the patients may be known only from the second.
             if let Phase::Finished(begun) = call.phase
                 && let Some((.., first)) = uses.calls.iter_mut().find(|(seq, ..)| *seq == begun)
             {
@@ -345,8 +330,8 @@ struct Uses {
     calls: Vec<(u64, Timestamp, Call)>,
 }
 
-/// As long as any call under the grant can have to be kept: from its end, for the longest period that the policy has. It
-/// is of the patients' class, so that it grows with it.
+/// The retention of a grant: as long as any call under it can have to be kept, which is from its end for the longest
+/// period of the policy. It has the patients' class, so that it grows with that class.
 fn longest(policy: &RetentionPolicy, end: Timestamp) -> Result<Retention> {
     let mut retention = policy.assign(TOOL, true, None, None, end)?;
     let longest = policy.classes().map(|(_, period)| period.after(end)).max();
@@ -354,7 +339,7 @@ fn longest(policy: &RetentionPolicy, end: Timestamp) -> Result<Retention> {
     Ok(retention)
 }
 
-/// The names that somebody may have who reviews under this one: what a pseudonym is compared with.
+/// The forms that the reviewer's name may have; their pseudonyms are compared with those of the users.
 fn forms(reviewer: &str) -> BTreeSet<String> {
     let looks = [normal(reviewer).into_owned(), look(reviewer)];
     let cased = |name: &String| {

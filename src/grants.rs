@@ -3,7 +3,9 @@
 
 use crate::json::{Json, Object};
 use crate::{Entry, Error, Result, Timestamp};
-use attestlog_proof::entry::{Call, Kind, Phase};
+use attestlog_proof::entry::{Call, Facet, Kind, Phase};
+use attestlog_proof::json::form::{Form, member, same};
+use attestlog_proof::members::Members;
 use std::fmt;
 
 /// An emergency grant as it was opened. Users and patients are recorded as everywhere in the log: as pseudonyms if the
@@ -63,6 +65,10 @@ pub enum Misuse {
 }
 
 impl Misuse {
+    /// Every one.
+    pub const ALL: &[Misuse] =
+        &[Misuse::NoGrant, Misuse::OtherUser, Misuse::OtherPatient, Misuse::NoPatient, Misuse::Expired, Misuse::Closed];
+
     /// Its name in alerts and listings.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -75,6 +81,11 @@ impl Misuse {
         }
     }
 }
+
+attestlog_proof::named_form!(serde Misuse, "misuse of a grant");
+attestlog_proof::json_form!(members GrantUse { seq, user, misuse });
+attestlog_proof::json_form!(members Review { seq, reviewer, disposition, note });
+attestlog_proof::json_form!(methods GrantState);
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,6 +136,9 @@ pub struct GrantState {
     pub end: Option<GrantEnd>,
     /// The calls that named it, in order, misuse included.
     pub uses: Vec<GrantUse>,
+    /// Whether calls under it may have been purged: a purge came after the end of its retention. Calls under a grant are kept
+    /// as long as the grant.
+    pub calls_may_be_purged: bool,
     /// The reviews, in order.
     pub reviews: Vec<Review>,
 }
@@ -165,22 +179,6 @@ impl GrantState {
     /// All of it as JSON, as `break-glass list --json` prints it and access reports contain it.
     pub fn to_json(&self) -> Json {
         let grant = &self.grant;
-        let uses = self.uses.iter().map(|used| {
-            let misuse = used.misuse.map(|m| m.as_str());
-            Object::from_iter([
-                ("seq", Json::from(used.seq)),
-                ("user", used.user.as_str().into()),
-                ("misuse", misuse.into()),
-            ])
-        });
-        let reviews = self.reviews.iter().map(|review| {
-            Object::from_iter([
-                ("seq", Json::from(review.seq)),
-                ("reviewer", review.reviewer.as_str().into()),
-                ("disposition", review.disposition.as_str().into()),
-                ("note", review.note.as_deref().into()),
-            ])
-        });
         let closed_by = match &self.end {
             Some(GrantEnd::Closed { actor, .. }) => Some(actor.as_str()),
             _ => None,
@@ -197,13 +195,71 @@ impl GrantState {
             ("expires_at", grant.expires_at.to_string().into()),
             ("end_seq", self.end_seq().into()),
             ("closed_by", closed_by.into()),
-            ("uses", uses.map(Json::from).collect::<Vec<_>>().into()),
-            ("reviews", reviews.map(Json::from).collect::<Vec<_>>().into()),
+            ("uses", self.uses.form()),
+            ("calls_may_be_purged", self.calls_may_be_purged.into()),
+            ("reviews", self.reviews.form()),
             ("needs_review", self.needs_review().into()),
         ])
         .into()
     }
 }
+
+impl GrantState {
+    fn from_json(value: &Json) -> Result<GrantState> {
+        let mut members = Members::of(value)?;
+        let seq = member(&mut members, "grant")?;
+        let closed_by: Option<String> = member(&mut members, "closed_by")?;
+        let (state, end_seq): (String, Option<u64>) =
+            (member(&mut members, "state")?, member(&mut members, "end_seq")?);
+        let end = match (state.as_str(), closed_by, end_seq) {
+            ("open", None, None) => None,
+            ("expired", None, seq) => Some(GrantEnd::Expired(seq)),
+            ("closed", Some(actor), Some(seq)) => Some(GrantEnd::Closed { seq, actor }),
+            _ => {
+                return Err(Error::invalid(
+                    "state: must be open, expired or closed, with closed_by and end_seq if it was closed",
+                ));
+            }
+        };
+        Ok(GrantState {
+            grant: Grant {
+                seq,
+                user: member(&mut members, "user")?,
+                patient: member(&mut members, "patient")?,
+                reason: member(&mut members, "reason")?,
+                urgency: member(&mut members, "urgency")?,
+                opened_at: member(&mut members, "opened_at")?,
+                expires_at: member(&mut members, "expires_at")?,
+                actor: member(&mut members, "actor")?,
+            },
+            end,
+            uses: member(&mut members, "uses")?,
+            calls_may_be_purged: member(&mut members, "calls_may_be_purged")?,
+            reviews: member(&mut members, "reviews")?,
+        })
+    }
+}
+
+impl Form for Grant {
+    /// What its entry says, with `grant`, the seq of that entry.
+    fn form(&self) -> Json {
+        let mut members = self.to_json();
+        members.insert("grant", self.seq);
+        members.into()
+    }
+
+    fn read(value: &Json) -> Result<Grant> {
+        let seq = value.get("grant").and_then(Json::as_u64);
+        let grant = Grant::from_json(seq.ok_or_else(|| Error::invalid("grant is missing"))?, value)?;
+        same(value, &grant.form())?;
+        Ok(grant)
+    }
+}
+
+attestlog_proof::json_form!(own Grant);
+
+/// Whether two names of a facet, as the log has them, are one person's.
+pub(crate) type SamePerson<'a> = dyn Fn(Facet, &str, &str) -> bool + 'a;
 
 /// The part of an open grant that is kept in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,11 +328,18 @@ impl Grant {
     }
 
     /// Why this grant does not cover a call that was recorded at `at`; `None` if it does. `closed` is set if an entry ended the
-    /// grant before the call: true if somebody closed it, false if it expired.
-    pub(crate) fn misuse(&self, call: &Call, at: Timestamp, closed: Option<bool>) -> Option<Misuse> {
-        if call.user_id != self.user {
+    /// grant before the call: true if somebody closed it, false if it expired. `same` tells whether two names are one
+    /// person's, however they are written.
+    pub(crate) fn misuse(
+        &self,
+        call: &Call,
+        at: Timestamp,
+        closed: Option<bool>,
+        same: &SamePerson<'_>,
+    ) -> Option<Misuse> {
+        if !same(Facet::User, &call.user_id, &self.user) {
             Some(Misuse::OtherUser)
-        } else if call.patient_ids.iter().any(|patient| *patient != self.patient) {
+        } else if call.patient_ids.iter().any(|patient| !same(Facet::Patient, patient, &self.patient)) {
             Some(Misuse::OtherPatient)
         } else if call.patient_ids.is_empty() && call.phase != Phase::Begun {
             // A call that has only begun may name the patient at its end.

@@ -41,7 +41,7 @@ impl Clock for SystemClock {
 /// A clock that stands still until it is moved; for tests.
 ///
 /// ```
-/// use attestlog::{Clock, ManualClock};
+/// use attestlog::host::{Clock, ManualClock};
 /// let clock = ManualClock::at("2025-01-01".parse()?);
 /// clock.advance(std::time::Duration::from_secs(60));
 /// assert_eq!(clock.now().to_string(), "2025-01-01T00:01:00Z");

@@ -1,9 +1,11 @@
 //! Entries recorded without the store's key: a later signature covers them like all others, so summaries must report them.
 
-use crate::json::{Json, Object};
+use crate::json::Json;
+use crate::store::OpenStore;
 use crate::store::Snapshot;
-use crate::{AuditLog, Kind, Query, Result, Timestamp};
+use crate::{Kind, Query, Result, Timestamp};
 use attestlog_proof::entry::SystemEvent;
+use attestlog_proof::json::form::Form;
 use std::fmt;
 
 /// A range of entries recorded while a store that has keys was open without them, as an entry states.
@@ -18,6 +20,8 @@ pub struct Keyless {
     /// When the entry was recorded.
     pub at: Timestamp,
 }
+
+attestlog_proof::json_form!(members Keyless { from, to, at });
 
 impl Keyless {
     /// Whether this entry states that the store was opened without its key.
@@ -47,11 +51,7 @@ impl Keyless {
 
     /// `{"from","to","at"}`; `to` is exclusive, and null if nothing was signed since.
     pub fn to_json(&self) -> Json {
-        Json::from(Object::from_iter([
-            ("from", Json::from(self.from)),
-            ("to", self.to.into()),
-            ("at", self.at.to_string().into()),
-        ]))
+        self.form()
     }
 }
 
@@ -71,18 +71,9 @@ impl fmt::Display for Keyless {
     }
 }
 
-impl AuditLog {
+impl OpenStore {
     /// The ranges of entries that were recorded without the store's key, in order.
-    ///
-    /// # Errors
-    /// As [`AuditLog::query`].
-    ///
-    /// ```
-    /// # let log = attestlog::AuditLog::in_memory()?;
-    /// assert!(log.recorded_without_key()?.is_empty());
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn recorded_without_key(&self) -> Result<Vec<Keyless>> {
+    pub(crate) fn recorded_without_key(&self) -> Result<Vec<Keyless>> {
         let mut entries = Vec::new();
         for entry in self.query(&Query::new().kind(Kind::Key))?.beside() {
             let entry = entry?;

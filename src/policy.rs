@@ -1,15 +1,17 @@
-//! What a store is told to do with what it records: how long to keep it, what to hide, what of results to keep, where
-//! patients are named, when keys are replaced. All of it stands in the chain, so that a reader knows by which rules an entry
-//! was made.
+//! The policies of a store: how long to keep what it records, what to hide, what to keep of results, where patients are
+//! named, when to replace keys. All of it is recorded in the chain, so that a reader knows by which rules an entry was
+//! made.
 
 use crate::entry::ResultPolicy;
 use crate::json::{Json, Object};
-use crate::redact::{self, Sanitizer};
+use crate::redact::{self, Action, IdentityKind, Sanitizer};
 use crate::retention::{PatientPaths, RetentionPolicy};
 use crate::rules::Rules;
 use crate::{Error, Result};
+use attestlog_proof::members::shown;
 
-/// The policies of a store. A new one is a chained entry (see [`AuditLog::set_policy`](crate::AuditLog::set_policy)).
+/// The policies of a store. Setting new ones adds an entry to the chain (see
+/// [`Retention::set_policies`](crate::groups::Retention::set_policies)).
 ///
 /// ```
 /// use attestlog::PolicySet;
@@ -22,7 +24,7 @@ use crate::{Error, Result};
 pub struct PolicySet {
     /// How long entries are kept.
     pub retention: RetentionPolicy,
-    /// Where in arguments and results patients are named.
+    /// Where arguments and results name patients.
     pub patients: PatientPaths,
     /// What is hidden before anything is written.
     pub redaction: redact::Policy,
@@ -34,16 +36,16 @@ pub struct PolicySet {
     pub keys: KeyPolicy,
 }
 
-/// When the epoch key is replaced without anybody asking for it: whichever comes first. Only an epoch that is over is safe
-/// from whoever takes the key file, so the shorter the better; each replacement is an entry, and makes copies of the key file
-/// from before it useless for signing. Default: every million entries and every 30 days.
+/// When the epoch key is replaced automatically, whichever comes first. Only an ended epoch is safe from somebody who
+/// steals the key file, so shorter epochs are better; but each replacement is an entry, and makes earlier copies of the
+/// key file useless for signing. Default: every million entries and every 30 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyPolicy {
     /// After this many entries; at least [`KeyPolicy::MIN_ENTRIES`].
     pub rotate_entries: Option<u64>,
-    /// After this many days of 24 hours; looked at when something is recorded, and by the background thread of a store that
-    /// is open.
+    /// After this many days of 24 hours; checked when something is recorded, and by the background thread of an open
+    /// store.
     pub rotate_days: Option<u32>,
 }
 
@@ -54,18 +56,18 @@ impl Default for KeyPolicy {
 }
 
 impl KeyPolicy {
-    /// Only when somebody asks for it.
+    /// Replaces the key only on request.
     pub fn never() -> KeyPolicy {
         KeyPolicy { rotate_entries: None, rotate_days: None }
     }
 
-    /// No fewer entries make an epoch: every verification follows all of them.
+    /// The minimum number of entries in an epoch: every verification follows all epochs.
     pub const MIN_ENTRIES: u64 = 100;
 
-    /// Whether the numbers are ones that can be kept to.
+    /// Checks that the numbers are allowed.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) says which is not.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming the number that is not.
     pub fn check(&self) -> Result<()> {
         if self.rotate_entries.is_some_and(|n| n < KeyPolicy::MIN_ENTRIES) {
             return Err(Error::invalid(format!("keys.rotate_entries is at least {}", KeyPolicy::MIN_ENTRIES)));
@@ -93,8 +95,17 @@ impl KeyPolicy {
     }
 }
 
+attestlog_proof::json_form!(methods PolicySet);
+
 impl PolicySet {
-    /// The object that the policy's entry holds.
+    /// Checks that these policies may replace `old`: retention may be lengthened, never shortened, and patients are found wherever
+    /// they were found.
+    pub(crate) fn check_successor(&self, old: &PolicySet) -> Result<()> {
+        self.retention.check_successor(&old.retention)?;
+        self.patients.check_successor(&old.patients)
+    }
+
+    /// The object that is stored in the policy's entry.
     pub fn to_json(&self) -> Json {
         let results = Object::from_iter([
             ("identifying", Json::from(self.results.identifying.clone())),
@@ -108,17 +119,38 @@ impl PolicySet {
             ("results", results.into()),
             ("alerts", self.alerts.to_json()),
         ]);
-        // What is left out is the default; within `keys` it is never.
+        // Default values are left out, but never inside `keys`.
         if self.keys != KeyPolicy::default() {
             json.insert("keys", self.keys.to_json());
         }
         json.into()
     }
 
-    /// Reads what [`PolicySet::to_json`] writes.
+    /// Whether its parts can do together what they say. It is asked before a policy is put in force, not of one that is.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names what is missing or wrong.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): an alert rule names, by a pattern, persons whose names the policy
+    /// hides.
+    pub(crate) fn check(&self) -> Result<()> {
+        let hidden = IdentityKind::ALL.into_iter().filter(|kind| self.redaction.facet(*kind) == Action::Pseudonymise);
+        for kind in hidden {
+            let named = self.alerts.iter().find_map(|rule| Some((rule.name(), rule.pattern_of(kind.field())?)));
+            if let Some((rule, (member, pattern))) = named {
+                let what = kind.name();
+                return Err(Error::invalid(format!(
+                    "alert rule {rule:?}: {member}.{what} {}: the policy keeps each {what} as a pseudonym, which no pattern can \
+                     find; name each one whole",
+                    shown(pattern)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the output of [`PolicySet::to_json`].
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming what is missing or wrong.
     pub fn from_json(value: &Json) -> Result<PolicySet> {
         let part = |key: &str| value.get(key).ok_or_else(|| Error::invalid(format!("the policy has no {key}")));
         let results = part("results")?;
@@ -142,6 +174,6 @@ pub(crate) struct Policies {
     /// The seq of the entry that set them.
     pub seq: u64,
     pub set: PolicySet,
-    /// `None` where the policy needs a key that is not there.
+    /// `None` if the policy needs a key that is not available.
     pub sanitizer: Option<Sanitizer>,
 }

@@ -29,7 +29,7 @@ impl Process {
         }
         let message = format!(
             "the store was opened in another process ({}), from which this one was forked; nothing was done. Open the store in \
-             this process, after the fork, and share it with `owner::SharedStore`",
+             this process, after the fork",
             self.0
         );
         Err(Error::new(ErrorKind::Closed, message))

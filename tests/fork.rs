@@ -3,11 +3,15 @@
 //!
 //! These tests fork for real, out of a process with many threads: what a child finds locked stays locked. So each child has an alarm, and
 //! says by its exit code what it saw.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a test may panic, print and ask the machine")]
 #![cfg(all(unix, feature = "owner"))]
 #![allow(unsafe_code, reason = "no safe call forks")]
 
-use attestlog::owner::{SharedStore, Sharing, reach};
-use attestlog::{AuditLog, Error, ErrorKind, Options, Query, Statistics, ToolCall, VerifyOptions};
+use attestlog::Justification;
+use attestlog::owner::reach;
+use attestlog::query::Statistics;
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Error, ErrorKind, Options, Query, ToolCall};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io::{PipeReader, Read, Write, pipe};
@@ -110,9 +114,9 @@ fn a_forked_process_is_refused_everything_and_the_store_stays_whole() {
             is_refused("prove", log.prove(1)),
             is_refused("flush_index", log.flush_index()),
             is_refused("health", log.health()),
-            is_refused("rotate", log.rotate_epoch_key()),
-            is_refused("reveal", log.reveal(2, "arguments.x", "a", "r")),
-            is_refused("purge", log.purge("a").map(|_| ())),
+            is_refused("rotate", log.keys().rotate_epoch_key()),
+            is_refused("reveal", log.privacy().reveal(2, "arguments.x", Justification { actor: "a", reason: "r" })),
+            is_refused("purge", log.retention().purge("a").map(|_| ())),
             is_refused("backup", log.backup(path.with_extension("copy"))),
             is_refused("try_record", queue.try_record(call(0)).map(|_| ())),
             is_refused("reserve", queue.reserve().wait().map(|_| ())),
@@ -125,9 +129,9 @@ fn a_forked_process_is_refused_everything_and_the_store_stays_whole() {
     });
     ended_well(forked);
     assert_eq!(std::fs::read(&path).unwrap(), before, "not a byte was written");
-    let other = Options::new().open(&path).unwrap_err();
+    let other = Options::new().exclusive().open(&path).unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Locked, "the lock is still held");
-    AuditLog::open(&path).unwrap_err();
+    Options::new().exclusive().open(&path).unwrap_err();
 }
 
 /// The same while the parent records without a pause, so that a lock is held at the moment of the fork more often than not.
@@ -157,7 +161,7 @@ fn children_that_are_forked_while_the_parent_records_do_not_hang() {
 #[test]
 fn a_store_among_processes_is_refused_to_forks_too() {
     let (_dir, path) = place();
-    let open = || SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
+    let open = || Options::new().open(&path).unwrap();
     let (owner, sender) = (open(), open());
     sender.record(call(0)).unwrap();
     let begun = sender.begin(ToolCall::new("c", "u", "begun")).unwrap();
@@ -171,12 +175,12 @@ fn a_store_among_processes_is_refused_to_forks_too() {
             is_refused("finish", begun.finish(|call| call.result(true))),
             is_refused("wait_to_own", sender.wait_to_own()),
             is_refused("close", owner.clone().close()),
-            owner.owned(|_| ()).is_none(),
+            !owner.is_owner(),
         ];
         drop((owner, sender, connection));
         // It opens the store anew, as another process does, and records.
-        let own = SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
-        all.iter().all(|&right| right) && own.owned(|_| ()).is_none() && own.record(call(2)).is_ok()
+        let own = Options::new().open(&path).unwrap();
+        all.iter().all(|&right| right) && !own.is_owner() && own.record(call(2)).is_ok()
     });
     ended_well(forked);
     assert!(reach(&path).unwrap().is_some(), "the socket is still the parent's");
@@ -215,7 +219,7 @@ fn a_child_keeps_the_lock_of_a_parent_that_was_killed() {
     let (until, mut go) = pipe().unwrap();
     let (mut lives, held) = pipe().unwrap();
     let parent = child!(|| {
-        let Ok(owner) = SharedStore::open(&path, Options::new(), Sharing::default()) else { return false };
+        let Ok(owner) = Options::new().open(&path) else { return false };
         let recorded = owner.record(call(0)).is_ok();
         // Its alarm ends it where the test does not.
         let _ = child!(|| waits(&until));
@@ -225,12 +229,12 @@ fn a_child_keeps_the_lock_of_a_parent_that_was_killed() {
     });
     ended_well(parent);
     drop(held);
-    assert_eq!(AuditLog::open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(Options::new().exclusive().open(&path).unwrap_err().kind(), ErrorKind::Locked);
     assert!(reach(&path).unwrap().is_none(), "a socket without an owner is nobody's");
     go.write_all(&[1]).unwrap();
     // At its end, when nobody has the other end any more, the last child has ended.
     assert_eq!(lives.read(&mut [0]).unwrap(), 0);
     // It may still be closing its files, which this waits for.
-    SharedStore::open(&path, Options::new(), Sharing::default()).unwrap().close().unwrap();
+    Options::new().open(&path).unwrap().close().unwrap();
     assert_whole(&path, 1);
 }

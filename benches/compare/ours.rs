@@ -2,7 +2,7 @@
 
 use crate::measure::{Times, cpu_seconds};
 use crate::workload::Workload;
-use attestlog::alert::{AlertEngine, Rules};
+use attestlog::alert::Rules;
 use attestlog::redact::{Policy, Preset};
 use attestlog::{AuditLog, Entry, Hash, Options, PolicySet, Result, ToolCall, benching};
 use std::path::Path;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How many calls a batch has.
+/// The number of calls in a batch.
 pub const BATCH: u64 = 1_000;
 
-/// Only names of keys are hidden, values are not looked into, no alert rules.
+/// Only values under secret names are hidden, values are not searched, and there are no alert rules.
 pub fn floor() -> PolicySet {
     let mut policies = PolicySet::default();
     policies.redaction = Policy::preset(Preset::Floor);
@@ -21,15 +21,22 @@ pub fn floor() -> PolicySet {
     policies
 }
 
+/// The same, and whole results are kept.
+pub fn keeping_results() -> PolicySet {
+    let mut policies = floor();
+    policies.results.keep_full = Some(100_000);
+    policies
+}
+
 pub fn options() -> Options {
     Options::new().policies(floor())
 }
 
-/// Records everything that `workload` still has to give, `total` calls, in batches on `threads` threads, and returns how
-/// long that took, and how much of the processors': until all is on the disk, indexed and signed, with the file closed.
-/// Making the calls is not counted.
+/// Records the next `total` calls of `workload` in batches on `threads` threads. Returns how long that took, and how
+/// much processor time: until everything is on the disk, indexed and signed, and the file is closed. Making the calls
+/// is not counted.
 pub fn bulk(log: AuditLog, workload: &mut Workload, total: u64, threads: usize) -> Result<(Duration, f64)> {
-    // What is recorded at a time is made before the clock runs; at most this many, for the sake of memory.
+    // Calls are made before the clock runs; at most this many at a time, to limit memory.
     const PART: u64 = 1_000_000;
     let (mut took, mut cpu) = (Duration::ZERO, 0.0);
     let mut rest = total;
@@ -51,7 +58,7 @@ pub fn bulk(log: AuditLog, workload: &mut Workload, total: u64, threads: usize) 
     Ok((took + start.elapsed(), cpu + cpu_seconds() - before))
 }
 
-/// Calls in batches.
+/// Makes calls, in batches.
 pub fn batches(workload: &mut Workload, total: u64) -> Vec<Vec<ToolCall>> {
     let full = (0..total / BATCH).map(|_| BATCH);
     let rest = Some(total % BATCH).filter(|&n| n > 0);
@@ -83,13 +90,18 @@ pub fn settle(log: &AuditLog) -> Result<()> {
     Ok(())
 }
 
-/// The same calls as they are after sanitising, for the others.
+/// The same calls as they are after sanitising, for the other stores.
 pub fn entries(calls: Vec<ToolCall>) -> Result<Vec<Entry>> {
     thread_local!(static SCRATCH: AuditLog = options().in_memory().expect("a store in memory"));
-    SCRATCH.with(|log| calls.into_iter().map(|call| benching::entry(log, call)).collect())
+    SCRATCH.with(|log| entries_by(log, calls))
 }
 
-/// What encoding, line, hash and compression alone take on one core, per entry.
+/// The same with the policies of this store.
+pub fn entries_by(log: &AuditLog, calls: Vec<ToolCall>) -> Result<Vec<Entry>> {
+    calls.into_iter().map(|call| benching::entry(log, call)).collect()
+}
+
+/// The time per entry of encoding, line, hash and compression alone, on one core.
 pub fn bare(entries: &[Entry]) -> Result<Duration> {
     let (mut blocks, mut head, mut line) = (benching::Blocks::default(), Hash::ZERO, Vec::new());
     let start = Instant::now();
@@ -106,7 +118,7 @@ pub fn bare(entries: &[Entry]) -> Result<Duration> {
     Ok(start.elapsed() / entries.len() as u32)
 }
 
-/// What SHA-256 over the chained lines alone takes on one core, per entry; and how long a line is.
+/// The time per entry of SHA-256 over the chained lines alone, on one core; and the average length of a line.
 pub fn pure_hash(entries: &[Entry]) -> (Duration, f64) {
     let mut lines = Vec::new();
     for (seq, entry) in (0..).zip(entries) {
@@ -122,7 +134,7 @@ pub fn pure_hash(entries: &[Entry]) -> (Duration, f64) {
     (took, lines.iter().map(Vec::len).sum::<usize>() as f64 / lines.len() as f64)
 }
 
-/// Records one by one on each of `threads` threads, `each` calls a thread; entries per second.
+/// Records one by one on each of `threads` threads, `each` calls per thread; returns entries per second.
 pub fn crowd(log: &AuditLog, workload: &mut Workload, threads: usize, each: u64) -> Result<f64> {
     let shares: Vec<Vec<ToolCall>> = (0..threads).map(|_| workload.take(each)).collect();
     let start = Instant::now();
@@ -134,12 +146,16 @@ pub fn crowd(log: &AuditLog, workload: &mut Workload, threads: usize, each: u64)
     Ok((threads as u64 * each) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Single records while index batches are written, `merges` of them: each time so much is recorded in batches that one
-/// becomes due, then one by one until it is done.
-pub fn during_merges(log: &AuditLog, workload: &mut Workload, merges: usize) -> Result<Times> {
+/// Times single records while index batches are written, `merges` of them: each time, enough is recorded in batches to
+/// make one due, then calls are recorded one by one until it is done. None begins after `limit`.
+pub fn during_merges(log: &AuditLog, workload: &mut Workload, merges: usize, limit: Duration) -> Result<Times> {
     let mut times = Times::default();
     settle(log)?;
-    for _ in 0..merges {
+    let started = Instant::now();
+    for merge in 0..merges {
+        if merge > 0 && started.elapsed() > limit {
+            break;
+        }
         while log.health()?.pending_index < 65_536 {
             let missing = 65_536 - log.health()?.pending_index;
             log.record_batch(workload.take(missing.min(BATCH)))?;
@@ -153,7 +169,7 @@ pub fn during_merges(log: &AuditLog, workload: &mut Workload, merges: usize) -> 
     Ok(times)
 }
 
-/// The time of a bulk load with the built-in alert rules evaluated in the background, until the last entry was looked at.
+/// The time of a bulk load with the built-in alert rules in the background, until the last entry was evaluated.
 pub fn with_alerts(path: &Path, total: u64, threads: usize) -> Result<f64> {
     let mut workload = Workload::new(total);
     let mut policies = floor();
@@ -165,7 +181,7 @@ pub fn with_alerts(path: &Path, total: u64, threads: usize) -> Result<f64> {
     let engine = {
         let (log, stop) = (log.clone(), stop.clone());
         std::thread::spawn(move || -> Result<()> {
-            let mut engine = AlertEngine::new(&log)?;
+            let mut engine = log.alerts().engine()?;
             while !stop.load(Ordering::SeqCst) {
                 engine.run_once()?;
             }

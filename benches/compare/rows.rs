@@ -1,4 +1,4 @@
-//! The same log in redb with a row per entry and a row per index entry: what a straightforward program would do.
+//! The same log in redb with one row per entry and one row per index entry: what a straightforward program would do.
 
 use attestlog::{Content, Entry, Hash, benching};
 use redb::{Database, Error, TableDefinition};

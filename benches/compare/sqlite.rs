@@ -1,14 +1,14 @@
 //! The same log in SQLite, as a good engineer would write it: WAL with `synchronous=FULL`, prepared statements, one
-//! transaction a batch, indexes on conversation, user, tool, patient and timestamp, triggers that refuse updates and
+//! transaction per batch, indexes on conversation, user, tool, patient and timestamp, triggers that refuse updates and
 //! deletions, and a SHA-256 chain over the same lines.
 //!
-//! It gets every call sanitised and summarised already, which attestlog does within its own time.
+//! It gets every call already sanitised and summarised, which attestlog does within its own time.
 
 use attestlog::{Content, Entry, Hash, benching};
 use rusqlite::{Connection, Result, Statement, params};
 use std::path::Path;
 
-/// What a query gives back for each entry.
+/// What a query returns for each entry.
 #[derive(Debug)]
 #[allow(dead_code, reason = "read, as a caller would")]
 pub struct Row {
@@ -35,6 +35,58 @@ pub struct Row {
     pub hash: [u8; 32],
 }
 
+/// What is asked of the stores.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Conversation(String),
+    /// The newest 50 of a user.
+    User(String),
+    Patient(String, i64, i64),
+    Time(i64, i64),
+    /// The newest 50 of a user with a tool.
+    UserTool(String, String),
+    /// The newest 50 that failed.
+    Failed,
+    CountUser(String),
+    CountTool(String, i64, i64),
+}
+
+/// What it is answered.
+pub enum Answer {
+    Rows(Vec<Row>),
+    Count(u64),
+}
+
+impl Answer {
+    /// How many entries were found, or counted.
+    pub fn hits(&self) -> u64 {
+        match self {
+            Answer::Rows(rows) => rows.len() as u64,
+            Answer::Count(n) => *n,
+        }
+    }
+}
+
+/// How the file is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    pub journal: &'static str,
+    pub mmap: bool,
+}
+
+impl Reading {
+    pub const ALL: [Reading; 4] = [
+        Reading { journal: "WAL", mmap: false },
+        Reading { journal: "WAL", mmap: true },
+        Reading { journal: "DELETE", mmap: false },
+        Reading { journal: "DELETE", mmap: true },
+    ];
+
+    pub fn text(self) -> String {
+        format!("journal_mode={}, {}", self.journal, if self.mmap { "mmap of the whole file" } else { "no mmap" })
+    }
+}
+
 /// The store.
 pub struct Sqlite {
     db: Connection,
@@ -57,18 +109,29 @@ const SCHEMA: &str = "
     CREATE INDEX by_time ON entries (timestamp);
     CREATE TRIGGER no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
     CREATE TRIGGER no_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;";
+/// Indexes made for the questions that the five do not fit; the planner then knows how selective each is. They are there
+/// only while those questions are asked: nothing that is recorded pays for them.
+const FITTING: &str = "
+    CREATE INDEX by_patient_time ON entries (patient_id, timestamp) WHERE patient_id IS NOT NULL;
+    CREATE INDEX by_user_tool ON entries (user_id, tool_name);
+    CREATE INDEX by_tool_time ON entries (tool_name, timestamp);
+    CREATE INDEX by_failure ON entries (outcome) WHERE outcome <> 'ok';
+    ANALYZE;";
+const NOT_FITTING: &str = "
+    DROP INDEX IF EXISTS by_patient_time; DROP INDEX IF EXISTS by_user_tool; DROP INDEX IF EXISTS by_tool_time;
+    DROP INDEX IF EXISTS by_failure; DROP TABLE IF EXISTS sqlite_stat1;";
 const INSERT: &str =
     "INSERT INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)";
 
 impl Sqlite {
-    /// Makes or opens it.
+    /// Creates or opens it.
     pub fn open(path: &Path) -> Result<Sqlite> {
         let fresh = !path.exists();
         let db = Connection::open(path)?;
         db.pragma_update(None, "page_size", 4096)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
-        // As much as attestlog's cache.
+        // The same size as attestlog's cache.
         db.pragma_update(None, "cache_size", -32 * 1024)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(32);
@@ -82,7 +145,34 @@ impl Sqlite {
         Ok(Sqlite { db, seq, head, line: Vec::with_capacity(4096) })
     }
 
-    /// The WAL is written back after this many pages. Larger for bulk loads, where a page is otherwise written back often.
+    /// Adds the indexes that fit all the questions.
+    pub fn add_indexes(path: &Path) -> Result<()> {
+        Sqlite::open(path)?.db.execute_batch(FITTING)
+    }
+
+    /// Takes them away again.
+    pub fn drop_indexes(path: &Path) -> Result<()> {
+        Sqlite::open(path)?.db.execute_batch(NOT_FITTING)
+    }
+
+    /// Opens it to be read as it is told.
+    pub fn open_to_read(path: &Path, reading: Reading) -> Result<Sqlite> {
+        let store = Sqlite::open(path)?;
+        store.db.pragma_update(None, "journal_mode", reading.journal)?;
+        store.db.pragma_update(None, "mmap_size", if reading.mmap { 1_i64 << 36 } else { 0 })?;
+        Ok(store)
+    }
+
+    /// Removes all calls but one in ten, and gives the room back.
+    pub fn keep_one_in_ten(&self) -> Result<()> {
+        self.db.execute_batch(
+            "DROP TRIGGER no_delete; PRAGMA secure_delete = ON; DELETE FROM entries WHERE seq % 10 <> 0; VACUUM;
+             PRAGMA wal_checkpoint(TRUNCATE);",
+        )
+    }
+
+    /// The WAL is written back after this many pages. More for bulk loads, where a page is otherwise written back
+    /// often.
     pub fn checkpoint_pages(&self, pages: u32) -> Result<()> {
         self.db.pragma_update(None, "wal_autocheckpoint", pages)
     }
@@ -103,26 +193,39 @@ impl Sqlite {
         transaction.commit()
     }
 
-    pub fn by_conversation(&self, id: &str) -> Result<Vec<Row>> {
-        let mut query = self.db.prepare_cached("SELECT * FROM entries WHERE conversation_id = ?1 ORDER BY seq")?;
-        query.query_map([id], row)?.collect()
+    /// Answers a question with whole rows, or with a count.
+    pub fn answer(&self, ask: &Ask) -> Result<Answer> {
+        match ask {
+            Ask::Conversation(id) => self.rows("conversation_id = ?1 ORDER BY seq", [id]),
+            Ask::User(id) => self.rows("user_id = ?1 ORDER BY seq DESC LIMIT 50", [id]),
+            Ask::Patient(id, since, until) => self
+                .rows("patient_id = ?1 AND timestamp >= ?2 AND timestamp < ?3 ORDER BY seq", params![id, since, until]),
+            Ask::Time(since, until) => self.rows("timestamp >= ?1 AND timestamp < ?2 ORDER BY seq", [since, until]),
+            Ask::UserTool(user, tool) => {
+                self.rows("user_id = ?1 AND tool_name = ?2 ORDER BY seq DESC LIMIT 50", [user, tool])
+            }
+            // Calls fail in one way here, so one range of the index has them all in order.
+            Ask::Failed => self.rows("outcome = 'tool_error' AND outcome <> 'ok' ORDER BY seq DESC LIMIT 50", []),
+            Ask::CountUser(id) => self.count("user_id = ?1", [id]),
+            Ask::CountTool(tool, since, until) => {
+                self.count("tool_name = ?1 AND timestamp >= ?2 AND timestamp < ?3", params![tool, since, until])
+            }
+        }
     }
 
-    pub fn newest_of_user(&self, id: &str) -> Result<Vec<Row>> {
-        let mut query =
-            self.db.prepare_cached("SELECT * FROM entries WHERE user_id = ?1 ORDER BY seq DESC LIMIT 50")?;
-        query.query_map([id], row)?.collect()
+    fn rows(&self, which: &str, values: impl rusqlite::Params) -> Result<Answer> {
+        let mut query = self.db.prepare_cached(&format!("SELECT * FROM entries WHERE {which}"))?;
+        let rows = query.query_map(values, row)?.collect::<Result<Vec<Row>>>()?;
+        Ok(Answer::Rows(rows))
     }
 
-    pub fn of_patient(&self, id: &str, since: i64, until: i64) -> Result<Vec<Row>> {
-        let mut query = self.db.prepare_cached(
-            "SELECT * FROM entries WHERE patient_id = ?1 AND timestamp >= ?2 AND timestamp < ?3 ORDER BY seq",
-        )?;
-        query.query_map(params![id, since, until], row)?.collect()
+    fn count(&self, which: &str, values: impl rusqlite::Params) -> Result<Answer> {
+        let mut query = self.db.prepare_cached(&format!("SELECT count(*) FROM entries WHERE {which}"))?;
+        query.query_row(values, |r| Ok(Answer::Count(r.get::<_, i64>(0)? as u64)))
     }
 
-    /// Calls, successes, mean, p50, p95, p99 and users of a tool: fetched by index, added up here, which is faster than
-    /// SQL's aggregates with percentiles.
+    /// Calls, successes, mean, p50, p95, p99 and users of a tool: fetched by index and added up here, which is faster
+    /// than SQL aggregates with percentiles.
     pub fn statistics(&self, tool: &str) -> Result<(u64, u64, f64, [f64; 3], usize)> {
         let mut query = self.db.prepare_cached(
             "SELECT user_id, outcome = 'ok', duration_ms FROM entries INDEXED BY by_tool WHERE tool_name = ?1",

@@ -1,9 +1,9 @@
-//! The workload: the same calls in the same order for everybody, made from a seed.
+//! The workload: the same calls in the same order for every store, made from a seed.
 //!
-//! 50 tools, 5,000 users and 20,000 patients, all skewed; some 200 conversations at a time, of about ten calls each, whose
-//! calls interleave; 90 days, however many calls there are; lines of about 600 bytes.
+//! 50 tools, 5,000 users and 20,000 patients, all skewed; some 200 interleaved conversations at a time, with about ten
+//! calls each; 90 days, however many calls there are; lines of about 600 bytes.
 
-use attestlog::json::Object;
+use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Timestamp, ToolCall, Trigger};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Dice {
         ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
 
-    /// Below `n`, small numbers more often: the first tenth has a third of all.
+    /// A number below `n`, small ones more often: the first tenth gets a third of all.
     pub fn skewed(&mut self, n: u64) -> u64 {
         let x = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         ((x * x * n as f64) as u64).min(n - 1)
@@ -53,7 +53,7 @@ struct Conversation {
     left: u64,
 }
 
-/// Makes the calls one after the other.
+/// Makes the calls in sequence.
 #[derive(Clone)]
 pub struct Workload {
     dice: Dice,
@@ -61,6 +61,8 @@ pub struct Workload {
     conversations: u64,
     made: u64,
     total: u64,
+    /// Whether every call has a result of about a kilobyte.
+    large: bool,
 }
 
 pub fn conversation(n: u64) -> String {
@@ -83,9 +85,10 @@ pub fn tool(n: u64) -> String {
 }
 
 impl Workload {
-    /// `total` calls.
+    /// A workload of `total` calls.
     pub fn new(total: u64) -> Workload {
-        let mut workload = Workload { dice: Dice::new(42), open: Vec::new(), conversations: 0, made: 0, total };
+        let mut workload =
+            Workload { dice: Dice::new(42), open: Vec::new(), conversations: 0, made: 0, total, large: false };
         for _ in 0..OPEN {
             let begun = workload.begin();
             workload.open.push(begun);
@@ -93,7 +96,12 @@ impl Workload {
         workload
     }
 
-    /// How many conversations were begun so far.
+    /// The same with a result of about a kilobyte for every call that does not fail: a list of records.
+    pub fn with_results(total: u64) -> Workload {
+        Workload { large: true, ..Workload::new(total) }
+    }
+
+    /// How many conversations have begun so far.
     pub fn conversations(&self) -> u64 {
         self.conversations
     }
@@ -146,11 +154,30 @@ impl Workload {
         if let Some(n) = now.patient {
             call = call.patient(patient(n));
         }
-        // Two of five bring a result, so that lines have the length that was asked for.
+        // Two of five calls have a result, so that lines have the intended length.
         match failed {
+            false if self.large => call.result(records(&mut self.dice)),
             true => call.error("upstream answered 503").outcome(Outcome::ToolError),
             false if dice.below(5) < 2 => call.result(status),
             false => call,
         }
     }
+}
+
+/// What a tool answers: six records.
+fn records(dice: &mut Dice) -> Json {
+    let record = |n: u64| {
+        let (value, unit) = (n % 1_000, ["mmol/l", "mg/dl", "g/l"][(n % 3) as usize]);
+        format!(
+            r#"{{"id":"obs-{:07}","code":"lab-{}","status":"final","value":{value},"unit":"{unit}","taken":"2026-01-{:02}T{:02}:{:02}:00Z","ward":"ward {}","comment":"within the usual range"}}"#,
+            n % 9_999_991,
+            n % 400,
+            1 + n % 28,
+            n % 24,
+            n % 60,
+            n % 12
+        )
+    };
+    let records: Vec<String> = (0..6).map(|_| record(dice.below(1 << 40))).collect();
+    Json::parse(format!("[{}]", records.join(",")).as_bytes()).expect("it is JSON").value
 }

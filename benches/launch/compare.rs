@@ -1,4 +1,5 @@
 //! `cargo bench --bench compare`: builds and runs `benches/compare`.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "it starts another program")]
 
 mod run;
 

@@ -1,5 +1,6 @@
 //! The targets that read one thing.
 
+use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::json::{Json, Path};
 use attestlog::keys::{InForce, KeyFile};
 use attestlog::merkle::{self, Frontier, Nodes, ProofError};
@@ -7,7 +8,8 @@ use attestlog::note::{Checkpoint, Note, Rotation, SignedCheckpoint, Succession, 
 use attestlog::proof::Proof;
 use attestlog::redact::{self, PseudonymKey, Sanitizer, Secrets};
 use attestlog::retention::{PatientPaths, RetentionPolicy, SeqSet};
-use attestlog::{AuditLog, Entry, Hash, ManualClock, Options, Query, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Entry, Hash, Options, Query, ToolCall};
 use attestlog_capture::import::{self, Format, ImportOptions};
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub(crate) fn json_seeds() -> Vec<Vec<u8>> {
     ])
 }
 
-/// Whatever parses is written in one form, which parses to the same and is written the same.
+/// Whatever parses is written in one form, which parses to the same value and is written the same way again.
 pub(crate) fn json(data: &[u8]) {
     if let Ok(parsed) = Json::parse(data) {
         let text = parsed.value.to_canonical();
@@ -94,8 +96,8 @@ pub(crate) const LINE_WORDS: &[&str] = &[
     "\"turn_number\":7,",
 ];
 
-/// The same entries each time, byte for byte: what was found once can be played again, and a proof of one run's log is
-/// one of the next run's too.
+/// The same entries each time, byte for byte, so that a failure can be replayed, and a proof from one run's log is also
+/// a proof from the next run's.
 fn sample_log() -> AuditLog {
     let clock = Arc::new(ManualClock::at("2025-07-06T14:23:01Z".parse().expect("a time")));
     let options = Options::new().clock(clock).random(Arc::new(SeededRandom::new(7)));
@@ -114,7 +116,7 @@ pub(crate) fn line_seeds() -> Vec<Vec<u8>> {
     entries.map(|entry| entry.expect("an entry").line().into_bytes()).collect()
 }
 
-/// What is accepted as a line is one, byte for byte; a line that was only spelled otherwise is tried in canonical form.
+/// An accepted line is canonical, byte for byte; a line with another spelling is also tried in canonical form.
 pub(crate) fn line(data: &[u8]) {
     let check = |text: &str| {
         if let Ok(entry) = Entry::from_line(text) {
@@ -142,14 +144,14 @@ thread_local! {
     static LOG: RefCell<(AuditLog, u32)> = RefCell::new((sample_log(), 0));
 }
 
-/// What reads as a record is recorded or refused; what was recorded has a canonical line that hashes to its receipt, and
-/// the store that took it verifies.
+/// What parses as a record is recorded or refused. What was recorded has a canonical line that hashes to its receipt,
+/// and the store verifies.
 pub(crate) fn record(data: &[u8]) {
     let Ok(call) = ToolCall::from_jsonl(data) else { return };
     LOG.with_borrow_mut(|(log, count)| {
-        let size = log.size();
+        let size = log.size().unwrap();
         match log.record(call) {
-            Err(_) => assert_eq!(log.size(), size, "what is refused leaves nothing"),
+            Err(_) => assert_eq!(log.size().unwrap(), size, "what is refused leaves nothing"),
             Ok(receipt) => {
                 let entry = log.entry(receipt.seq).expect("what is recorded is there");
                 let line = entry.line();
@@ -200,7 +202,7 @@ pub(crate) fn import_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Each format reads a file or refuses it, and the tally counts what came of it.
+/// Each format reads a file or refuses it, and the tally counts the result.
 pub(crate) fn import(data: &[u8]) {
     let options = ImportOptions::new().user("u").conversation("c");
     for format in Format::ALL {
@@ -243,15 +245,15 @@ fn proofs<T>(with: impl FnOnce(&Proofs) -> T) -> T {
             let log = sample_log();
             let first = log.checkpoint().expect("a checkpoint");
             let mut seeds = vec![first.to_string().into_bytes()];
-            log.rotate_epoch_key().expect("a rotation");
-            for seq in 0..log.size() {
+            log.keys().rotate_epoch_key().expect("a rotation");
+            for seq in 0..log.size().unwrap() {
                 seeds.push(log.prove(seq).expect("a proof").to_string().into_bytes());
             }
-            let consistent = log.prove_consistent(&first).expect("a proof");
+            let consistent = log.proofs().consistent(&first).expect("a proof");
             seeds.push(consistent.to_json().to_canonical().as_str().as_bytes().to_vec());
-            let succession = log.succession().expect("keys");
+            let succession = log.keys().succession().unwrap().expect("keys");
             seeds.push(succession.to_json().to_canonical().as_str().as_bytes().to_vec());
-            let key = log.public_key().expect("keys");
+            let key = log.public_key().unwrap().expect("keys");
             seeds.push(key.to_string().into_bytes());
             Proofs { origin: key.name().to_owned(), key, seeds }
         }))
@@ -262,7 +264,7 @@ pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
     proofs(|p| p.seeds.clone())
 }
 
-/// Whatever parses is written as it was read, and what checks was in the log: only the seeds can.
+/// Whatever parses is written as it was read, and whatever checks was in the log: only the seeds can.
 pub(crate) fn proof(data: &[u8]) {
     proofs(|p| {
         if let Ok(proof) = Proof::parse(data)
@@ -275,7 +277,7 @@ pub(crate) fn proof(data: &[u8]) {
                 _ => return,
             };
             let same = p.seeds.iter().any(|seed| match Proof::parse(seed) {
-                // A signature of a stranger's or a witness's may stand below the two of the log.
+                // A signature of another party or a witness may follow the two of the log.
                 Ok(Proof::Inclusion(own)) => {
                     matches!(&proof, Proof::Inclusion(got) if got.line == own.line && got.seq == own.seq)
                 }
@@ -284,7 +286,7 @@ pub(crate) fn proof(data: &[u8]) {
                 }
                 _ => false,
             });
-            // Any two equal sizes are consistent with nothing to show for it but their signature.
+            // Any two equal sizes are consistent; apart from the signature there is nothing to prove.
             let trivial = matches!(&proof, Proof::Consistency(got) if got.proof.is_empty());
             assert!(same || trivial, "a proof that nobody made: {text}");
         }
@@ -341,7 +343,7 @@ pub(crate) fn keyfile_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A key file has one spelling. The checksum is put right first, since it would hide everything else.
+/// A key file has one spelling. The checksum is corrected first, since it would hide everything else.
 pub(crate) fn keyfile(data: &[u8]) {
     let _ = KeyFile::parse(data, None);
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -361,7 +363,7 @@ pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
     samples.into_iter().map(|(kind, bytes)| [&[kind][..], &bytes].concat()).collect()
 }
 
-/// The first byte says which table the rest is from.
+/// The first byte selects the table that the rest is read from.
 pub(crate) fn stored(data: &[u8]) {
     if let Some((kind, bytes)) = data.split_first() {
         attestlog::fuzzing::stored(*kind, bytes);
@@ -407,7 +409,7 @@ pub(crate) fn config_seeds() -> Vec<Vec<u8>> {
     ])
 }
 
-/// A configuration is refused with a reason or gives a policy that its entry in the chain can hold and give back.
+/// A configuration is refused with a reason, or gives a policy that survives being stored in its entry of the chain.
 pub(crate) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(policy) = redact::Policy::from_toml(text, "fuzz.toml") {
@@ -465,7 +467,7 @@ thread_local! {
     static SANITIZERS: OnceCell<Vec<Sanitizer>> = const { OnceCell::new() };
 }
 
-/// What stands under a secret's name is gone whatever stands beside it, and what comes out is JSON that can be kept.
+/// What is under a secret's name is gone, whatever is next to it, and the output is JSON that can be stored.
 pub(crate) fn redact(data: &[u8]) {
     SANITIZERS.with(|cell| {
         let sanitizers = cell.get_or_init(|| {
@@ -516,7 +518,8 @@ impl Nodes for Leaves {
     }
 }
 
-/// Checks take any numbers; for small trees proofs check, changed ones don't, and covers give the roots of signed sizes.
+/// Checks accept any numbers; for small trees, proofs check, changed proofs do not, and covers give the roots of signed
+/// sizes.
 pub(crate) fn merkle(data: &[u8]) {
     let mut rest = data;
     let mut number = || match rest.split_first_chunk::<8>() {

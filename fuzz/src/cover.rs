@@ -1,4 +1,4 @@
-//! One target under LLVM's coverage-guided fuzzer: the one that the environment variable `FUZZ_TARGET` names.
+//! Runs one target, named by the environment variable `FUZZ_TARGET`, under LLVM's coverage-guided fuzzer.
 #![no_main]
 
 use attestlog_fuzz::{Target, target};

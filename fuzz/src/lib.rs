@@ -1,8 +1,8 @@
-//! Fuzz targets: each takes any bytes, and panics where attestlog breaks a promise. What it must never do with hostile
-//! input is panic, hang, or take memory out of proportion; what else a target demands stands at its assertions.
+//! Fuzz targets: each takes any bytes, and panics if attestlog breaks a promise. Hostile input must never make it
+//! panic, hang, or use excessive memory; what else a target checks is in its assertions.
 //!
-//! `bytes` has the targets that read one thing, `mcp` the one that listens to two sides, `operations` the one that plays
-//! against a model, `mutate` the inputs.
+//! `bytes` has the targets that read one thing, `mcp` the one that reads from two sides, `operations` the one that
+//! compares the store with a model, and `mutate` makes the inputs.
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -12,13 +12,13 @@ mod operations;
 
 /// A fuzz target.
 pub struct Target {
-    /// What it is called, and where its corpus is.
+    /// Its name, which is also the name of its corpus.
     pub name: &'static str,
     /// Takes any bytes.
     pub run: fn(&[u8]),
-    /// Inputs to begin from, besides the corpus.
+    /// Inputs to start from, in addition to the corpus.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Words that inputs are likely to hold.
+    /// Words that inputs are likely to contain.
     pub words: &'static [&'static str],
 }
 
@@ -39,7 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "operations", run: operations::run, seeds: operations::seeds, words: &[] },
 ];
 
-/// The target of that name.
+/// The target with this name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|t| t.name == name)
 }

@@ -7,8 +7,8 @@
 //! fuzz seeds TARGET FOLDER                              the inputs to begin from, as files, for another fuzzer
 //! ```
 //!
-//! The same seed and the same corpus give the same inputs. An input that fails is written to `artifacts/TARGET` under
-//! the current directory's `fuzz` folder, or the current directory itself if that is the folder.
+//! The same seed and the same corpus give the same inputs. An input that fails is written to `artifacts/TARGET` in the
+//! `fuzz` folder of the current directory, or in the current directory if that is the `fuzz` folder.
 
 use attestlog_fuzz::mutate::{Random, mutate};
 use attestlog_fuzz::{TARGETS, Target, target};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// An input that takes longer than this is reported as a failure: no target has a reason to.
+/// An input that takes longer than this is reported as a failure: no target has a reason to take so long.
 const SLOW: Duration = Duration::from_secs(20);
 
 struct Plan {
@@ -26,8 +26,9 @@ struct Plan {
     targets: Vec<&'static Target>,
 }
 
-/// redb panics over damaged files, which attestlog makes errors of: hundreds of lines in which a real failure is not seen. Of what is
-/// caught on the way only what attestlog itself panics over is told, and whatever is not caught.
+/// redb panics over damaged files, and attestlog turns these panics into errors. Printed, they would be hundreds of
+/// lines in which a real failure would be overlooked. So this prints every panic except those of redb that attestlog
+/// catches.
 fn say_failures_only() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -1,12 +1,14 @@
-//! Frames of the Model Context Protocol, from a host and from a server that say whatever they like.
+//! Frames of the Model Context Protocol from a host and a server that send anything.
 //!
-//! A line that begins with `<` is the server's, any other the host's (`>` before it is taken off); consecutive lines of
-//! one side are one read. A first line that begins with `!` says how calls are recorded: `o` lets through what cannot
-//! be, `r` takes tools for read-only, `x` has a store that takes nothing.
+//! A line that begins with `<` comes from the server, any other from the host (a leading `>` is removed); consecutive
+//! lines of one side are one read. A first line that begins with `!` sets how calls are recorded: `o` lets calls
+//! through that cannot be recorded, `r` treats tools as read-only, `x` uses a store that records nothing.
 
+use attestlog::AuditLog;
+use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::json::Json;
-use attestlog::owner::{SharedStore, Sharing};
-use attestlog::{ManualClock, Options, Query, SeededRandom, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{Options, Query};
 use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -99,11 +101,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
-/// A store that is shared, and one that was closed and takes nothing.
+/// A shared store, and one that was closed and records nothing.
 struct Stores {
     folder: tempfile::TempDir,
-    open: SharedStore,
-    closed: SharedStore,
+    open: AuditLog,
+    closed: AuditLog,
     runs: u64,
 }
 
@@ -118,18 +120,18 @@ fn clock() -> Arc<ManualClock> {
 
 impl Stores {
     fn new() -> Stores {
-        // Where files that only matter for a moment are quick to write.
+        // Temporary files are fast to write here.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let [open, closed] = ["open", "closed"].map(|name| {
             let path = folder.path().join(name);
             options(&clock()).create(&path).and_then(|log| log.close()).expect("a store");
-            SharedStore::open(&path, options(&clock()), Sharing::default()).expect("it opens")
+            options(&clock()).open(&path).expect("it opens")
         });
         closed.clone().close().expect("it closes");
         Stores { folder, open, closed, runs: 0 }
     }
 
-    /// Ends a session: whatever was begun has an end, and the store verifies.
+    /// Ends a session: everything that was begun has an end, and the store verifies.
     fn renew(&mut self, observer: &Observer) {
         observer.close("the run ended");
         let log = options(&clock()).open(self.folder.path().join("open")).expect("it opens again");
@@ -144,14 +146,14 @@ thread_local! {
     static STORES: RefCell<Stores> = RefCell::new(Stores::new());
 }
 
-/// How many calls of tools the most lenient of servers would find: one that takes one value after the other from where
-/// the first begins, whatever stands before it, replaces what is no UTF-8, and of two members of one name takes the last.
+/// How many tool calls the most lenient server would find: one that reads values in sequence from where the first
+/// begins, ignores what precedes it, replaces invalid UTF-8, and takes the last of several members with the same name.
 fn calls(frame: &[u8]) -> usize {
     let text = String::from_utf8_lossy(frame);
     let Some(begin) = text.find(['{', '[']) else { return 0 };
     let asks = |message: &serde_json::Value| {
         let params = &message["params"];
-        // What continues a call that was begun need not begin another.
+        // What continues a call that was begun need not begin another one.
         let goes_on = !params["requestState"].is_null() || !params["inputResponses"].is_null();
         usize::from(message["method"] == "tools/call" && !goes_on)
     };
@@ -163,7 +165,7 @@ fn calls(frame: &[u8]) -> usize {
     found.sum()
 }
 
-/// What is not passed on is answered with errors, a frame of its own.
+/// Checks an answer to frames that were not passed on: it is a frame of its own, with errors.
 fn check_answer(bytes: &[u8]) {
     if bytes.is_empty() {
         return;
@@ -177,7 +179,7 @@ fn check_answer(bytes: &[u8]) {
     assert!(!all.is_empty() && all.iter().all(|one| one.get("error").is_some() && one.get("id").is_some()));
 }
 
-/// Cut into frames as they might arrive, and unchanged (I2).
+/// Cuts the bytes into frames as they might arrive, and checks that they are unchanged (I2).
 fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut cutter = Frames::default();
     let mut all = Vec::new();
@@ -189,8 +191,8 @@ fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// No call of a tool goes on before it is on the disk (I1), whatever the frames are; what goes on is what came (I2);
-/// nothing that was begun is left without an end.
+/// No tool call is passed on before it is on the disk (I1), whatever the frames are; what is passed on is unchanged
+/// (I2); nothing that was begun is left without an end.
 pub(crate) fn run(data: &[u8]) {
     let (mode, rest) = match data.first() {
         Some(b'!') => data.split_at(data.iter().position(|&b| b == b'\n').map_or(data.len(), |end| end + 1)),
@@ -213,8 +215,8 @@ pub(crate) fn run(data: &[u8]) {
         let reached = joint.clone();
         let observer = Observer::new(settings, clock.clone(), move || Ok(reached.clone()), |_| ());
         let observer = observer.expect("an observer");
-        let size = || joint.owned(|log| log.size()).unwrap_or(0);
-        let unfinished = || joint.owned(|log| log.count(&Query::new().unfinished()).expect("a count")).unwrap_or(0);
+        let size = || joint.size().unwrap_or(0);
+        let unfinished = || joint.count(&Query::new().unfinished()).unwrap_or(0);
         let left_before = unfinished();
         let mut reads: Vec<(bool, Vec<u8>)> = Vec::new();
         for line in rest.split_inclusive(|&b| b == b'\n') {
@@ -248,7 +250,7 @@ pub(crate) fn run(data: &[u8]) {
         observer.host_gone();
         clock.advance(Duration::from_secs(60));
         observer.expire();
-        // Only a call whose server asked for more may still be without an end.
+        // Only a call whose server asked for more input may still have no end.
         let asked_back = rest.windows(b"input_required".len()).filter(|w| w == b"input_required").count() as u64;
         let escaped = rest.windows(2).any(|w| w == b"\\u");
         let left = unfinished() - left_before;

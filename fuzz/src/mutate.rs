@@ -1,4 +1,4 @@
-//! Inputs made of inputs: the same from the same seed.
+//! Makes inputs from other inputs: the same seed gives the same inputs.
 
 /// SplitMix64.
 pub struct Random(u64);
@@ -37,10 +37,10 @@ const NUMBERS: &[&str] = &[
     "-1",
     "9223372036854775807",
 ];
-/// What an input may grow to.
+/// The maximum size of an input.
 const MAX_BYTES: usize = 64 << 10;
 
-/// An input that resembles one of `pool`.
+/// Makes an input that resembles one of `pool`.
 pub fn mutate(random: &mut Random, pool: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
     let Some(mut input) = (!pool.is_empty()).then(|| pool[random.below(pool.len())].clone()) else {
         return (0..random.below(64)).map(|_| random.next() as u8).collect();
@@ -72,7 +72,7 @@ pub fn mutate(random: &mut Random, pool: &[Vec<u8>], words: &[&str]) -> Vec<u8> 
             }
             8 | 9 if !words.is_empty() => {
                 let word = words[random.below(words.len())].bytes();
-                // Where a member or element begins, a word has the best chance to be understood.
+                // A word is most likely to be understood where a member or an element begins.
                 let begins = |i: &usize| matches!(input[*i], b'{' | b'[' | b',' | b'\n');
                 let starts: Vec<usize> = (0..input.len()).filter(begins).collect();
                 if !starts.is_empty() && random.below(4) != 0 {

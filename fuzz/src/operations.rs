@@ -1,13 +1,14 @@
-//! Random operations on a store, played against a plain list: what was acknowledged is there, in order, byte for byte,
-//! and is found by every query that should find it; what was refused is not there; also after writes that fail, after
-//! reopening, and after the clock was set; and the store verifies.
+//! Random operations on a store, compared with a plain list: what was acknowledged is there, in order, byte for byte,
+//! and is found by every query that should find it; what was refused is not there. This also holds after writes that
+//! fail, after reopening, and after the clock was set; and the store verifies.
 
+use attestlog::Justification;
 use attestlog::fuzzing::{StorageBackend, memory};
+use attestlog::host::{ManualClock, SeededRandom};
+use attestlog::query::Statistics;
 use attestlog::retention::HoldSelector;
-use attestlog::{
-    AuditLog, Begun, ErrorKind, Hash, ManualClock, Options, Query, Receipt, SeededRandom, Sender, Statistics, ToolCall,
-    VerifyOptions,
-};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Begun, ErrorKind, Hash, Options, Query, Receipt, Sender, ToolCall};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![[&[1][..], &all].concat(), [&[0][..], &all].concat(), [&[2][..], &failing].concat(), vec![0; 40]]
 }
 
-/// A storage that fails once, or from then on, after a number of writes and syncs.
+/// A storage that starts to fail after a number of writes, syncs and changes of length.
 #[derive(Debug)]
 struct Failing {
     inner: Box<dyn StorageBackend>,
@@ -29,7 +30,7 @@ struct Failing {
 
 impl Failing {
     fn step(&self) -> io::Result<()> {
-        // Far below zero nothing is armed.
+        // Far below zero, no failure is armed.
         match self.left.fetch_sub(1, Ordering::SeqCst) {
             -100..=0 => Err(io::Error::other("armed to fail")),
             _ => Ok(()),
@@ -58,7 +59,7 @@ impl StorageBackend for Failing {
     }
 }
 
-/// What the model remembers of a call.
+/// What the model knows about a call.
 #[derive(Debug, Clone)]
 struct Known {
     hash: Hash,
@@ -66,7 +67,7 @@ struct Known {
     user: String,
     tool: String,
     patient: Option<String>,
-    /// `None` for one that was only begun.
+    /// `None` for a call that was only begun.
     success: Option<bool>,
 }
 
@@ -88,7 +89,7 @@ const IDLE: i64 = i64::MIN / 2;
 
 pub(crate) fn run(data: &[u8]) {
     let Some((&mode, operations)) = data.split_first() else { return };
-    // Keys are in a file, which is what a reopened store needs and what costs most of the time.
+    // Keys are in a file, which a reopened store needs; this takes most of the time.
     let keys = mode % 4 == 1;
     let folder = keys.then(|| tempfile::tempdir().expect("a folder"));
     let key_path = folder.as_ref().map(|f| f.path().join("store.key"));
@@ -159,7 +160,7 @@ impl Play {
         (call.arguments("x".repeat(n as usize * 9)), known)
     }
 
-    /// Notes what was acknowledged. With a failing storage an error may be one of several, else there is none.
+    /// Adds what was acknowledged to the model. There may only be an error if the storage fails.
     fn took(&mut self, receipts: attestlog::Result<Vec<Receipt>>, known: Vec<Known>) {
         match receipts {
             Ok(receipts) => {
@@ -180,10 +181,10 @@ impl Play {
         self.left.load(Ordering::SeqCst) > IDLE / 2
     }
 
-    /// After a write that failed: what was not acknowledged may be there nevertheless, whole or not at all.
+    /// After a write that failed: what was not acknowledged may be there nevertheless, completely or not at all.
     fn settle(&mut self, attempted: &[Known]) {
         self.left.store(IDLE, Ordering::SeqCst);
-        // The next write opens the file again.
+        // The next write reopens the file.
         let (call, known) = self.call(1);
         let receipt = self.log.record(call).expect("recording goes on once the storage does");
         let newest = self.calls.last_key_value().map_or(0, |(seq, _)| seq + 1);
@@ -201,7 +202,7 @@ impl Play {
         self.calls.insert(receipt.seq, Known { hash: receipt.hash, ..known });
     }
 
-    /// What the store may refuse only because its storage fails.
+    /// Checks that the store refuses something only because its storage fails.
     fn held<T>(&mut self, result: attestlog::Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -226,10 +227,10 @@ impl Play {
                 self.took(receipts, known);
             }
             5 => {
-                let size = self.log.size();
+                let size = self.log.size().unwrap();
                 let bad = ToolCall::new("c", "u\0", "t");
                 let refused = self.log.record_batch([self.call(n).0, bad]).expect_err("NUL is refused");
-                assert_eq!((refused.kind(), self.log.size()), (ErrorKind::InvalidInput, size));
+                assert_eq!((refused.kind(), self.log.size().unwrap()), (ErrorKind::InvalidInput, size));
             }
             6 => {
                 let (call, mut known) = self.call(n);
@@ -269,7 +270,7 @@ impl Play {
                 }
             }
             13 if self.keys => {
-                let rotated = self.log.rotate_epoch_key();
+                let rotated = self.log.keys().rotate_epoch_key();
                 self.held(rotated);
             }
             14 => self.clock.advance(Duration::from_secs(n * n * 60)),
@@ -301,21 +302,26 @@ impl Play {
             20 => {
                 let mut covering = HoldSelector::default();
                 covering.users.insert(format!("usr_{}", n % 3));
-                let placed = self.log.place_hold("case", "reason", "legal", covering);
+                let placed = self.log.retention().place_hold(
+                    "case",
+                    covering,
+                    Justification { actor: "legal", reason: "reason" },
+                );
                 if let Some(receipt) = self.held(placed) {
                     self.holds.push(receipt.seq);
                 }
             }
             21 => {
                 if let Some(hold) = self.holds.pop() {
-                    let released = self.log.release_hold(hold, "done", "legal");
-                    // A release that failed may stand, and cannot be said twice then.
+                    let released =
+                        self.log.retention().release_hold(hold, Justification { actor: "legal", reason: "done" });
+                    // A release that failed may be in force, and cannot be repeated then.
                     self.held(released);
                 }
             }
             22 => {
-                let policies = self.log.policies();
-                let set = self.log.set_policy(policies);
+                let policies = self.log.retention().policies().unwrap();
+                let set = self.log.retention().set_policies(policies);
                 self.held(set);
             }
             23 if n % 4 == 0 => self.verify(),
@@ -323,7 +329,7 @@ impl Play {
         }
     }
 
-    /// A numbered record that failed may be there: then its number is known to the store.
+    /// A numbered record that failed may be in the store; then the store knows its number.
     fn catch_up(&mut self, n: u64) {
         if self.numbered.last().is_some_and(|(number, _)| *number == n) {
             return;
@@ -370,17 +376,17 @@ impl Play {
     }
 
     fn prove(&mut self, n: u64) {
-        let seq = n % self.log.size();
+        let seq = n % self.log.size().unwrap();
         let proof = self.log.prove(seq);
         if let Some(proof) = self.held(proof) {
-            let key = self.log.public_key().expect("keys");
-            let succession = self.log.succession().expect("keys");
+            let key = self.log.public_key().unwrap().expect("keys");
+            let succession = self.log.keys().succession().unwrap().expect("keys");
             assert!(attestlog::proof::Proof::Inclusion(proof).check(&key, Some(&succession)).is_ok());
         }
         for old in self.checkpoints.clone() {
-            let proof = self.log.prove_consistent(&old);
+            let proof = self.log.proofs().consistent(&old);
             if let Some(proof) = self.held(proof) {
-                let key = self.log.public_key().expect("keys");
+                let key = self.log.public_key().unwrap().expect("keys");
                 assert!(attestlog::proof::Proof::Consistency(proof).check(&key, None).is_ok());
             }
         }
@@ -390,7 +396,7 @@ impl Play {
         self.begun.clear();
         self.left.store(IDLE, Ordering::SeqCst);
         let log = self.log.clone();
-        // An earlier failure may show up here; opening again is what to do then.
+        // An earlier failure may be reported here; the caller then reopens the store.
         let _ = log.close();
         let make = self.backend.clone();
         self.log = (self.options)().open_on(move || make()).expect("it opens");
@@ -407,9 +413,9 @@ impl Play {
             if again {
                 self.reopen();
             }
-            // After a failed write the next one reads the file anew.
+            // After a failed write, the next one reopens the file.
             let (call, known) = self.call(2);
-            let receipt = self.log.record(call).expect("recording goes on");
+            let receipt = self.log.record(call).expect("recording continues");
             self.calls.insert(receipt.seq, Known { hash: receipt.hash, ..known });
             for (seq, known) in &self.calls {
                 assert_eq!(self.log.entry(*seq).expect("what was acknowledged is there").hash(), known.hash);

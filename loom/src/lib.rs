@@ -1,5 +1,5 @@
-//! Group commit's handshake (`src/store/engine/group_commit.rs`, invariants T1 and T2) under every order in which its threads can run, as
-//! far as four preemptions reach:
+//! Runs the handshake of group commit (`src/store/engine/group_commit.rs`, invariants T1 and T2) under every order of
+//! its threads that needs at most four preemptions:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --manifest-path loom/Cargo.toml
@@ -25,12 +25,12 @@ mod tests {
         model.check(check);
     }
 
-    /// Whoever has the turn is alone with it (T1).
+    /// Checks that at most one thread at a time holds the lead, and so the writer lock (T1).
     struct Alone<'a>(&'a AtomicUsize);
 
     impl<'a> Alone<'a> {
         fn enter(inside: &'a AtomicUsize) -> Alone<'a> {
-            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two threads have the turn");
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two threads lead the group commit");
             Alone(inside)
         }
     }
@@ -41,13 +41,13 @@ mod tests {
         }
     }
 
-    /// As the store's leader: takes what waits, works, hands the turn on, answers.
-    fn lead(turn: Leader<'_, u32, u32>, own: u32, inside: &AtomicUsize) -> u32 {
+    /// Acts as the store's leader: takes what waits, does the work, hands the lead on, answers.
+    fn lead(leader: Leader<'_, u32, u32>, own: u32, inside: &AtomicUsize) -> u32 {
         let alone = Alone::enter(inside);
-        let mut taken = turn.batches();
+        let mut taken = leader.batches();
         let jobs: Vec<u32> = taken.iter_mut().filter_map(|t| t.batch.take()).collect();
         drop(alone);
-        drop(turn);
+        drop(leader);
         for (taken, job) in taken.into_iter().zip(jobs) {
             taken.answer(job * 10);
         }
@@ -57,7 +57,7 @@ mod tests {
     fn submit(commits: &Queue, job: u32, inside: &AtomicUsize) -> Option<u32> {
         match commits.submit(job) {
             Outcome::Answered(answer) => Some(answer),
-            Outcome::Lead(turn, job) => Some(lead(turn, job, inside)),
+            Outcome::Lead(leader, job) => Some(lead(leader, job, inside)),
             Outcome::Lost => None,
         }
     }
@@ -78,18 +78,18 @@ mod tests {
         });
     }
 
-    /// A purge or an index batch wants the turn itself while others record.
+    /// A purge or an index batch needs the writer lock itself while others record.
     #[test]
-    fn who_wants_the_turn_itself_gets_it_between_callers() {
+    fn who_wants_the_writer_lock_itself_gets_it_between_callers() {
         every_order(|| {
             let shared = Arc::new((Queue::default(), AtomicUsize::new(0)));
             let taker = {
                 let shared = shared.clone();
                 thread::spawn(move || {
-                    let turn = shared.0.take();
+                    let leader = shared.0.take();
                     let alone = Alone::enter(&shared.1);
                     drop(alone);
-                    drop(turn);
+                    drop(leader);
                 })
             };
             let caller = {
@@ -102,7 +102,8 @@ mod tests {
         });
     }
 
-    /// A leader that dies with jobs in its hands: those are told that they are lost, whoever still waits gets the turn (T2).
+    /// If a leader dies with batches in its hands, their callers learn that they are lost, and a caller that still
+    /// waits gets the lead (T2).
     #[test]
     fn a_leader_that_dies_leaves_nobody_waiting() {
         every_order(|| {
@@ -117,13 +118,13 @@ mod tests {
                 })
                 .collect();
             {
-                let turn = shared.0.take();
+                let leader = shared.0.take();
                 let alone = Alone::enter(&shared.1);
-                let taken = turn.batches();
-                // What unwinding does, in its order.
+                let taken = leader.batches();
+                // As unwinding does, in its order.
                 drop(alone);
                 drop(taken);
-                drop(turn);
+                drop(leader);
             }
             others.into_iter().for_each(|t| t.join().unwrap());
             assert_eq!(shared.0.waiting(), 0);

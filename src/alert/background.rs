@@ -1,41 +1,44 @@
-//! The engine in the background: one thread evaluates, one for each receiver delivers, one verifies where that was asked
-//! for. All wake when something was recorded.
+//! Runs the engine in the background: one thread evaluates, one per receiver delivers, and, if requested, one verifies.
+//! All wake up when something was recorded.
 
-use super::deliver::{Deliver, Delivery};
-use super::engine::{AlertEngine, Run, verify};
+use super::deliver::Delivery;
+use super::engine::{AlertEngine, Run};
 use super::listing::Alert;
+use super::tampering::verify;
 use crate::anchor::Backoff;
-use crate::{AuditLog, ErrorKind, Result, VerifyOptions};
+use crate::store::{Delivers, OpenStore};
+use crate::verify::VerifyOptions;
+use crate::{ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// However quiet the log is, so often somebody looks: clocks can be set.
+/// Threads wake up at least this often, however quiet the log is: clocks can be set.
 const AT_MOST: Duration = Duration::from_secs(60);
-/// After a failure of the store.
+/// The wait after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How an engine in the background is getting on.
+/// The state of an engine in the background.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineStatus {
-    /// Entries that rules looked at since it was started.
+    /// The number of entries that were evaluated since it was started.
     pub evaluated: u64,
-    /// Alerts that it raised.
+    /// The number of alerts that it raised.
     pub raised: u64,
-    /// Deliveries that were taken.
+    /// The number of deliveries that receivers took.
     pub delivered: u64,
     /// Why evaluation failed last, until it succeeds.
     pub last_error: Option<String>,
     /// Why each receiver failed last, until it succeeds.
     pub failing: BTreeMap<String, String>,
-    /// Entries that could not be read.
+    /// The number of entries that could not be read.
     pub unreadable: u64,
-    /// Counts that were forgotten before their time, because there were too many.
+    /// The number of counts that were forgotten before their time, because there were too many.
     pub forgotten: u64,
-    /// Findings of the last scheduled verification; `None` before the first.
+    /// The number of findings of the last scheduled verification; `None` before the first.
     pub findings: Option<u64>,
 }
 
@@ -43,24 +46,28 @@ pub struct EngineStatus {
 struct Common {
     stop: AtomicBool,
     status: Mutex<EngineStatus>,
-    /// How large the log was that rules have looked at to its end.
+    /// The size up to which the log has been evaluated.
     evaluated: AtomicU64,
-    /// The receivers that are told, each on a thread of its own.
+    /// The receivers, each served by a thread of its own.
     lanes: Mutex<Vec<Arc<Lane>>>,
-    /// Alerts that the log could not take, in order, each once.
+    /// Alerts that the log could not record, in order, each once.
     unrecorded: Mutex<Vec<Alert>>,
-    /// Somebody waits for what is above.
+    /// Whether somebody waits for the fields above.
     finishing: AtomicBool,
-    /// Threads at work.
+    /// The number of running threads.
     alive: AtomicUsize,
 }
 
-/// A receiver at work.
-#[derive(Debug, Default)]
+/// A receiver that is being served.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "config"), allow(dead_code, reason = "only receivers that are configured change"))]
 struct Lane {
-    /// Another one has taken its place.
+    name: String,
+    /// Whether it is one of those that are configured beside the store, and not the host's own.
+    configured: bool,
+    /// Whether another receiver has replaced it.
     stop: AtomicBool,
-    /// How large the log was when it was tried last.
+    /// The size of the log at the last delivery attempt.
     tried: AtomicU64,
 }
 
@@ -73,11 +80,11 @@ impl Common {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has receivers told of alerts that the log could not take.
-    fn tell(&self, log: &AuditLog, alerts: Vec<Alert>) {
+    /// Passes alerts that the log could not record on to receivers.
+    fn tell(&self, log: &OpenStore, alerts: Vec<Alert>) {
         let mut unrecorded = self.unrecorded();
         for alert in alerts {
-            // What keeps being found is said once; no program lives to find so much that this list grows long.
+            // The same alert is passed on once. A process cannot find so many different ones that this list grows long.
             if !unrecorded.iter().any(|known| known.id == alert.id) {
                 unrecorded.push(alert);
             }
@@ -86,8 +93,8 @@ impl Common {
         log.engine().jobs.news.tell();
     }
 
-    /// Wakes whoever waits for the end.
-    fn said(&self, log: &AuditLog) {
+    /// Wakes up whoever waits in [`RunningEngine::finish`].
+    fn said(&self, log: &OpenStore) {
         if self.finishing.load(Ordering::SeqCst) {
             log.engine().jobs.news.tell();
         }
@@ -97,15 +104,16 @@ impl Common {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is more than `seen`, or it is time, or over; says whether it is not over.
-    fn wait(&self, log: &AuditLog, seen: u64, at_most: Duration) -> bool {
+    /// Waits until the log is larger than `seen`, the time is up or the engine stops; returns false if it stops.
+    fn wait(&self, log: &OpenStore, seen: u64, at_most: Duration) -> bool {
         self.wait_for(log, at_most, &|| log.size() > seen, &|| false)
     }
 
-    /// Waits until there is news, or it is time, or over, in general or by `ended`; says whether it is not over.
+    /// Waits until there is news, the time is up, or the engine or this thread (`ended`) must stop; returns false if it
+    /// must stop.
     fn wait_for(
         &self,
-        log: &AuditLog,
+        log: &OpenStore,
         at_most: Duration,
         is_news: &dyn Fn() -> bool,
         ended: &dyn Fn() -> bool,
@@ -117,31 +125,46 @@ impl Common {
     }
 }
 
-/// An engine at work. Dropping it stops it; what it has not looked at then, the next one does.
+/// A running engine. Dropping it stops it; the next engine evaluates what this one has not.
 #[derive(Debug)]
 #[must_use = "the engine stops when this is dropped"]
 pub struct RunningEngine {
-    log: AuditLog,
+    running: Arc<Running>,
+}
+
+#[derive(Debug)]
+#[cfg_attr(not(feature = "config"), allow(dead_code, reason = "only receivers that are configured change"))]
+struct Running {
+    log: OpenStore,
     common: Arc<Common>,
     backoff: Backoff,
-    threads: Vec<JoinHandle<()>>,
+    /// Whether standard output is used for something else than alerts.
+    stdout_is_taken: bool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl AlertEngine {
     /// Starts it in the background.
     ///
     /// # Errors
-    /// What the store says to a receiver that it does not know yet; what the system says to a new thread.
+    /// The cursor of a receiver that the store does not know yet could not be recorded; or [`Io`](ErrorKind::Io): no
+    /// thread could be started.
     pub fn start(mut self) -> Result<RunningEngine> {
         let log = self.log.clone();
         let common = Arc::new(Common::default());
-        let (backoff, threads) = (self.backoff, Vec::new());
-        let mut running = RunningEngine { log: log.clone(), common: common.clone(), backoff, threads };
+        let running = Arc::new(Running {
+            log: log.clone(),
+            common: common.clone(),
+            backoff: self.backoff,
+            stdout_is_taken: self.stdout_is_taken,
+            threads: Mutex::default(),
+        });
+        let engine = RunningEngine { running: running.clone() };
         running.tell(std::mem::take(&mut self.deliveries))?;
         if let Some(every) = self.verify_every {
             let (log, common, source) = (log.clone(), common.clone(), self.source().clone());
             running.spawn(move || {
-                // Not by what is recorded, only by time.
+                // Woken by time only, not by what is recorded.
                 while common.wait(&log, u64::MAX, every) {
                     let mut unrecorded = Vec::new();
                     match verify(&log, &source.newest(&log), &VerifyOptions::new().threads(1), &mut unrecorded) {
@@ -153,20 +176,24 @@ impl AlertEngine {
             })?;
         }
         running.spawn(move || evaluate(self, &common))?;
-        Ok(running)
+        let delivers: Arc<dyn Delivers> = running;
+        log.engine().jobs.delivering.begin(Arc::downgrade(&delivers));
+        Ok(engine)
     }
 }
 
-impl RunningEngine {
-    /// Starts to tell these receivers, besides nobody else.
-    fn tell(&mut self, deliveries: Vec<Delivery>) -> Result<()> {
+impl Running {
+    /// Starts a thread for each of these receivers.
+    fn tell(&self, deliveries: Vec<Delivery>) -> Result<()> {
         for mut delivery in deliveries {
             match delivery.begin(&self.log) {
-                // Where nothing may be recorded this is not either; it is tried again, and owed what comes from here on.
+                // If nothing may be recorded, neither may this cursor. It is tried again, and the receiver is owed what
+                // comes from here on.
                 Err(e) if e.kind() == ErrorKind::Damaged => {}
                 begun => _ = begun?,
             }
-            let lane = Arc::new(Lane::default());
+            let (name, configured) = (delivery.name().to_owned(), delivery.is_configured());
+            let lane = Arc::new(Lane { name, configured, stop: AtomicBool::new(false), tried: AtomicU64::new(0) });
             self.common.lanes().push(lane.clone());
             let (log, common, backoff) = (self.log.clone(), self.common.clone(), self.backoff);
             self.spawn(move || deliver(&log, &common, &lane, delivery, backoff))?;
@@ -174,79 +201,103 @@ impl RunningEngine {
         Ok(())
     }
 
-    /// Delivers to these from now on, and not to those before: what is under way with one of those is left to itself, and told
-    /// again to one of the same name.
-    ///
-    /// # Errors
-    /// As [`AlertEngine::start`].
-    pub fn deliver_instead(&mut self, receivers: Vec<Box<dyn Deliver>>) -> Result<()> {
-        for lane in self.common.lanes().drain(..) {
-            lane.stop.store(true, Ordering::SeqCst);
-        }
-        self.common.status().failing.clear();
-        self.log.engine().jobs.news.tell();
-        // Those that have ended; the others are waited for when the engine stops.
-        self.threads.retain(|thread| !thread.is_finished());
-        let mut deliveries: Vec<Delivery> = Vec::new();
-        for receiver in receivers {
-            deliveries.push(Delivery::new(receiver, &deliveries));
-        }
-        self.tell(deliveries)
-    }
-
-    fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let (log, common) = (self.log.clone(), self.common.clone());
         common.alive.fetch_add(1, Ordering::SeqCst);
         let counted = move || {
-            // However it ends, it is counted off.
+            // Decrements the number of running threads however the work ends.
             let _leaves = Leaves(log, common);
             work();
         };
         let spawned = Builder::new().name("attestlog-alerts".to_owned()).spawn(counted)?;
-        self.threads.push(spawned);
+        self.threads().push(spawned);
         Ok(())
     }
 
-    /// How it is getting on.
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "config")]
+impl Delivers for Running {
+    /// A delivery in progress to one of the earlier receivers is left to finish, and is repeated to a new one of the same name.
+    fn deliver_to(&self, receivers: &str) -> Result<()> {
+        let receivers = super::Receivers::from_toml(receivers, "the receivers")?;
+        for receiver in &receivers.0 {
+            if let super::To::File(path) = &receiver.to {
+                self.log.engine().check_configured(crate::files::absolute(path)?, crate::files::Writes::Alerts)?;
+            }
+        }
+        let receivers = receivers.open(self.stdout_is_taken);
+        let mut names = Vec::new();
+        self.common.lanes().retain(|lane| {
+            lane.stop.fetch_or(lane.configured, Ordering::SeqCst);
+            names.extend((!lane.configured).then(|| lane.name.clone()));
+            !lane.configured
+        });
+        self.common.status().failing.retain(|name, _| names.contains(name));
+        self.log.engine().jobs.news.tell();
+        // Forget the threads that have ended; the others are joined when the engine stops.
+        self.threads().retain(|thread| !thread.is_finished());
+        let mut deliveries = Vec::new();
+        for receiver in receivers {
+            let delivery = Delivery::new(receiver, true, &names);
+            names.push(delivery.name().to_owned());
+            deliveries.push(delivery);
+        }
+        self.tell(deliveries)
+    }
+}
+
+#[cfg(not(feature = "config"))]
+impl Delivers for Running {
+    fn deliver_to(&self, _: &str) -> Result<()> {
+        Err(crate::Error::invalid("receivers cannot be configured in this build: it needs the feature `config`"))
+    }
+}
+
+impl RunningEngine {
+    /// The current state.
     pub fn status(&self) -> EngineStatus {
-        self.common.status().clone()
+        self.running.common.status().clone()
     }
 
-    /// Lets it look at all that is recorded by now and try each receiver once, and stops it: for a program that is about to
-    /// end. It waits for `at_most` in all. What was not done by then the next engine does; a delivery that is still under
-    /// way is left to itself, and told again. Says how it got on.
-    pub fn finish(mut self, at_most: Duration) -> EngineStatus {
-        let engine = self.log.engine();
+    /// Lets it evaluate everything recorded so far and try each receiver once, and stops it: for a program that is
+    /// about to exit. Waits for `at_most` in all. The next engine does what is left; a delivery that is still in
+    /// progress is left to finish and is repeated later. Returns the final state.
+    pub fn finish(self, at_most: Duration) -> EngineStatus {
+        let Running { log, common, .. } = &*self.running;
+        let engine = log.engine();
         if !engine.config.process.is_this() {
             return EngineStatus::default();
         }
         let begun = engine.config.clock.monotonic();
         let left = || at_most.saturating_sub(engine.config.clock.monotonic().saturating_sub(begun));
-        let common = self.common.clone();
         common.finishing.store(true, Ordering::SeqCst);
         let wait = |but: Duration, done: &dyn Fn() -> bool| {
             let time = left().saturating_sub(but);
             engine.jobs.news.wait(Some(time), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
         };
-        // Whoever is not done in time stops and writes down how far it came: that takes time as well.
+        // A thread that is not done in time stops and records its progress, which takes time as well.
         let winding_up = at_most / 8;
-        let size = self.log.size();
+        let size = log.size();
         wait(winding_up, &|| common.evaluated.load(Ordering::SeqCst) >= size);
-        // With the alerts that were raised of it.
-        let size = self.log.size();
+        // Including the alerts that the evaluation raised.
+        let size = log.size();
         wait(winding_up, &|| common.lanes().iter().all(|lane| lane.tried.load(Ordering::SeqCst) >= size));
         common.stop.store(true, Ordering::SeqCst);
         engine.jobs.news.tell();
         wait(Duration::ZERO, &|| false);
         let status = self.status();
         if common.alive.load(Ordering::SeqCst) > 0 {
-            // Nobody waits for those that are left; they find the log closed.
-            self.threads.clear();
+            // The remaining threads are not joined; they find the log closed.
+            self.running.threads().clear();
         }
         status
     }
 
-    /// Stops it and waits until its threads are done: at most as long as a receiver takes.
+    /// Stops it and waits until its threads are done: at most as long as a delivery takes.
     pub fn stop(self) {
         drop(self);
     }
@@ -254,22 +305,25 @@ impl RunningEngine {
 
 impl Drop for RunningEngine {
     fn drop(&mut self) {
-        if !self.log.engine().config.process.is_this() {
-            // Its threads are not in this process.
-            std::mem::forget(std::mem::take(&mut self.threads));
+        let Running { log, common, .. } = &*self.running;
+        // Others may ask for a change of the receivers just now; a thread that is started for that ends at once.
+        let threads = std::mem::take(&mut *self.running.threads());
+        if !log.engine().config.process.is_this() {
+            // The threads do not exist in this process.
+            std::mem::forget(threads);
             return;
         }
-        self.common.stop.store(true, Ordering::SeqCst);
-        self.log.engine().jobs.news.tell();
-        for thread in self.threads.drain(..) {
-            // A panic in it was contained there; there is nothing to add.
+        common.stop.store(true, Ordering::SeqCst);
+        log.engine().jobs.news.tell();
+        for thread in threads {
+            // A panic in the thread was contained there; there is nothing to add.
             let _ = thread.join();
         }
     }
 }
 
-/// Counts a thread off.
-struct Leaves(AuditLog, Arc<Common>);
+/// Decrements the number of running threads when it is dropped.
+struct Leaves(OpenStore, Arc<Common>);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
@@ -307,15 +361,15 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
             }
             Ok(()) => {
                 let due = engine.next_due(now).map_or(AT_MOST, |due| due.since(now)).min(AT_MOST);
-                engine.mark_due().map_or(due, |mark| mark.min(due))
+                engine.cursor_due().map_or(due, |cursor| cursor.min(due))
             }
         };
     }
-    // Where this fails a few entries are looked at again.
+    // If this fails, a few entries are evaluated again.
     let _ = engine.persist();
 }
 
-fn deliver(log: &AuditLog, common: &Common, lane: &Lane, mut delivery: Delivery, backoff: Backoff) {
+fn deliver(log: &OpenStore, common: &Common, lane: &Lane, mut delivery: Delivery, backoff: Backoff) {
     let (mut seen, mut heard, mut told) = (0, 0, 0);
     let mut at_most = Duration::ZERO;
     let ended = || lane.stop.load(Ordering::SeqCst);
@@ -324,7 +378,7 @@ fn deliver(log: &AuditLog, common: &Common, lane: &Lane, mut delivery: Delivery,
         let seen_now = seen;
         at_most = AT_MOST;
         let name = delivery.name().to_owned();
-        // What the log could not take first: then it takes nothing else either.
+        // First the alerts that the log could not record: in that case it records nothing else either.
         let unrecorded = common.unrecorded().get(told..heard).map(<[_]>::to_vec).unwrap_or_default();
         let not_told = unrecorded.iter().find_map(|alert| delivery.tell(alert).map(|()| told += 1).err());
         let failed = match delivery.pump(log, backoff) {

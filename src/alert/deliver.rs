@@ -1,28 +1,30 @@
-//! Where alerts go: a callback, a stream of JSON Lines, a program, a web address.
+//! The receivers of alerts: a callback, a stream of JSON Lines, a program, a web address.
 //!
-//! Invariant D1: an alert is delivered to every receiver at least once, with its id, in the order of the log: how far a
-//! receiver was told is a mark in the store that moves after the receiver took the alert, never before. Invariant D2: a
-//! receiver that fails is tried again, later and later, and holds up nobody but itself.
+//! Invariant D1: an alert is delivered to every receiver at least once, with its id, in the order of the log: a
+//! receiver's progress is a cursor in the store that moves after the receiver took the alert, never before. Invariant
+//! D2: a receiver that fails is tried again at growing intervals, and delays nobody but itself.
 
 use super::lag::{DELIVERED, FAILED};
 use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::anchor::process::Program;
+use crate::store::OpenStore;
 use crate::store::{Move, guarded};
-use crate::{AuditLog, Entry, Error, ErrorKind, Query, Result};
+use crate::{Entry, Error, ErrorKind, Query, Result};
 use attestlog_proof::entry::Kind;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Takes alerts.
+/// A receiver of alerts.
 pub trait Deliver: Send {
-    /// What it is called: how far it was told is kept under this name, so it is stable and the only one of its name.
+    /// Its name. Its progress is stored under this name, which must be stable and unique.
     fn name(&self) -> String;
 
-    /// Takes an alert. It may come again after a crash, with the same id.
+    /// Takes an alert. The same alert may come again after a crash, with the same id.
     ///
     /// # Errors
     /// Anything: it is delivered again later.
@@ -46,7 +48,7 @@ pub struct Callback<F> {
 }
 
 impl<F: FnMut(&Alert) -> Result<()> + Send> Callback<F> {
-    /// A receiver of that name.
+    /// A receiver with this name.
     pub fn new(name: impl Into<String>, call: F) -> Callback<F> {
         Callback { name: name.into(), call }
     }
@@ -76,7 +78,7 @@ pub struct JsonLines<W> {
 }
 
 impl<W: Write + Send> JsonLines<W> {
-    /// A receiver of that name that writes to `out`.
+    /// A receiver with this name that writes to `out`.
     pub fn new(name: impl Into<String>, out: W) -> JsonLines<W> {
         JsonLines { name: name.into(), out }
     }
@@ -98,13 +100,13 @@ impl<W: Write + Send> Deliver for JsonLines<W> {
 pub struct CommandReceiver(Program);
 
 impl CommandReceiver {
-    /// The program, its arguments, and how long it may take (30 seconds unless said otherwise).
+    /// A program with its arguments. It may take 30 seconds, unless [`CommandReceiver::timeout`] sets another limit.
     pub fn new(program: impl Into<OsString>, args: impl IntoIterator<Item = impl Into<OsString>>) -> CommandReceiver {
         let args = args.into_iter().map(Into::into).collect();
         CommandReceiver(Program { program: program.into(), args, timeout: Duration::from_secs(30) })
     }
 
-    /// How long it may take.
+    /// Sets how long a delivery may take.
     pub fn timeout(mut self, timeout: Duration) -> CommandReceiver {
         self.0.timeout = timeout;
         self
@@ -126,7 +128,7 @@ impl Deliver for CommandReceiver {
 /// Posts each alert as JSON to a web address, signed.
 ///
 /// Headers: `Attestlog-Alert` with the alert's id, and `Attestlog-Signature` with `sha256=` and the HMAC-SHA-256 of the
-/// body under the secret, in hexadecimal digits. Any answer of 200 to 299 takes the alert.
+/// body under the secret, in hexadecimal digits. Any answer from 200 to 299 accepts the alert.
 #[cfg(feature = "witness")]
 #[derive(Debug)]
 pub struct Webhook {
@@ -158,7 +160,7 @@ impl Webhook {
         Ok(Webhook { to: crate::anchor::http::Endpoint::new(url, timeout)?, secret })
     }
 
-    /// The value of `Attestlog-Signature` for a body, for whoever receives it to compare.
+    /// The value of `Attestlog-Signature` for a body, for the receiving side to compare.
     pub fn signature(secret: &[u8], body: &[u8]) -> String {
         use hmac::{Hmac, KeyInit, Mac};
         // HMAC takes a key of any length.
@@ -179,7 +181,7 @@ impl Deliver for Webhook {
         let body = body.as_str().as_bytes();
         let signature = Webhook::signature(&self.secret.0, body);
         let headers = [("Attestlog-Alert", alert.id.as_str()), ("Attestlog-Signature", signature.as_str())];
-        // What it answers is not read further than to tell that it did.
+        // The body of the answer is ignored.
         let (status, _) = self.to.post_with("application/json", &headers, body, 64 << 10)?;
         match status {
             200..=299 => Ok(()),
@@ -188,18 +190,19 @@ impl Deliver for Webhook {
     }
 }
 
-/// A receiver and how far it was told.
+/// A receiver and its progress.
 pub(super) struct Delivery {
     receiver: Box<dyn Deliver>,
     name: String,
-    mark: String,
-    /// Where the mark goes to that says which alert was not taken.
+    configured: bool,
+    cursor: String,
+    /// The name of the cursor to the alert that was not taken.
     failed: String,
-    /// The alert at which that mark stands, as far as it was this one that put it there.
+    /// The position of that cursor, if this delivery put it there.
     failed_at: Option<u64>,
-    /// How large the log was when it was first asked for: a receiver that the store does not know is owed what comes then.
+    /// The size of the log at the first attempt: a receiver that the store does not know is owed what comes after it.
     first: Option<u64>,
-    /// The seq from which on alerts are owed; read of the store first.
+    /// The seq from which alerts are owed; read from the store first.
     owed_from: Option<u64>,
     failures: u64,
     retry_at: Option<Duration>,
@@ -211,9 +214,9 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// The entries from `from` on that are alerts. Where the index is not the one that the chain names, which is what an alert may
-/// say, all of them are looked at.
-fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
+/// The entries from `from` on that are alerts. If the index is not the one that the chain names, which may be what an
+/// alert is about, all entries are searched.
+fn owed(log: &OpenStore, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
     let snapshot = log.engine().snapshot()?;
     match log.check_damage().and_then(|()| snapshot.hold_index()) {
         Err(e) if e.kind() == ErrorKind::Damaged => {}
@@ -225,7 +228,7 @@ fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entr
         }
     }
     let read = move |seq| match snapshot.checked(seq) {
-        // A verification says what is wrong with it.
+        // A verification reports what is wrong with it.
         Err(e) if e.kind() == ErrorKind::Damaged => None,
         found => found.transpose(),
     };
@@ -233,22 +236,89 @@ fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entr
     Ok(Box::new((from..log.size()).filter_map(read).filter(move |entry| entry.is_err() || is_alert(entry))))
 }
 
-/// How one try went: how many alerts were taken, and why the next one was not.
+/// The seq from which alerts are owed to the receiver with this cursor. If the store does not know it yet, that is `first`, or the
+/// present size of the log.
+fn begin(log: &OpenStore, cursor: &str, first: &mut Option<u64>) -> Result<u64> {
+    let engine = log.engine();
+    if let Some(from) = engine.cursor(cursor)? {
+        return Ok(from);
+    }
+    let from = *first.get_or_insert(log.size());
+    engine.record_with_cursors(Vec::new(), &[Move { cursor, from: None, to: from }])?;
+    Ok(engine.cursor(cursor)?.unwrap_or(from))
+}
+
+/// How many alerts are handed to another process at a time.
+const PART: usize = 64;
+
+/// What a receiver in another process is owed: the next alerts, each with its seq.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Owed {
+    /// The position of its cursor.
+    pub from: u64,
+    pub alerts: Vec<(u64, Alert)>,
+    /// The position of its cursor once it has taken all of them.
+    pub to: u64,
+}
+
+impl OpenStore {
+    /// What the receiver of this name is owed.
+    pub(crate) fn alerts_owed(&self, receiver: &str) -> Result<Owed> {
+        guarded(|| {
+            let from = begin(self, &format!("{DELIVERED}{receiver}"), &mut None)?;
+            let (mut alerts, mut to) = (Vec::new(), from);
+            for entry in owed(self, from)?.take(PART) {
+                let entry = entry?;
+                alerts.extend(Alert::of(&entry).map(|alert| (entry.seq, alert)));
+                to = entry.seq + 1;
+            }
+            Ok(Owed { from, alerts, to })
+        })
+    }
+
+    /// Notes how far the receiver of this name, whose cursor was at `from`, has taken what it was owed, and which alert it did
+    /// not take. Does nothing if the cursor was moved meanwhile.
+    pub(crate) fn alerts_delivered(&self, receiver: &str, from: u64, to: u64, failed: Option<u64>) -> Result<()> {
+        let size = self.size();
+        if to < from || to > size || failed.is_some_and(|failed| failed >= size) {
+            return Err(Error::invalid("a receiver cannot have taken alerts that were not raised"));
+        }
+        let (cursor, failing) = (format!("{DELIVERED}{receiver}"), format!("{FAILED}{receiver}"));
+        let mut moves = vec![Move { cursor: &cursor, from: Some(from), to }];
+        moves.extend(failed.map(|to| Move { cursor: &failing, from: None, to }));
+        self.engine().record_with_cursors(Vec::new(), &moves).map(drop)
+    }
+}
+
+/// The result of one attempt: how many alerts were taken, and why the next one was not.
 pub(super) type Pumped = (u64, Option<Error>);
 
 impl Delivery {
-    /// A receiver besides `others`; where one of its name is there already it gets a number behind its name.
-    pub(super) fn new(receiver: Box<dyn Deliver>, others: &[Delivery]) -> Delivery {
+    /// A receiver beside those with the names in `others`; if its own is taken, a number is appended. `configured`: it is one of
+    /// those that are configured beside the store.
+    pub(super) fn new(receiver: Box<dyn Deliver>, configured: bool, others: &[String]) -> Delivery {
         let base = receiver.name();
         let mut name = base.clone();
         let mut number = 2;
-        while others.iter().any(|other| other.name == name) {
+        while others.contains(&name) {
             name = format!("{base} ({number})");
             number += 1;
         }
-        let (mark, failed) = (format!("{DELIVERED}{name}"), format!("{FAILED}{name}"));
+        let (cursor, failed) = (format!("{DELIVERED}{name}"), format!("{FAILED}{name}"));
         let (failed_at, first, owed_from) = (None, None, None);
-        Delivery { receiver, name, mark, failed, failed_at, first, owed_from, failures: 0, retry_at: None }
+        Delivery {
+            receiver,
+            name,
+            configured,
+            cursor,
+            failed,
+            failed_at,
+            first,
+            owed_from,
+            failures: 0,
+            retry_at: None,
+        }
     }
 
     fn hand_over(&mut self, alert: &Alert) -> Result<()> {
@@ -256,7 +326,7 @@ impl Delivery {
         taken.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the receiver panicked")))
     }
 
-    /// Tells of an alert that the log could not take, so that there is no mark to move either.
+    /// Delivers an alert that the log could not record, so that there is no cursor to move either.
     pub(super) fn tell(&mut self, alert: &Alert) -> Result<()> {
         guarded(|| self.hand_over(alert))
     }
@@ -265,36 +335,33 @@ impl Delivery {
         &self.name
     }
 
-    /// When it is tried again after a failure, on the monotonic clock.
+    /// Whether it is one of those that are configured beside the store.
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// When the next attempt after a failure is due, on the monotonic clock.
     pub(super) fn retry_at(&self) -> Option<Duration> {
         self.retry_at
     }
 
-    /// A receiver that the store does not know yet is owed what comes from now on; that is written down before anything
-    /// can be raised, so that nothing is lost to a crash.
-    pub(super) fn begin(&mut self, log: &AuditLog) -> Result<u64> {
+    /// A receiver that the store does not know yet is owed what comes from now on. That is recorded before anything can
+    /// be raised, so that a crash loses nothing.
+    pub(super) fn begin(&mut self, log: &OpenStore) -> Result<u64> {
         if let Some(from) = self.owed_from {
             return Ok(from);
         }
-        let engine = log.engine();
-        let from = match engine.mark(&self.mark)? {
-            Some(from) => from,
-            None => {
-                let from = *self.first.get_or_insert(log.size());
-                engine.own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: None, to: from }])?;
-                engine.mark(&self.mark)?.unwrap_or(from)
-            }
-        };
+        let from = begin(log, &self.cursor, &mut self.first)?;
         self.owed_from = Some(from);
         Ok(from)
     }
 
     /// Delivers what is owed, until something fails.
-    pub(super) fn pump(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
+    pub(super) fn pump(&mut self, log: &OpenStore, backoff: Backoff) -> Result<Pumped> {
         guarded(|| self.deliver_owed(log, backoff))
     }
 
-    fn deliver_owed(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
+    fn deliver_owed(&mut self, log: &OpenStore, backoff: Backoff) -> Result<Pumped> {
         let from = self.begin(log)?;
         let now = log.engine().config.clock.monotonic();
         if self.retry_at.is_some_and(|at| now < at) {
@@ -314,10 +381,10 @@ impl Delivery {
         }
         let news = failed.as_ref().map(|(seq, _)| *seq).filter(|seq| self.failed_at != Some(*seq));
         if told > from || news.is_some() {
-            let mut moves = vec![Move { mark: &self.mark, from: Some(from), to: told }];
-            moves.extend(news.map(|to| Move { mark: &self.failed, from: None, to }));
-            let moved = log.engine().own_with_marks(Vec::new(), &moves)?;
-            // Where another one has moved it, that is read anew.
+            let mut moves = vec![Move { cursor: &self.cursor, from: Some(from), to: told }];
+            moves.extend(news.map(|to| Move { cursor: &self.failed, from: None, to }));
+            let moved = log.engine().record_with_cursors(Vec::new(), &moves)?;
+            // If another delivery has moved the cursor, read it again.
             self.owed_from = moved.is_some().then_some(told);
             self.failed_at = news.filter(|_| moved.is_some()).or(self.failed_at);
         }

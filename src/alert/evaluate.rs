@@ -1,86 +1,133 @@
-//! Rules over entries, one entry after the other: no I/O but what is asked of [`World`].
+//! Applies rules to entries, one entry at a time; the only I/O is through [`World`].
 //!
-//! Invariant N4: what is raised depends on the rules and on the entries up to the one that raises it, never on when or in
-//! which portions they were fed. Invariant N5: the two entries of a call count once: what its beginning counted for is
-//! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result). So do
-//! a call that was recorded as unanswered and the answer that came later.
-//! Invariant N8: what a key did before evaluation began is asked of the log when the key first counts, so that to begin
-//! takes no longer the more was recorded, but for holding the index against the chain once (R75).
+//! Invariant N4: what is raised depends on the rules and on the entries up to the one that raises it, never on when or
+//! in which portions they were fed. Invariant N5: the two entries of a call count once: what the first counted for is
+//! left out when the second comes, and the second counts for what only it tells (an outcome, a patient found in the
+//! result). The same holds for a call that was recorded as unanswered and the result that came later. Invariant N8:
+//! what a key did before evaluation began is read from the log when the key first counts, so that starting takes the
+//! same time however much was recorded, except for checking the index against the chain once (R75).
 
 use super::grants::Grants;
 use super::pairs::Pairs;
+use super::people::People;
 use super::window::{Baseline, Count, Distinct, Event, Keys};
 use crate::grants::{Grant, Misuse};
 use crate::json::Json;
-use crate::rules::{Measure, Part, Rule};
+use crate::retention::{NamePattern, tool_form};
+use crate::rules::{Measure, Part, Rule, pattern};
 use crate::store::Engine;
 use crate::{Entry, Result, Timestamp};
 use attestlog_proof::entry::{Call, Facet, Outcome, Phase};
-use std::collections::hash_map::RandomState;
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What evaluation asks of the log behind the entry that it looks at.
+/// What evaluation reads from the log before the current entry.
 pub(super) trait World {
-    /// Whether an entry before `seq` has this user and this patient.
-    fn accessed_before(&self, user: &str, patient: &str, seq: u64) -> Result<bool>;
+    /// Whether an entry before `seq` has this user and this patient, each in one of these spellings.
+    fn accessed_before(&self, user: Vec<String>, patient: Vec<String>, seq: u64) -> Result<bool>;
+
+    /// Calls `each` for every name that entries have for a facet.
+    fn each_name(&self, field: Facet, each: &mut dyn FnMut(&str)) -> Result<()>;
 
     /// The grant that the entry at `seq` opened.
     fn grant(&self, seq: u64) -> Option<Grant>;
 
-    /// The entries before `seq` that have all of these values as the log writes them, the newest first, each with the
-    /// beginning of the call whose end it is; as long as `each` says so.
-    fn before(&self, seq: u64, facets: &[(Facet, Vec<String>)], each: &mut Look<'_>) -> Result<()>;
+    /// Calls `each` for the entries before `seq` that have all of these values in the spelling of the log, and one of the
+    /// tools that `tools` wants, the newest
+    /// first, each with the first entry of the call that it ends; as long as `each` returns true.
+    fn before(
+        &self,
+        seq: u64,
+        facets: Vec<(Facet, Vec<String>)>,
+        tools: Option<&dyn Fn(&str) -> bool>,
+        each: &mut Look<'_>,
+    ) -> Result<()>;
 }
 
-/// Looks at an entry, with the beginning of the call whose end it is; says whether to go on.
+/// Looks at an entry, with the first entry of the call that it ends; returns whether to go on.
 pub(super) type Look<'a> = dyn FnMut(&Entry, Option<&Entry>) -> Result<bool> + 'a;
 
-/// What a rule says of an entry.
+/// The alert that a rule raises for an entry.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Raised {
     pub rule: Arc<Rule>,
     /// The entry at which the threshold was reached.
     pub crossing: u64,
-    /// By what calls are told apart, with the values of this one.
+    /// The parts of the rule's key, with the values of this entry.
     pub key: Vec<(Part, BTreeSet<String>)>,
-    /// How many there are, of the key that has the most.
+    /// How many events there are, for the key that has the most.
     pub count: u64,
-    /// How many it takes.
+    /// How many are needed.
     pub threshold: u64,
     /// The entries concerned.
     pub events: BTreeSet<u64>,
     pub misuse: Option<Misuse>,
 }
 
-/// The rules at work.
+/// The rules with their state.
 #[derive(Debug)]
 pub(super) struct Evaluator {
     rules: Vec<Compiled>,
-    hash: RandomState,
+    people: People,
     pairs: Pairs,
     pub grants: Grants,
     wants_pairs: bool,
     wants_metadata: bool,
 }
 
-/// A rule with the seq of the policy from which on it has been in force; 0 where it was from the beginning.
+/// A rule with the seq of the policy since which it has been in force; 0 if it was from the beginning.
 pub(super) type InForce = (Arc<Rule>, u64);
 
 #[derive(Debug)]
 struct Compiled {
     rule: Arc<Rule>,
-    /// Since when it is in force.
+    /// The seq since which it has been in force.
     since: u64,
-    /// When the newest entry was recorded that was not fed; `None` where there is none.
+    /// The recording time of the newest entry that the rule was not fed; `None` if there is none.
     begins: Option<Timestamp>,
-    /// With every spelling under which the log may hold a value.
-    when: Vec<(Facet, Vec<String>)>,
-    except: Vec<(Facet, Vec<String>)>,
+    /// The conditions, with every spelling under which the log may hold a value.
+    when: Vec<Wanted>,
+    except: Vec<Wanted>,
     window: i64,
     state: State,
+}
+
+/// The values that a rule names for a facet.
+#[derive(Debug)]
+struct Wanted {
+    field: Facet,
+    /// Every spelling under which the log may hold one that is named whole.
+    spelt: Vec<String>,
+    /// What is compared as a pattern or, of a tool, by its words.
+    patterns: Vec<NamePattern>,
+}
+
+impl Wanted {
+    fn all(facets: &BTreeMap<Facet, Vec<String>>, engine: &Engine) -> Vec<Wanted> {
+        let one = |(&field, values): (&Facet, &Vec<String>)| {
+            let (patterns, whole): (Vec<&String>, Vec<&String>) =
+                values.iter().partition(|value| NamePattern::is_pattern(value));
+            let spelt = whole.iter().flat_map(|value| engine.spellings(field, value)).collect();
+            let words = whole.into_iter().filter(|_| field == Facet::Tool);
+            // A rule with a pattern that is none was refused.
+            let patterns = patterns.into_iter().chain(words).filter_map(|value| pattern(field, value).ok()).collect();
+            Wanted { field, spelt, patterns }
+        };
+        facets.iter().map(one).collect()
+    }
+
+    /// Whether a value, which of a tool stands in both forms, is one of these.
+    fn has(&self, value: &str, words: &str) -> bool {
+        self.spelt.iter().any(|spelt| spelt == value) || self.patterns.iter().any(|pattern| pattern.matches(words))
+    }
+
+    fn has_tool(&self, name: &str) -> bool {
+        self.has(name, &tool_form(name))
+    }
 }
 
 #[derive(Debug)]
@@ -103,25 +150,27 @@ impl State {
     }
 }
 
-/// What an entry counts for: each key, with its patient where the key has one, and the patients that count.
+/// What an entry counts for: each key, with its patient if the key has one, and the patients that count.
 struct Counted<'a> {
     keys: Vec<(u64, Option<&'a str>)>,
     patients: Vec<&'a str>,
 }
 
-/// That a threshold was reached.
+/// A threshold was reached.
 struct Crossing {
     count: u64,
     threshold: u64,
     events: Vec<Event>,
 }
 
-/// What rules ask of an entry, made ready once.
+/// What rules need to know about an entry, prepared once.
 struct Facts<'a> {
     seq: u64,
     at: Timestamp,
     call: &'a Call,
     single: [Option<&'a str>; Facet::ALL.len()],
+    /// The tool's name in the form in which tools are compared, once a rule asks for it.
+    tool: OnceCell<String>,
     metadata: Option<Json>,
     misuse: Option<Misuse>,
     history: bool,
@@ -141,13 +190,15 @@ impl<'a> Facts<'a> {
             at: entry.body.recorded_at,
             call,
             single,
+            tool: OnceCell::new(),
             metadata,
             misuse: None,
             history: entry.is_history(None),
         }
     }
 
-    /// Of a call, and of the beginning whose end it is. `misuse` says how the grant that a call names does not cover it.
+    /// The facts of a call, and of the entry that began it. `misuse` tells how the grant that a call names does not
+    /// cover it.
     fn of_both(
         entry: &'a Entry,
         call: &'a Call,
@@ -160,7 +211,7 @@ impl<'a> Facts<'a> {
         let mut facts = Facts::of(entry, call, wants_metadata);
         facts.history = entry.is_history(begun);
         if call.grant.is_some() {
-            // What began while the grant held may end later.
+            // A call that began while the grant was in force may end later.
             let same = before.as_ref().filter(|b| b.call.grant == call.grant);
             let (seq, at) = same.map_or((facts.seq, facts.at), |b| (b.seq, b.at));
             facts.misuse = misuse(seq, at, call);
@@ -175,10 +226,14 @@ impl<'a> Facts<'a> {
         self.single.get(field.place()).copied().flatten()
     }
 
-    fn has(&self, field: Facet, values: &[String]) -> bool {
-        match field {
-            Facet::Patient => self.call.patient_ids.iter().any(|patient| values.contains(patient)),
-            _ => self.value(field).is_some_and(|v| values.iter().any(|w| w == v)),
+    fn has(&self, wanted: &Wanted) -> bool {
+        match wanted.field {
+            Facet::Patient => self.call.patient_ids.iter().any(|patient| wanted.has(patient, patient)),
+            Facet::Tool => {
+                let name = &self.call.tool_name;
+                wanted.has(name, self.tool.get_or_init(|| tool_form(name)))
+            }
+            field => self.value(field).is_some_and(|value| wanted.has(value, value)),
         }
     }
 
@@ -187,20 +242,20 @@ impl<'a> Facts<'a> {
         member(metadata, name).or_else(|| member(metadata.get("attributes")?, name))
     }
 
-    /// The grant that the call names; for a rule about misuse also how it does not cover the call, so that each kind of
-    /// misuse of a grant is counted by itself.
+    /// The grant that the call names; for a rule about misuse also the kind of misuse, so that each kind is counted
+    /// separately.
     fn grant(&self, misused: bool) -> (Option<u64>, Option<&'static str>) {
         (self.call.grant, self.misuse.filter(|_| misused).map(Misuse::as_str))
     }
 }
 
-/// A member by its name, which may have dots in it, or by the path that the dots make.
+/// A member by its name, which may contain dots, or by the path that the dots form.
 fn member<'j>(value: &'j Json, name: &str) -> Option<&'j Json> {
     value.get(name).or_else(|| name.split('.').try_fold(value, |value, step| value.get(step)))
 }
 
 impl Compiled {
-    /// Whether the rule looks at an entry at all.
+    /// Whether the rule applies to an entry at all.
     fn fits(&self, facts: &Facts<'_>) -> bool {
         let rule = &self.rule;
         let failed = || facts.call.completion.as_ref().map(|c| c.outcome != Outcome::Ok);
@@ -213,23 +268,24 @@ impl Compiled {
             && rule.failed.is_none_or(|wanted| failed() == Some(wanted))
             && (!rule.misused_grant || facts.misuse.is_some())
             && (!rule.back_dated || facts.history)
-            && self.when.iter().all(|(field, values)| facts.has(*field, values))
-            && !self.except.iter().any(|(field, values)| facts.has(*field, values))
+            && self.when.iter().all(|wanted| facts.has(wanted))
+            && !self.except.iter().any(|wanted| facts.has(wanted))
             && rule.attributes.iter().all(attribute)
             && rule.off_hours.as_ref().is_none_or(|hours| hours.are_off(facts.at))
     }
 
-    /// Whether patients make a difference to what an entry counts for.
+    /// Whether what an entry counts for depends on its patients.
     fn is_per_patient(&self) -> bool {
         self.rule.first_access
             || self.rule.key.contains(&Part::PATIENT)
             || matches!(self.rule.measure, Measure::Distinct(Facet::Patient, _))
     }
 
-    /// What an entry counts for; `first` says whether it is the first that the log has of its user and one of its patients.
+    /// What an entry counts for; `first` tells whether it is the log's first entry for its user and one of its
+    /// patients.
     fn counts<'a>(
         &self,
-        hash: &RandomState,
+        people: &People,
         facts: &Facts<'a>,
         before: Option<&Facts<'_>>,
         first: &mut dyn FnMut(usize, &str) -> Result<bool>,
@@ -243,8 +299,11 @@ impl Compiled {
             return Ok(None);
         }
         let mut patients: Vec<&str> = Vec::new();
+        let before = counted.filter(|_| per_patient).map(|before| before.call.patient_ids.iter());
+        let before: HashSet<Cow<'_, str>> =
+            before.into_iter().flatten().map(|id| people.one_form(Facet::Patient, id)).collect();
         for (i, patient) in facts.call.patient_ids.iter().enumerate().filter(|_| per_patient) {
-            if counted.is_none_or(|before| !before.call.patient_ids.contains(patient))
+            if !before.contains(&people.one_form(Facet::Patient, patient))
                 && (!self.rule.first_access || first(i, patient)?)
             {
                 patients.push(patient);
@@ -253,13 +312,13 @@ impl Compiled {
         if per_patient && patients.is_empty() {
             return Ok(None);
         }
-        // All of the key but the patient.
-        let mut base = hash.build_hasher();
+        // The whole key except the patient.
+        let mut base = people.hash.build_hasher();
         for part in &self.rule.key {
             match part {
                 Part::Facet(Facet::Patient) => {}
                 Part::Facet(field) => match facts.value(*field) {
-                    Some(value) => value.hash(&mut base),
+                    Some(value) => people.one_form(*field, value).hash(&mut base),
                     None => return Ok(None),
                 },
                 Part::Grant => facts.grant(self.rule.misused_grant).hash(&mut base),
@@ -267,7 +326,7 @@ impl Compiled {
         }
         let by_patient = |patient: &&'a str| {
             let mut hasher = base.clone();
-            patient.hash(&mut hasher);
+            people.one_form(Facet::Patient, patient).hash(&mut hasher);
             (hasher.finish(), Some(*patient))
         };
         let keys = match self.rule.key.contains(&Part::PATIENT) {
@@ -277,14 +336,16 @@ impl Compiled {
         Ok(Some(Counted { keys, patients }))
     }
 
-    /// The different values that an entry counts for with a key.
-    fn values(&self, hash: &RandomState, facts: &Facts<'_>, counted: &Counted<'_>, patient: Option<&str>) -> Vec<u64> {
+    /// The distinct values that an entry counts for with a key.
+    fn values(&self, people: &People, facts: &Facts<'_>, counted: &Counted<'_>, patient: Option<&str>) -> Vec<u64> {
         match &self.rule.measure {
             Measure::Distinct(Facet::Patient, _) => match patient {
-                Some(patient) => vec![hash.hash_one(patient)],
-                None => counted.patients.iter().map(|patient| hash.hash_one(*patient)).collect(),
+                Some(patient) => vec![people.key(Facet::Patient, patient)],
+                None => counted.patients.iter().map(|patient| people.key(Facet::Patient, patient)).collect(),
             },
-            Measure::Distinct(field, _) => facts.value(*field).map(|value| hash.hash_one(value)).into_iter().collect(),
+            Measure::Distinct(field, _) => {
+                facts.value(*field).map(|value| people.key(*field, value)).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -319,9 +380,16 @@ impl Compiled {
         }
     }
 
-    /// What the entries have that count for the same key as this one, as far as the index knows it.
-    fn facets(&self, facts: &Facts<'_>, patient: Option<&str>) -> Vec<(Facet, Vec<String>)> {
-        let mut facets = self.when.clone();
+    /// The facets of the entries that count for the same key as this one, as far as the index has them.
+    fn facets(
+        &self,
+        people: &People,
+        facts: &Facts<'_>,
+        patient: Option<&str>,
+        world: &dyn World,
+    ) -> Result<Vec<(Facet, Vec<String>)>> {
+        let whole = self.when.iter().filter(|wanted| wanted.patterns.is_empty());
+        let mut facets: Vec<(Facet, Vec<String>)> = whole.map(|wanted| (wanted.field, wanted.spelt.clone())).collect();
         for part in &self.rule.key {
             let value = match part {
                 Part::Facet(Facet::Patient) => patient,
@@ -329,7 +397,7 @@ impl Compiled {
                 Part::Grant => None,
             };
             if let (Part::Facet(field), Some(value)) = (part, value) {
-                facets.push((*field, vec![value.to_owned()]));
+                facets.push((*field, people.forms(*field, value, world)?));
             }
         }
         if self.rule.emergency == Some(true) {
@@ -339,7 +407,7 @@ impl Compiled {
             let outcomes = Outcome::ALL.iter().filter(|outcome| (**outcome != Outcome::Ok) == failed);
             facets.push((Facet::Outcome, outcomes.map(|outcome| outcome.as_str().to_owned()).collect()));
         }
-        facets
+        Ok(facets)
     }
 }
 
@@ -357,8 +425,8 @@ impl Compiled {
             Measure::Unreviewed | Measure::Tampering => State::Apart,
         };
         Compiled {
-            when: spelt(&rule.when, engine),
-            except: spelt(&rule.except, engine),
+            when: Wanted::all(&rule.when, engine),
+            except: Wanted::all(&rule.except, engine),
             rule: rule.clone(),
             since: *since,
             begins,
@@ -369,14 +437,14 @@ impl Compiled {
 }
 
 impl Evaluator {
-    /// The rules with nothing counted yet; `begins` is when the newest entry was recorded that will not be fed, `None` where
-    /// the log's first entry comes next.
+    /// The rules with nothing counted yet; `begins` is the recording time of the newest entry that will not be fed,
+    /// `None` if the log's first entry comes next.
     pub(super) fn new(rules: &[InForce], engine: &Engine, begins: Option<Timestamp>) -> Evaluator {
         let mut evaluator = Evaluator {
             wants_pairs: true,
             wants_metadata: false,
             rules: Vec::new(),
-            hash: RandomState::new(),
+            people: People::new(engine),
             pairs: Pairs::new(begins.is_none()),
             grants: Grants::default(),
         };
@@ -384,8 +452,8 @@ impl Evaluator {
         evaluator
     }
 
-    /// Goes on with these rules: what was counted for those that stay is kept. `begins` is when the newest entry was recorded
-    /// that the others were not fed.
+    /// Continues with these rules: the counts of rules that stay are kept. `begins` is the recording time of the
+    /// newest entry that new rules will not be fed.
     pub(super) fn follow(&mut self, rules: &[InForce], engine: &Engine, begins: Option<Timestamp>) {
         let mut before = std::mem::take(&mut self.rules);
         let compiled = rules.iter().map(|in_force| {
@@ -395,17 +463,18 @@ impl Evaluator {
         self.rules = compiled.collect();
         let wanted = std::mem::replace(&mut self.wants_pairs, self.rules.iter().any(|c| c.rule.first_access));
         if self.wants_pairs && !wanted {
-            // Nothing was taken in meanwhile.
+            // Nothing was added meanwhile.
             self.pairs = Pairs::new(false);
         }
         self.wants_metadata = self.rules.iter().any(|c| !c.rule.attributes.is_empty());
     }
 
-    /// The values of users, patients and conversations may be written under another key from now on.
+    /// Called when the names of users, patients and conversations may be written under another key from now on.
     pub(super) fn respell(&mut self, engine: &Engine) {
+        self.people.respell(engine);
         for compiled in &mut self.rules {
-            compiled.when = spelt(&compiled.rule.when, engine);
-            compiled.except = spelt(&compiled.rule.except, engine);
+            compiled.when = Wanted::all(&compiled.rule.when, engine);
+            compiled.except = Wanted::all(&compiled.rule.except, engine);
         }
     }
 
@@ -420,7 +489,7 @@ impl Evaluator {
         self.rules.iter().map(of).sum()
     }
 
-    /// Takes in the next entry; `begun` is the beginning of the call whose end it is.
+    /// Evaluates the next entry; `begun` is the first entry of the call that it ends.
     pub(super) fn feed(&mut self, entry: &Entry, begun: Option<&Entry>, world: &dyn World) -> Result<Vec<Raised>> {
         let Some(call) = entry.call() else {
             self.grants.see(entry);
@@ -434,8 +503,9 @@ impl Evaluator {
         if call.is_from_recording() {
             return Ok(Vec::new());
         }
-        let grants = &mut self.grants;
-        let used = |seq, at, call: &Call| grants.used(seq, at, call, |grant| world.grant(grant));
+        let (grants, people) = (&mut self.grants, &self.people);
+        let same = |of, a: &str, b: &str| people.are_same(of, a, b);
+        let used = |seq, at, call: &Call| grants.used(seq, at, call, &same, |grant| world.grant(grant));
         let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, used);
         let mut raised = Vec::new();
         for at in 0..self.rules.len() {
@@ -457,7 +527,7 @@ impl Evaluator {
     ) -> Result<Option<Raised>> {
         let Some(compiled) = self.rules.get(at) else { return Ok(None) };
         let mut is_first = |i: usize, _: &str| Ok(first.get(i).copied().unwrap_or(false));
-        let Some(counted) = compiled.counts(&self.hash, facts, before, &mut is_first)? else { return Ok(None) };
+        let Some(counted) = compiled.counts(&self.people, facts, before, &mut is_first)? else { return Ok(None) };
         let reaches = compiled.begins.is_some_and(|begins| facts.at.minus(compiled.rule.reach()) < begins);
         let unknown = counted.keys.iter().filter(|(key, _)| reaches && !compiled.state.knows(*key));
         let mut past = Vec::new();
@@ -466,14 +536,14 @@ impl Evaluator {
         }
         let Some(compiled) = self.rules.get_mut(at) else { return Ok(None) };
         for (key, events) in past {
-            // What was raised of it was raised then.
+            // Alerts for these events were raised when they were recorded.
             events.into_iter().rev().for_each(|(event, values)| _ = compiled.add(key, event, &values));
         }
         let event: Event = (facts.at.nanos(), facts.seq);
         let (mut crossed, mut events) = (BTreeSet::new(), BTreeSet::new());
         let mut fired = None;
         for (key, patient) in &counted.keys {
-            let values = compiled.values(&self.hash, facts, &counted, *patient);
+            let values = compiled.values(&self.people, facts, &counted, *patient);
             let Some(crossing) = compiled.add(*key, event, &values) else { continue };
             let (most, _) = fired.get_or_insert((crossing.count, crossing.threshold));
             *most = crossing.count.max(*most);
@@ -491,7 +561,7 @@ impl Evaluator {
             (*part, values)
         });
         let key = key.collect();
-        // The grant is what such an alert is about as much as the calls.
+        // Such an alert is about the grant as much as about the calls.
         if rule.emergency == Some(true) || rule.misused_grant {
             events.extend(facts.call.grant);
         }
@@ -510,7 +580,11 @@ impl Evaluator {
     ) -> Result<Vec<(Event, Vec<u64>)>> {
         let oldest = now.at.minus(compiled.rule.reach());
         let (mut events, mut seen) = (Vec::new(), HashSet::new());
-        world.before(now.seq, &compiled.facets(now, patient), &mut |entry, begun| {
+        let tools = compiled.when.iter().find(|wanted| wanted.field == Facet::Tool);
+        let is_wanted = tools.map(|wanted| |name: &str| wanted.has_tool(name));
+        let is_wanted = is_wanted.as_ref().map(|of| of as &dyn Fn(&str) -> bool);
+        let facets = compiled.facets(&self.people, now, patient, world)?;
+        world.before(now.seq, facets, is_wanted, &mut |entry, begun| {
             let Some(call) = entry.call().filter(|call| !call.is_from_recording()) else { return Ok(true) };
             if entry.body.recorded_at <= oldest {
                 return Ok(false);
@@ -518,17 +592,19 @@ impl Evaluator {
             if entry.is_history(begun) && !compiled.rule.looks_at_history() {
                 return Ok(true);
             }
-            let misuse = |seq, at, call: &Call| self.grants.misuse(seq, at, call, |grant| world.grant(grant));
+            let same = |of, a: &str, b: &str| self.people.are_same(of, a, b);
+            let misuse = |seq, at, call: &Call| self.grants.misuse(seq, at, call, &same, |grant| world.grant(grant));
             let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, misuse);
             let mut first = |_: usize, patient: &str| {
-                world.accessed_before(&call.user_id, patient, entry.seq).map(|before| !before)
+                let (user, patient) = self.pair(&call.user_id, patient, world)?;
+                world.accessed_before(user, patient, entry.seq).map(|before| !before)
             };
-            let Some(counted) = compiled.counts(&self.hash, &facts, before.as_ref(), &mut first)? else {
+            let Some(counted) = compiled.counts(&self.people, &facts, before.as_ref(), &mut first)? else {
                 return Ok(true);
             };
             let Some((_, patient)) = counted.keys.iter().find(|(counts, _)| *counts == key) else { return Ok(true) };
-            let mut values = compiled.values(&self.hash, &facts, &counted, *patient);
-            // Of a value its newest event is kept.
+            let mut values = compiled.values(&self.people, &facts, &counted, *patient);
+            // Keep only the newest event of each value.
             values.retain(|value| seen.insert(*value));
             events.push(((facts.at.nanos(), facts.seq), values));
             Ok(match compiled.rule.measure {
@@ -540,24 +616,27 @@ impl Evaluator {
         Ok(events)
     }
 
-    /// Which of a call's patients the user had not been seen with; `ask` where the index may be asked.
+    /// All forms of a user's and a patient's name.
+    fn pair(&self, user: &str, patient: &str, world: &dyn World) -> Result<(Vec<String>, Vec<String>)> {
+        let forms = |of, name| self.people.forms(of, name, world);
+        Ok((forms(Facet::User, user)?, forms(Facet::Patient, patient)?))
+    }
+
+    /// Which of a call's patients the user had not been seen with; `ask` tells whether the index may be asked.
     fn first_accesses(&mut self, seq: u64, call: &Call, ask: bool, world: &dyn World) -> Result<Vec<bool>> {
         let mut first = Vec::with_capacity(call.patient_ids.len());
         for patient in &call.patient_ids {
-            let pair = self.hash.hash_one((&call.user_id, patient));
+            let pair = (self.people.key(Facet::User, &call.user_id), self.people.key(Facet::Patient, patient));
+            let pair = self.people.hash.hash_one(pair);
             first.push(match self.pairs.see(pair) {
                 Some(known) => !known,
-                None if ask => !world.accessed_before(&call.user_id, patient, seq)?,
+                None if ask => {
+                    let (user, patient) = self.pair(&call.user_id, patient, world)?;
+                    !world.accessed_before(user, patient, seq)?
+                }
                 None => false,
             });
         }
         Ok(first)
     }
-}
-
-fn spelt(facets: &BTreeMap<Facet, Vec<String>>, engine: &Engine) -> Vec<(Facet, Vec<String>)> {
-    let one = |(field, values): (&Facet, &Vec<String>)| {
-        (*field, values.iter().flat_map(|value| engine.spellings(*field, value)).collect())
-    };
-    facets.iter().map(one).collect()
 }

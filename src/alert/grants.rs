@@ -1,17 +1,17 @@
-//! The emergency grants that still matter to rules: those that hold, and those that nobody has reviewed.
+//! The emergency grants that still matter to rules: those in force, and those that nobody has reviewed.
 
-use crate::grants::{Grant, GrantEnd, GrantState, Misuse};
+use crate::grants::{Grant, GrantEnd, GrantState, Misuse, SamePerson};
 use crate::json::Json;
 use crate::{Entry, Timestamp};
 use attestlog_proof::entry::{Call, Kind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One of them.
+/// One of these grants.
 #[derive(Debug)]
 struct Tracked {
     grant: Grant,
-    /// The entry by which it is over, and whether somebody closed it.
+    /// The entry that ended it, and whether somebody closed it.
     end: Option<(u64, bool)>,
     reviewed: bool,
 }
@@ -21,7 +21,7 @@ struct Tracked {
 pub(super) struct Grants(BTreeMap<u64, Tracked>);
 
 impl Grants {
-    /// Starts from how all grants stand.
+    /// Starts from the state of all grants.
     pub(super) fn of(states: Vec<GrantState>) -> Grants {
         let mut grants = Grants::default();
         for state in states {
@@ -38,7 +38,7 @@ impl Grants {
         grants
     }
 
-    /// Takes in what an entry says of a grant. Taking it in twice changes nothing.
+    /// Adds what an entry says about a grant. Adding it twice changes nothing.
     pub(super) fn see(&mut self, entry: &Entry) {
         if let Some(grant) = Grant::of(entry) {
             self.0.entry(entry.seq).or_insert(Tracked { grant, end: None, reviewed: false });
@@ -64,55 +64,58 @@ impl Grants {
         }
     }
 
-    /// Takes in that a call was made under a grant, which wants a review from then on; says as [`Grants::misuse`] does.
+    /// Adds a call under a grant, which needs a review from then on. Returns what [`Grants::misuse`] returns.
     pub(super) fn used(
         &mut self,
         seq: u64,
         at: Timestamp,
         call: &Call,
+        same: &SamePerson<'_>,
         find: impl FnOnce(u64) -> Option<Grant>,
     ) -> Option<Misuse> {
         if let Some(tracked) = self.0.get_mut(&call.grant?) {
             tracked.reviewed = false;
         }
-        self.misuse(seq, at, call, find)
+        self.misuse(seq, at, call, same, find)
     }
 
-    /// Why the grant that a call names does not cover it, if it does not. `find` gives a grant that is not tracked.
+    /// Why the grant that a call names does not cover it, if it does not. `find` looks up a grant that is not tracked; `same`
+    /// tells whether two names are one person's.
     pub(super) fn misuse(
         &self,
         seq: u64,
         at: Timestamp,
         call: &Call,
+        same: &SamePerson<'_>,
         find: impl FnOnce(u64) -> Option<Grant>,
     ) -> Option<Misuse> {
         let named = call.grant?;
         match self.0.get(&named) {
             Some(tracked) => {
                 let closed = tracked.end.filter(|(end, _)| *end < seq).map(|(_, closed)| closed);
-                tracked.grant.misuse(call, at, closed)
+                tracked.grant.misuse(call, at, closed, same)
             }
-            // What is not tracked is over.
+            // A grant that is not tracked is over.
             None => match find(named) {
-                Some(grant) => grant.misuse(call, at, Some(at < grant.expires_at)),
+                Some(grant) => grant.misuse(call, at, Some(at < grant.expires_at), same),
                 None => Some(Misuse::NoGrant),
             },
         }
     }
 
-    /// The grants that nobody has reviewed although they were opened so long ago.
+    /// The grants that nobody has reviewed within `after` of being opened.
     pub(super) fn unreviewed(&self, now: Timestamp, after: Duration) -> impl Iterator<Item = &Grant> {
         let open = self.0.values().filter(|tracked| !tracked.reviewed).map(|tracked| &tracked.grant);
         open.filter(move |grant| grant.opened_at.plus(after) <= now)
     }
 
-    /// When the next grant will have gone unreviewed for so long, after `now`.
+    /// When the next grant will have been unreviewed for `after`, later than `now`.
     pub(super) fn next_unreviewed(&self, now: Timestamp, after: Duration) -> Option<Timestamp> {
         let open = self.0.values().filter(|tracked| !tracked.reviewed);
         open.map(|tracked| tracked.grant.opened_at.plus(after)).filter(|at| *at > now).min()
     }
 
-    /// When the next grant runs out, after `now`.
+    /// When the next grant expires, later than `now`.
     pub(super) fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let open = self.0.values().filter(|tracked| tracked.end.is_none());
         open.map(|tracked| tracked.grant.expires_at).filter(|at| *at > now).min()

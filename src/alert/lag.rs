@@ -1,28 +1,47 @@
-//! How far alerting is behind the log: for whoever looks after it. Reads marks and a few entries, writes nothing.
+//! How far alerting is behind the log, for operators. Reads cursors and a few entries, writes nothing.
 
-use super::engine::EVALUATED;
+use super::engine::{EVALUATED, unreported};
+use super::source::RuleSource;
 use crate::json::{Json, Object};
-use crate::{AuditLog, ErrorKind, Query, Result, Timestamp};
+use crate::store::OpenStore;
+use crate::{ErrorKind, Query, Result, Timestamp};
 use attestlog_proof::entry::Kind;
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
 use attestlog_proof::text::counted;
 use std::collections::BTreeMap;
 
-/// How far alerting is behind the log, by what the store knows: an engine at work may be further.
+/// How far alerting is behind the log, as far as the store knows: a running engine may have come further.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlertLag {
-    /// Rules have looked at the entries before this seq; `None` where no engine ever worked on this log.
+    /// The entries before this seq have been evaluated; `None` if no engine ever worked on this log.
     pub evaluated: Option<u64>,
-    /// How many entries they have not looked at, from the first on that is a call or a grant: what the log itself has
-    /// written behind the last of these is nothing that rules would look at.
+    /// How many entries have not been evaluated, counted from the first of them that is a call or a grant: rules ignore
+    /// the system events before it.
     pub behind: u64,
     /// When the oldest of those was recorded.
     pub oldest: Option<Timestamp>,
-    /// What each receiver has still to be told, by its name.
+    /// Emergency grants that a rule of the policy in force reports by now because nobody has reviewed them, and that it has not
+    /// reported, since no engine was running when they became due: by seq.
+    pub unreviewed: BTreeMap<u64, Unreviewed>,
+    /// What each receiver has not been notified of yet, by the receiver's name.
     pub receivers: BTreeMap<String, Undelivered>,
 }
 
-/// What a receiver has still to be told.
+/// A grant that a rule reports by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unreviewed {
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The name of the rule.
+    pub rule: String,
+}
+
+attestlog_proof::json_form!(members Unreviewed { opened_at, rule });
+
+/// What a receiver has not been notified of yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undelivered {
@@ -30,24 +49,27 @@ pub struct Undelivered {
     pub alerts: u64,
     /// When the oldest of them was raised.
     pub oldest: Option<Timestamp>,
-    /// Whether it was tried, and did not take the oldest of them.
+    /// Whether delivery was attempted and the receiver did not take the oldest of them.
     pub failed: bool,
+    /// Whether it is configured, if the caller knows. Nothing can be repaired about one that is not.
+    pub configured: Option<bool>,
 }
 
-/// What begins the name of a receiver's mark.
+/// The prefix of the name of a receiver's cursor.
 pub(super) const DELIVERED: &str = "delivered/";
-/// What begins the name of the mark that says which alert a receiver did not take; below the other one it says nothing.
+/// The prefix of the name of the cursor to the alert that a receiver did not take. It means nothing if it is below the
+/// receiver's other cursor.
 pub(super) const FAILED: &str = "failed/";
-/// Whoever watches on a terminal is passing by: what was not shown there is not owed.
+/// A terminal is only watched from time to time: what was not shown there is not owed.
 pub(super) const STDOUT: &str = "standard output";
-/// How many entries are looked through for one that rules look at.
+/// How many entries are searched for one that rules evaluate.
 const SEARCHED: u64 = 4096;
 
 impl AlertLag {
-    pub(crate) fn of(log: &AuditLog) -> Result<AlertLag> {
+    pub(crate) fn of(log: &OpenStore) -> Result<AlertLag> {
         let snapshot = log.snapshot()?;
-        let marks = log.engine().marks()?;
-        let evaluated = marks.get(EVALUATED).copied();
+        let cursors = log.engine().cursors()?;
+        let evaluated = cursors.get(EVALUATED).copied();
         let next = evaluated.unwrap_or(0).min(snapshot.size);
         let end = snapshot.size.min(next + SEARCHED);
         let (mut oldest, mut first) = (None, end);
@@ -64,8 +86,8 @@ impl AlertLag {
             }
         }
         let mut receivers = BTreeMap::new();
-        for (mark, told) in &marks {
-            let Some(name) = mark.strip_prefix(DELIVERED).filter(|name| *name != STDOUT) else { continue };
+        for (cursor, told) in &cursors {
+            let Some(name) = cursor.strip_prefix(DELIVERED).filter(|name| *name != STDOUT) else { continue };
             let mut owed = Query::new().kind(Kind::Alert);
             if let Some(last) = told.checked_sub(1) {
                 owed = owed.after(last);
@@ -75,61 +97,80 @@ impl AlertLag {
                 0 => None,
                 _ => log.query(&owed.limit(1))?.beside().next().transpose()?.map(|entry| entry.body.recorded_at),
             };
-            let failed = alerts > 0 && marks.get(&format!("{FAILED}{name}")).is_some_and(|failed| failed >= told);
-            receivers.insert(name.to_owned(), Undelivered { alerts, oldest, failed });
+            let failed = alerts > 0 && cursors.get(&format!("{FAILED}{name}")).is_some_and(|failed| failed >= told);
+            receivers.insert(name.to_owned(), Undelivered { alerts, oldest, failed, configured: None });
         }
-        Ok(AlertLag { evaluated, behind: snapshot.size - first, oldest, receivers })
+        let unreviewed = unreported(log, &RuleSource::Policies)?.into_iter();
+        let unreviewed = unreviewed
+            .map(|(rule, grant)| (grant.seq, Unreviewed { opened_at: grant.opened_at, rule: rule.name.clone() }))
+            .collect();
+        Ok(AlertLag { evaluated, behind: snapshot.size - first, oldest, unreviewed, receivers })
     }
 
-    /// What somebody should act on: a receiver that failed, and what has lasted since before `late`.
+    /// What somebody should act on: a receiver that failed, and anything older than `late`.
     pub(crate) fn concerns(&self, late: Timestamp) -> Vec<String> {
         let mut concerns = Vec::new();
-        if let Some(oldest) = self.oldest.filter(|oldest| *oldest < late) {
+        if let Some(oldest) = self.oldest.filter(|oldest| *oldest < late).map(Timestamp::floor_to_second) {
             concerns.push(format!(
                 "no alert rule has looked at what was recorded since {oldest} ({}): is nothing watching? (alerts \
                  watch, or an engine in the host)",
                 counted(self.behind, "entry", "entries")
             ));
         }
-        for (name, undelivered) in &self.receivers {
-            let matters = |oldest: &Timestamp| undelivered.failed || *oldest < late;
-            let Some(oldest) = undelivered.oldest.filter(matters) else { continue };
-            let alerts = counted(undelivered.alerts, "alert", "alerts");
+        for (seq, Unreviewed { opened_at, rule }) in &self.unreviewed {
+            let opened_at = opened_at.floor_to_second();
             concerns.push(format!(
-                "{alerts} since {oldest} could not be delivered to {name}: mend it, or forget it (alerts forget)"
+                "nobody has reviewed the emergency access of entry {seq}, opened at {opened_at}, in the time that the rule {rule} allows, \
+                 and no alert was raised, since nothing is watching: review it (break-glass review), and let the rules look (alerts watch)"
+            ));
+        }
+        for (name, undelivered) in &self.receivers {
+            let is_here = undelivered.configured != Some(false);
+            let matters = |oldest: &Timestamp| is_here && (undelivered.failed || *oldest < late);
+            let Some(oldest) = undelivered.oldest.filter(matters) else { continue };
+            let (alerts, oldest) = (counted(undelivered.alerts, "alert", "alerts"), oldest.floor_to_second());
+            concerns.push(format!(
+                "{alerts} since {oldest} could not be delivered to {name}: repair it, or forget it (alerts forget)"
             ));
         }
         concerns
     }
+}
 
-    pub(crate) fn to_json(&self) -> Json {
-        let time = |t: Option<Timestamp>| Json::from(t.map(|t| t.to_string()));
-        let receivers = self.receivers.iter().map(|(name, undelivered)| {
-            let told = [
-                ("undelivered", Json::from(undelivered.alerts)),
-                ("oldest", time(undelivered.oldest)),
-                ("failed", undelivered.failed.into()),
-            ];
-            (name.as_str(), Json::from(Object::from_iter(told)))
-        });
+attestlog_proof::json_form!(members AlertLag { evaluated, behind, oldest, unreviewed, receivers });
+
+impl Form for Undelivered {
+    /// `{"undelivered","oldest","failed","configured"}`
+    fn form(&self) -> Json {
         Object::from_iter([
-            ("evaluated", Json::from(self.evaluated)),
-            ("behind", self.behind.into()),
-            ("oldest", time(self.oldest)),
-            ("receivers", receivers.collect::<Object>().into()),
+            ("undelivered", self.alerts.form()),
+            ("oldest", self.oldest.form()),
+            ("failed", self.failed.form()),
+            ("configured", self.configured.form()),
         ])
         .into()
     }
+
+    fn read(value: &Json) -> Result<Undelivered> {
+        let mut members = Members::of(value)?;
+        let read = Undelivered {
+            alerts: member(&mut members, "undelivered")?,
+            oldest: member(&mut members, "oldest")?,
+            failed: member(&mut members, "failed")?,
+            configured: member(&mut members, "configured")?,
+        };
+        members.end()?;
+        Ok(read)
+    }
 }
 
-impl AuditLog {
+attestlog_proof::json_form!(own Undelivered);
+
+impl OpenStore {
     /// Forgets a receiver of alerts: what it was not told is not owed to it any more. Should it come back it is owed what
     /// is raised from then on. Says whether it was known.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub fn forget_receiver(&self, name: &str) -> Result<bool> {
-        self.engine().forget_mark(&format!("{FAILED}{name}"))?;
-        self.engine().forget_mark(&format!("{DELIVERED}{name}"))
+    pub(crate) fn forget_receiver(&self, name: &str) -> Result<bool> {
+        self.engine().forget_cursor(&format!("{FAILED}{name}"))?;
+        self.engine().forget_cursor(&format!("{DELIVERED}{name}"))
     }
 }

@@ -1,14 +1,14 @@
-//! Which users the log has seen with which patients: what is known without asking the index.
+//! Which users the log has seen with which patients, as far as it is known without asking the index.
 //!
-//! Invariant: what is here was seen. What is not here may have been, unless everything was taken in from the first entry on
-//! and nothing had to be forgotten.
+//! Invariant: a pair in here was seen. A pair that is not in here may have been seen too, unless everything was added
+//! from the first entry on and nothing had to be forgotten.
 
 use std::collections::HashSet;
 
-/// How many pairs are kept at least; at most twice as many. Each takes about ten bytes.
+/// At least this many pairs are kept, and at most twice as many. Each takes about ten bytes.
 const KEPT: usize = 1_000_000;
 
-/// Pairs by their hashes, in two memory segments.
+/// The hashes of the pairs, in two generations.
 #[derive(Debug)]
 pub(super) struct Pairs {
     young: HashSet<u64>,
@@ -17,12 +17,12 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// None yet; `complete` where the log's first entry comes next.
+    /// Starts without pairs; `complete` if the log's first entry comes next.
     pub(super) fn new(complete: bool) -> Pairs {
         Pairs { young: HashSet::new(), old: HashSet::new(), complete }
     }
 
-    /// Takes a pair in. Says whether it was there: `None` where only the index can tell.
+    /// Adds a pair and returns whether it was known; `None` if only the index can tell.
     pub(super) fn see(&mut self, pair: u64) -> Option<bool> {
         if self.young.contains(&pair) {
             return Some(true);

@@ -1,5 +1,5 @@
-//! Receivers of alerts as people configure them: the `[[receivers]]` tables of a TOML file. Every fault is told with file,
-//! line and column.
+//! The configuration of alert receivers: the `[[receivers]]` tables of a TOML file. Every error names file, line and
+//! column.
 //!
 //! ```toml
 //! [[receivers]]
@@ -19,13 +19,14 @@
 //! timeout = "10s"
 //! ```
 //!
-//! Receivers are no policy and do not stand in the chain: a store is data that people hand to each other, and opening one
+//! Receivers are not policies and are not in the chain: stores are data that people give to each other, and opening one
 //! must not run a program that somebody wrote into it. The program keeps them in `STORE.receivers` beside the store.
 
 use super::deliver::{CommandReceiver, Deliver, JsonLines};
 use super::engine::AlertEngine;
 use super::lag::STDOUT;
 use super::listing::Alert;
+use crate::files::{Writes, open_to_append};
 use crate::json::Json;
 use crate::rules::parse_duration;
 use crate::toml_reader::{At, Command, Document, Spot, Word};
@@ -44,7 +45,7 @@ pub enum To {
     Stdout,
     /// JSON Lines on standard error.
     Stderr,
-    /// JSON Lines at the end of a file.
+    /// JSON Lines appended to a file.
     File(PathBuf),
     /// A program and its arguments; each alert is a line on its standard input.
     Command(Vec<String>),
@@ -56,11 +57,11 @@ pub enum To {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receiver {
-    /// Its own name, where it was given one.
+    /// Its configured name, if it has one.
     pub name: Option<String>,
     /// Where its alerts go.
     pub to: To,
-    /// How long a delivery may take; `None`: 10 seconds.
+    /// How long a delivery may take; `None` means 10 seconds.
     pub timeout: Option<Duration>,
 }
 
@@ -68,16 +69,16 @@ pub struct Receiver {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Receivers(pub Vec<Receiver>);
 
-/// There is no use for more, and each has a thread.
+/// More are not useful, and each has a thread.
 const MAX_RECEIVERS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A longer secret is no first line of anything that was meant.
+/// A larger file was not meant to hold a secret.
 #[cfg(feature = "witness")]
 const MAX_SECRET: u64 = 64 << 10;
 
 impl Receivers {
-    /// Reads the `[[receivers]]` tables of a configuration file; `file` is its name in errors. Other tables are left to
-    /// their own readers.
+    /// Reads the `[[receivers]]` tables of a configuration file; `file` is its name in errors. Other tables are
+    /// ignored.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) with file, line and column.
@@ -104,9 +105,9 @@ impl Receivers {
         tables.into_iter().map(|table| table.receiver(document)).collect::<Result<_>>().map(Receivers)
     }
 
-    /// What [`Receivers::from_toml`] reads.
+    /// Writes the text that [`Receivers::from_toml`] reads.
     pub fn to_toml(&self) -> String {
-        // JSON's strings are TOML's basic strings, but for one character.
+        // JSON strings are TOML basic strings, except for one character.
         let quoted = |text: &str| Json::from(text).to_canonical().as_str().replace('\u{7f}', "\\u007f");
         let mut out = String::new();
         for receiver in &self.0 {
@@ -139,16 +140,18 @@ impl Receivers {
 }
 
 impl AlertEngine {
-    /// Delivers to all of them. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error. One
-    /// that cannot be opened is tried again with the next delivery, and holds up no other.
-    pub fn deliver_to_all(self, receivers: &Receivers, stdout_is_taken: bool) -> AlertEngine {
-        receivers.open(stdout_is_taken).into_iter().fold(self, AlertEngine::deliver_to)
+    /// Delivers to all of them. If standard output is taken, by a protocol for example, its alerts go to standard error
+    /// instead. A receiver that cannot be opened is tried again at the next delivery, and delays no other. While the engine runs,
+    /// [`Alerts::deliver_to`](crate::groups::Alerts::deliver_to) replaces these receivers.
+    pub fn deliver_to_all(mut self, receivers: &Receivers, stdout_is_taken: bool) -> AlertEngine {
+        self.stdout_is_taken = stdout_is_taken;
+        receivers.open(stdout_is_taken).into_iter().fold(self, |engine, receiver| engine.add(receiver, true))
     }
 }
 
 impl Receivers {
-    /// The receivers at work. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error. One that
-    /// cannot be opened is tried again with the next delivery.
+    /// Opens the receivers. If standard output is taken, by a protocol for example, its alerts go to standard error
+    /// instead. A receiver that cannot be opened is tried again at the next delivery.
     pub fn open(&self, stdout_is_taken: bool) -> Vec<Box<dyn Deliver>> {
         let one = |receiver: &Receiver| -> Box<dyn Deliver> {
             Box::new(Opening {
@@ -163,8 +166,8 @@ impl Receivers {
 }
 
 impl Receiver {
-    /// Its own name, or what it is called without one.
-    fn name(&self, stdout_is_taken: bool) -> String {
+    /// Its configured name, or its default one, which depends on whether standard output is taken by something else.
+    pub fn name(&self, stdout_is_taken: bool) -> String {
         self.name.clone().unwrap_or_else(|| match &self.to {
             To::Stdout if !stdout_is_taken => STDOUT.to_owned(),
             To::Stdout | To::Stderr => "standard error".to_owned(),
@@ -174,23 +177,23 @@ impl Receiver {
         })
     }
 
-    /// Says why it could not be told anything as things are: there is no folder for its file, no program, no secret, or not
-    /// one that is long enough.
+    /// Checks whether it can be notified as things are: whether the folder of its file, its program, and its secret
+    /// exist, and the secret is long enough.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) or [`NotFound`](crate::ErrorKind::NotFound), with what to do.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) or [`NotFound`](crate::ErrorKind::NotFound), saying what to do.
     pub fn check(&self) -> Result<()> {
         match &self.to {
             To::Stdout | To::Stderr => Ok(()),
             To::File(path) => match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
                 Some(folder) => Err(Error::invalid(format!(
-                    "the receiver {}: there is no folder {}; make it first, or mount what it is on",
+                    "the receiver {}: there is no folder {}; create it first, or mount the file system that it is on",
                     path.display(),
                     folder.display()
                 ))),
                 None => Ok(()),
             },
-            // One without a folder is looked for when it is run, as programs are.
+            // A program without a folder is looked up when it is run.
             To::Command(words) => match words.first().filter(|program| program.contains('/')) {
                 Some(program) if !std::path::Path::new(program).is_file() => {
                     Err(Error::invalid(format!("the receiver {program}: there is no such program")))
@@ -203,7 +206,7 @@ impl Receiver {
         }
     }
 
-    /// The receiver at work.
+    /// Opens the receiver.
     fn open(&self, stdout_is_taken: bool) -> Result<Box<dyn Deliver>> {
         let timeout = self.timeout.unwrap_or(TIMEOUT);
         let lines = |out: Box<dyn std::io::Write + Send>| -> Box<dyn Deliver> {
@@ -213,7 +216,7 @@ impl Receiver {
             To::Stdout if !stdout_is_taken => lines(Box::new(std::io::stdout())),
             To::Stdout | To::Stderr => lines(Box::new(std::io::stderr())),
             To::File(path) => {
-                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.in_file(path))?;
+                let (file, _) = open_to_append(path, Writes::Alerts).map_err(|e| e.in_file(path))?;
                 lines(Box::new(file))
             }
             To::Command(words) => {
@@ -250,8 +253,8 @@ fn webhook(_: &str, _: &std::path::Path, _: Duration) -> Result<Box<dyn Deliver>
     Err(Error::invalid("webhooks need the feature `witness`"))
 }
 
-/// A receiver under its name that is opened when there is something to deliver: one that cannot be opened is a failure of its
-/// own, and is opened once it can be.
+/// A named receiver that is opened at the first delivery. Failing to open it is a failure of this receiver alone, and
+/// is tried again.
 struct Opening {
     name: String,
     to: Receiver,
@@ -275,7 +278,7 @@ impl Deliver for Opening {
     }
 }
 
-/// A `[[receivers]]` table as it is written.
+/// A `[[receivers]]` table as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Section {

@@ -1,39 +1,40 @@
-//! Which rules are in force for which entry.
+//! Determines which rules are in force for which entry.
 //!
-//! Invariant R83: an entry is judged by the policy that was in force when it was recorded, so a policy that is set while rules
-//! are at work, in whatever process, holds from its entry on and not for what stands before it.
+//! Invariant R83: an entry is judged by the policy that was in force when it was recorded. So a policy that is set
+//! while rules are being evaluated, in whatever process, applies from its own entry on and not to earlier entries.
 
 use super::evaluate::InForce;
 use crate::rules::{Rule, Rules};
-use crate::{AuditLog, Entry, PolicySet, Result};
+use crate::store::OpenStore;
+use crate::{Entry, PolicySet, Result};
 use attestlog_proof::entry::Kind;
 use std::sync::Arc;
 
-/// Where an engine's rules come from.
+/// The source of an engine's rules.
 #[derive(Debug, Clone)]
 pub(super) enum RuleSource {
-    /// What each policy in the chain says is in force from its entry on (R83).
+    /// The policies in the chain: each applies from its entry on (R83).
     Policies,
-    /// What the host said.
+    /// The host.
     Host(Rules),
 }
 
 impl RuleSource {
-    /// The rules for the entry at `seq`, each with the seq from which on it has been in force without a break.
-    pub(super) fn at(&self, log: &AuditLog, seq: u64) -> Result<Vec<InForce>> {
+    /// The rules for the entry at `seq`, each with the seq since which it has been in force without interruption.
+    pub(super) fn at(&self, log: &OpenStore, seq: u64) -> Result<Vec<InForce>> {
         match self {
             RuleSource::Host(rules) => Ok(rules.iter().map(|rule| (Arc::new(rule.clone()), 0)).collect()),
             RuleSource::Policies => in_force(&log.engine().chain_state().rules, seq),
         }
     }
 
-    /// The rules from this entry on, where it is one that changes them.
-    pub(super) fn changed_by(&self, log: &AuditLog, entry: &Entry) -> Result<Option<Vec<InForce>>> {
+    /// The rules from this entry on, if it changes them.
+    pub(super) fn changed_by(&self, log: &OpenStore, entry: &Entry) -> Result<Option<Vec<InForce>>> {
         let policy = entry.own().filter(|own| own.kind == Kind::Policy && matches!(self, RuleSource::Policies));
         let Some(policy) = policy else { return Ok(None) };
         let chain_state = log.engine().chain_state();
         let mut rules = chain_state.rules.clone();
-        // Entries are shown a moment before what they say is in force.
+        // An entry is visible a moment before what it establishes is in force.
         if chain_state.policies.as_ref().is_none_or(|(seq, _)| *seq < entry.seq) {
             let said = PolicySet::from_json(&policy.detail.to_json())?.alerts;
             if rules.last().is_none_or(|(_, rules)| *rules != said) {
@@ -44,8 +45,8 @@ impl RuleSource {
         changes.then(|| in_force(&rules, entry.seq + 1)).transpose()
     }
 
-    /// The rules for what has no entry: the time that passes, and verifications.
-    pub(super) fn newest(&self, log: &AuditLog) -> Rules {
+    /// The rules for what has no entry: the passing of time, and verifications.
+    pub(super) fn newest(&self, log: &OpenStore) -> Rules {
         match self {
             RuleSource::Host(rules) => rules.clone(),
             RuleSource::Policies => {
@@ -56,14 +57,15 @@ impl RuleSource {
     }
 }
 
-/// Of the rules of all policies those for the entry at `seq`, each with the seq from which on it has been in force without a break.
+/// Selects the rules in force for the entry at `seq` from those of all policies, each with the seq since which it has
+/// been in force without interruption.
 fn in_force(rules: &[(u64, Rules)], seq: u64) -> Result<Vec<InForce>> {
     let until = rules.partition_point(|(from, _)| *from < seq).max(1).min(rules.len());
     let Some((newest, before)) = rules.get(..until).and_then(<[_]>::split_last) else { return Ok(Vec::new()) };
     let since = |rule: &Rule| {
         let without = before.iter().rposition(|(_, rules)| rules.get(&rule.name) != Some(rule));
         let first = without.map_or(0, |at| at + 1);
-        // Before the first policy there was nothing that it could have missed.
+        // A rule of the first policy cannot have missed anything before it.
         if first == 0 { 0 } else { before.get(first).map_or(newest.0, |(from, _)| *from) }
     };
     let usable = |rule: &Rule| rule.check().map(|()| (Arc::new(rule.clone()), since(rule)));

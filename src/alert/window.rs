@@ -1,27 +1,27 @@
-//! What is kept of each key between one event and the next: enough to say whether the window is full, and no more.
+//! What is kept for each key between events: just enough to tell whether the window is full.
 //!
-//! Invariant N6: whether an event is a crossing depends only on the events of the window before it, and on the seq from which
-//! on the rule has been in force: a window that was full before then was raised by nobody. Nothing has to be
-//! remembered of alerts that were raised, so state that is rebuilt from the log says the same as state that was kept.
-//! Invariant N7: a key keeps at most as many events as the threshold; a key whose events have all left the window is
-//! forgotten at the next sweep, and beyond a limit the keys that were quiet for longest are.
+//! Invariant N6: whether an event is a crossing depends only on the events in the window before it, and on the seq
+//! since which the rule has been in force: nobody raised an alert for a window that was full before then. Alerts that
+//! were raised need not be remembered, so state that is rebuilt from the log gives the same results as state that was
+//! kept. Invariant N7: a key keeps at most as many events as the threshold; a key whose events have all left the window
+//! is forgotten at the next sweep, and beyond a limit the keys that were quiet for longest are.
 //!
-//! Times are nanoseconds of the store's clock. Where that clock was set back by more than the window, what it had shown
-//! before counts as long ago.
+//! Times are nanoseconds of the store's clock. If that clock was set back by more than the window, times that it showed
+//! before count as long ago.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// How many keys a rule keeps at most.
+/// The maximum number of keys per rule.
 const MAX_KEYS: usize = 1_000_000;
 
-/// How many parts a window of a baseline is counted in: it slides in these steps.
+/// The number of steps in a window of a baseline; the window slides in these steps.
 const STEPS: usize = 8;
 
-/// Of how many windows something must be known before there is a baseline.
+/// How many windows must be known before there is a baseline.
 const MIN_PERIODS: u32 = 3;
 
-/// Keys are hashes already.
+/// A hasher for keys, which are hashes already.
 #[derive(Debug, Default)]
 struct Hashed(u64);
 
@@ -31,7 +31,7 @@ impl Hasher for Hashed {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Only `u64` is hashed here; this is never called, and is right if it is.
+        // Only `u64` is hashed here, so this is never called; it would still be correct.
         self.0 = bytes.iter().fold(self.0, |h, b| h.rotate_left(8) ^ u64::from(*b));
     }
 
@@ -40,16 +40,16 @@ impl Hasher for Hashed {
     }
 }
 
-/// An event: when, and the seq of its entry.
+/// An event: its time, and the seq of its entry.
 pub(super) type Event = (i64, u64);
 
 fn within(now: i64, then: i64, window: i64) -> bool {
     now.saturating_sub(then).unsigned_abs() < window.unsigned_abs()
 }
 
-/// What a key keeps.
+/// The state of one key.
 pub(super) trait Kept {
-    /// When its last event was.
+    /// The time of its last event.
     fn last(&self) -> i64;
 }
 
@@ -58,9 +58,9 @@ pub(super) trait Kept {
 pub(super) struct Keys<S> {
     keys: HashMap<u64, S, BuildHasherDefault<Hashed>>,
     window: i64,
-    /// Sweep when there are this many.
+    /// The number of keys at which to sweep.
     sweep_at: usize,
-    /// How many keys were forgotten before their time.
+    /// How many keys were forgotten while their events were still in the window.
     pub forgotten: u64,
 }
 
@@ -73,7 +73,7 @@ impl<S: Kept> Keys<S> {
         self.keys.contains_key(&key)
     }
 
-    /// What is kept of a key, made where there is nothing.
+    /// The state of a key, which `make` creates if there is none.
     pub(super) fn get(&mut self, key: u64, now: i64, make: impl FnOnce() -> S) -> &mut S {
         if self.keys.len() >= self.sweep_at {
             self.sweep(now);
@@ -106,7 +106,7 @@ impl<S: Kept> Keys<S> {
     }
 }
 
-/// The newest events of a key, as many as the threshold. Most keys have one.
+/// The newest events of a key, at most as many as the threshold. Most keys have one.
 #[derive(Debug)]
 pub(super) enum Count {
     None,
@@ -122,8 +122,8 @@ impl Kept for Count {
 }
 
 impl Count {
-    /// Adds an event; says whether the window holds `threshold` events now and did not before, or held them before `since`
-    /// only.
+    /// Adds an event. Returns whether the window now holds `threshold` events and did not before, or did so only before
+    /// `since`.
     pub(super) fn add(&mut self, threshold: usize, window: i64, since: u64, event: Event) -> bool {
         match self {
             Count::One(first) if !within(event.0, first.0, window) => *self = Count::None,
@@ -158,7 +158,7 @@ impl Count {
         }
     }
 
-    /// The events of the window.
+    /// The events in the window.
     pub(super) fn events(&self) -> Vec<Event> {
         match self {
             Count::None => Vec::new(),
@@ -168,7 +168,7 @@ impl Count {
     }
 }
 
-/// The different values of a key, the one seen last at the end, as many as the threshold.
+/// The distinct values of a key, the most recent last, at most as many as the threshold.
 #[derive(Debug, Default)]
 pub(super) struct Distinct {
     values: Vec<(u64, Event)>,
@@ -181,8 +181,8 @@ impl Kept for Distinct {
 }
 
 impl Distinct {
-    /// Adds a value; says whether the window holds `threshold` of them now and did not before, or held them before `since`
-    /// only.
+    /// Adds a value. Returns whether the window now holds `threshold` values and did not before, or did so only before
+    /// `since`.
     pub(super) fn add(&mut self, threshold: usize, window: i64, since: u64, value: u64, event: Event) -> bool {
         let gone = self.values.iter().take_while(|(_, (at, _))| !within(event.0, *at, window)).count();
         self.values.drain(..gone);
@@ -205,13 +205,13 @@ impl Distinct {
     }
 }
 
-/// How often a key had events, step by step.
+/// How many events a key had in each step.
 #[derive(Debug)]
 pub(super) struct Baseline {
-    /// A ring of counts; `newest` is the step of the newest one.
+    /// A ring of counts; `newest` is the most recent step.
     counts: Box<[u32]>,
     newest: i64,
-    /// Sum of the newest window.
+    /// The sum of the newest window.
     recent: u32,
     last: Event,
 }
@@ -228,8 +228,8 @@ impl Baseline {
         Baseline { counts: vec![0; steps].into(), newest: i64::MIN, recent: 0, last: (i64::MIN, 0) }
     }
 
-    /// Adds an event; says whether there are more than the key's own past lets expect, and were not before, or before `since`
-    /// only: then how many there are and how many it takes.
+    /// Adds an event. If there are now more events than the key's own past suggests, and were not before (or only
+    /// before `since`), returns how many there are and how many are needed.
     pub(super) fn add(
         &mut self,
         (multiple, at_least): (f64, u32),
@@ -274,20 +274,20 @@ impl Baseline {
         }
     }
 
-    /// The count so many steps before the newest.
+    /// The count `back` steps before the newest.
     fn at(&self, back: i64) -> u32 {
         self.counts.get(self.slot(self.newest - back)).copied().unwrap_or(0)
     }
 
-    /// How many events it takes; `None` while too little is known.
+    /// How many events are needed; `None` while too little is known.
     fn threshold(&self, multiple: f64, at_least: u32) -> Option<u32> {
-        // One more may make it, not fewer: the long sum is not worth it before.
+        // Below `at_least`, even with one more event, there is no alert: the long sum is not needed.
         if self.recent.saturating_add(1) < at_least {
             return None;
         }
         let steps = self.counts.len() as i64;
         let oldest = (STEPS as i64..steps).rev().find(|back| self.at(*back) > 0)?;
-        // Windows that have begun: people work by days, so the first day of somebody counts as a day.
+        // Count windows that have begun: people work by days, so somebody's first day counts as a day.
         let known = oldest / STEPS as i64;
         if known < i64::from(MIN_PERIODS).min(steps / STEPS as i64 - 1) {
             return None;
@@ -304,7 +304,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against a list of all events, by the words of the rule.
+        /// Compares with a list of all events and the literal definition of the rule.
         #[test]
         fn counts_what_a_list_counts(gaps in prop::collection::vec(0i64..40, 1..200), threshold in 1usize..6) {
             let (mut state, mut all, mut now) = (Count::None, Vec::new(), 0);
@@ -337,7 +337,7 @@ mod tests {
             }
         }
 
-        /// A state that starts a whole window later says the same from then on.
+        /// State that starts a whole window later gives the same results from then on.
         #[test]
         fn what_is_rebuilt_says_the_same(gaps in prop::collection::vec(0i64..30, 50..150), threshold in 1usize..6) {
             let times: Vec<i64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(burst.len(), 1, "one alert for one burst");
         let (count, needed) = burst[0];
         assert!((24..=32).contains(&needed) && count == needed, "{burst:?}");
-        // Of somebody new nothing is known that this could be compared with.
+        // For somebody new there is no past to compare with.
         let mut new = Baseline::new(5);
         assert!((0..1000).all(|at| new.add((3.0, 5), window, 0, (at / 20, 0)).is_none()));
     }

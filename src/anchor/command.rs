@@ -1,4 +1,4 @@
-//! A program of the operator's as anchor: it gets the checkpoint on its standard input.
+//! An anchor that runs a program of the operator's, with the checkpoint on its standard input.
 
 use super::process::Program;
 use super::{Anchor, AnchorReceipt, Consistency};
@@ -7,10 +7,10 @@ use crate::note::SignedCheckpoint;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Hands each checkpoint's note to a program, such as one that mails it or posts it. The program is started directly,
-/// never through a shell, inherits environment and working directory, and is done when it exits with 0 after reading
-/// its input; another exit, or none before the timeout (it is killed then), is a failure that reports the end of what it
-/// wrote to standard error.
+/// Hands each checkpoint's note to a program, such as one that mails or posts it. The program is started directly,
+/// never through a shell, and inherits environment and working directory. It succeeds if it reads its input and exits
+/// with 0. Another exit code is a failure, and so is a timeout, after which the program is killed. The error includes
+/// the end of its standard error.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -27,7 +27,7 @@ pub struct CommandAnchor {
 }
 
 impl CommandAnchor {
-    /// A program, looked for in `PATH` if it is a bare name, with its arguments and the time it is given.
+    /// A program, looked up in `PATH` if it is a bare name, with its arguments and its timeout.
     pub fn new<A: Into<OsString>>(
         program: impl Into<OsString>,
         args: impl IntoIterator<Item = A>,
@@ -38,7 +38,7 @@ impl CommandAnchor {
         CommandAnchor { name: format!("command {}", program.name()), program }
     }
 
-    /// The same under another name, to tell two uses of one program apart.
+    /// Sets another name, to tell two uses of one program apart.
     pub fn named(self, name: impl Into<String>) -> CommandAnchor {
         CommandAnchor { name: name.into(), ..self }
     }

@@ -1,4 +1,4 @@
-//! Anchors as people write them: the `[[anchor]]` tables of a TOML file. Every fault is told with file, line and column.
+//! The configuration of anchors: the `[[anchor]]` tables of a TOML file. Every error names file, line and column.
 //!
 //! ```toml
 //! [[anchor]]
@@ -21,8 +21,8 @@
 //! tells_time = true                # entries may expire by its times
 //! ```
 //!
-//! Anchors are said by whoever opens the store, never by the store: a file that came from somebody else must not decide
-//! which programs run here.
+//! The process that opens the store configures the anchors, never the store itself: a file that came from somebody else
+//! must not decide which programs run here.
 
 use super::{Anchor, CommandAnchor, FileAnchor, TimestampAnchor};
 use crate::json::Json;
@@ -36,9 +36,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an anchor is given where nobody says.
+/// The default timeout of an anchor.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest that one may be given, in seconds.
+/// The longest timeout, in seconds.
 const MAX_TIMEOUT: u64 = 3600;
 
 /// One anchor as it is configured. Prints as its `[[anchor]]` table.
@@ -47,9 +47,9 @@ const MAX_TIMEOUT: u64 = 3600;
 pub struct AnchorConfig {
     /// Where checkpoints go.
     pub channel: Channel,
-    /// What it is called in reports; its own name where none is said.
+    /// Its name in reports, if it is not the default one.
     pub name: Option<String>,
-    /// How long it is given for one checkpoint.
+    /// The timeout for one checkpoint.
     pub timeout: Duration,
 }
 
@@ -63,14 +63,14 @@ pub enum Channel {
     Command(Vec<String>),
     /// To the witness at this submission prefix, whose key is this.
     Witness(String, Box<VerifierKey>),
-    /// To the time-stamping authority at this URL; whether entries may expire by its times.
+    /// To the time-stamping authority at this URL; the flag says whether entries may expire by its times.
     TimeStamp(String, bool),
-    /// To a time-stamping authority through this program; whether entries may expire by its times.
+    /// To a time-stamping authority through this program; the flag says whether entries may expire by its times.
     TimeStampCommand(Vec<String>, bool),
 }
 
 impl fmt::Debug for AnchorConfig {
-    /// Without arguments, in which secrets may stand.
+    /// Leaves out the arguments, which may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnchorConfig").field("kind", &self.channel.member()).field("name", &self.name).finish()
     }
@@ -95,7 +95,7 @@ impl Channel {
 }
 
 impl AnchorConfig {
-    /// The anchors of a configuration file; `file` is its name in errors. Other tables are left to their own readers.
+    /// Reads the anchors of a configuration file; `file` is its name in errors. Other tables are ignored.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) with file, line and column.
@@ -114,13 +114,20 @@ impl AnchorConfig {
 
     pub(crate) fn read(document: &Document<'_>) -> Result<Vec<AnchorConfig>> {
         let tables = document.section::<Vec<At<Section>>>("anchor")?.unwrap_or_default();
-        tables.into_iter().map(|table| table.anchor(document)).collect()
+        let mut all: Vec<AnchorConfig> = Vec::new();
+        for table in tables {
+            let spot = table.spot.clone();
+            all.push(table.anchor(document)?);
+            check_names(&all).map_err(|e| document.place(&spot, e))?;
+        }
+        Ok(all)
     }
 
-    /// The anchor.
+    /// Builds the anchor.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where it cannot be: a URL that this build cannot ask, say.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if that is impossible, for example because this build does not
+    /// support the URL.
     pub fn build(&self) -> Result<Arc<dyn Anchor>> {
         let named = |anchor: TimestampAnchor, tells: bool| {
             let anchor = if tells { anchor.telling_time() } else { anchor };
@@ -160,9 +167,27 @@ impl AnchorConfig {
     }
 }
 
+/// Refuses anchors of which two have one name: what is owed is kept by name, so only one of them would get anything.
+///
+/// # Errors
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput), with the name.
+///
+/// ```
+/// use attestlog::anchor::{AnchorConfig, Channel, check_names};
+/// let mut anchors = AnchorConfig::from_toml("[[anchor]]\nfile = '/mnt/a'\n[[anchor]]\nfile = '/mnt/b'\n", "store.toml")?;
+/// check_names(&anchors)?;
+/// anchors[1].channel = Channel::File("/mnt/a".into());
+/// assert!(check_names(&anchors).is_err());
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+pub fn check_names(anchors: &[AnchorConfig]) -> Result<()> {
+    let built = anchors.iter().map(AnchorConfig::build).collect::<Result<Vec<_>>>()?;
+    super::check_anchors(&built)
+}
+
 impl fmt::Display for AnchorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A JSON text is one of TOML, too, for strings without control characters, which reading refuses.
+        // A JSON string is also a TOML string if it has no control characters, which reading refuses.
         let string = |text: &str| Json::from(text).to_canonical().to_string();
         let strings = |texts: &[String]| Json::from(texts.to_vec()).to_canonical().to_string();
         f.write_str("[[anchor]]\n")?;
@@ -188,7 +213,7 @@ impl fmt::Display for AnchorConfig {
     }
 }
 
-/// An `[[anchor]]` table as it is written.
+/// An `[[anchor]]` table as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Section {

@@ -1,7 +1,7 @@
-//! The little of DER that time-stamps need: reading elements one after the other, and writing a request.
+//! The small part of DER that time-stamps need: reading elements in sequence, and writing a request.
 //!
-//! Invariants: reading copies nothing and does not recurse, so depth and memory are those of the code that reads, not of
-//! what is read; a length is definite, in its shortest form and within what is there; tags have one byte.
+//! Invariants: reading copies nothing and does not recurse, so depth and memory depend on the reading code and not on
+//! the input. Lengths are definite, in their shortest form and within the input. Tags have one byte.
 
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
@@ -17,12 +17,12 @@ pub(super) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// Why bytes are not what they must be.
+/// Why the bytes are not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time-stamp in DER: {0}")]
 pub(super) struct DerError(pub(super) &'static str);
 
-/// What is left of a run of elements.
+/// The unread rest of a sequence of elements.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
         self.expect(tag, what).map(Reader)
     }
 
-    /// The contents of the next element if it has this tag; else it stays where it is.
+    /// The contents of the next element if it has this tag; otherwise nothing is consumed.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
         if self.0.first() == Some(&tag) { self.element().map(|(_, contents)| Some(contents)) } else { Ok(None) }
     }
@@ -79,18 +79,18 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// What was not read yet, as it stands.
+    /// The bytes not read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// That there is nothing more.
+    /// Checks that nothing is left.
     pub(super) fn finish(&self) -> Result<(), DerError> {
         if self.0.is_empty() { Ok(()) } else { Err(DerError("something follows where nothing may")) }
     }
 }
 
-/// An element with these contents, one after the other.
+/// Encodes an element with these contents, concatenated.
 pub(super) fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     let length: usize = contents.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
@@ -99,7 +99,7 @@ pub(super) fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
         _ => {
             let digits = length.to_be_bytes();
             let digits = digits.iter().skip_while(|&&byte| byte == 0);
-            // At most eight.
+            // At most eight digits.
             out.push(0x80 | digits.clone().count() as u8);
             out.extend(digits);
         }

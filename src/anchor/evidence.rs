@@ -1,11 +1,12 @@
-//! Reading back what was kept elsewhere, in whatever form it was kept, for a verification to compare with.
+//! Reads back what was kept elsewhere, in whatever form, for a verification to compare with.
 //!
-//! Invariants: nothing here says that a checkpoint is the log's: signatures and roots are the verification's to compare.
-//! A file that holds no checkpoint at all is an error, never an empty answer, so that a wrong path cannot pass for
-//! nothing to object to; what could not be read of a file that does hold some is listed beside it.
+//! Invariants: nothing here claims that a checkpoint is the log's; the verification checks signatures and compares
+//! roots. A file without any checkpoint is an error, never an empty result, so that a wrong path cannot pass for a
+//! clean comparison. If a file has checkpoints, whatever else in it could not be read is listed with them.
 
 use super::record::{MAX_ANCHOR_FILE_BYTES, Record, Unreadable, read_anchor_file};
 use super::timestamp::check_token;
+use crate::files::STORE_MAGIC;
 use crate::json::{Json, Limits};
 use crate::note::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
 use crate::proof::Proof;
@@ -16,10 +17,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// How the file of a store begins.
-const STORE_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-
-/// In which form a checkpoint was kept.
+/// The form in which a checkpoint was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Form {
@@ -27,13 +25,40 @@ pub enum Form {
     Checkpoint,
     /// A record or note in an anchor file.
     AnchorFile,
-    /// A time-stamp token in a file of its own, beside the note that it is over.
+    /// A time-stamp token in a file of its own, beside the note that it covers.
     TimeStamp,
-    /// The later checkpoint of a consistency proof that holds.
+    /// The later checkpoint of a valid consistency proof.
     ConsistencyProof,
-    /// The checkpoint of an inclusion proof that holds.
+    /// The checkpoint of a valid inclusion proof.
     InclusionProof,
 }
+
+impl Form {
+    /// Every form.
+    pub const ALL: &[Form] =
+        &[Form::Checkpoint, Form::AnchorFile, Form::TimeStamp, Form::ConsistencyProof, Form::InclusionProof];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Form::Checkpoint => "checkpoint",
+            Form::AnchorFile => "anchor_file",
+            Form::TimeStamp => "time_stamp",
+            Form::ConsistencyProof => "consistency_proof",
+            Form::InclusionProof => "inclusion_proof",
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+attestlog_proof::named_form!(serde Form, "form of a kept checkpoint");
+attestlog_proof::json_form!(members Source { file, line, form });
+attestlog_proof::json_form!(members Kept { checkpoint, time, source });
 
 /// Where a checkpoint was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +67,7 @@ pub struct Source {
     pub file: String,
     /// The line at which it begins, counted from 1; 1 in files that are not read by lines.
     pub line: usize,
-    /// In which form.
+    /// The form in which it was kept.
     pub form: Form,
 }
 
@@ -59,16 +84,17 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kept {
-    /// The checkpoint. Well-formed; whether the log signed it is not checked here.
+    /// The checkpoint. It is well-formed; whether the log signed it is not checked here.
     pub checkpoint: SignedCheckpoint,
-    /// The earliest time at which somebody else had it: of a cosignature that holds under a witness's key that was given,
-    /// or of a time-stamp token over this note. A token's signature is `openssl ts -verify`'s to check.
+    /// The earliest time at which somebody else had it: the time of a cosignature that is valid under the key of one of
+    /// the given witnesses, or of a time-stamp token over this note. Use `openssl ts -verify` to check a token's
+    /// signature.
     pub time: Option<Timestamp>,
     /// Where it was found.
     pub source: Source,
 }
 
-/// What a file that was kept elsewhere holds.
+/// The contents of a file that was kept elsewhere.
 ///
 /// ```
 /// use attestlog::anchor::{Evidence, Form};
@@ -84,16 +110,17 @@ pub struct Kept {
 pub struct Evidence {
     /// The checkpoints, in the order of the file.
     pub kept: Vec<Kept>,
-    /// What in the file could not be read, or does not hold: a torn last line, a cosignature that is wrong, a token over
-    /// other bytes. To be shown to whoever gave the file.
+    /// What in the file could not be read or is not valid: a torn last line, a wrong cosignature, a token over other
+    /// bytes. To be shown to the person who provided the file.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Evidence {
-    /// Reads a file; a time-stamp token `NAME.tsr` or `NAME.tst` has its note beside it in `NAME`.
+    /// Reads a file; for a time-stamp token `NAME.tsr` or `NAME.tst`, also the note beside it in `NAME`.
     ///
     /// # Errors
-    /// As [`Evidence::parse`]; what the operating system says.
+    /// As [`Evidence::parse`]; [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io) if the file, or
+    /// the note beside it, cannot be read.
     pub fn read(path: &Path, witnesses: &[VerifierKey]) -> Result<Evidence> {
         let place = |e: Error| e.in_file(path);
         let bytes = read_bounded(path, MAX_ANCHOR_FILE_BYTES).map_err(place)?;
@@ -104,13 +131,13 @@ impl Evidence {
         Evidence::parse(&path.display().to_string(), &bytes, note.as_deref(), witnesses)
     }
 
-    /// Recognises what `bytes` are: a checkpoint's note, an anchor file, a time-stamp token (over the note in `beside`),
-    /// a consistency or inclusion proof. `file` is the name that is shown; `witnesses` are the keys whose cosignatures
-    /// tell a time.
+    /// Recognises `bytes` as a checkpoint's note, an anchor file, a time-stamp token (over the note in `beside`), or a
+    /// consistency or inclusion proof. `file` is the name to show; `witnesses` are the keys whose cosignatures tell a
+    /// time.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where it is none of these, holds no checkpoint, or is a proof or
-    /// a token that does not hold; [`TooLarge`](crate::ErrorKind::TooLarge).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is none of these, holds no checkpoint, or is an invalid
+    /// proof or token; [`TooLarge`](crate::ErrorKind::TooLarge).
     pub fn parse(file: &str, bytes: &[u8], beside: Option<&[u8]>, witnesses: &[VerifierKey]) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         let place = |e: Error| e.at(file);
@@ -133,7 +160,7 @@ impl Evidence {
             let (checkpoint, form) = proven(bytes).map_err(place)?;
             evidence.add(Record { checkpoint, token: None }, source(1, form), witnesses, None);
         } else {
-            // A crash can leave zeros at the end of a file, but no other byte that no text has.
+            // A crash can leave zeros at the end of a file, but no other bytes that cannot be part of a text.
             if bytes.iter().any(|b| b.is_ascii_control() && !b"\0\t\n\r".contains(b)) {
                 return Err(place(Error::invalid("it is binary: neither a checkpoint nor an anchor file nor a proof")));
             }
@@ -170,8 +197,8 @@ impl Evidence {
     }
 }
 
-/// Refuses a store, whole or inside something else. The notes of its own checkpoints lie in it, and agree with it: compared
-/// with itself, every store would be anchored.
+/// Refuses a store, whole or embedded in another file. It contains the notes of its own checkpoints, which agree with
+/// it: compared with itself, every store would be anchored.
 fn check_is_no_store(bytes: &[u8]) -> Result<()> {
     match bytes.windows(STORE_MAGIC.len()).any(|window| window == STORE_MAGIC) {
         true => Err(Error::invalid(
@@ -182,18 +209,18 @@ fn check_is_no_store(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// A cosignature's seconds, where they can be told.
+/// The time of a cosignature in seconds, if it can be represented.
 pub(super) fn seconds(seconds: u64) -> Option<Timestamp> {
     i64::try_from(seconds).ok()?.checked_mul(1_000_000_000).map(Timestamp::from_nanos)
 }
 
-/// Whether this is one JSON object with a proof in it, or a tlog-proof; a record of an anchor file has other members.
+/// Whether this is a JSON object that contains a proof, or a tlog-proof. A record of an anchor file has other members.
 fn is_proof(bytes: &[u8]) -> bool {
     bytes.starts_with(b"c2sp.org/tlog-proof@")
         || Json::parse_within(bytes, &Limits::bytes(1 << 20)).is_ok_and(|parsed| parsed.value.get("proof").is_some())
 }
 
-/// The checkpoint of a proof whose hashes hold. Its signature is not checked here.
+/// The checkpoint of a proof whose hashes are valid. Its signature is not checked here.
 fn proven(bytes: &[u8]) -> Result<(SignedCheckpoint, Form)> {
     match Proof::parse(bytes)? {
         Proof::Consistency(proof) => {
@@ -206,14 +233,14 @@ fn proven(bytes: &[u8]) -> Result<(SignedCheckpoint, Form)> {
             merkle::verify_inclusion(proof.seq, size, Hash::leaf(&proof.line), &proof.path, root)?;
             Ok((proof.checkpoint, Form::InclusionProof))
         }
-        _ => Err(Error::invalid("this kind of proof is nothing to compare with; keep a checkpoint")),
+        _ => Err(Error::invalid("this kind of proof cannot be compared with a store; keep a checkpoint")),
     }
 }
 
 fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>> {
     crate::files::check_regular(path)?;
     let mut bytes = Vec::new();
-    // One byte more, so that what is too large is seen to be.
+    // Read one byte more, to detect a file that is too large.
     File::open(path)?.take(max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > max {
         return Err(Error::new(crate::ErrorKind::TooLarge, format!("more than {max} bytes")));

@@ -1,37 +1,37 @@
-//! A file elsewhere as anchor: on another disk, a share, or a medium that can be written once.
+//! An anchor that is a file elsewhere: on another disk, a share, or write-once media.
 //!
-//! Invariants: the file is only ever appended to, one record in one write; it and its name are on the disk when
-//! [`FileAnchor::submit`](Anchor::submit) returns; what a crash left of a record stays where it is and is closed by a newline,
-//! so that the next record begins its own line.
+//! Invariants: the file is only ever appended to, one record per write. The record and the file's name are on the disk
+//! when [`FileAnchor::submit`](Anchor::submit) returns. A partial record left by a crash stays in place and is ended by
+//! a newline, so that the next record begins its own line.
 
 use super::{Anchor, AnchorReceipt, Consistency, Record};
 use crate::Result;
-use crate::files::{open_to_append, sync_parent};
+use crate::files::{Writes, open_to_append, sync_parent};
 use crate::note::SignedCheckpoint;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Keeps checkpoints in a file, which [`read_anchor_file`](super::read_anchor_file) reads. Created with mode 0600;
-/// a file that is there already keeps its mode, since shares often force one.
+/// Keeps checkpoints in a file, which [`read_anchor_file`](super::read_anchor_file) reads. The file is created with
+/// mode 0600; an existing file keeps its mode, since shares often force one.
 #[derive(Debug, Clone)]
 pub struct FileAnchor {
     path: PathBuf,
 }
 
 impl FileAnchor {
-    /// The anchor file at `path`. It is created with the first checkpoint.
+    /// The anchor file at `path`. The first checkpoint creates it.
     pub fn new(path: impl Into<PathBuf>) -> FileAnchor {
         FileAnchor { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn append(&self, record: &Record) -> Result<()> {
-        let (mut file, created) = open_to_append(&self.path)?;
+        let (mut file, created) = open_to_append(&self.path, Writes::Checkpoints)?;
         let mut line = record.to_string();
         if ends_inside_a_line(&mut file)? {
             line.insert(0, '\n');

@@ -1,13 +1,15 @@
-//! Where checkpoints are handed, so that they are kept where whoever rewrites the log cannot reach them.
+//! Hands checkpoints to places that somebody who rewrites the log cannot reach.
 //!
-//! Invariants: an anchor is given signed checkpoints and nothing else of the log; what it answers is checked before it
-//! counts (a cosignature against the witness's key, a token against what was sent); everything it sends is bounded, in
-//! bytes and in time. A failure is an error with its reason and stays owed in the [`AnchorQueue`] until it is made good.
+//! Invariants: an anchor gets signed checkpoints and nothing else from the log. Its answer is checked before it counts
+//! (a cosignature against the witness's key, a token against what was sent). Everything sent is bounded in bytes and
+//! time. A failure is an error with its reason, and the checkpoint stays owed in the [`AnchorQueue`] until it is
+//! delivered.
 //!
 //! `file`, `command`, `witness` and `timestamp` are the anchors. `record` is the form in which checkpoints are kept,
-//! `evidence` reads what was kept elsewhere back for a verification, `queue` says what is owed to whom. `der`, `process`
-//! and `http` carry bytes for them. `record`, `evidence`, `der` and `queue` need no clock, no randomness and, but for
-//! [`Evidence::read`], no I/O. Calls go from the anchors downwards; nothing here knows the store.
+//! `evidence` reads what was kept elsewhere back for a verification, and `queue` tracks which checkpoint is owed to
+//! which anchor. `der`, `process` and `http` transport bytes for them. `record`, `evidence`, `der` and `queue` need no
+//! clock, no randomness and, except for [`Evidence::read`], no I/O. Calls go from the anchors downwards; nothing here
+//! knows the store.
 //!
 //! ```
 //! use attestlog::anchor::{Anchor, Evidence, FileAnchor};
@@ -39,58 +41,59 @@ mod witness;
 
 pub use command::CommandAnchor;
 #[cfg(feature = "config")]
-pub use config::{AnchorConfig, Channel};
+pub use config::{AnchorConfig, Channel, check_names};
 pub use evidence::{Evidence, Form, Kept, Source};
 pub use file::FileAnchor;
-pub use queue::{AnchorQueue, AnchorStatus, Backoff, Due, Failure, MAX_ANCHORS, Success};
+pub use queue::{AnchorHealth, AnchorQueue, AnchorStatus, Backoff, Due, Failure, MAX_ANCHORS, Success};
 pub use record::{AnchorFile, MAX_ANCHOR_FILE_BYTES, Record, Unreadable, read_anchor_file};
 pub use timestamp::{TimestampAnchor, TimestampRequest, check_token};
 #[cfg(feature = "witness")]
 pub use witness::WitnessAnchor;
 
 use crate::note::{Signature, SignedCheckpoint};
-use crate::{Hash, Result, Timestamp};
+use crate::{Error, Hash, Result, Timestamp};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Gives the RFC 6962 consistency proof from a smaller size of the log to the checkpoint that is being handed over.
-/// Asked only for sizes from 1 to one less than the checkpoint's.
+/// Returns the RFC 6962 consistency proof from a smaller size of the log to the checkpoint that is being handed over.
+/// Only called with sizes from 1 to one less than the checkpoint's.
 pub type Consistency<'a> = dyn Fn(u64) -> Result<Vec<Hash>> + 'a;
 
-/// Somewhere a checkpoint is kept, or witnessed, outside the log.
+/// A place outside the log where a checkpoint is kept or witnessed.
 pub trait Anchor: fmt::Debug + Send + Sync {
-    /// What it is called in reports and in the [`AnchorQueue`]: stable, and without secrets.
+    /// Its name in reports and in the [`AnchorQueue`]: stable, and without secrets.
     fn name(&self) -> String;
 
-    /// Hands over `signed` and waits for the answer, for no longer than the anchor's timeout. Handing over the same
-    /// checkpoint again does no harm.
+    /// Hands over `signed` and waits for the answer, no longer than the anchor's timeout. Handing over the same
+    /// checkpoint again is harmless.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) where the anchor has something else on record than this log says;
-    /// any other kind where it could not be reached, refused, or gave an answer that does not hold. Try again later.
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the anchor's record contradicts this log; any other kind if the
+    /// anchor could not be reached, refused, or gave an invalid answer: try again later.
     fn submit(&self, signed: &SignedCheckpoint, consistency: &Consistency<'_>) -> Result<AnchorReceipt>;
 
-    /// Whether the times in its receipts were checked, so that entries may expire by them. A witness's are: its
-    /// cosignature is over the time. Nobody's else are, unless whoever runs the store says so.
+    /// Whether the times in its receipts are checked, so that entries may expire by them. A witness's times are: its
+    /// cosignature covers the time. Those of other anchors are not, unless the operator of the store says so.
     fn tells_time(&self) -> bool {
         false
     }
 
-    /// The file in which it keeps checkpoints, if it is one. No new store is made where that file is already: a log that
-    /// was deleted and begun anew must not go unnoticed.
+    /// The file in which it keeps checkpoints, if it is a file. No new store is created while that file exists:
+    /// deleting a log and starting a new one must not go unnoticed.
     fn file(&self) -> Option<&Path> {
         None
     }
 }
 
-/// What an anchor gave for a checkpoint that it took.
+/// The answer of an anchor that accepted a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AnchorReceipt {
-    /// When the anchor says that it saw the checkpoint, on a clock that is not this machine's. `None` from anchors that
-    /// only keep.
+    /// When the anchor says it saw the checkpoint, by a clock that is not this machine's. `None` if the anchor only
+    /// keeps checkpoints.
     pub at: Option<Timestamp>,
-    /// What proves that to others, to be kept with the checkpoint. `None` from anchors that only keep.
+    /// The proof of that for others, to be kept with the checkpoint. `None` if the anchor only keeps checkpoints.
     pub attestation: Option<Attestation>,
 }
 
@@ -100,15 +103,16 @@ impl AnchorReceipt {
         AnchorReceipt::default()
     }
 
-    /// A receipt with the anchor's time and what proves it.
+    /// A receipt with the anchor's time and the proof of it.
     pub fn attested(at: Timestamp, attestation: Attestation) -> AnchorReceipt {
         AnchorReceipt { at: Some(at), attestation: Some(attestation) }
     }
 
-    /// The checkpoint together with the attestation, as a record that can be kept anywhere and given to a verification.
+    /// The checkpoint together with the attestation, as a record that can be kept anywhere and passed to a
+    /// verification.
     ///
     /// # Errors
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) where the note cannot bear another signature.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) if the note cannot hold another signature.
     pub fn record(&self, signed: &SignedCheckpoint) -> Result<Record> {
         let mut record = Record { checkpoint: signed.clone(), token: None };
         match &self.attestation {
@@ -120,7 +124,7 @@ impl AnchorReceipt {
     }
 }
 
-/// What an anchor hands back for others to check.
+/// What an anchor returns for others to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attestation {
@@ -130,7 +134,19 @@ pub enum Attestation {
     TimeStamp(Vec<u8>),
 }
 
-/// Text from outside as a message can carry it: one line, no control characters, at most 300 characters.
+/// Refuses anchors of which two have one name: what is owed is kept by name, so only one of them would get anything.
+pub(crate) fn check_anchors(anchors: &[Arc<dyn Anchor>]) -> Result<()> {
+    let mut names = std::collections::BTreeSet::new();
+    match anchors.iter().map(|anchor| anchor.name()).find(|name| !names.insert(name.clone())) {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "two anchors are called {name:?}, so only one of them would be given checkpoints: remove one; or, if both are wanted and \
+             each is a program or an authority, give one of them a name (name = \"...\")"
+        ))),
+    }
+}
+
+/// Makes a text from outside fit for a message: one line, no control characters, at most 300 characters.
 fn excerpt(text: &[u8]) -> String {
     const MAX: usize = 300;
     let text = String::from_utf8_lossy(text);

@@ -1,8 +1,8 @@
-//! Running another program: bytes in, bytes out, within a time and a size.
+//! Runs another program: bytes in, bytes out, with limits on time and size.
 //!
-//! Invariants: no shell is involved; the caller is never kept waiting beyond the timeout, whatever the program or a child
-//! of its own does with the pipes; what it prints is drained, so that it cannot block on a full pipe, and kept only up
-//! to a limit. A program that runs out of time is killed; a child that it left behind is not ours to find.
+//! Invariants: no shell is involved. The caller never waits longer than the timeout, whatever the program or its
+//! children do with the pipes. The program's output is drained, so that it cannot block on a full pipe, and kept only
+//! up to a limit. A program that exceeds its time is killed; children that it left behind are not tracked.
 
 use super::excerpt;
 use crate::{Error, ErrorKind, Result};
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 /// How much of the standard error output is kept for the message.
 const MAX_STDERR_BYTES: usize = 4 << 10;
 
-/// How long the end of the standard error output is waited for once a program failed.
+/// How long to wait for the end of the standard error output after a program failed.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// A program with its arguments. Arguments may hold secrets: `Debug` shows how many there are.
+/// A program with its arguments. Arguments may contain secrets, so `Debug` shows only their number.
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) program: OsString,
@@ -36,23 +36,23 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// Its name without the folders, for reports.
+    /// Its file name, for reports.
     pub(crate) fn name(&self) -> String {
         let path = std::path::Path::new(&self.program);
         path.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
-    /// Runs it with `input` on its standard input; what it prints is thrown away.
+    /// Runs it with `input` on its standard input and discards its output.
     pub(crate) fn feed(&self, input: &[u8]) -> Result<()> {
         self.run(input, None).map(drop)
     }
 
-    /// Runs it with `input` on its standard input and gives what it prints, at most `max` bytes.
+    /// Runs it with `input` on its standard input and returns its output, at most `max` bytes.
     pub(crate) fn ask(&self, input: &[u8], max: usize) -> Result<Vec<u8>> {
         self.run(input, Some(max))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "waits for a program, by the time that it runs in")]
+    #[allow(clippy::disallowed_methods, reason = "waits for a program, which runs in real time")]
     fn run(&self, input: &[u8], max: Option<usize>) -> Result<Vec<u8>> {
         let fail = |what: String| Error::new(ErrorKind::Io, format!("{}: {what}", self.name()));
         let started = Instant::now();
@@ -64,12 +64,14 @@ impl Program {
             .spawn()
             .map_err(|e| fail(format!("it could not be started: {e}")).with_source(e))?;
         let pipes = Pipes::of(&mut child, input, max);
-        let pipes = pipes.inspect_err(|_| end(&mut child)).map_err(|e| fail(format!("no thread for it: {e}")))?;
+        let pipes = pipes
+            .inspect_err(|_| end(&mut child))
+            .map_err(|e| fail(format!("no thread could be started for it: {e}")))?;
         let (out, errors, written) = pipes;
 
         let Some(status) = wait(&mut child, started, self.timeout).map_err(|e| fail(e.to_string()))? else {
             end(&mut child);
-            return Err(fail(format!("no end after {:?}{}", self.timeout, errors.last_words())));
+            return Err(fail(format!("it had not ended after {:?}{}", self.timeout, errors.last_words())));
         };
         if !status.success() {
             return Err(fail(format!("{status}{}", errors.last_words())));
@@ -77,12 +79,12 @@ impl Program {
         let left = || self.timeout.saturating_sub(started.elapsed());
         match written.recv_timeout(left().max(LAST_WORDS)) {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(fail("it ended well, but did not read its input to the end".to_owned())),
-            Err(_) => return Err(fail("it ended well, but its input was never read to the end".to_owned())),
+            Ok(Err(_)) => return Err(fail("it succeeded, but did not read its input to the end".to_owned())),
+            Err(_) => return Err(fail("it succeeded, but its input was not read to the end".to_owned())),
         }
         let (Some(out), Some(max)) = (out, max) else { return Ok(Vec::new()) };
         if out.done.recv_timeout(left().max(LAST_WORDS)).is_err() {
-            return Err(fail("it ended, but something it started holds its output open".to_owned()));
+            return Err(fail("it ended, but something that it started keeps its output open".to_owned()));
         }
         let bytes = out.taken();
         if bytes.len() > max {
@@ -92,7 +94,7 @@ impl Program {
     }
 }
 
-/// The output, the errors, and the news that all the input was written.
+/// The output, the standard error, and the result of writing the input.
 type Three = (Option<Drain>, Drain, Receiver<io::Result<()>>);
 
 struct Pipes;
@@ -106,13 +108,14 @@ impl Pipes {
         let errors = Drain::start(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?, MAX_STDERR_BYTES)?;
         let mut stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let (input, (told, written)) = (input.to_vec(), channel());
-        // Nobody listens any more where the time is up; the same holds for the drains.
+        // The send fails if the caller has timed out and no longer listens; the same holds for the drains.
         thread::Builder::new().spawn(move || drop(told.send(stdin.write_all(&input))))?;
         Ok((out, errors, written))
     }
 }
 
-/// A pipe that is read to its end, whoever waits for it; one byte more than the limit is kept, to tell that there was more.
+/// Reads a pipe to its end, whether or not anybody waits. Keeps one byte more than the limit, to show that there was
+/// more.
 struct Drain {
     bytes: Arc<Mutex<Vec<u8>>>,
     done: Receiver<()>,
@@ -146,15 +149,15 @@ impl Drain {
     }
 
     fn last_words(&self) -> String {
-        // Whether it closed its end or not, what there is by now is what can be told.
+        // Report what there is by now, whether or not the pipe was closed.
         let _ = self.done.recv_timeout(LAST_WORDS);
         let text = excerpt(&self.taken());
         if text.is_empty() { text } else { format!(": {text}") }
     }
 }
 
-/// Waits for the end; `None` when the time is up. The standard library has no wait with a timeout, so it asks again
-/// and again, at first often, since most programs end soon.
+/// Waits for the program to exit; `None` after the timeout. The standard library has no wait with a timeout, so this
+/// polls, at first often, since most programs exit soon.
 fn wait(child: &mut Child, started: Instant, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
@@ -170,7 +173,7 @@ fn wait(child: &mut Child, started: Instant, timeout: Duration) -> io::Result<Op
     }
 }
 
-/// Kills it and takes its end, so that no dead process is left in the table. Failing to kill means that it ended.
+/// Kills and reaps the program, so that no zombie is left. If killing fails, the program has already exited.
 fn end(child: &mut Child) {
     drop(child.kill());
     drop(child.wait());

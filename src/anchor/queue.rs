@@ -1,25 +1,26 @@
-//! What is still owed to which anchor, and when it is tried again.
+//! Tracks which checkpoint is owed to which anchor, and when the next attempt is due.
 //!
-//! Invariants: an anchor that was given a checkpoint successfully owes nothing up to its size; whatever is newer stays
-//! owed until it succeeds or a still newer one takes its place, because a checkpoint covers everything before it; a
-//! failure is counted and kept until the next success and never takes an anchor off the list. Memory is bounded: a size
-//! per anchor, one success, one error. An anchor is asked one thing at a time.
+//! Invariants: an anchor that took a checkpoint is owed nothing up to its size. Anything newer stays owed until it is
+//! delivered or a still newer checkpoint replaces it, because a checkpoint covers everything before it. A failure is
+//! counted and kept until the next success and never removes an anchor. Memory is bounded: one size, one success and
+//! one error per anchor. There is at most one attempt at a time for each anchor.
 //!
-//! Nothing here does I/O, waits or reads a clock: the caller says what time it is, hands over what is [`AnchorQueue::due`]
-//! and says how that went. What is under way is not written down, so after a crash it is simply tried again.
+//! Nothing here does I/O, waits or reads a clock: the caller passes the time, hands over what is [`AnchorQueue::due`]
+//! and reports the result. Attempts in progress are not stored, so after a crash they are simply repeated.
 
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::json::form::Form;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most anchors that a queue holds.
+/// The maximum number of anchors in a queue.
 pub const MAX_ANCHORS: usize = 64;
 
-/// The most characters of an error that are kept.
+/// The maximum length of a stored error message, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// How long to wait after a failure: `first`, then twice as long after each further one, up to `cap`.
+/// How long to wait after a failure: `first`, then twice as long after each further failure, up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The wait after the first failure.
@@ -57,7 +58,7 @@ pub struct Success {
     pub size: u64,
     /// When, by this machine's clock.
     pub at: Timestamp,
-    /// When, by the anchor's own word, if it tells the time.
+    /// The anchor's own time for it, if the anchor tells the time.
     pub trusted: Option<Timestamp>,
 }
 
@@ -68,29 +69,29 @@ pub struct Failure {
     pub message: String,
     /// When, by this machine's clock.
     pub at: Timestamp,
-    /// Whether the anchor has something else on record than this log says: trying again will not mend that, and somebody
-    /// must look, because that is how an older copy or a fork of the store shows.
+    /// Whether the anchor's record contradicts this log. Trying again does not help, and somebody must look into it,
+    /// because this is how an older copy or a fork of the store shows.
     pub conflict: bool,
 }
 
-/// How things stand with one anchor.
+/// The state of one anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnchorStatus {
     /// The largest size owed to it, if any.
     pub owed: Option<u64>,
-    /// Since when something has been owed, counted anew from each success.
+    /// Since when something has been owed; starts again at each success.
     pub owed_since: Option<Timestamp>,
-    /// When it is tried again; `None` for as soon as there is something to hand over.
+    /// When the next attempt is due; `None` if it is due as soon as something is owed.
     pub retry_at: Option<Timestamp>,
-    /// How often it failed since its last success.
+    /// The number of failures since its last success.
     pub failures_in_a_row: u64,
-    /// How often it failed in all.
+    /// The number of failures in total.
     pub failures: u64,
     /// The last checkpoint that it took.
     pub last_success: Option<Success>,
-    /// Why it failed last, until it succeeds.
+    /// The last failure, until the next success.
     pub last_failure: Option<Failure>,
-    /// The size that is being handed over right now.
+    /// The size that is being handed over at the moment.
     under_way: Option<u64>,
 }
 
@@ -103,7 +104,7 @@ pub struct Due {
     pub size: u64,
 }
 
-/// Says which checkpoint goes to which anchor when.
+/// Decides which checkpoint goes to which anchor when.
 ///
 /// ```
 /// use attestlog::{Error, ErrorKind, Timestamp, anchor::{AnchorQueue, Backoff}};
@@ -130,7 +131,7 @@ impl AnchorQueue {
         AnchorQueue { backoff, anchors: BTreeMap::new() }
     }
 
-    /// Adds an anchor under its name; one that is there already stays as it is. Nothing is owed to it yet.
+    /// Adds an anchor under its name, owed nothing yet; an existing one stays as it is.
     ///
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) beyond [`MAX_ANCHORS`].
@@ -142,13 +143,14 @@ impl AnchorQueue {
         Ok(())
     }
 
-    /// Takes an anchor off the list, with everything owed to it; gives how things stood. To be done only because
-    /// somebody said so: an anchor that is merely not configured this time stays, and is reported as owed.
+    /// Removes an anchor with everything owed to it, and returns its state. Only for explicit requests: an anchor that
+    /// is merely not configured this time stays, and is reported as owed.
     pub fn remove(&mut self, name: &str) -> Option<AnchorStatus> {
         self.anchors.remove(name)
     }
 
-    /// A checkpoint of this size was signed: every anchor that has none as large is owed it. Waits are not cut short.
+    /// Notes that a checkpoint of this size was signed: it is owed to every anchor that has none as large. Waits are
+    /// not shortened.
     pub fn owe(&mut self, size: u64, now: Timestamp) {
         for status in self.anchors.values_mut() {
             let known = status.owed.max(status.last_success.map(|s| s.size));
@@ -159,18 +161,18 @@ impl AnchorQueue {
         }
     }
 
-    /// What to hand over now. Each is under way from here on, until [`AnchorQueue::succeeded`] or
-    /// [`AnchorQueue::failed`] is called for it.
+    /// What to hand over now. Each item is in progress until [`AnchorQueue::succeeded`] or [`AnchorQueue::failed`] is
+    /// called for it.
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         self.due_of(now, |_| true)
     }
 
-    /// As [`AnchorQueue::due`], of the anchors that are at hand: what is owed to others stays owed.
+    /// Like [`AnchorQueue::due`], only for the anchors that are available: what is owed to others stays owed.
     pub fn due_of(&mut self, now: Timestamp, at_hand: impl Fn(&str) -> bool) -> Vec<Due> {
         let cap = self.backoff.cap;
         let mut due = Vec::new();
         for (name, status) in self.anchors.iter_mut().filter(|(name, _)| at_hand(name)) {
-            // A time beyond the longest wait was set by a clock that has been put back since.
+            // A time further away than the longest wait was set by a clock that has since been set back.
             let waits = status.retry_at.is_some_and(|at| at > now && at.since(now) <= cap);
             if let (Some(size), None, false) = (status.owed, status.under_way, waits) {
                 status.under_way = Some(size);
@@ -180,21 +182,22 @@ impl AnchorQueue {
         due
     }
 
-    /// The earliest time at which something that is owed and not under way may be tried; `None` if there is nothing.
-    /// [`Timestamp::MIN`] stands for at once.
+    /// The earliest time at which something that is owed and not in progress may be attempted; `None` if there is
+    /// nothing. [`Timestamp::MIN`] means immediately.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.next_due_of(|_| true)
     }
 
-    /// As [`AnchorQueue::next_due`], of the anchors that are at hand.
+    /// Like [`AnchorQueue::next_due`], only for the anchors that are available.
     pub fn next_due_of(&self, at_hand: impl Fn(&str) -> bool) -> Option<Timestamp> {
         let at_hand = self.anchors.iter().filter(|(name, _)| at_hand(name)).map(|(_, status)| status);
         let waiting = at_hand.filter(|s| s.owed.is_some() && s.under_way.is_none());
         waiting.map(|s| s.retry_at.unwrap_or(Timestamp::MIN)).min()
     }
 
-    /// Drops what cannot be, of a log of which `signed` entries are signed and nothing happened after `latest`: a success or a
-    /// debt beyond what was signed, a success after that. Gives the names of the anchors of which something was dropped.
+    /// Drops what is impossible for a log with `signed` signed entries in which nothing happened after `latest`: a
+    /// success or a debt beyond what was signed, or a success after that time. Returns the names of the anchors that
+    /// lost something.
     pub(crate) fn bound(&mut self, signed: u64, latest: Timestamp) -> Vec<String> {
         let mut dropped = Vec::new();
         for (name, status) in &mut self.anchors {
@@ -209,12 +212,12 @@ impl AnchorQueue {
         dropped
     }
 
-    /// Ends all waits: what is owed is due at once.
+    /// Ends all waits: everything owed is due immediately.
     pub fn retry_now(&mut self) {
         self.anchors.values_mut().for_each(|status| status.retry_at = None);
     }
 
-    /// The anchor took the checkpoint that was under way; `trusted` is its own time for it, if it tells one.
+    /// The anchor took the checkpoint that was in progress; `trusted` is its own time for it, if it tells one.
     pub fn succeeded(&mut self, name: &str, now: Timestamp, trusted: Option<Timestamp>) {
         let Some(status) = self.anchors.get_mut(name) else { return };
         let Some(size) = status.under_way.take() else { return };
@@ -223,12 +226,12 @@ impl AnchorQueue {
         if status.owed.is_none_or(|owed| owed <= size) {
             (status.owed, status.owed_since) = (None, None);
         } else {
-            // What is owed now was signed while this was under way.
+            // What is owed now was signed while the attempt was in progress.
             status.owed_since = Some(now);
         }
     }
 
-    /// Handing over what was under way failed: it is tried again after the wait.
+    /// The attempt in progress failed: it is repeated after the wait.
     pub fn failed(&mut self, name: &str, now: Timestamp, error: &Error) {
         let Some(status) = self.anchors.get_mut(name) else { return };
         if status.under_way.take().is_none() {
@@ -241,30 +244,30 @@ impl AnchorQueue {
         status.last_failure = Some(Failure { message, at: now, conflict: error.kind() == ErrorKind::Conflict });
     }
 
-    /// How things stand, by name.
+    /// The states of all anchors, by name.
     pub fn status(&self) -> impl ExactSizeIterator<Item = (&str, &AnchorStatus)> {
         self.anchors.iter().map(|(name, status)| (name.as_str(), status))
     }
 
-    /// The largest size that any anchor took, and the largest that all of them took: `None` without a success, or without
-    /// one of each.
+    /// The largest size that any anchor took, and the largest that all of them took. `None` without a success, or
+    /// without a success of each.
     pub fn anchored(&self) -> (Option<u64>, Option<u64>) {
         let sizes = || self.anchors.values().map(|s| s.last_success.map(|s| s.size));
         (sizes().max().flatten(), sizes().min().flatten())
     }
 
-    /// Everything but what is under way, to be stored and to be shown:
+    /// Everything except attempts in progress, for storing and showing:
     /// `{"anchors":[{"name","owed","owed_since","retry_at","failures_in_a_row","failures","last_success":{"size","at",
-    /// "trusted"},"last_failure":{"message","at","conflict"}}]}`, with null for what there is not.
+    /// "trusted"},"last_failure":{"message","at","conflict"}}]}`, with null for what is absent.
     pub fn to_json(&self) -> Json {
         let anchors: Vec<Json> = self.anchors.iter().map(|(name, status)| status.to_json(name)).collect();
         Object::from_iter([("anchors", anchors)]).into()
     }
 
-    /// Reads what [`AnchorQueue::to_json`] gave; nothing is under way.
+    /// Reads the output of [`AnchorQueue::to_json`]; nothing is in progress.
     ///
     /// # Errors
-    /// [`Damaged`](ErrorKind::Damaged) with what is missing or not what it must be.
+    /// [`Damaged`](ErrorKind::Damaged), naming what is missing or invalid.
     pub fn from_json(json: &Json, backoff: Backoff) -> Result<AnchorQueue> {
         let list = json.get("anchors").and_then(Json::as_array).ok_or_else(|| wrong("anchors"))?;
         if list.len() > MAX_ANCHORS {
@@ -279,35 +282,28 @@ impl AnchorQueue {
     }
 }
 
+attestlog_proof::json_form!(members Success { size, at, trusted });
+attestlog_proof::json_form!(members Failure { message, at, conflict });
+attestlog_proof::json_form!(members AnchorStatus {
+    owed,
+    owed_since,
+    retry_at,
+    failures_in_a_row,
+    failures,
+    last_success,
+    last_failure,
+    under_way,
+});
+
 impl AnchorStatus {
-    /// One member of the list of [`AnchorQueue::to_json`].
+    /// One element of the list in [`AnchorQueue::to_json`].
     pub fn to_json(&self, name: &str) -> Json {
-        let time = |at: Option<Timestamp>| Json::from(at.map(|at| at.to_string()));
-        let success = self.last_success.map(|s| {
-            Object::from_iter([
-                ("size", Json::from(s.size)),
-                ("at", s.at.to_string().into()),
-                ("trusted", time(s.trusted)),
-            ])
-        });
-        let failure = self.last_failure.as_ref().map(|f| {
-            Object::from_iter([
-                ("message", Json::from(f.message.as_str())),
-                ("at", f.at.to_string().into()),
-                ("conflict", f.conflict.into()),
-            ])
-        });
-        Object::from_iter([
-            ("name", Json::from(name)),
-            ("owed", self.owed.into()),
-            ("owed_since", time(self.owed_since)),
-            ("retry_at", time(self.retry_at)),
-            ("failures_in_a_row", self.failures_in_a_row.into()),
-            ("failures", self.failures.into()),
-            ("last_success", success.into()),
-            ("last_failure", failure.into()),
-        ])
-        .into()
+        let mut json = self.form();
+        if let Json::Object(members) = &mut json {
+            members.remove("under_way");
+            members.insert("name", name);
+        }
+        json
     }
 
     fn from_json(json: &Json) -> Result<AnchorStatus> {
@@ -333,10 +329,10 @@ impl AnchorStatus {
 }
 
 fn wrong(what: &str) -> Error {
-    Error::damaged(format!("the stored state of the anchors: {what} is missing or not what it must be"))
+    Error::damaged(format!("the stored state of the anchors: {what} is missing or invalid"))
 }
 
-/// The member, which must be there; `None` where it is null.
+/// The member, which must exist; `None` if it is null.
 fn given<'j>(json: &'j Json, key: &str) -> Result<Option<&'j Json>> {
     let value = json.get(key).ok_or_else(|| wrong(key))?;
     Ok(if *value == Json::Null { None } else { Some(value) })
@@ -354,3 +350,36 @@ fn optional_time(json: &Json, key: &str) -> Result<Option<Timestamp>> {
     let parse = |value: &Json| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| wrong(key));
     given(json, key)?.map(parse).transpose()
 }
+
+/// The state of one anchor of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnchorHealth {
+    /// Its name.
+    pub name: String,
+    /// Whether the store was opened with it. Checkpoints stay owed to an anchor that is not at hand.
+    pub at_hand: bool,
+    /// What it received, what is owed to it, and why it failed.
+    pub status: AnchorStatus,
+}
+
+impl Form for AnchorHealth {
+    /// The status with `name` and `at_hand`.
+    fn form(&self) -> Json {
+        let mut json = self.status.form();
+        if let Json::Object(members) = &mut json {
+            members.insert("name", self.name.as_str());
+            members.insert("at_hand", self.at_hand);
+        }
+        json
+    }
+
+    fn read(value: &Json) -> Result<AnchorHealth> {
+        let mut members = Object::read(value)?;
+        let mut take = |key: &str| members.remove(key).ok_or_else(|| Error::invalid(format!("{key} is missing")));
+        let (name, at_hand) = (String::read(&take("name")?)?, bool::read(&take("at_hand")?)?);
+        Ok(AnchorHealth { name, at_hand, status: AnchorStatus::read(&members.into())? })
+    }
+}
+
+attestlog_proof::json_form!(own AnchorHealth);

@@ -1,55 +1,73 @@
 //! The form in which checkpoints are kept: one line of JSON each, in files that only grow.
 //!
-//! Invariants: a line is a whole record or none, because JSON that was cut off is not JSON, so a crash in the middle of
-//! an append can neither pass for a record nor hide the next one; whatever is no record is reported with its place,
-//! never passed over. Files of plain notes one after the other, as `attestlog checkpoint STORE >> FILE` makes them, are
-//! read as well; there a crash exactly between two signature lines leaves a note that lacks the second.
+//! Invariants: a line is a complete record or none, because JSON that was cut off is not valid JSON: a crash during an
+//! append can neither produce a false record nor hide the next one. Whatever is not a record is reported with its place
+//! and never skipped silently. Files of plain notes in sequence, as `attestlog checkpoint STORE >> FILE` makes them,
+//! can be read too; there, a crash exactly between two signature lines leaves a note without its second signature.
 
 use crate::json::{Json, Limits, Object};
 use crate::note::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::{Error, ErrorKind, Result};
+use attestlog_proof::json::form::Form;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 
-/// The most bytes of an anchor file that are read: some 400,000 checkpoints. A longer one can be cut between lines.
+/// The maximum size of an anchor file: some 400,000 checkpoints. A longer file can be split between lines.
 pub const MAX_ANCHOR_FILE_BYTES: usize = 256 << 20;
 
-/// The most bytes a time-stamp token may have. With a chain of certificates one has some 5,000.
+/// The maximum size of a time-stamp token. One with a chain of certificates has about 5,000 bytes.
 pub(super) const MAX_TOKEN_BYTES: usize = 256 << 10;
 
-/// The most bytes a line may have: a note in which every byte is escaped, and a token in base64.
+/// The maximum size of a line: a note in which every byte is escaped, and a token in base64.
 const MAX_LINE_BYTES: usize = 6 * MAX_NOTE_BYTES + 2 * MAX_TOKEN_BYTES;
 
-/// With more unreadable places than this a file is not an anchor file with damage in it, but something else.
+/// A file with more unreadable places than this is not a damaged anchor file but some other file.
 const MAX_UNREADABLE: usize = 1_000;
 
-/// A checkpoint as it was kept. Prints as one line of canonical JSON with its newline:
-/// `{"checkpoint":"…","token":"…"}`, the token in base64 and only where there is one.
+/// A checkpoint as it was kept. Displayed as one line of canonical JSON with its newline:
+/// `{"checkpoint":"…","token":"…"}`, with the token in base64 if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The checkpoint, with the cosignatures it had by then.
+    /// The checkpoint, with the cosignatures that it had by then.
     pub checkpoint: SignedCheckpoint,
-    /// An RFC 3161 time-stamp token (DER) over the bytes of the note, where one was had. Not checked by reading.
+    /// An RFC 3161 time-stamp token (DER) over the bytes of the note, if there is one. Reading does not check it.
     pub token: Option<Vec<u8>>,
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Json::from(self.members()).to_canonical())
+    }
+}
+
+impl Form for Record {
+    /// The same as its line.
+    fn form(&self) -> Json {
+        self.members().into()
+    }
+
+    fn read(value: &Json) -> Result<Record> {
+        Record::parse(value.to_canonical().as_str().as_bytes())
+    }
+}
+
+attestlog_proof::json_form!(own Record);
+
+impl Record {
+    fn members(&self) -> Object {
         let mut members = Object::new();
         members.insert("checkpoint", self.checkpoint.to_string());
         if let Some(token) = &self.token {
             members.insert("token", STANDARD.encode(token));
         }
-        writeln!(f, "{}", Json::from(members).to_canonical())
+        members
     }
-}
 
-impl Record {
     /// Reads one line, with or without its newline.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) or [`TooLarge`](ErrorKind::TooLarge) with what is wrong with it.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) or [`TooLarge`](ErrorKind::TooLarge), saying what is wrong with it.
     pub fn parse(line: &[u8]) -> Result<Record> {
         let json = Json::parse_within(line, &Limits::bytes(MAX_LINE_BYTES))?.value;
         let members = json.as_object().ok_or_else(|| Error::invalid("a record is a JSON object"))?;
@@ -57,7 +75,7 @@ impl Record {
             return Err(Error::invalid("a record has the members \"checkpoint\" and \"token\" only"));
         }
         let note = members.get("checkpoint").and_then(Json::as_str);
-        let note = note.ok_or_else(|| Error::invalid("\"checkpoint\" is missing or no string"))?;
+        let note = note.ok_or_else(|| Error::invalid("\"checkpoint\" is missing or not a string"))?;
         let checkpoint = SignedCheckpoint::parse(note.as_bytes())?;
         let decode = |token: &Json| {
             let token = token.as_str().and_then(|text| STANDARD.decode(text).ok());
@@ -71,18 +89,18 @@ impl Record {
     }
 }
 
-/// What was read from an anchor file.
+/// The contents of an anchor file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AnchorFile {
     /// The records in the order of the file, each with the line at which it begins, counted from 1.
     pub records: Vec<(usize, Record)>,
-    /// What is no record. After a crash in the middle of an append the last line is, or, once the next record
-    /// followed, one further up; anything else was not written by this program.
+    /// Lines that are not records. A crash during an append leaves such a line at the end, or further up once the next
+    /// record followed; other unreadable lines were not written by this program.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A place in a file that was kept which could not be read, or does not hold.
+/// A place in a file kept elsewhere that could not be read or is not valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unreadable {
@@ -90,9 +108,11 @@ pub struct Unreadable {
     pub line: usize,
     /// What is wrong with it.
     pub reason: String,
-    /// Whether the file ends in it without a newline, as a crash in the middle of an append leaves it.
+    /// Whether the file ends here without a newline, as after a crash during an append.
     pub cut_off: bool,
 }
+
+attestlog_proof::json_form!(members Unreadable { line, reason, cut_off });
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,11 +121,11 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Reads an anchor file: lines of JSON as [`Record`] prints them, or checkpoint notes one after the other.
+/// Reads an anchor file: lines of JSON as [`Record`] displays them, or checkpoint notes in sequence.
 ///
 /// # Errors
-/// [`TooLarge`](ErrorKind::TooLarge) beyond [`MAX_ANCHOR_FILE_BYTES`]; [`InvalidInput`](ErrorKind::InvalidInput) where so
-/// much is unreadable that it is another kind of file.
+/// [`TooLarge`](ErrorKind::TooLarge) beyond [`MAX_ANCHOR_FILE_BYTES`]; [`InvalidInput`](ErrorKind::InvalidInput) if so
+/// much is unreadable that it must be another kind of file.
 ///
 /// ```
 /// use attestlog::anchor::read_anchor_file;
@@ -128,7 +148,7 @@ pub fn read_anchor_file(bytes: &[u8]) -> Result<AnchorFile> {
             continue;
         }
         let number = lines.number;
-        // A note's lines are joined again from the place where it begins.
+        // The lines of a note are joined again from the place where it begins.
         let record = if line.starts_with(b"{") {
             (line, Record::parse(line))
         } else {
@@ -146,13 +166,15 @@ pub fn read_anchor_file(bytes: &[u8]) -> Result<AnchorFile> {
             }
         }
         if file.unreadable.len() > MAX_UNREADABLE {
-            return Err(Error::invalid(format!("more than {MAX_UNREADABLE} lines are no records: not an anchor file")));
+            return Err(Error::invalid(format!(
+                "more than {MAX_UNREADABLE} lines are not records: not an anchor file"
+            )));
         }
     }
     Ok(file)
 }
 
-/// A file line by line, each with its newline, so that the bytes of several can be joined again.
+/// Reads a file line by line, each with its newline, so that several lines can be joined again.
 struct Lines<'a> {
     rest: &'a [u8],
     number: usize,
@@ -170,7 +192,7 @@ impl<'a> Lines<'a> {
         Some(line)
     }
 
-    /// The rest of a note whose first line was taken: up to a blank line, and the signature lines after it.
+    /// Takes the rest of a note whose first line was taken: up to a blank line, and the signature lines after it.
     fn take_note(&mut self) {
         while self.take().is_some_and(|line| line != b"\n") {}
         while self.rest.starts_with("— ".as_bytes()) {

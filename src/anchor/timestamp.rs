@@ -1,20 +1,22 @@
-//! A time-stamping authority (RFC 3161) as anchor: it signs the hash of a checkpoint's note together with its own time.
+//! An anchor that is a time-stamping authority (RFC 3161): it signs the hash of a checkpoint's note together with its
+//! own time.
 //!
-//! Invariants: a token counts for a note only if it is granted, is over SHA-256 of exactly the note's bytes and, when it
-//! was just asked for, bears the nonce of the question; its time is then the time in it. Whether the authority's signature
-//! holds and its certificate leads to somebody trusted is not checked here, since that needs a store of certificates and
-//! their revocation: `openssl ts -verify` does it, on the token and the note as they are kept. So a token's time is
-//! worth as much as that check, or, until it was made, as the channel through which the token came.
+//! Invariants: a token counts for a note only if it was granted, is over the SHA-256 of exactly the note's bytes and,
+//! when it was just requested, has the nonce of the request; its time is then the time in it. Whether the authority's
+//! signature is valid and its certificate leads to a trusted root is not checked here, since that needs a certificate
+//! store and revocation lists: `openssl ts -verify` does it, with the token and the note as they are kept. So a token's
+//! time is worth as much as that check or, until it was made, as the channel through which the token came.
 //!
-//! Questions and answers are built and read here, by hand, on top of `der`: a handful of fixed fields. The signer's
-//! certificates and signature are stepped over, not read.
+//! Requests and responses are encoded and decoded here by hand, on top of `der`: they are a handful of fixed fields.
+//! The signer's certificates and signature are skipped, not read.
 
 use super::der::{self, DerError, Reader, context, element};
 use super::process::Program;
 use super::record::MAX_TOKEN_BYTES;
 use super::{Anchor, AnchorReceipt, Attestation, Consistency, excerpt};
+use crate::host::{Random, SystemRandom};
 use crate::note::SignedCheckpoint;
-use crate::{Error, ErrorKind, Hash, Random, Result, SystemRandom, Timestamp};
+use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x0
 /// 1.2.840.113549.1.9.16.1.4
 const TST_INFO: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x04];
 
-/// A question to a time-stamping authority: please stamp this hash, with this nonce, and send your certificate along.
+/// A request to a time-stamping authority to stamp this hash, with this nonce, and to include its certificate.
 ///
 /// ```
 /// use attestlog::anchor::TimestampRequest;
@@ -42,7 +44,7 @@ pub struct TimestampRequest {
 }
 
 impl TimestampRequest {
-    /// A question about these bytes. The nonce must not be guessable; its first bit is dropped and its second set, so that
+    /// A request for these bytes. The nonce must not be guessable; its first bit is cleared and its second set, so that
     /// it is a positive integer of eight bytes.
     pub fn new(note: &[u8], mut nonce: [u8; 8]) -> TimestampRequest {
         nonce[0] = nonce[0] & 0x7f | 0x40;
@@ -60,11 +62,11 @@ impl TimestampRequest {
         element(der::SEQUENCE, &[&version, &imprint, &nonce, &send_certificate])
     }
 
-    /// Reads the TimeStampResp to this question: the token and its time.
+    /// Reads the TimeStampResp to this request and returns the token and its time.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where the authority refused, with its words, or the token is over
-    /// other bytes, answers another question or is none.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the authority refused (with its message), or the token is over
+    /// other bytes, answers another request or is not a token; [`TooLarge`](ErrorKind::TooLarge) if it is too large.
     pub fn read_response(&self, response: &[u8]) -> Result<(Vec<u8>, Timestamp)> {
         let token = granted(response)?;
         let info = TstInfo::read(token)?;
@@ -78,21 +80,22 @@ impl TimestampRequest {
     }
 }
 
-/// Checks that `token` (a token as it is kept, or a whole TimeStampResp) is over exactly the bytes of `note`, and gives
-/// the time in it. The authority's signature and certificate are not checked: see `openssl ts -verify -data NOTE -in
-/// TOKEN -token_in -CAfile CA`.
+/// Checks that `token` (a token as it is kept, or a whole TimeStampResp) is over exactly the bytes of `note`, and
+/// returns the time in it. The authority's signature and certificate are not checked; use `openssl ts -verify -data
+/// NOTE -in TOKEN -token_in -CAfile CA` for that.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) where it is no time-stamp, or over other bytes.
+/// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a time-stamp, or over other bytes;
+/// [`TooLarge`](ErrorKind::TooLarge) if it is too large.
 pub fn check_token(token: &[u8], note: &[u8]) -> Result<Timestamp> {
     let info = TstInfo::read(bare(token)?)?;
     info.check(&Hash::of(note))?;
     Ok(info.time)
 }
 
-/// The token itself, where a whole answer of an authority may stand.
+/// Extracts the token from bytes that may be an authority's whole response.
 pub(super) fn bare(token: &[u8]) -> Result<&[u8]> {
-    // A token begins with an object identifier, an answer with a status.
+    // A token begins with an object identifier, a response with a status.
     let answer = Reader::new(token).inside(der::SEQUENCE, "no sequence")?.rest().first() == Some(&der::SEQUENCE);
     if answer { granted(token) } else { Ok(token) }
 }
@@ -103,13 +106,13 @@ impl From<DerError> for Error {
     }
 }
 
-/// The token in an answer, if the authority granted one.
+/// The token in a response, if the authority granted one.
 fn granted(response: &[u8]) -> Result<&[u8]> {
     if response.len() > MAX_TOKEN_BYTES {
         return Err(Error::new(ErrorKind::TooLarge, format!("a time-stamp of more than {MAX_TOKEN_BYTES} bytes")));
     }
     let mut outer = Reader::new(response);
-    let mut answer = outer.inside(der::SEQUENCE, "no answer of an authority")?;
+    let mut answer = outer.inside(der::SEQUENCE, "not the answer of an authority")?;
     outer.finish()?;
     let mut status = answer.inside(der::SEQUENCE, "no status")?;
     // 0 is granted, 1 is granted with modifications, which the token itself shows.
@@ -124,7 +127,7 @@ fn granted(response: &[u8]) -> Result<&[u8]> {
     }
 }
 
-/// What a token says, as far as it is needed here.
+/// The fields of a token that are needed here.
 struct TstInfo<'a> {
     imprint: &'a [u8],
     time: Timestamp,
@@ -144,7 +147,7 @@ impl<'a> TstInfo<'a> {
         let mut imprint = info.inside(der::SEQUENCE, "no imprint")?;
         let mut algorithm = imprint.inside(der::SEQUENCE, "no algorithm")?;
         if algorithm.expect(der::OID, "no algorithm")? != SHA_256 {
-            return Err(Error::invalid("the time-stamp is over another hash than SHA-256"));
+            return Err(Error::invalid("the time-stamp is over a hash other than SHA-256"));
         }
         let hash = imprint.expect(der::OCTET_STRING, "no hash")?;
         imprint.finish()?;
@@ -163,12 +166,12 @@ impl<'a> TstInfo<'a> {
         if self.imprint == imprint.as_bytes() {
             Ok(())
         } else {
-            Err(Error::invalid("the time-stamp is over other bytes than those of this checkpoint's note"))
+            Err(Error::invalid("the time-stamp is over bytes other than those of this checkpoint's note"))
         }
     }
 }
 
-/// Opens ContentInfo, SignedData and EncapsulatedContentInfo; gives the fields of the TSTInfo.
+/// Opens ContentInfo, SignedData and EncapsulatedContentInfo, and returns the fields of the TSTInfo.
 fn signed_content(token: &[u8]) -> Result<Reader<'_>, DerError> {
     let mut outer = Reader::new(token);
     let mut info = outer.inside(der::SEQUENCE, "no token")?;
@@ -190,18 +193,18 @@ fn signed_content(token: &[u8]) -> Result<Reader<'_>, DerError> {
     }
     signed.finish()?;
     if content.expect(der::OID, "no type of the signed content")? != TST_INFO {
-        return Err(DerError("what was signed is no time-stamp"));
+        return Err(DerError("what was signed is not a time-stamp"));
     }
     let mut octets = content.inside(context(0), "nothing was signed")?;
     content.finish()?;
-    let mut tst = Reader::new(octets.expect(der::OCTET_STRING, "what was signed is no string of bytes")?);
+    let mut tst = Reader::new(octets.expect(der::OCTET_STRING, "what was signed is not a string of bytes")?);
     octets.finish()?;
     let fields = tst.inside(der::SEQUENCE, "no time-stamp information")?;
     tst.finish()?;
     Ok(fields)
 }
 
-/// `YYYYMMDDhhmmss[.f…]Z`, by way of RFC 3339, whose reader knows the calendar.
+/// Parses `YYYYMMDDhhmmss[.f…]Z` by converting it to RFC 3339, whose parser knows the calendar.
 fn general_time(text: &[u8]) -> Result<Timestamp> {
     let wrong = || Error::invalid("the time-stamp's time is not YYYYMMDDhhmmss[.f]Z");
     let text = std::str::from_utf8(text).ok().and_then(|text| text.strip_suffix('Z')).ok_or_else(wrong)?;
@@ -214,12 +217,12 @@ fn general_time(text: &[u8]) -> Result<Timestamp> {
     let part = |from, to| whole.get(from..to).unwrap_or_default();
     let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
     let (hour, minute, second) = (part(8, 10), part(10, 12), part(12, 14));
-    // A leap second is told as the second before it.
+    // A leap second is read as the second before it.
     let second = if second == "60" { "59" } else { second };
     format!("{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}Z").parse()
 }
 
-/// Asks a time-stamping authority, through a program or (with the feature `witness`) over HTTP.
+/// Requests time-stamps from an authority, through a program or (with the feature `witness`) over HTTP.
 pub struct TimestampAnchor {
     name: String,
     channel: Channel,
@@ -235,9 +238,9 @@ enum Channel {
 }
 
 impl TimestampAnchor {
-    /// Asks through a program, which gets the TimeStampReq on its standard input and prints the TimeStampResp; started
+    /// Uses a program that reads the TimeStampReq from its standard input and prints the TimeStampResp. It is started
     /// directly, never through a shell. `curl --data-binary @- -H 'Content-Type: application/timestamp-query' URL` is
-    /// one, and brings `curl`'s TLS and credentials.
+    /// such a program, and provides `curl`'s TLS and credentials.
     pub fn program<A: Into<OsString>>(
         program: impl Into<OsString>,
         args: impl IntoIterator<Item = A>,
@@ -249,10 +252,10 @@ impl TimestampAnchor {
         TimestampAnchor { name, channel: Channel::Program(program), random: Arc::new(SystemRandom), tells_time: false }
     }
 
-    /// Asks the authority at `url` with a POST.
+    /// Uses the authority at `url`, with a POST.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where that is no URL that this build can ask.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if this build does not support the URL.
     #[cfg(feature = "witness")]
     pub fn http(url: &str, timeout: Duration) -> Result<TimestampAnchor> {
         let endpoint = super::http::Endpoint::new(url, timeout)?;
@@ -265,18 +268,19 @@ impl TimestampAnchor {
         })
     }
 
-    /// The same under another name, to tell two authorities apart that one program asks.
+    /// Sets another name, to tell apart two authorities that are reached through one program.
     pub fn named(self, name: impl Into<String>) -> TimestampAnchor {
         TimestampAnchor { name: name.into(), ..self }
     }
 
-    /// The same with nonces from `random`.
+    /// Takes nonces from `random`.
     pub fn with_random(self, random: Arc<dyn Random>) -> TimestampAnchor {
         TimestampAnchor { random, ..self }
     }
 
-    /// The same whose times entries may expire by. Nothing here checks a token's signature, so whoever says this must know
-    /// that answers come from the authority: through a program that verifies them, or over a way that nobody else is on.
+    /// Lets entries expire by this anchor's times. A token's signature is not checked here, so the caller must know
+    /// that answers come from the authority: through a program that verifies them, or over a channel that nobody else
+    /// can use.
     pub fn telling_time(self) -> TimestampAnchor {
         TimestampAnchor { tells_time: true, ..self }
     }

@@ -1,8 +1,9 @@
-//! A witness (C2SP tlog-witness) as anchor: it cosigns a checkpoint only if the log grew out of what it cosigned before.
+//! An anchor that is a witness (C2SP tlog-witness): it cosigns a checkpoint only if the log extends what it cosigned
+//! before.
 //!
-//! Invariants: a cosignature counts only if it holds under the witness's key that was configured, over the very text that
-//! was sent; its time is then the witness's. What the witness has on record comes from the witness: a size that was
-//! remembered here is only a first guess, and a wrong one costs one more question.
+//! Invariants: a cosignature counts only if it is valid under the witness's configured key, over exactly the text that
+//! was sent; its time is then the witness's. Only the witness knows what it has on record: a size remembered here is
+//! only a first guess, and a wrong guess costs one more request.
 
 use super::http::Endpoint;
 use super::{Anchor, AnchorReceipt, Attestation, Consistency, excerpt};
@@ -13,32 +14,32 @@ use base64::engine::general_purpose::STANDARD;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The most bytes that a witness may answer: as many signatures as a note may bear, of the largest kind.
+/// The maximum size of a witness's answer: as many signatures as a note may have, of the largest kind.
 const MAX_ANSWER_BYTES: usize = 256 << 10;
 
-/// How often the witness may name another size than the one it was asked with. Once is the rule; more only where somebody
-/// else hands over checkpoints of the same log at the same time.
+/// How often a witness may reply that it has another size on record. Once is normal; it happens more often only if
+/// somebody else hands over checkpoints of the same log at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
-/// The specification lets a client send no more hashes.
+/// The specification allows a client to send at most this many hashes.
 const MAX_PROOF_LINES: usize = 63;
 
-/// Hands checkpoints to a witness over HTTP. Plain HTTP is enough for the cosignature to be believed, since it is checked.
+/// Hands checkpoints to a witness over HTTP. Plain HTTP is enough, since the cosignature is checked.
 #[derive(Debug)]
 pub struct WitnessAnchor {
     endpoint: Endpoint,
     key: VerifierKey,
-    /// The size that the witness is believed to have on record.
+    /// The size that the witness is assumed to have on record.
     known: AtomicU64,
 }
 
 impl WitnessAnchor {
-    /// The witness at this submission prefix (`/add-checkpoint` is added to it), with its key and the time that each
-    /// question is given.
+    /// The witness at this submission prefix (`/add-checkpoint` is appended), with its key and the timeout of each
+    /// request.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where the key is not of the type that witnesses sign with, or the URL is
-    /// none that this build can ask.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the key is not of the type that witnesses sign with, or this build
+    /// does not support the URL.
     pub fn new(url: &str, key: VerifierKey, timeout: Duration) -> Result<WitnessAnchor> {
         if key.key_type() != KeyType::CosignatureV1 {
             return Err(Error::invalid(format!("{} is a log's key: a witness's is of type 4", key.name())));
@@ -50,7 +51,7 @@ impl WitnessAnchor {
         Ok(WitnessAnchor { endpoint, key, known: AtomicU64::new(0) })
     }
 
-    /// The same with the size that it cosigned last, which saves a question.
+    /// Sets the size that it cosigned last, which saves a request.
     pub fn with_known_size(self, size: u64) -> WitnessAnchor {
         self.known.store(size, Ordering::Relaxed);
         self
@@ -69,7 +70,8 @@ impl WitnessAnchor {
             if signature.name() != name || signature.key_id() != self.key.id() {
                 continue;
             }
-            // In a note of its own, so that no cosignature that the checkpoint has already can stand in for this one.
+            // Checked in a note of its own, so that no cosignature that the checkpoint already has can stand in for
+            // this one.
             let note = format!("{}\n{signature}\n", signed.note().text());
             let cosigned = SignedCheckpoint::parse(note.as_bytes())?;
             let cosigned = cosigned.cosigned(std::slice::from_ref(&self.key));
@@ -105,7 +107,7 @@ impl Anchor for WitnessAnchor {
     fn submit(&self, signed: &SignedCheckpoint, consistency: &Consistency<'_>) -> Result<AnchorReceipt> {
         let name = self.key.name();
         let size = signed.checkpoint().size();
-        // A guess beyond this checkpoint would be refused without telling the size that is on record.
+        // A guess beyond this checkpoint would be refused without naming the size on record.
         let mut old = Some(self.known.load(Ordering::Relaxed)).filter(|&known| known <= size).unwrap_or(0);
         for _ in 0..MAX_ATTEMPTS {
             let proof = if old == 0 || old == size { Vec::new() } else { consistency(old)? };
@@ -140,8 +142,7 @@ impl Anchor for WitnessAnchor {
                         }
                         _ if old == size => {
                             let message = format!(
-                                "{name} has cosigned another root for the same {size} entries: the log has been rewritten \
-                                 or there are two of it"
+                                "{name} has cosigned another root for the same {size} entries: the log was rewritten or forked"
                             );
                             return Err(Error::new(ErrorKind::Conflict, message));
                         }
@@ -150,8 +151,7 @@ impl Anchor for WitnessAnchor {
                 }
                 422 => {
                     let message = format!(
-                        "{name} does not find this log consistent with the {old} entries that it cosigned: the log has \
-                         been rewritten or there are two of it"
+                        "{name} does not find this log consistent with the {old} entries that it cosigned: the log was rewritten or forked"
                     );
                     return Err(Error::new(ErrorKind::Conflict, message));
                 }

@@ -5,6 +5,7 @@
 //! either failing here or changing the value. bincode only writes: its own reader accepts over-long integers and trailing
 //! bytes, so `reader` reads.
 
+pub(crate) mod nonce;
 mod reader;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};

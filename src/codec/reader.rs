@@ -14,8 +14,8 @@ use serde::de::{
 type Result<T> = std::result::Result<T, CodecError>;
 
 const SHORT: CodecError = CodecError::Damaged("it ends early");
-const LONG_FORM: CodecError = CodecError::Damaged("it is not in its one form");
-const WRONG: CodecError = CodecError::Damaged("it does not decode");
+const LONG_FORM: CodecError = CodecError::Damaged("it is not in canonical form");
+const WRONG: CodecError = CodecError::Damaged("it cannot be decoded");
 
 /// The largest integer that is encoded as itself; the tags of wider ones follow.
 const ONE_BYTE: u8 = 250;

@@ -1,5 +1,6 @@
 //! What counts as a tool's failure: one rule for hosts, the proxy and imported files.
 
+pub use super::shown::says_only_that_it_failed;
 use super::viewed::record;
 use crate::json::{Json, Object};
 use attestlog_proof::entry::CallError;
@@ -74,6 +75,17 @@ fn reported(result: &Json) -> Option<CallError> {
         message.map_or_else(|| "status: error".to_owned(), text)
     };
     Some(CallError { kind: None, message })
+}
+
+/// The error that a result reads like, if nothing says how the call ended: a text that is the whole answer, and begins
+/// with the word `Error`. It may be the answer all the same.
+pub fn reads_as_failure(result: &Json) -> Option<CallError> {
+    let message = match result {
+        Json::String(text) => Some(text.clone()).filter(|text| text_fails(text)),
+        result if says_failed(result).is_none() => error_text(result),
+        _ => None,
+    };
+    message.map(|message| CallError { kind: None, message })
 }
 
 /// The text of a Model Context Protocol result that consists of text only and reads like an error.

@@ -11,7 +11,7 @@ use crate::redact::sealed_subject;
 
 impl ToolCall {
     /// Replaces values that look like sealed ones.
-    pub(crate) fn restate_posed(&mut self) {
+    pub(crate) fn replace_forged_seals(&mut self) {
         let mut found = Vec::new();
         let result = match &mut self.result {
             Some(CallResult::Value(value)) => Some(value),

@@ -1,10 +1,10 @@
 //! A call as a host describes it, before the store turns it into an entry.
 
-use super::{error_text, says_failed, text_fails};
 use crate::json::{Json, Object, Parsed, Path};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::{CallError, CapturedBy, Outcome, Sender, Trigger};
+use std::fmt;
 use std::time::Duration;
 
 /// The limits for the parts of a call. A part over its limit is refused, never truncated.
@@ -53,7 +53,7 @@ pub enum CallResult {
 /// # Ok::<(), attestlog::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[must_use = "a call is recorded by `AuditLog::record`"]
+#[must_use = "a call is recorded by `OpenStore::record`"]
 #[non_exhaustive]
 pub struct ToolCall {
     /// The conversation it belongs to.
@@ -297,57 +297,94 @@ impl ToolCall {
 
     /// Normalises everything that entries are found by, and returns what was changed, by member.
     pub(crate) fn normalise(&mut self) -> Vec<(&'static str, Altered)> {
-        let required = [
-            ("conversation_id", &mut self.conversation_id),
-            ("user_id", &mut self.user_id),
-            ("tool_name", &mut self.tool_name),
-        ];
-        let optional = [
-            ("model", &mut self.model),
-            ("agent_id", &mut self.agent_id),
-            ("tool_server", &mut self.tool_server),
-            ("purpose", &mut self.purpose),
-        ];
-        let patients = self.patient_ids.iter_mut().map(|name| ("patient_ids", name));
-        let optional_names = optional.into_iter().filter_map(|(member, name)| Some((member, name.as_mut()?)));
-        let names = required.into_iter().chain(optional_names).chain(patients);
-        let altered = names.map(|(member, name)| {
+        // Without `..`: a member that is added is a name that entries are found by, or it is not.
+        let ToolCall {
+            conversation_id,
+            user_id,
+            tool_name,
+            model,
+            agent_id,
+            tool_server,
+            purpose,
+            patient_ids,
+            // Entries are not found by these, or only by values of a closed set.
+            timestamp: _,
+            turn_number: _,
+            arguments: _,
+            result: _,
+            outcome: _,
+            duration_ms: _,
+            session_metadata: _,
+            trigger: _,
+            call_id: _,
+            follows: _,
+            emergency: _,
+            grant: _,
+            backfilled: _,
+            captured_by: _,
+            late_answer: _,
+            // The policy must have a class of this very name.
+            retention_class: _,
+            retain_until: _,
+            restated: _,
+            sender: _,
+        } = self;
+        let required = [("conversation_id", conversation_id), ("user_id", user_id), ("tool_name", tool_name)];
+        let optional = [("model", model), ("agent_id", agent_id), ("tool_server", tool_server), ("purpose", purpose)];
+        let mut all = Vec::new();
+        let mut change = |member, name: &mut String| {
             let mut altered = Altered::default();
             altered.note(name);
             normalise(name);
-            (member, altered)
-        });
-        let altered = altered.collect();
-        for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
-            // Empty optional members are left out.
-            optional.take_if(|text| text.is_empty());
-        }
-        altered
-    }
-
-    /// Turns a text that is the whole answer of a tool into an error if it reads like one and nothing else says how the
-    /// call ended.
-    pub(crate) fn take_error_text(&mut self) {
-        if self.outcome.is_some() {
-            return;
-        }
-        let message = match &mut self.result {
-            Some(CallResult::Value(Json::String(text))) if text_fails(text) => Some(std::mem::take(text)),
-            Some(CallResult::Value(value)) if says_failed(value).is_none() => error_text(value),
-            _ => None,
+            all.push((member, altered));
         };
-        if let Some(message) = message {
-            self.result = Some(CallResult::Error(CallError { kind: None, message }));
-            for path in self.restated.iter_mut().filter(|path| *path == "result") {
-                *path = "error.message".to_owned();
+        required.into_iter().for_each(|(member, name)| change(member, name));
+        for (member, name) in optional {
+            if let Some(name) = name {
+                change(member, name);
             }
+            // Empty optional members are left out.
+            name.take_if(|text| text.is_empty());
         }
+        patient_ids.iter_mut().for_each(|name| change("patient_ids", name));
+        all
     }
 
     /// Refuses a call that cannot be recorded; the error names the member.
     pub fn validate(&self, limits: &CallLimits) -> Result<()> {
-        let required =
-            [("conversation_id", &self.conversation_id), ("user_id", &self.user_id), ("tool_name", &self.tool_name)];
+        // Without `..`: a member that is added is checked here, or cannot be wrong.
+        let ToolCall {
+            conversation_id,
+            user_id,
+            tool_name,
+            turn_number,
+            model,
+            agent_id,
+            tool_server,
+            arguments,
+            result,
+            duration_ms,
+            session_metadata,
+            trigger,
+            call_id,
+            follows,
+            patient_ids,
+            purpose,
+            grant,
+            retention_class,
+            sender,
+            // Every value is valid.
+            timestamp: _,
+            outcome: _,
+            emergency: _,
+            backfilled: _,
+            captured_by: _,
+            late_answer: _,
+            retain_until: _,
+            // Paths of the call, made by this library.
+            restated: _,
+        } = self;
+        let required = [("conversation_id", conversation_id), ("user_id", user_id), ("tool_name", tool_name)];
         for (name, value) in required {
             if value.is_empty() {
                 return Err(Error::invalid("must not be empty").in_member(name));
@@ -355,69 +392,65 @@ impl ToolCall {
             check_text(name, value, limits)?;
         }
         let optional = [
-            ("model", &self.model),
-            ("agent_id", &self.agent_id),
-            ("tool_server", &self.tool_server),
-            ("call_id", &self.call_id),
-            ("purpose", &self.purpose),
-            ("retention_class", &self.retention_class),
+            ("model", model),
+            ("agent_id", agent_id),
+            ("tool_server", tool_server),
+            ("call_id", call_id),
+            ("purpose", purpose),
+            ("retention_class", retention_class),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
                 check_text(name, value, limits)?;
             }
         }
-        if self.patient_ids.len() > limits.patients {
-            let message = format!("{} patients, more than the limit of {}", self.patient_ids.len(), limits.patients);
+        if patient_ids.len() > limits.patients {
+            let message = format!("{} patients, more than the limit of {}", patient_ids.len(), limits.patients);
             return Err(Error::new(ErrorKind::TooLarge, message).in_member("patient_id"));
         }
-        for patient in &self.patient_ids {
+        for patient in patient_ids {
             if patient.is_empty() {
                 return Err(Error::invalid("must not be empty").in_member("patient_id"));
             }
             check_text("patient_id", patient, limits)?;
         }
-        if let Some(sender) = &self.sender {
-            check_text("sender", &sender.id, limits)?;
-            if sender.id.is_empty() || sender.number == 0 {
-                return Err(Error::invalid("needs an id and a number from 1").in_member("sender"));
-            }
-            // The store derives such an id from a secret that the sender presents.
-            if sender.id.starts_with(OWN_SENDER) {
-                let message = format!("ids that begin with `{OWN_SENDER}` are this program's own; use another one");
-                return Err(Error::invalid(message).in_member("sender"));
-            }
-        }
+        sender.as_ref().map_or(Ok(()), |sender| check_sender(sender, limits))?;
         let integers = [
-            ("turn_number", self.turn_number),
-            ("follows", self.follows),
-            ("grant", self.grant),
-            ("sender: number", self.sender.as_ref().map(|sender| sender.number)),
+            ("turn_number", *turn_number),
+            (follows_member(*trigger), *follows),
+            ("grant", *grant),
+            ("sender: number", sender.as_ref().map(|sender| sender.number)),
         ];
         for (name, value) in integers {
-            if value.is_some_and(|n| n > crate::json::MAX_INT as u64) {
-                return Err(Error::invalid("beyond 2^53-1").in_member(name));
+            if let Some(n) = value.filter(|n| *n > crate::json::MAX_INT as u64) {
+                return Err(out_of_range(n, WHOLE).in_member(name));
             }
         }
-        if let Some(ms) = self.duration_ms
-            && !(0.0..=MAX_DURATION_MS).contains(&ms)
-        {
-            return Err(Error::invalid("must be between 0 and a hundred years").in_member("duration_ms"));
+        if let Some(ms) = duration_ms.filter(|ms| !(0.0..=MAX_DURATION_MS).contains(ms)) {
+            return Err(out_of_range(format_args!("{ms:?}"), DURATION).in_member("duration_ms"));
         }
-        let values = self.arguments.iter().map(|a| ("arguments", a)).chain(match &self.result {
+        let values = arguments.iter().map(|a| ("arguments", a)).chain(match result {
             Some(CallResult::Value(value)) => Some(("result", value)),
             _ => None,
         });
         for (name, value) in values {
             value.check().map_err(|e| Error::invalid(e).in_member(name))?;
         }
-        if let Some(CallResult::Error(error)) = &self.result {
+        if let Some(CallResult::Error(error)) = result {
             let texts = error.kind.iter().chain([&error.message]);
             if texts.into_iter().any(|t| t.contains('\0')) {
                 return Err(Error::invalid("NUL cannot be kept in a string").in_member("error"));
             }
         }
-        self.session_metadata.check().map_err(|e| Error::invalid(e).in_member("session_metadata"))
+        session_metadata.check().map_err(|e| Error::invalid(e).in_member("session_metadata"))
+    }
+}
+
+/// The member by which a call with this trigger names the call that it retries or follows up, as its line has it.
+pub(crate) fn follows_member(trigger: Option<Trigger>) -> &'static str {
+    match trigger {
+        Some(Trigger::FollowUp) => "follow_up_of",
+        _ => "retry_of",
     }
 }
 
@@ -426,6 +459,32 @@ pub(crate) const OWN_SENDER: &str = "process-";
 
 /// A hundred years in milliseconds: longer is a mistake, and nanoseconds of it still fit 64 bits.
 const MAX_DURATION_MS: f64 = 100.0 * 366.0 * 86_400_000.0;
+
+/// What a seq or a count must be, as messages say it.
+pub(super) const WHOLE: &str = "a whole number from 0 to 2^53-1";
+
+/// What a duration must be, as messages say it.
+pub(super) const DURATION: &str = "a number of milliseconds from 0 to 3,162,240,000,000 (a hundred years)";
+const _: () = assert!(MAX_DURATION_MS == 3.16224e12);
+
+/// A number that a member cannot have: which, and what it must be.
+pub(super) fn out_of_range(number: impl fmt::Display, wanted: &str) -> Error {
+    Error::invalid(format!("{number} is out of range; it must be {wanted}"))
+}
+
+fn check_sender(sender: &Sender, limits: &CallLimits) -> Result<()> {
+    let Sender { id, number } = sender;
+    check_text("sender", id, limits)?;
+    if id.is_empty() || *number == 0 {
+        return Err(Error::invalid("needs an id and a number from 1").in_member("sender"));
+    }
+    // The store derives such an id from a secret that the sender presents.
+    if id.starts_with(OWN_SENDER) {
+        let message = format!("ids that begin with `{OWN_SENDER}` are this program's own; use another one");
+        return Err(Error::invalid(message).in_member("sender"));
+    }
+    Ok(())
+}
 
 fn check_text(name: &str, value: &str, limits: &CallLimits) -> Result<()> {
     if value.len() > limits.id_bytes {

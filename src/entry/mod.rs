@@ -2,23 +2,33 @@
 //!
 //! A host describes a call with [`ToolCall`] (`input`). The store validates it, sanitises it, assigns what only the
 //! store knows (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line belong to
-//! `attestlog-proof`. `failure` decides what counts as a failure, `summary` and `viewed` what is kept of a result,
+//! `attestlog-proof`. `failure` decides what counts as a failure, `shown` whether one shows more than its
+//! error, `summary` and `viewed` what is kept of a result,
 //! `record` reads a call from a line of input,
-//! `odd` and `forged_seal` replace what cannot be kept as given, `reserved` refuses what only this library may state.
+//! `odd` and `forged_seal` replace what cannot be kept as given, `reserved` refuses what only this library may state,
+//! `sealed` tells under which keys values are sealed.
 
 pub mod failure;
 mod forged_seal;
-mod input;
+pub(crate) mod input;
 mod odd;
 mod record;
-mod reserved;
+pub(crate) mod reserved;
+mod sealed;
+mod shown;
 mod summary;
 mod viewed;
 
-pub(crate) use failure::{error_text, is_no_error, says_failed, text_fails};
+pub use attestlog_proof::entry::{
+    Attribution, CLAIMED_TIME_BOUND, CallError, CapturedBy, ClaimedTime, Completion, Phase, Retention,
+};
+pub(crate) use failure::is_no_error;
+pub use input::CallLimits;
 #[cfg(feature = "owner")]
 pub(crate) use input::OWN_SENDER;
-pub use input::{CallLimits, CallResult, ToolCall};
-pub use reserved::{IMPORTED, NOWHERE};
+pub(crate) use input::follows_member;
+pub(crate) use input::{CallResult, ToolCall};
+pub(crate) use sealed::destroyed;
+pub(crate) use shown::shows_only_error;
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;

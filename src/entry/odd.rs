@@ -15,7 +15,7 @@ impl ToolCall {
     }
 
     /// Replaces NUL in texts, and adds their paths to `restated`.
-    pub fn restate_nul(&mut self) {
+    pub fn replace_nul(&mut self) {
         let mut shown = Vec::new();
         if let Some(arguments) = &mut self.arguments {
             arguments.show_nul(&mut Path::root().key("arguments"), &mut shown);

@@ -1,37 +1,16 @@
 //! A call as a line of input: what `attestlog record` reads.
 
-use super::input::{CallResult, ToolCall};
+use super::input::{CallResult, DURATION, ToolCall, WHOLE, out_of_range};
 use super::is_no_error;
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::{Error, Result, Timestamp};
+use attestlog_proof::json::form;
 use attestlog_proof::{CallError, Outcome, Sender, TimeFault, Trigger};
-
-/// The members of a call.
-const KEYS: &[&str] = &[
-    "timestamp",
-    "turn_number",
-    "model",
-    "agent_id",
-    "tool_server",
-    "error",
-    "outcome",
-    "duration_ms",
-    "session_metadata",
-    "user_role",
-    "call_trigger",
-    "patient_id",
-    "patient_ids",
-    "purpose",
-    "call_id",
-    "retry_of",
-    "follow_up_of",
-    "emergency",
-    "grant",
-    "backfilled",
-    "retention_class",
-    "retain_until",
-    "sender",
-];
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::Display;
+use std::str::FromStr;
 
 impl ToolCall {
     /// Reads one object of the input format of `attestlog record`.
@@ -59,7 +38,15 @@ impl ToolCall {
     }
 
     fn read(line: &[u8], assume_utc: bool) -> Result<ToolCall> {
-        let mut parsed = Json::parse_lenient(line, &Limits::default())?;
+        let mut parsed = Json::parse_lenient(line, &Limits::default()).map_err(|e| {
+            match line.trim_ascii_end().last() {
+                // The first line of an object that is spread over several.
+                Some(b'{' | b'[' | b',') => Error::invalid(format!(
+                    "{e}: the line ends within a value; each call must be one JSON object on one line (`jq -c .` makes them so)"
+                )),
+                _ => e.into(),
+            }
+        })?;
         if assume_utc {
             ToolCall::assume_utc(&mut parsed.value);
         }
@@ -86,8 +73,20 @@ impl ToolCall {
             let key = path.split(['.', '[']).next().unwrap_or_default();
             let replaced = |value: &Json| value.to_canonical().as_str().contains(['\u{2400}', '\u{fffd}']);
             if !TEXTS.contains(&key) && parsed.value.get(key).is_some_and(replaced) {
-                let what = "NUL, half of a surrogate pair and bytes that are no UTF-8 cannot stand in a name or an id";
+                let what =
+                    "NUL, half of a surrogate pair and bytes that are not UTF-8 cannot be part of a name or an id";
                 return Err(Error::invalid(what).in_member(key));
+            }
+        }
+        // A number that no double holds became a text; in these members it is a number out of range, not a text.
+        for path in &parsed.restated {
+            let key = path.to_string();
+            let key = key.split(['.', '[']).next().unwrap_or_default();
+            let number = path.find(&parsed.value).and_then(Json::as_str);
+            if let Some((number, wanted)) = number.zip(wanted_number(key)) {
+                let digits: String = number.chars().take(40).collect();
+                let cut = if digits.len() < number.len() { "…" } else { "" };
+                return Err(out_of_range(format_args!("{digits}{cut}"), wanted).in_member(key));
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
@@ -120,68 +119,207 @@ impl ToolCall {
         Ok(call)
     }
 
+    /// What [`ToolCall::from_json`] reads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the input format cannot say what the call says. It has no
+    /// member for what only this library sets (`captured_by`, `late_answer`) nor for marks of restated values, and knows only
+    /// numbers that are finite and below 2^53.
+    ///
+    /// ```
+    /// use attestlog::ToolCall;
+    /// let call = ToolCall::new("conv_1", "usr_1", "lookup").retry_of(7);
+    /// assert_eq!(ToolCall::from_json(call.to_json()?)?, call);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn to_json(&self) -> Result<Json> {
+        // Without `..`: a member that is added needs a place here, or the reason why it has none.
+        let ToolCall {
+            conversation_id,
+            user_id,
+            tool_name,
+            timestamp,
+            turn_number,
+            model,
+            agent_id,
+            tool_server,
+            arguments,
+            result,
+            outcome,
+            duration_ms,
+            session_metadata,
+            trigger,
+            call_id,
+            follows,
+            patient_ids,
+            purpose,
+            emergency,
+            grant,
+            backfilled,
+            retention_class,
+            retain_until,
+            sender,
+            // Only this library sets these; a call that has them is refused below.
+            captured_by: _,
+            late_answer: _,
+            restated: _,
+        } = self;
+        let text = |text: &Option<String>| text.as_deref().map(Json::from);
+        let time = |time: &Option<Timestamp>| time.map(|t| Json::from(t.to_string()));
+        let yes = |yes: &bool| yes.then_some(Json::Bool(true));
+        let (result, error) = match result {
+            None => (None, None),
+            Some(CallResult::Value(value)) => (Some(value.clone()), None),
+            Some(CallResult::Error(CallError { kind, message })) => {
+                let message = Json::from(message.as_str());
+                (None, Some(Object::from_iter([("message", message), ("type", text(kind).into())]).into()))
+            }
+        };
+        let sender = sender.as_ref().map(|Sender { id, number }| {
+            Object::from_iter([("id", Json::from(id.as_str())), ("number", (*number).into())]).into()
+        });
+        let followed = |by| follows.filter(|_| *trigger == Some(by)).map(Json::from);
+        let patients = Some(patient_ids.clone()).filter(|ids| !ids.is_empty());
+        let metadata = Some(session_metadata.clone()).filter(|members| !members.is_empty());
+        let members = [
+            ("conversation_id", Some(conversation_id.as_str().into())),
+            ("user_id", Some(user_id.as_str().into())),
+            ("tool_name", Some(tool_name.as_str().into())),
+            ("timestamp", time(timestamp)),
+            ("turn_number", turn_number.map(Json::from)),
+            ("model", text(model)),
+            ("agent_id", text(agent_id)),
+            ("tool_server", text(tool_server)),
+            ("arguments", arguments.clone()),
+            ("result", result),
+            ("error", error),
+            ("outcome", outcome.map(|outcome| outcome.as_str().into())),
+            ("duration_ms", duration_ms.map(Json::from)),
+            ("session_metadata", metadata.map(Json::from)),
+            ("call_trigger", trigger.map(|trigger| trigger.as_str().into())),
+            ("patient_ids", patients.map(Json::from)),
+            ("purpose", text(purpose)),
+            ("call_id", text(call_id)),
+            ("retry_of", followed(Trigger::Retry)),
+            ("follow_up_of", followed(Trigger::FollowUp)),
+            ("emergency", yes(emergency)),
+            ("grant", grant.map(Json::from)),
+            ("backfilled", yes(backfilled)),
+            ("retention_class", text(retention_class)),
+            ("retain_until", time(retain_until)),
+            ("sender", sender),
+        ];
+        let json = Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect());
+        match ToolCall::from_json(json.clone()) {
+            Ok(call) if call == *self => Ok(json),
+            Ok(_) => Err(Error::invalid(
+                "the call holds something that its JSON form has no member for; record it without that",
+            )),
+            Err(e) => Err(e),
+        }
+    }
+
     fn set(&mut self, key: &str, value: Json) -> Result<()> {
         // Many writers use `null` for an absent member; for arguments and results it is a value.
-        if value == Json::Null && !matches!(key, "arguments" | "result") {
-            return if KEYS.contains(&key) { Ok(()) } else { Err(unknown_key()) };
-        }
+        let known = match value == Json::Null && !matches!(key, "arguments" | "result") {
+            true => ToolCall::new("", "", "").take(key, value).unwrap_or(true),
+            false => self.take(key, value)?,
+        };
+        if known { Ok(()) } else { Err(unknown_key()) }
+    }
+
+    /// Takes the value of a member; `false` if a call has no such member.
+    fn take(&mut self, key: &str, value: Json) -> Result<bool> {
+        // Without `..`: a member that is added needs an arm, or the reason why it has none.
+        let ToolCall {
+            timestamp,
+            turn_number,
+            model,
+            agent_id,
+            tool_server,
+            arguments,
+            result,
+            outcome,
+            duration_ms,
+            session_metadata,
+            trigger,
+            call_id,
+            patient_ids,
+            purpose,
+            emergency,
+            grant,
+            backfilled,
+            retention_class,
+            retain_until,
+            sender,
+            // `from_json` has read the required members.
+            conversation_id: _,
+            user_id: _,
+            tool_name: _,
+            // `follow` sets it.
+            follows: _,
+            // No input can say these.
+            captured_by: _,
+            late_answer: _,
+            restated: _,
+        } = self;
         match key {
-            "timestamp" => self.timestamp = Some(time(value)?),
-            "turn_number" => self.turn_number = Some(integer(&value)?),
-            "model" => self.model = Some(text(value)?),
-            "agent_id" => self.agent_id = Some(text(value)?),
-            "tool_server" => self.tool_server = Some(text(value)?),
-            "arguments" => self.arguments = Some(value),
-            "result" => self.result = Some(CallResult::Value(value)),
+            "timestamp" => *timestamp = Some(time(value)?),
+            "turn_number" => *turn_number = Some(integer(&value)?),
+            "model" => *model = Some(text(value)?),
+            "agent_id" => *agent_id = Some(text(value)?),
+            "tool_server" => *tool_server = Some(text(value)?),
+            "arguments" => *arguments = Some(value),
+            "result" => *result = Some(CallResult::Value(value)),
             "error" if is_no_error(&value) => {}
-            "error" => self.result = Some(CallResult::Error(call_error(value)?)),
-            "outcome" => self.outcome = Some(named(value, Outcome::from_name, Outcome::ALL)?),
+            "error" => *result = Some(CallResult::Error(call_error(value)?)),
+            "outcome" => *outcome = Some(named(value, Outcome::ALL)?),
             "duration_ms" => {
-                let ms = value.as_f64().ok_or_else(|| wrong_type("a number of milliseconds", &value))?;
-                self.duration_ms = Some(ms);
+                let ms = value.as_f64().ok_or_else(|| wrong_type(DURATION, &value))?;
+                *duration_ms = Some(ms);
             }
             "session_metadata" => match value {
                 Json::Object(members) => {
                     for (key, value) in members {
-                        self.session_metadata.insert(key, value);
+                        session_metadata.insert(key, value);
                     }
                 }
                 other => return Err(wrong_type("an object", &other)),
             },
             "user_role" => {
                 let role = Json::from(text(value)?);
-                if self.session_metadata.get("user_role").is_some_and(|r| *r != role) {
+                if session_metadata.get("user_role").is_some_and(|r| *r != role) {
                     return Err(Error::invalid("contradicts session_metadata.user_role"));
                 }
-                self.session_metadata.insert("user_role", role);
+                session_metadata.insert("user_role", role);
             }
-            "call_trigger" => self.trigger = Some(named(value, Trigger::from_name, Trigger::ALL)?),
-            "patient_id" | "patient_ids" => self.patient_ids.extend(patients(value)?),
-            "purpose" => self.purpose = Some(text(value)?),
-            "call_id" => self.call_id = Some(text(value)?),
+            "call_trigger" => *trigger = Some(named(value, Trigger::ALL)?),
+            "patient_id" | "patient_ids" => patient_ids.extend(patients(value)?),
+            "purpose" => *purpose = Some(text(value)?),
+            "call_id" => *call_id = Some(text(value)?),
             "retry_of" => self.follow(Trigger::Retry, integer(&value)?)?,
             "follow_up_of" => self.follow(Trigger::FollowUp, integer(&value)?)?,
             "emergency" => {
-                self.emergency = value.as_bool().ok_or_else(|| wrong_type("true or false", &value))?;
+                *emergency = value.as_bool().ok_or_else(|| wrong_type("true or false", &value))?;
             }
             "grant" => {
-                self.grant = Some(integer(&value)?);
-                self.emergency = true;
+                *grant = Some(integer(&value)?);
+                *emergency = true;
             }
-            "backfilled" => self.backfilled = value.as_bool().ok_or_else(|| wrong_type("true or false", &value))?,
-            "retention_class" => self.retention_class = Some(text(value)?),
-            "retain_until" => self.retain_until = Some(time(value)?),
+            "backfilled" => *backfilled = value.as_bool().ok_or_else(|| wrong_type("true or false", &value))?,
+            "retention_class" => *retention_class = Some(text(value)?),
+            "retain_until" => *retain_until = Some(time(value)?),
             "sender" => {
                 let id = value.get("id").and_then(Json::as_str);
                 let number = value.get("number").and_then(Json::as_u64);
                 let (Some(id), Some(number), Some(2)) = (id, number, value.as_object().map(Object::len)) else {
                     return Err(Error::invalid("a sender is {\"id\":…,\"number\":…}"));
                 };
-                self.sender = Some(Sender::new(id, number));
+                *sender = Some(Sender::new(id, number));
             }
-            _ => return Err(unknown_key()),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn follow(&mut self, trigger: Trigger, seq: u64) -> Result<()> {
@@ -198,8 +336,23 @@ impl ToolCall {
     }
 }
 
+impl Serialize for ToolCall {
+    /// As [`ToolCall::to_json`].
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.to_json().map_err(S::Error::custom)?.serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for ToolCall {
+    /// As [`ToolCall::from_jsonl`].
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ToolCall, D::Error> {
+        let text = form::deserialize_text(from)?;
+        ToolCall::from_jsonl(text.get().as_bytes()).map_err(D::Error::custom)
+    }
+}
+
 fn unknown_key() -> Error {
-    Error::invalid("is not a member of a call; what is unknown would be lost, so nothing was recorded")
+    Error::invalid("is not a member of a call, and what is unknown would be lost")
 }
 
 fn wrong_type(wanted: &str, got: &Json) -> Error {
@@ -221,12 +374,28 @@ fn text(value: Json) -> Result<String> {
 }
 
 fn integer(value: &Json) -> Result<u64> {
-    value.as_u64().ok_or_else(|| wrong_type("an integer from 0 to 2^53-1", value))
+    value.as_u64().ok_or_else(|| match value {
+        Json::Number(n) => out_of_range(format_args!("{n:?}"), WHOLE),
+        other => wrong_type(WHOLE, other),
+    })
 }
 
-fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, all: &[T]) -> Result<T> {
-    let name = text(value)?;
-    find(&name).ok_or_else(|| {
+/// A time that is given as a number.
+const SINCE_1970: &str = "a time in seconds or milliseconds since 1970 that lies within 1678 to 2261";
+
+/// What a number must be in the members that take no other number.
+fn wanted_number(key: &str) -> Option<&'static str> {
+    match key {
+        "duration_ms" => Some(DURATION),
+        "turn_number" | "retry_of" | "follow_up_of" | "grant" | "sender" => Some(WHOLE),
+        "timestamp" | "retain_until" => Some(SINCE_1970),
+        _ => None,
+    }
+}
+
+/// A wrong name may hold anything, as a wrong time may: the error does not quote it.
+fn named<T: Copy + Display + FromStr>(value: Json, all: &[T]) -> Result<T> {
+    text(value)?.parse().map_err(|_| {
         let names: Vec<String> = all.iter().map(ToString::to_string).collect();
         Error::invalid(format!("is none of {}", names.join(", ")))
     })
@@ -235,9 +404,7 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
 /// A wrong time or name may hold anything, so the error message, which may end up in any log, does not quote it.
 fn time(value: Json) -> Result<Timestamp> {
     if let Json::Number(n) = &value {
-        return Timestamp::from_unix(n.as_f64()).ok_or_else(|| {
-            Error::invalid("is no time in seconds or milliseconds since 1970 that lies within 1678 to 2261")
-        });
+        return Timestamp::from_unix(n.as_f64()).ok_or_else(|| out_of_range(format_args!("{n:?}"), SINCE_1970));
     }
     let text = text(value)?;
     // The message says what kind of mistake it is, without the caller's text.
@@ -245,7 +412,7 @@ fn time(value: Json) -> Result<Timestamp> {
         Error::invalid(match fault {
             TimeFault::OutOfRange => "is outside 1678 to 2261",
             TimeFault::LeapSecond => "a leap second cannot be told apart; write second 59",
-            TimeFault::NoZone => "has no time zone: write Z or +02:00 behind it, or say --assume-utc",
+            TimeFault::NoZone => "has no time zone: write Z or +02:00 after it, or say --assume-utc",
             TimeFault::Malformed => "is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06",
         })
     })

@@ -31,8 +31,8 @@ const MAX_IDENTIFYING_BYTES: usize = 200;
 /// As JSON, without empty members: `type` (of the value), `fields` (names of the returned members; for an array, of all
 /// its elements), `keys` (identifying members with their values; below an array, a list of values), `count` (elements
 /// of an array), `bytes` (of the complete result as canonical JSON), `cut` (true if a list here is incomplete),
-/// `digest` (`KEY-ID:HMAC-SHA-256` of the complete result as canonical JSON, before sanitising), `full` (the complete
-/// result, if configured).
+/// `error_only` (true if a failed call's result holds nothing but the error), `digest` (`KEY-ID:HMAC-SHA-256` of the complete
+/// result as canonical JSON before it was sanitised, but without what is sealed), `full` (the complete result, if configured).
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Summary {
@@ -42,7 +42,7 @@ pub struct Summary {
 
 impl Summary {
     /// Summarises a sanitised result, or its viewed part. `full` is the complete sanitised result; `bytes` and `digest`
-    /// are those of the complete result before it was sanitised.
+    /// are those of the complete result before it was sanitised; the digest leaves out what is sealed.
     pub(crate) fn of(
         result: &Json,
         full: Option<&Json>,

@@ -1,11 +1,11 @@
-//! The viewed part of a Model Context Protocol result: the record in it, not its envelope.
+//! The viewed part of a result that has an envelope: the record in a Model Context Protocol result, or in a text of JSON.
 
 use crate::json::{Json, Object, Parsed, Path};
 
 /// What was viewed in a result of that protocol: the record in it, else the types of its content with the number of
-/// each. `None` for any other result.
+/// each; of a text that is JSON, what it holds. `None` for any other result.
 pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
-    if let Some(record) = record(result) {
+    if let Some(record) = record(result).or_else(|| read(result.as_str()?)) {
         return Some(record);
     }
     let parts = parts(result)?;
@@ -78,6 +78,8 @@ mod tests {
         let number = r#"{"content":[{"type":"text","text":"{\"n\":12345678901234567890}"}]}"#;
         let restated = viewed(&Json::parse(number.as_bytes()).unwrap().value).unwrap().restated;
         assert_eq!(restated[0].to_string(), "n");
+        is(r#""{\"id\":1}""#, r#"{"id":1}"#);
+        assert_eq!(seen(r#""{id}""#), None);
         assert_eq!(seen(r#"{"content":"x"}"#), None);
         assert_eq!(seen(r#"{"content":[{"id":1}]}"#), None, "somebody's own member");
     }

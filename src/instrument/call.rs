@@ -168,6 +168,17 @@ impl AuditLog {
     ///
     /// # Errors
     /// As [`AuditLog::call`].
+    ///
+    /// ```
+    /// use attestlog::{AuditLog, ToolCall};
+    /// use std::task::{Context, Poll, Waker};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = ToolCall::new("conv_1", "usr_1", "lookup_order");
+    /// let answer = log.call_async(call, async { Ok::<_, std::io::Error>("shipped") }); // .await, in an async function
+    /// let polled = Box::pin(answer).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    /// assert!(matches!(polled, Poll::Ready(Ok("shipped"))));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn call_async<T, E, F>(
         &self,
         call: ToolCall,
@@ -361,42 +372,43 @@ struct Running<'a> {
 impl Running<'_> {
     /// Everything that must happen before the handler runs.
     async fn start(&mut self, mut call: ToolCall, two_step: bool, queue: Option<Queue>) -> Result<()> {
-        let engine = self.log.engine();
-        call.validate(&engine.config.limits)?;
+        let log = self.log.clone();
+        let options = log.options();
+        call.validate(&options.limits)?;
         let bytes = call.arguments.as_ref().map_or(0, |a| a.to_canonical().as_str().len());
-        let limit = engine.config.limits.line_bytes;
+        let limit = options.limits.line_bytes;
         if bytes > limit {
             let message = format!("the arguments have {bytes} bytes, more than the {limit} that an entry may have");
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         if let Some(queue) = queue {
-            if !queue.is_of(&self.log) {
-                return Err(Error::new(ErrorKind::InvalidInput, "the queue is another log's"));
+            if !queue.is_of(&log) {
+                return Err(Error::new(ErrorKind::InvalidInput, "the queue belongs to another log"));
             }
             self.slot = Some(queue.reserve().await?);
         }
-        // The caller's result and outcome are dropped: this run decides them. If the caller gave no time, it is when the call begins.
+        // The caller's result and outcome are dropped: this run decides them. If the caller gave no time, the call's time is
+        // when it begins.
         (call.result, call.outcome) = (None, None);
-        call.timestamp.get_or_insert(engine.config.clock.now());
+        call.timestamp.get_or_insert(options.clock.now());
         if two_step {
-            let prepared = engine.prepare(call.clone(), Phase::Begun)?;
-            // From here on the store may know of the call, so its end must be recorded.
+            let staged = log.stage(call.clone(), Phase::Begun)?;
+            // From here on the call may be in the store, so its end must be recorded.
             self.call = Some(call);
             let begun = match &mut self.slot {
-                None => engine.submit(vec![prepared]).map(|receipts| receipts.first().copied()),
+                None => log.commit(staged),
                 Some(slot) => {
-                    self.begin = Some(slot.accept(prepared, None, false));
+                    self.begin = Some(slot.accept(staged, None, false));
                     poll_fn(|cx| match &mut self.begin {
                         Some(ticket) => pin!(ticket).poll(cx),
                         None => Poll::Pending,
                     })
                     .await
-                    .map(Some)
                 }
             };
             self.begin = None;
             match begun {
-                Ok(receipt) => self.begun = receipt.map(|r| r.seq),
+                Ok(receipt) => self.begun = Some(receipt.seq),
                 Err(e) => {
                     self.call = None;
                     return Err(e);
@@ -405,7 +417,7 @@ impl Running<'_> {
         } else {
             self.call = Some(call);
         }
-        self.started = Some(self.log.engine().config.clock.monotonic());
+        self.started = Some(options.clock.monotonic());
         Ok(())
     }
 
@@ -421,9 +433,8 @@ impl Running<'_> {
     fn hand_over(&mut self, end: End) -> Result<Handed> {
         let nothing = || Error::new(ErrorKind::Closed, "the end of the call was recorded before");
         let mut call = self.call.take().ok_or_else(nothing)?;
-        let engine = self.log.engine();
         if let Some(started) = self.started {
-            call = call.duration(engine.config.clock.monotonic().saturating_sub(started));
+            call = call.duration(self.log.options().clock.monotonic().saturating_sub(started));
         }
         let phase = match self.begun {
             Some(begun) => {
@@ -434,25 +445,25 @@ impl Running<'_> {
             None => Phase::Whole,
         };
         let mut spare = call.clone();
-        let (prepared, reduced) = match engine.prepare(end.onto(call), phase) {
-            Ok(prepared) => {
-                let outcome = prepared.call.completion.as_ref().map(|c| c.outcome);
-                (prepared, end.reduced(outcome).onto(spare))
+        let (staged, reduced) = match self.log.stage(end.onto(call), phase) {
+            Ok(staged) => {
+                let outcome = staged.outcome();
+                (staged, end.reduced(outcome).onto(spare))
             }
-            Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge) => {
+            Err(e) if is_refused(&e) => {
                 spare = end.reduced(None).onto(spare);
-                (engine.prepare(spare.clone(), phase)?, spare)
+                (self.log.stage(spare.clone(), phase)?, spare)
             }
             Err(e) => return Err(e),
         };
         if let Some(mut slot) = self.slot.take() {
-            return Ok(Handed::Waits(slot.accept(prepared, Some((reduced, phase)), true)));
+            return Ok(Handed::Waits(slot.accept(staged, Some((reduced, phase)), true)));
         }
-        let recorded = match engine.submit(vec![prepared]) {
-            Err(e) if e.kind() == ErrorKind::TooLarge => engine.submit(vec![engine.prepare(reduced, phase)?]),
+        let recorded = match self.log.commit(staged) {
+            Err(e) if is_refused(&e) => self.log.commit(self.log.stage(reduced, phase)?),
             recorded => recorded,
         };
-        recorded?.into_iter().next().map(Handed::Recorded).ok_or_else(nothing)
+        recorded.map(Handed::Recorded)
     }
 }
 
@@ -473,6 +484,11 @@ impl Drop for Running<'_> {
             self.hooks.missing(e);
         }
     }
+}
+
+/// Whether the call itself is at fault, and not the store.
+pub(super) fn is_refused(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge)
 }
 
 /// The result of handing over an end.

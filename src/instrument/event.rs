@@ -3,7 +3,7 @@
 //! Invariant H4: a follower sees each entry that it asked for once, in order, and only after it is on the disk. It is a
 //! cursor, not a subscription: a slow follower falls behind and catches up, at no cost to the writer or to memory.
 
-use crate::{AuditLog, Entry, Query, Result};
+use crate::{AuditLog, Entry, ErrorKind, Query, Result};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl AuditLog {
     /// ```
     /// # use attestlog::{AuditLog, ToolCall};
     /// # let log = AuditLog::in_memory()?;
-    /// let follower = log.follow(log.size());
+    /// let follower = log.follow(log.size()?);
     /// # let writer = log.clone();
     /// std::thread::spawn(move || {
     ///     for entry in follower {
@@ -38,8 +38,8 @@ impl AuditLog {
 }
 
 /// New entries as they are recorded: see [`AuditLog::follow`]. As an iterator it blocks until there is one, and ends when
-/// the log is closed through another handle. It can no longer read the entries it had not read by then; they are in the log, and
-/// [`Follower::position`] says from where.
+/// the log is closed through another handle. Entries that it had not read by then can no longer be read through it; they are
+/// in the log, from [`Follower::position`] on.
 #[must_use = "a follower does nothing unless it is asked"]
 pub struct Follower {
     log: AuditLog,
@@ -68,7 +68,7 @@ impl Follower {
         Ok(self.read.pop_front())
     }
 
-    /// The next entry, waiting at most this long for it; `None` if none came.
+    /// The next entry, waiting at most `at_most` for it; `None` if none came.
     ///
     /// # Errors
     /// As [`Follower::try_next`].
@@ -81,7 +81,7 @@ impl Follower {
         self.read.front().map_or(self.next, |entry| entry.seq)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, which run in real time")]
     fn wait(&mut self, at_most: Option<Duration>) -> Result<Option<Entry>> {
         let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
         loop {
@@ -90,19 +90,28 @@ impl Follower {
             }
             // A new entry may not match; then wait for the rest of the time.
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let (engine, next) = (self.log.engine(), self.next);
-            let news = || (self.log.size() > next || engine.is_closed()).then_some(());
-            if engine.jobs.news.wait(left, news).is_none() {
+            if !self.log.wait_beyond(self.next, left)? {
                 return Ok(None);
             }
         }
     }
 
     fn read_on(&mut self) -> Result<()> {
-        let size = self.log.size();
+        let mut tries = 4;
+        loop {
+            tries -= 1;
+            match self.read_some() {
+                // A purge came in between; what it left follows.
+                Err(e) if e.kind() == ErrorKind::Busy && tries > 0 => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn read_some(&mut self) -> Result<()> {
+        let size = self.log.size()?;
         if self.next >= size {
-            // A closed log has no more entries; taking a snapshot of it returns the error that says so.
-            return if self.log.engine().is_closed() { self.log.snapshot().map(|_| ()) } else { Ok(()) };
+            return Ok(());
         }
         let query = match self.next.checked_sub(1) {
             Some(last) => self.query.clone().after(last),

@@ -4,12 +4,15 @@
 //! Invariant Q2: reserved places, waiting entries and entries being committed are together never more than the capacity.
 //! Invariant Q3: entries are recorded in the order in which they were accepted.
 //!
-//! Accepted entries were already sanitised on the caller's thread: nothing raw waits here. One thread takes all waiting
-//! entries, up to [`MOST_AT_ONCE`], and commits them together, so one sync serves all that arrived during the one before.
+//! If this process has the store open, accepted entries were already sanitised on the caller's thread, so nothing raw waits
+//! here. If another process has, they wait as their host described them, in memory only, since only the owner's policy says
+//! what is hidden (I4). One thread takes all waiting entries, up to [`MOST_AT_ONCE`], and commits them together, so one sync
+//! serves all that arrived during the previous commit.
 
+use super::call::is_refused;
+use crate::audit_log::Staged;
 use crate::entry::ToolCall;
 use crate::process::Process;
-use crate::store::Prepared;
 use crate::{AuditLog, Error, ErrorKind, Receipt, Result};
 use attestlog_proof::entry::Phase;
 use std::collections::{BTreeMap, VecDeque};
@@ -81,8 +84,8 @@ struct State {
 /// An accepted entry.
 struct Item {
     /// `None` after it was handed to the log.
-    prepared: Option<Prepared>,
-    /// What to record if the log finds the entry too large.
+    staged: Option<Staged>,
+    /// What to record if the log refuses the entry.
     otherwise: Option<(ToolCall, Phase)>,
     /// `None` after it was answered.
     answer: Option<Arc<Answer>>,
@@ -96,6 +99,15 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if `capacity` is 0; [`Io`](ErrorKind::Io) if no thread can be started.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1000)?;
+    /// queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// queue.close()?;
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn queue(&self, capacity: usize) -> Result<Queue> {
         if capacity == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a queue needs room for at least one entry"));
@@ -123,11 +135,20 @@ impl AuditLog {
 }
 
 impl Queue {
-    /// Accepts a call without waiting for anything but its sanitising. It is recorded whatever happens to the ticket.
+    /// Accepts a call, waiting only for its sanitising. It is recorded whatever happens to the ticket.
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) if every permit is taken, [`Closed`](ErrorKind::Closed) after [`Queue::close`],
     /// otherwise as [`AuditLog::record`]. On any error nothing was accepted.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1000)?;
+    /// let receipt = queue.try_record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// assert_eq!(log.entry(receipt.seq)?.hash(), receipt.hash);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn try_record(&self, call: ToolCall) -> Result<Ticket> {
         self.try_reserve()?.record(call)
     }
@@ -136,6 +157,16 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Queue::try_record`], except `Busy`.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1)?;
+    /// let first = queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// let second = queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?; // waits until the first is on the disk
+    /// assert_eq!(first.wait()?.seq + 1, second.wait()?.seq);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn record(&self, call: ToolCall) -> Result<Ticket> {
         self.reserve().wait()?.record(call)
     }
@@ -144,33 +175,77 @@ impl Queue {
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) if every permit is taken; [`Closed`](ErrorKind::Closed) after [`Queue::close`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1)?;
+    /// let slot = queue.try_reserve()?;
+    /// assert!(queue.try_reserve().is_err(), "the only permit is taken");
+    /// slot.record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn try_reserve(&self) -> Result<Slot> {
         let busy = || {
             let message =
                 format!("the queue's {} places are taken; nothing was accepted, retry later", self.capacity());
             Error::new(ErrorKind::Busy, message)
         };
-        self.handle.log.engine().config.process.check()?;
+        self.handle.log.check_process()?;
         self.take_place(&mut self.handle.line.lock())?.ok_or_else(busy)
     }
 
     /// A permit for one entry, as soon as one is free: a future, or [`Reserve::wait`]. Dropping it gives up only the place in
     /// line, so a caller that may be cancelled reserves a permit first and then makes the entry.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1)?;
+    /// let slot = queue.reserve().wait()?; // or `queue.reserve().await?`
+    /// slot.record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn reserve(&self) -> Reserve {
         Reserve { queue: self.clone(), waker: None }
     }
 
     /// The capacity of the queue, in entries.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// assert_eq!(log.queue(1000)?.capacity(), 1000);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn capacity(&self) -> usize {
         self.handle.line.capacity
     }
 
     /// How many accepted entries are not on the disk yet.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1000)?;
+    /// queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.handle.line.lock().open
     }
 
     /// Whether everything that was accepted is on the disk, or was answered with an error.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1000)?;
+    /// queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?.wait()?;
+    /// assert!(queue.is_empty());
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -180,8 +255,20 @@ impl Queue {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the queue's thread died, which no input can cause.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let queue = log.queue(1000)?;
+    /// drop(queue.record(ToolCall::new("conv_1", "usr_1", "lookup"))?);
+    /// let before = log.size()?;
+    /// queue.clone().close()?; // everything accepted is on the disk
+    /// assert!(log.size()? >= before && queue.is_empty());
+    /// assert!(queue.try_record(ToolCall::new("conv_1", "usr_1", "lookup")).is_err());
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
     pub fn close(self) -> Result<()> {
-        self.handle.log.engine().config.process.check()?;
+        self.handle.log.check_process()?;
         let line = &self.handle.line;
         let mut state = line.lock();
         state.closed = true;
@@ -199,7 +286,7 @@ impl Queue {
 
     /// Whether entries accepted here are recorded in that log.
     pub(super) fn is_of(&self, log: &AuditLog) -> bool {
-        std::ptr::eq(self.handle.log.engine(), log.engine())
+        self.handle.log.is(log)
     }
 
     fn take_place(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<Slot>> {
@@ -226,7 +313,7 @@ impl fmt::Debug for Queue {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.log.engine().config.process.is_this() {
+        if self.log.check_process().is_err() {
             // In a forked child: the thread, and what it would have recorded, are the parent's.
             std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
@@ -258,17 +345,16 @@ impl Slot {
     /// [`InvalidInput`](ErrorKind::InvalidInput), [`TooLarge`](ErrorKind::TooLarge) or [`Key`](ErrorKind::Key), as
     /// [`AuditLog::record`]; the permit is released.
     pub fn record(mut self, call: ToolCall) -> Result<Ticket> {
-        let prepared = self.queue.handle.log.engine().prepare(call, Phase::Whole)?;
-        Ok(self.accept(prepared, None, true))
+        let staged = self.queue.handle.log.stage(call, Phase::Whole)?;
+        Ok(self.accept(staged, None, true))
     }
 
-    /// Accepts a prepared entry. The permit goes with it if this is the last entry that it was taken for.
-    pub(super) fn accept(&mut self, prepared: Prepared, otherwise: Option<(ToolCall, Phase)>, last: bool) -> Ticket {
+    /// Accepts a staged entry. The permit goes with it if this is the last entry that it was taken for.
+    pub(super) fn accept(&mut self, staged: Staged, otherwise: Option<(ToolCall, Phase)>, last: bool) -> Ticket {
         let line = self.queue.handle.line.clone();
         let answer = Arc::new(Answer::default());
         let permit = if last { self.permit.take() } else { None };
-        let item =
-            Item { prepared: Some(prepared), otherwise, answer: Some(answer.clone()), line: line.clone(), permit };
+        let item = Item { staged: Some(staged), otherwise, answer: Some(answer.clone()), line: line.clone(), permit };
         let mut state = line.lock();
         state.open += 1;
         if state.dead {
@@ -316,7 +402,7 @@ impl Reserve {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn wait(self) -> Result<Slot> {
-        self.queue.handle.log.engine().config.process.check()?;
+        self.queue.handle.log.check_process()?;
         let line = &self.queue.handle.line;
         let mut state = line.lock();
         loop {
@@ -333,7 +419,7 @@ impl Future for Reserve {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Slot>> {
         let this = &mut *self;
-        this.queue.handle.log.engine().config.process.check()?;
+        this.queue.handle.log.check_process()?;
         let mut state = this.queue.handle.line.lock();
         if let Some(slot) = this.queue.take_place(&mut state).transpose() {
             return Poll::Ready(slot);
@@ -537,14 +623,12 @@ fn work(log: &AuditLog, line: &Line) {
             let count = state.items.len().min(MOST_AT_ONCE);
             state.items.drain(..count).collect()
         };
-        let jobs = items.iter_mut().map(|item| item.prepared.take().into_iter().collect()).collect();
-        let answers = log.engine().submit_each(jobs);
+        let staged: Vec<Staged> = items.iter_mut().filter_map(|item| item.staged.take()).collect();
+        let answers = log.commit_each(staged);
         for (mut item, answer) in items.into_iter().zip(answers) {
-            let answer = answer.and_then(one);
             let answer = match (answer, item.otherwise.take()) {
-                (Err(e), Some((call, phase))) if e.kind() == ErrorKind::TooLarge => {
-                    let engine = log.engine();
-                    engine.prepare(call, phase).and_then(|prepared| engine.submit(vec![prepared])).and_then(one)
+                (Err(e), Some((call, phase))) if is_refused(&e) => {
+                    log.stage(call, phase).and_then(|staged| log.commit(staged))
                 }
                 (answer, _) => answer,
             };
@@ -553,12 +637,8 @@ fn work(log: &AuditLog, line: &Line) {
     }
 }
 
-fn one(receipts: Vec<Receipt>) -> Result<Receipt> {
-    receipts.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Closed, "nothing was recorded"))
-}
-
 fn died() -> Error {
-    Error::new(ErrorKind::Closed, "the queue's thread died; open the store again and look what was recorded")
+    Error::new(ErrorKind::Closed, "the queue's thread died; open the store again and check what was recorded")
 }
 
 fn taken() -> Error {

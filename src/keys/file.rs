@@ -6,6 +6,9 @@
 //! bytes are compared with those that were last read or written; if they differ, nothing is written. (On Unix; elsewhere without
 //! the lock.)
 //!
+//! A key file that was moved away is not made anew: the file that replaces it gets its name only while the old one has it. What
+//! was moved away still has the bytes that were last written, so recording goes on when it is put back.
+//!
 //! Invariant R61: nothing is acknowledged that these keys will not sign. Before each commit the file is checked: if it is another
 //! file, or has another time of last change, its bytes are compared.
 //!
@@ -13,7 +16,7 @@
 //! only the directory's permissions protect it.
 
 use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
-use crate::files::sync_parent;
+use crate::files::{Writes, create, put_in_place, sync_parent};
 use crate::{Error, ErrorKind, Hash, Result};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
@@ -27,6 +30,33 @@ pub(super) struct OnDisk {
     hash: Hash,
     /// Metadata of the file that has these bytes; `None` if it is not known.
     seen: Option<Seen>,
+    /// Whether it is another file than the one that its text was written to.
+    pub(super) is_copy: bool,
+}
+
+/// Which file it is: no two files of one file system have the same number at the same time, and no program can set the time at which
+/// one was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    pub number: u64,
+    /// In nanoseconds since 1970.
+    pub made: u64,
+}
+
+impl FileId {
+    /// `None` where the system does not say.
+    #[cfg(unix)]
+    fn of(file: &File) -> Option<FileId> {
+        let about = file.metadata().ok()?;
+        let made = about.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let number = std::os::unix::fs::MetadataExt::ino(&about);
+        Some(FileId { number, made: u64::try_from(made.as_nanos()).ok()? })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &File) -> Option<FileId> {
+        None
+    }
 }
 
 /// Metadata that shows whether a file was replaced or written to: its identity, length and time of last change.
@@ -61,14 +91,10 @@ impl KeyFile {
     /// # Errors
     /// [`ErrorKind::OtherHistory`] if another process has replaced it; [`ErrorKind::Key`] if it is gone or not private.
     pub(crate) fn check_on_disk(&mut self) -> Result<()> {
-        let Some(OnDisk { path, hash, seen }) = &mut self.on_disk else { return Ok(()) };
+        let Some(OnDisk { path, hash, seen, .. }) = &mut self.on_disk else { return Ok(()) };
         match (&*seen, std::fs::symlink_metadata(&*path)) {
             (Some(seen), Ok(there)) if *seen == Seen::of(&there) => return Ok(()),
-            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
-                let message = "the key file is gone, and nothing was recorded: put it back there. Recording goes on by itself then, in this \
-                     process too";
-                return Err(Error::new(ErrorKind::Key, message).in_file(path));
-            }
+            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => return Err(gone(path)),
             _ => {}
         }
         let file = open_private(path)?;
@@ -86,33 +112,17 @@ impl KeyFile {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if anything is at `path`, even a symbolic link; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn create(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
-        self.write_new(path, random).map(drop)
+        write_new(path, |_| self.to_text(random)).map(drop)
     }
 
     /// As [`KeyFile::create`], for keys that are kept in this file from now on.
     pub(crate) fn create_own(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
-        let hash = self.write_new(path, random)?;
-        self.on_disk = Some(OnDisk { path: whole(path), hash, seen: None });
-        Ok(())
-    }
-
-    /// Returns the hash of the bytes written.
-    fn write_new(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<Hash> {
-        let text = self.to_text(random)?;
-        let mut file = create_private(path).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => Error::new(
-                ErrorKind::AlreadyExists,
-                "something is there already, and a key file is never overwritten; choose another path",
-            )
-            .in_file(path),
-            _ => at(path)(e),
+        let hash = write_new(path, |file| {
+            self.file_id = FileId::of(file);
+            self.to_text(random)
         })?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
-        written.map(|()| Hash::of(text.as_bytes())).map_err(|e| {
-            // This call created the file, and half a key file is of no use.
-            drop(std::fs::remove_file(path));
-            at(path)(e)
-        })
+        self.on_disk = Some(OnDisk { path: whole(path), hash, seen: None, is_copy: self.file_id.is_none() });
+        Ok(())
     }
 
     /// Writes a complete copy to `path`, under the same passphrase and with the same care as the file itself. A copy made
@@ -136,9 +146,12 @@ impl KeyFile {
         if about.len() > MAX_KEY_FILE_BYTES as u64 {
             return Err(refuse(&format!("it has {} bytes, so it is not a key file: fix the path", about.len())));
         }
+        let id = FileId::of(&file);
         let bytes = read(file).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
         let mut keys = KeyFile::parse(&bytes, passphrase).map_err(|e| e.in_file(path))?;
-        keys.on_disk = Some(OnDisk { path: whole(path), hash: Hash::of(&bytes), seen: Some(Seen::of(&about)) });
+        let is_copy = id.is_none() || id != keys.file_id;
+        keys.on_disk =
+            Some(OnDisk { path: whole(path), hash: Hash::of(&bytes), seen: Some(Seen::of(&about)), is_copy });
         Ok(keys)
     }
 
@@ -151,7 +164,16 @@ impl KeyFile {
     /// replaced it since it was read: nothing was written then; [`ErrorKind::Locked`] if another process holds the lock on the
     /// file; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
-        let text = self.to_text(random)?;
+        self.replace(path, self.is_copy(), random)
+    }
+
+    /// As [`KeyFile::save`], for the keys in use of an open store: whatever the file was before, it knows all that is signed from
+    /// now on.
+    pub(crate) fn save_own(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.replace(path, false, random)
+    }
+
+    fn replace(&mut self, path: &Path, stays_copy: bool, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let old = locked(path)?;
         if let Some(known) = &self.on_disk
             && known.path == whole(path)
@@ -160,22 +182,57 @@ impl KeyFile {
             return Err(changed(path));
         }
         let fresh = beside(path);
-        let written = write_fresh(&fresh, &text).and_then(|()| replace(&fresh, path, self.stale));
-        written.map_err(|e| {
-            drop(std::fs::remove_file(&fresh));
-            at(path)(e)
-        })?;
+        let id_before = self.file_id;
+        let written = write_fresh(&fresh).and_then(|mut file| {
+            if !stays_copy {
+                self.file_id = FileId::of(&file);
+            }
+            let text = self.to_text(random)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(path))?;
+            Ok(Hash::of(text.as_bytes()))
+        });
+        let hash =
+            written.and_then(|hash| replace(&fresh, path, &old, self.stale).map(|()| hash)).inspect_err(|_| {
+                self.file_id = id_before;
+                drop(std::fs::remove_file(&fresh));
+            })?;
         let seen = std::fs::symlink_metadata(path).ok().as_ref().map(Seen::of);
         drop(old);
-        self.on_disk = Some(OnDisk { path: whole(path), hash: Hash::of(text.as_bytes()), seen });
+        let is_copy = stays_copy || self.file_id.is_none();
+        self.on_disk = Some(OnDisk { path: whole(path), hash, seen, is_copy });
         self.stale = false;
         Ok(())
     }
 }
 
+/// Makes a new key file with the text for it, and returns the hash of its bytes.
+fn write_new(path: &Path, text: impl FnOnce(&File) -> Result<Zeroizing<String>>) -> Result<Hash> {
+    let mut file = create(path, Writes::Keys).map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::AlreadyExists,
+            "something is there already, and a key file is never overwritten; choose another path",
+        )
+        .in_file(path),
+        _ => e,
+    })?;
+    let written = text(&file).and_then(|text| {
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.and_then(|()| sync_parent(path)).map_err(at(path)).map(|()| Hash::of(text.as_bytes()))
+    });
+    written.inspect_err(|_| {
+        // This call created the file, and half a key file is of no use.
+        drop(std::fs::remove_file(path));
+    })
+}
+
 /// The absolute path, which stays the same when the process changes its working directory.
 pub(crate) fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn gone(path: &Path) -> Error {
+    let message = "the key file is gone, and nothing was recorded: put it back there. Recording then continues by itself, in this process too";
+    Error::new(ErrorKind::Key, message).in_file(path)
 }
 
 fn changed(path: &Path) -> Error {
@@ -201,7 +258,7 @@ const REST: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// The file at `path`, locked: nobody else replaces it while it is held.
 #[cfg(unix)]
-#[allow(clippy::disallowed_methods, reason = "waits for another process, in the time that it runs in")]
+#[allow(clippy::disallowed_methods, reason = "waits for another process, which runs in real time")]
 fn locked(path: &Path) -> Result<File> {
     use std::os::unix::fs::MetadataExt;
     for _ in 0..TRIES {
@@ -239,26 +296,13 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_fresh(fresh: &Path, text: &str) -> io::Result<()> {
+fn write_fresh(fresh: &Path) -> Result<File> {
     // A crash may have left one. Nobody else writes there: the store that these keys belong to is open only here.
     match std::fs::remove_file(fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(fresh)(e)),
         _ => {}
     }
-    let mut file = create_private(fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+    create(fresh, Writes::Keys)
 }
 
 /// Refuses a key file that has a second name (a hard link), which would keep the keys that are to be destroyed.
@@ -292,7 +336,7 @@ fn open_private(path: &Path) -> Result<File> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return refuse("there is no key file: bring it back from its backup, or name it (--key)");
         }
-        Err(e) => return refuse(&format!("the key file cannot be looked at: {e}")),
+        Err(e) => return refuse(&format!("the key file cannot be inspected: {e}")),
     };
     if seen.is_symlink() {
         return refuse("it is a symbolic link; name the key file itself");
@@ -328,24 +372,63 @@ fn open_private(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Gives the new file the name of the old one, which is open. `scrub`: overwrites the old one's bytes, too.
 #[cfg(unix)]
-fn replace(fresh: &Path, path: &Path, scrub: bool) -> io::Result<()> {
+fn replace(fresh: &Path, path: &Path, old: &File, scrub: bool) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
-    let old = if scrub { OpenOptions::new().write(true).open(path).ok() } else { None };
-    std::fs::rename(fresh, path)?;
-    sync_parent(path)?;
+    let identity = |about: &Metadata| (about.dev(), about.ino());
+    let writable = if scrub { OpenOptions::new().write(true).open(path).ok() } else { None };
+    // Writing the new file took some time, in which somebody may have moved the old one.
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(gone(path)),
+        Err(e) => return Err(at(path)(e)),
+        Ok(there) if identity(&there) != identity(&old.metadata().map_err(at(path))?) => return Err(changed(path)),
+        Ok(_) => {}
+    }
+    put_in_place(fresh, path, Writes::Keys)?;
+    sync_parent(path).map_err(at(path))?;
     // The new file is in place from here on; overwriting the old bytes is best effort.
-    if let Some(mut old) = old
-        && let Ok(metadata) = old.metadata()
+    if let Some(mut writable) = writable
+        && let Ok(metadata) = writable.metadata()
         && metadata.nlink() == 0
     {
         let zeros = vec![0; usize::try_from(metadata.len()).unwrap_or(0).min(MAX_KEY_FILE_BYTES)];
-        drop(old.write_all(&zeros).and_then(|()| old.sync_data()));
+        drop(writable.write_all(&zeros).and_then(|()| writable.sync_data()));
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn replace(fresh: &Path, path: &Path, _scrub: bool) -> io::Result<()> {
-    std::fs::rename(fresh, path)
+fn replace(fresh: &Path, path: &Path, _: &File, _scrub: bool) -> Result<()> {
+    put_in_place(fresh, path, Writes::Keys)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: a key file was moved away while a process saved its keys. The new file got the name all the same; the moved one
+    /// was put back later, and "another process has changed the key file" stopped recording until a restart.
+    #[test]
+    fn a_key_file_that_was_moved_away_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, fresh, away] = ["k", ".k.new", "away"].map(|name| folder.path().join(name));
+        let write = |path: &Path, bytes: &str| create(path, Writes::Keys).unwrap().write_all(bytes.as_bytes()).unwrap();
+        write(&path, "old");
+        write(&fresh, "new");
+        let old = locked(&path).unwrap();
+        std::fs::rename(&path, &away).unwrap();
+        let e = replace(&fresh, &path, &old, true).unwrap_err();
+        assert!(e.kind() == ErrorKind::Key && e.to_string().contains("put it back there"), "{e}");
+        assert!(!path.exists(), "it was made anew");
+        // Another file is there.
+        write(&path, "other");
+        assert_eq!(replace(&fresh, &path, &old, true).unwrap_err().kind(), ErrorKind::OtherHistory);
+        assert_eq!(std::fs::read(&path).unwrap(), b"other");
+        // It is back.
+        std::fs::rename(&away, &path).unwrap();
+        replace(&fresh, &path, &old, true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
 }

@@ -29,7 +29,8 @@ pub use vault::{EnvironmentKeys, KeyVault};
 pub use wrap::Passphrase;
 
 use crate::note::{self, Checkpoint, Rotation, SignedCheckpoint, SigningKey, VerifierKey};
-use crate::{Error, ErrorKind, Hash, Result};
+use crate::redact::{Policy, Preset, PseudonymKey, Sanitizer, Secrets};
+use crate::{Error, ErrorKind, Facet, Hash, Result};
 use secret::Secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ pub const MAX_KEYS: usize = 200;
 
 /// The most rotations that a file keeps, so that it does not grow for ever: five years at one in 30 days.
 pub const MAX_ROTATIONS: usize = 64;
+
+/// The most losses that a file remembers.
+pub const MAX_LOST: usize = 32;
 
 /// Size and root of the last signed checkpoint: a store that is smaller, or has another root there, is an older copy or another
 /// history.
@@ -97,8 +101,13 @@ pub struct KeyFile {
     pseudonym: Vec<NamedKey>,
     master: Vec<NamedKey>,
     mark: Option<Mark>,
+    /// Size and root of what had been signed before each of the newest restores that lost a part of it. Not secret.
+    lost: Vec<(u64, Hash)>,
     /// The path of this file when it was last written, and of the store that it was written for. Not secret.
     used_by: Option<(PathBuf, PathBuf)>,
+    /// Which file this text was written to as the keys in use; the file that the keys are in is a copy unless it is this one. Not
+    /// secret.
+    file_id: Option<file::FileId>,
     wrap: Option<Wrap>,
     /// The file that it was last read from or written to, and its content then.
     on_disk: Option<file::OnDisk>,
@@ -124,7 +133,9 @@ impl KeyFile {
             pseudonym: vec![NamedKey::new("pseudonym", Secret::random(random))],
             master: vec![NamedKey::new("master", Secret::random(random))],
             mark: None,
+            lost: Vec::new(),
             used_by: None,
+            file_id: None,
             wrap: None,
             on_disk: None,
             stale: false,
@@ -201,9 +212,24 @@ impl KeyFile {
         self.used_by.as_ref().filter(|(at, _)| *at == whole(key)).map(|(_, store)| store.as_path())
     }
 
+    /// Whether these keys are a copy of a key file, as far as can be told: what was signed after the copy was made is not in it
+    /// (R87). A file is the one that was last saved for its store, by number and time of creation, or it counts as a copy. Keys
+    /// in a vault are a copy if they were saved to a file before.
+    pub(crate) fn is_copy(&self) -> bool {
+        match &self.on_disk {
+            Some(on_disk) => on_disk.is_copy,
+            None => self.file_id.is_some(),
+        }
+    }
+
+    /// For keys that are saved to a vault from now on.
+    pub(crate) fn in_no_file(&mut self) {
+        self.file_id = None;
+    }
+
     /// Moves the mark to another history that is being restored, of `size` entries and with the roots that `root_at` returns. Returns
-    /// the old mark if this history does not begin with it; the restore entry must name it. Otherwise nothing changes. Save the
-    /// file only after that entry is durable: a copy without such an entry must be detected.
+    /// the old mark if this history does not begin with it; the restore entry must name it, and the file remembers it as lost.
+    /// Otherwise nothing changes. Save the file only after that entry is durable: a copy without such an entry must be detected.
     ///
     /// # Errors
     /// The errors of `root_at`.
@@ -216,10 +242,20 @@ impl KeyFile {
         match self.mark {
             Some(mark) if mark.size > size || root_at(mark.size)? != mark.root => {
                 self.mark = Some(Mark { size, root: root_at(size)?, in_force });
+                self.lost.retain(|lost| *lost != (mark.size, mark.root));
+                self.lost.push((mark.size, mark.root));
+                let over = self.lost.len().saturating_sub(MAX_LOST);
+                self.lost.drain(..over);
                 Ok(Some(mark))
             }
             _ => Ok(None),
         }
+    }
+
+    /// Size and root of what had been signed before each restore that lost a part of it, the newest last. A copy from before such
+    /// a restore does not say what that restore lost.
+    pub(crate) fn lost(&self) -> &[(u64, Hash)] {
+        &self.lost
     }
 
     /// Notes that a checkpoint of this size was signed; `in_force` holds the digests of what is in force at that size, `root_at`
@@ -323,9 +359,7 @@ impl KeyFile {
                 return Err(Error::new(
                     ErrorKind::Key,
                     format!(
-                        "the store is at epoch {number} and the key file at epoch {}: where the store is an older copy, bring \
-                         the newest one back or restore the copy with `attestlog restore`; where the key file is, bring back the \
-                         newest of it",
+                        "the store is at epoch {number} and the key file at epoch {}: if the store is an older copy, bring back the newest one or restore the copy with `attestlog restore`; if the key file is, bring back its newest version. To read or verify meanwhile, name a key file that is not there (--key /nonexistent)",
                         self.epoch.0
                     ),
                 ));
@@ -361,7 +395,7 @@ impl KeyFile {
         let Some(since) = since else {
             return refuse(format!(
                 "the copy is at epoch {number} and the key file at epoch {newest}, which knows how the last {kept} were handed over \
-                 to: restore a newer copy, or take a key file of nearer to that time"
+                 to: restore a newer copy, or use a key file from nearer to that time"
             ));
         };
         let follows = match since.first() {
@@ -370,13 +404,13 @@ impl KeyFile {
         };
         match follows {
             true => Ok(since),
-            false => {
-                refuse(format!("the copy has another key of epoch {number} than these keys: it is of another history"))
-            }
+            false => refuse(format!(
+                "the copy's key of epoch {number} is not the one in the key file: the copy belongs to another history"
+            )),
         }
     }
 
-    /// Drops the oldest rotations until the text has no more than `most` bytes or one rotation is left.
+    /// Drops the oldest rotations, and then the oldest losses, until the text has no more than `most` bytes or one rotation is left.
     pub(crate) fn text_within(
         &mut self,
         most: usize,
@@ -384,10 +418,12 @@ impl KeyFile {
     ) -> Result<zeroize::Zeroizing<String>> {
         loop {
             let text = self.to_text(random)?;
-            if text.len() <= most || self.rotations.len() <= 1 {
-                return Ok(text);
+            match (self.rotations.len(), self.lost.len()) {
+                _ if text.len() <= most => return Ok(text),
+                (0 | 1, 0) => return Ok(text),
+                (0 | 1, _) => _ = self.lost.remove(0),
+                _ => _ = self.rotations.remove(0),
             }
-            self.rotations.remove(0);
         }
     }
 
@@ -399,6 +435,16 @@ impl KeyFile {
     /// All live pseudonym keys, the newest first: new values use the first, searches try all.
     pub fn pseudonym_keys(&self) -> impl Iterator<Item = &NamedKey> {
         self.pseudonym.iter().rev()
+    }
+
+    /// The forms in which the log may hold a facet's value: the value itself, and its pseudonym under every live key. A pseudonym
+    /// stands for itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the built-in policy were not valid, which it is.
+    pub fn spellings(&self, facet: Facet, value: &str) -> Result<Vec<String>> {
+        let pseudonyms = self.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect();
+        Ok(Sanitizer::new(&Policy::preset(Preset::Floor), Secrets { pseudonyms })?.terms(facet, value))
     }
 
     /// Adds a pseudonym key, which becomes the newest; the others stay live for searches.

@@ -17,6 +17,7 @@ impl Secret {
     }
 
     /// The bytes that `fill` writes.
+    #[cfg(feature = "passphrase")]
     pub(super) fn filled<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Secret, E> {
         let mut secret = Secret(Box::default());
         fill(&mut secret.0)?;

@@ -11,7 +11,9 @@
 //! pseudonym BASE64                one or more, the newest last
 //! master BASE64                   one or more, the newest last
 //! mark SIZE BASE64                once a checkpoint was signed: its root, and the two digests of what was in force
+//! lost SIZE BASE64                what had been signed before each of the newest restores that lost a part of it: its root
 //! used-by BASE64                  the path of this file when it was last written, a NUL, and the path of its store
+//! file NUMBER NANOSECONDS         which file this is, as the file system says: its number, and when it was made
 //! checksum HEX                    SHA-256 of all lines above
 //! ```
 //!
@@ -19,9 +21,10 @@
 //! detects a file that was cut off or edited; it does not stop an attacker. The format is strict: a key file has exactly one
 //! spelling, and anything else is refused.
 
+use super::file::FileId;
 use super::secret::{NamedKey, Secret};
 use super::wrap::{self, Passphrase, Wrap};
-use super::{InForce, KeyFile, MAX_KEYS, MAX_ROTATIONS, Mark};
+use super::{InForce, KeyFile, MAX_KEYS, MAX_LOST, MAX_ROTATIONS, Mark};
 use crate::note::{self, Rotation, epoch_name, parse_decimal};
 use crate::{Error, ErrorKind, Hash, Result};
 use base64::Engine as _;
@@ -36,9 +39,11 @@ pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
 /// The most bytes that the two paths may have together.
 pub(super) const MAX_PATHS_BYTES: usize = 2048;
 
-// Two full lists of keys, the rotations, the paths, everything else, and the third that base64 adds under a passphrase.
-const _: () =
-    assert!((2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + MAX_PATHS_BYTES * 4 / 3 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
+// Two full lists of keys, the rotations, the losses, the paths, everything else, and the third that base64 adds under a passphrase.
+const _: () = assert!(
+    (2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + MAX_LOST * 71 + MAX_PATHS_BYTES * 4 / 3 + 4096) * 4 / 3
+        < MAX_KEY_FILE_BYTES
+);
 
 const HEADER: &str = "attestlog-key v1";
 
@@ -88,10 +93,14 @@ impl KeyFile {
                 &[mark.root.0, mark.in_force.all.0, mark.in_force.standing.0].concat(),
             );
         }
+        self.lost.iter().for_each(|(size, root)| line(&format!("lost {size}"), root.as_bytes()));
         if let Some((key, store)) =
             self.used_by.as_ref().and_then(|(key, store)| Some((key.to_str()?, store.to_str()?)))
         {
             line("used-by", [key, "\0", store].concat().as_bytes());
+        }
+        if let Some(FileId { number, made }) = self.file_id {
+            let _ = writeln!(out, "file {number} {made}");
         }
         let checksum = Hash::of(out.as_bytes());
         let _ = writeln!(out, "checksum {checksum}");
@@ -112,7 +121,7 @@ impl KeyFile {
         match text.and_then(|text| Some((text, text.split('\n').next()?))) {
             Some((_, HEADER)) if passphrase.is_some() => Err(Error::new(
                 ErrorKind::Key,
-                "a passphrase was given and the key file is protected by none: it may stand in the place of yours. Bring yours back, \
+                "a passphrase was given, but the key file is not protected by one: it may have been put in the place of yours. Bring yours back, \
                  or give no passphrase",
             )),
             Some((text, HEADER)) => parse_plain(text),
@@ -164,7 +173,9 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
         pseudonym: lines.list("pseudonym")?,
         master: lines.list("master")?,
         mark: lines.mark()?,
+        lost: lines.lost()?,
         used_by: lines.used_by()?,
+        file_id: lines.file_id()?,
         wrap: None,
         on_disk: None,
         stale: false,
@@ -234,9 +245,25 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
         Ok(Some(parse_mark(rest).ok_or_else(|| bad("mark"))?))
     }
 
+    fn lost(&mut self) -> Result<Vec<(u64, Hash)>> {
+        let mut all = Vec::new();
+        while let Some(rest) = self.take("lost ") {
+            let lost = parse_lost(rest).filter(|lost| all.len() < MAX_LOST && !all.contains(lost));
+            all.push(lost.ok_or_else(|| bad("lost"))?);
+        }
+        Ok(all)
+    }
+
     fn used_by(&mut self) -> Result<Option<(PathBuf, PathBuf)>> {
         let Some(rest) = self.take("used-by ") else { return Ok(None) };
         Ok(Some(parse_used_by(rest).ok_or_else(|| bad("used-by"))?))
+    }
+
+    fn file_id(&mut self) -> Result<Option<FileId>> {
+        let Some(rest) = self.take("file ") else { return Ok(None) };
+        let (number, made) = rest.split_once(' ').unwrap_or_default();
+        let id = parse_decimal(number).zip(parse_decimal(made)).map(|(number, made)| FileId { number, made });
+        Ok(Some(id.ok_or_else(|| bad("file"))?))
     }
 }
 
@@ -253,6 +280,11 @@ fn parse_mark(text: &str) -> Option<Mark> {
     let (all, standing) = rest.split_first_chunk()?;
     let in_force = InForce { all: Hash(*all), standing: Hash(standing.try_into().ok()?) };
     Some(Mark { size: parse_decimal(size)?, root: Hash(*root), in_force })
+}
+
+fn parse_lost(text: &str) -> Option<(u64, Hash)> {
+    let (size, root) = text.split_once(' ')?;
+    Some((parse_decimal(size)?, Hash(STANDARD.decode(root).ok()?.try_into().ok()?)))
 }
 
 fn parse_rotation(origin: &str, text: &str) -> Option<Rotation> {

@@ -14,13 +14,16 @@ use super::secret::Secret;
 use super::text::{MAX_KEY_FILE_BYTES, bad};
 use crate::note::parse_decimal;
 use crate::{Error, ErrorKind, Result};
+#[cfg(feature = "passphrase")]
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use std::fmt;
-use zeroize::{Zeroize, Zeroizing};
+#[cfg(feature = "passphrase")]
+use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 pub(super) const HEADER: &str = "attestlog-key v1 wrapped";
 
@@ -33,7 +36,9 @@ const MAX_MEMORY_KIB: u64 = 256 << 10;
 const MAX_PASSES: u64 = 16;
 const MAX_LANES: u64 = 8;
 
-/// The passphrase of a key file. Zeroized when dropped, never printed.
+/// The passphrase of a key file. Zeroized when dropped, never printed. Without the feature `passphrase`, files that one protects
+/// can be neither made nor opened.
+#[cfg_attr(not(feature = "passphrase"), allow(dead_code, reason = "only deriving a key reads it"))]
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
@@ -69,6 +74,7 @@ impl Wrap {
         Wrap::derive(passphrase, MEMORY_KIB, PASSES, LANES, salt)
     }
 
+    #[cfg(feature = "passphrase")]
     fn derive(passphrase: &Passphrase, memory_kib: u32, passes: u32, lanes: u32, salt: [u8; 16]) -> Result<Wrap> {
         let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(|_| bad("its argon2id line"))?;
         let mut blocks = Vec::new();
@@ -83,6 +89,12 @@ impl Wrap {
         blocks.iter_mut().for_each(Zeroize::zeroize);
         let key = key.map_err(|_| bad("its argon2id line"))?;
         Ok(Wrap { memory_kib, passes, lanes, salt, key })
+    }
+
+    #[cfg(not(feature = "passphrase"))]
+    fn derive(_: &Passphrase, _: u32, _: u32, _: u32, _: [u8; 16]) -> Result<Wrap> {
+        let message = "key files with a passphrase are not part of this build: build with the feature `passphrase`";
+        Err(Error::new(ErrorKind::Key, message))
     }
 
     pub(super) fn seal(&self, plain: &str, random: &mut dyn FnMut(&mut [u8])) -> Result<Zeroizing<String>> {

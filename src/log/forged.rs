@@ -1,5 +1,6 @@
-//! What somebody who holds the keys can append to the log, and that a full verification finds it.
+//! What an attacker who holds the keys can append to the log, and that a full verification finds it.
 
+use crate::emergency::EmergencyAccess;
 use crate::host::ManualClock;
 use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
@@ -7,10 +8,11 @@ use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::tables;
 use crate::store::layout::block::{Block, Sealer};
 use crate::store::layout::entry_record::TailRow;
-use crate::store::log::AuditLog;
+use crate::store::layout::stored_entry::encode_body;
+use crate::store::log::OpenStore;
 use crate::store::options::Options;
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
-use crate::{Kind, Timestamp, ToolCall, codec};
+use crate::{Justification, Kind, Timestamp, ToolCall};
 use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +20,10 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Twenty calls about nobody, of which half were recorded a year and a half ago.
-fn log() -> (AuditLog, Arc<ManualClock>) {
+/// Twenty calls that concern no patient, half of them recorded a year and a half ago.
+fn log() -> (OpenStore, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at("2024-01-01".parse().unwrap()));
-    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let log = Options::new().clock(clock.clone()).store_in_memory().unwrap();
     for _ in 0..2 {
         log.record_batch((0..10).map(|i| ToolCall::new("c", format!("u{i}"), "search"))).unwrap();
         log.flush_index().unwrap();
@@ -31,12 +33,12 @@ fn log() -> (AuditLog, Arc<ManualClock>) {
     (log, clock)
 }
 
-fn found(log: &AuditLog) -> Vec<(K, Option<u64>)> {
+fn found(log: &OpenStore) -> Vec<(K, Option<u64>)> {
     let findings: Vec<Finding> = log.verify(&VerifyOptions::new()).unwrap().findings;
     findings.into_iter().map(|finding| (finding.kind, finding.seq)).collect()
 }
 
-fn detail(log: &AuditLog, kind: Kind) -> Json {
+fn detail(log: &OpenStore, kind: Kind) -> Json {
     let mut last = None;
     for seq in 0..log.size() {
         last = log.entry(seq).ok().filter(|entry| entry.kind() == kind).or(last);
@@ -44,8 +46,8 @@ fn detail(log: &AuditLog, kind: Kind) -> Json {
     last.unwrap().own().unwrap().detail.to_json()
 }
 
-/// Appends the entry of a purge, and its set to the table.
-fn claim(log: &AuditLog, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) -> u64 {
+/// Appends the entry of a purge, and the set of purged seqs to the table.
+fn claim(log: &OpenStore, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) -> u64 {
     let mut record = PurgeRecord {
         actor: "thief".to_owned(),
         cut_off: log.clock_status().unwrap().now,
@@ -78,13 +80,13 @@ fn a_second_batch_for_a_stretch_that_has_one() {
 #[test]
 fn purges_that_never_were_or_were_not_as_they_say() {
     let due = || SeqSet::from_iter([2, 3, 4]);
-    // What is there was not purged; what was to be kept was purged early.
+    // A set with an entry that is still there, and one that was purged before it expired.
     let (log_, _) = log();
     let seq = claim(&log_, SeqSet::from_iter([14]), |record| record.cut_off = Timestamp::MIN);
     let all = found(&log_);
     assert!(all.contains(&(K::EntryUnexpected, Some(14))) && all.contains(&(K::PurgedEarly, Some(14))), "{all:?}");
     assert!(!all.contains(&(K::PurgeMismatch, Some(seq))), "{all:?}");
-    // Of another policy; of other classes; of system events.
+    // Another policy; other classes; system events.
     let (log_, _) = log();
     let policy = claim(&log_, due(), |record| record.policy = 0);
     assert!(found(&log_).contains(&(K::PurgeMismatch, Some(policy))));
@@ -94,18 +96,18 @@ fn purges_that_never_were_or_were_not_as_they_say() {
     let (log_, _) = log();
     claim(&log_, SeqSet::from_iter([1]), |_| {});
     assert!(found(&log_).contains(&(K::PurgedEarly, Some(1))));
-    // Of what comes after it, or of itself.
+    // A set with seqs after the purge, or its own.
     let (log_, _) = log();
     let size = log_.size();
     let later = claim(&log_, SeqSet::from_iter([size, size + 1]), |_| {});
     assert!(found(&log_).contains(&(K::PurgeMismatch, Some(later))));
 }
 
-/// Whoever can append names a cut-off by which everything has expired, or a time that nobody can vouch for yet.
+/// An attacker who can append claims a cut-off by which everything has expired, or a time that nothing can confirm yet.
 #[test]
 fn times_beyond_the_system_clock_and_the_bound() {
     let (log_, clock) = log();
-    let now = crate::Clock::now(&*clock);
+    let now = crate::host::Clock::now(&*clock);
     let within = claim(&log_, SeqSet::from_iter([2, 3]), |record| record.cut_off = now.plus(7 * DAY));
     assert!(!found(&log_).contains(&(K::PurgedEarly, Some(within))));
     let beyond = claim(&log_, SeqSet::from_iter([4, 5]), |record| record.cut_off = now.plus(8 * DAY));
@@ -118,12 +120,18 @@ fn times_beyond_the_system_clock_and_the_bound() {
     assert_eq!(found(&log_), [(K::OwnEntryInvalid, Some(seq))]);
 }
 
-/// The log asks its index who used a grant, and what was answered wrongly once stood in the chain unseen: a review by somebody who
-/// had used the grant, and a purge of one that was used after its review. Verification asks the entries.
+/// The log looks up in its index who used a grant. False entries that relied on a wrong answer once went unnoticed: a review by
+/// somebody who had used the grant, and the purge of a grant that was used after its review. Verification reads the entries
+/// instead.
 #[test]
 fn reviews_and_purges_of_grants_are_tried_again() {
     let (log, _) = log();
-    let grant = log.open_emergency("dr", "P-1", "er", "immediate", DAY, "dr").unwrap();
+    let grant = log
+        .open_emergency(
+            EmergencyAccess { user: "dr", patient: "P-1", urgency: "immediate", ttl: DAY },
+            Justification { actor: "dr", reason: "er" },
+        )
+        .unwrap();
     log.record(ToolCall::new("c", "helper", "read").patient("P-1").emergency(Some(grant.seq))).unwrap();
     let review = |reviewer: &str| {
         let names = [("reviewer", reviewer), ("user", "dr"), ("patient", "P-1"), ("disposition", "justified")];
@@ -135,7 +143,7 @@ fn reviews_and_purges_of_grants_are_tried_again() {
     assert_eq!(found(&log), []);
     let wrong = ["helper", "dr", "HELPER"].map(|name| (K::OwnEntryInvalid, Some(review(name))));
     assert_eq!(found(&log), wrong);
-    let told = |log: &AuditLog| {
+    let told = |log: &OpenStore| {
         let findings = log.verify(&VerifyOptions::new()).unwrap().findings;
         let of_use = findings.into_iter().filter(|finding| finding.detail.contains("after its last review"));
         of_use.map(|finding| (finding.kind, finding.seq)).collect::<Vec<_>>()
@@ -155,7 +163,7 @@ fn a_purge_of_what_was_purged_before() {
     assert_eq!(found(&log), []);
     let again = claim(&log, SeqSet::from_iter([2]), |_| {});
     assert_eq!(found(&log), [(K::PurgeMismatch, Some(again))]);
-    // An entry of a purge without the set that it took.
+    // The entry of a purge without its set of purged seqs.
     let mut record = detail(&log, Kind::Purge).as_object().cloned().unwrap_or_else(Object::new);
     record.insert("kept_by_hold", 7u64);
     let seq = log.system_event(Kind::Purge, record.into()).unwrap().seq;
@@ -164,7 +172,7 @@ fn a_purge_of_what_was_purged_before() {
 
 #[test]
 fn a_log_that_its_key_signed_nothing_of() {
-    let log = AuditLog::in_memory().unwrap();
+    let log = OpenStore::in_memory().unwrap();
     let pinned = || VerifyOptions::new().public_key(log.public_key().unwrap());
     let unsigned = log.verify(&pinned()).unwrap();
     assert_eq!(unsigned.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [K::SignatureInvalid]);
@@ -175,9 +183,9 @@ fn a_log_that_its_key_signed_nothing_of() {
 
 #[test]
 fn an_entry_in_a_block_where_nobody_reads_it() {
-    // So far away that the place where it belongs is in another piece.
+    // So far away that its proper place is in another segment.
     const STRAY: u64 = 9_000;
-    let log = AuditLog::in_memory().unwrap();
+    let log = OpenStore::in_memory().unwrap();
     log.record_batch((0..STRAY + 500).map(|i| ToolCall::new("c", format!("u{}", i % 50), "search"))).unwrap();
     log.flush_index().unwrap();
     assert_eq!(found(&log), []);
@@ -188,14 +196,14 @@ fn an_entry_in_a_block_where_nobody_reads_it() {
         let mut blocks = txn.open_table(tables::BLOCKS).unwrap();
         let block = blocks.get(0).unwrap().unwrap().value().to_vec();
         let seqs: Vec<u64> = Block::decode(&block).unwrap().entries().map(|(seq, ..)| seq).collect();
-        // The first block makes room for it and for all nonces with its last entries, which get one of their own.
+        // The last entries of the first block move to a block of their own, which makes room for the stray entry and all nonces.
         let (stay, go) = seqs.split_at(seqs.len() / 2);
         let with_stray: Vec<u64> = stay.iter().copied().chain([STRAY]).collect();
         for seqs in [&with_stray[..], go] {
             let mut sealer = Sealer::default();
             for seq in seqs {
                 let entry = snapshot.find(*seq).unwrap().unwrap();
-                let (hash, bytes) = (entry.hash(), codec::encode(&entry.body).unwrap());
+                let (hash, bytes) = (entry.hash(), encode_body(&entry.body).unwrap());
                 let packed = TailRow { prev: entry.prev, hash, bytes };
                 let part = packed.part().unwrap();
                 assert!(sealer.push(*seq, &packed.prev, &packed.hash, &part, false).unwrap().is_none());

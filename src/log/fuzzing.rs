@@ -1,9 +1,10 @@
-//! What the fuzz targets reach of the stored bytes. Compiled only with the feature `fuzzing`; no part of the interface.
+//! What the fuzz targets use to reach stored bytes. Compiled only with the feature `fuzzing`; not part of the public interface.
 
 pub use super::fuzzing_pages::pages;
 use crate::codec;
 use crate::retention::SeqSet;
 use crate::rows::BATCH;
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::block::{Block, Sealer};
 use crate::store::layout::entry_record::{self, EntryRecord, TailRow};
@@ -11,6 +12,7 @@ use crate::store::layout::index_row::{Column, Row};
 use crate::store::layout::rollup::Cell;
 use crate::store::layout::sender_window::Window;
 use crate::store::layout::state::State;
+use crate::store::layout::stored_entry::encode_body;
 use crate::{Hash, Result, ToolCall, line};
 use redb::ReadableTable;
 pub use redb::StorageBackend;
@@ -18,15 +20,15 @@ pub use redb::StorageBackend;
 /// How many kinds of stored value there are.
 pub const KINDS: u8 = 9;
 
-/// Decodes `bytes` as the stored value of this kind. Whatever they are, it must neither panic nor use memory or time out
-/// of proportion; what is accepted must be in the one form that it has (C2, P1) wherever nothing else vouches for it.
+/// Decodes `bytes` as the stored value of this kind. Whatever the bytes, decoding must not panic, and its memory and time must stay
+/// in proportion to their length; where nothing else vouches for a value, only its one canonical form may be accepted (C2, P1).
 pub fn stored(kind: u8, bytes: &[u8]) {
     match kind % KINDS {
         0 => {
             if let Ok((head, content)) = codec::decode_first(bytes)
                 && let Ok(body) = (EntryRecord { head, content: content.into() }).body::<String>()
             {
-                assert_eq!(codec::encode(&body).ok().as_deref(), Some(bytes), "a body has one form");
+                assert_eq!(encode_body(&body).ok().as_deref(), Some(bytes), "a body has one form");
                 let mut text = Vec::new();
                 line::write(&mut text, 7, &Hash::ZERO, &body);
                 body.facets(&mut |_, _| {});
@@ -94,12 +96,12 @@ pub fn stored(kind: u8, bytes: &[u8]) {
     }
 }
 
-/// Stored values of every kind as a small store has them, to begin from.
+/// Stored values of every kind from a small store, as the initial corpus.
 ///
 /// # Errors
-/// None that can be expected.
+/// None expected.
 pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
-    let log = crate::Options::new().random(std::sync::Arc::new(crate::SeededRandom::new(1))).in_memory()?;
+    let log = crate::Options::new().random(std::sync::Arc::new(crate::host::SeededRandom::new(1))).store_in_memory()?;
     for i in 0..40u64 {
         let call = ToolCall::new(format!("conv_{}", i % 5), format!("usr_{}", i % 3), "lookup");
         let call = call.patient(format!("P-{}", i % 4)).duration(std::time::Duration::from_micros(100 * i));
@@ -111,7 +113,7 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
     let mut sealer = Sealer::default();
     for seq in 0..snapshot.size {
         let Some(entry) = snapshot.find(seq)? else { continue };
-        let (hash, bytes) = (entry.hash(), codec::encode(&entry.body)?);
+        let (hash, bytes) = (entry.hash(), encode_body(&entry.body)?);
         if seq < 4 {
             samples.push((0, bytes.clone()));
             samples.push((2, entry_record::row(&entry.prev, &hash, &bytes)));
@@ -121,27 +123,27 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
     }
     samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));
     let mut each = |kind, bytes: &[u8]| samples.push((kind, bytes.to_vec()));
-    for row in tables::Stored::stored(snapshot.table(tables::POSTINGS)?.iter())?.take(6) {
-        each(3, tables::Stored::stored(row)?.1.value());
+    for row in Stored::stored(snapshot.table(tables::POSTINGS)?.iter())?.take(6) {
+        each(3, Stored::stored(row)?.1.value());
     }
     let dense: Vec<u64> = (1000..1400).chain(1500..1600).collect();
     let sparse: Vec<u64> = (0..100).map(|i| 1000 + i * 3).collect();
     [dense, sparse].iter().for_each(|list| each(3, &[&[7; 16][..], &[5], &crate::rows::encode(list)].concat()));
-    for row in tables::Stored::stored(snapshot.table(tables::COLUMNS)?.iter())? {
-        each(4, tables::Stored::stored(row)?.1.value());
+    for row in Stored::stored(snapshot.table(tables::COLUMNS)?.iter())? {
+        each(4, Stored::stored(row)?.1.value());
     }
-    for row in tables::Stored::stored(snapshot.table(tables::ROLLUPS)?.iter())? {
-        each(5, tables::Stored::stored(row)?.1.value());
+    for row in Stored::stored(snapshot.table(tables::ROLLUPS)?.iter())? {
+        each(5, Stored::stored(row)?.1.value());
     }
-    for row in tables::Stored::stored(snapshot.table(tables::SENDERS)?.iter())? {
-        each(6, tables::Stored::stored(row)?.1.value());
+    for row in Stored::stored(snapshot.table(tables::SENDERS)?.iter())? {
+        each(6, Stored::stored(row)?.1.value());
     }
     each(7, &codec::encode(&snapshot.state)?);
     each(8, &[0u64, 4, 7, 8, 9, 100_000].into_iter().collect::<SeqSet>().encode());
     Ok(samples)
 }
 
-/// The store in memory that a target runs on and which can be opened again: gives the same bytes each time.
+/// Storage in memory for a fuzz target. Each call returns a backend with the same bytes, so the store can be reopened.
 pub fn memory() -> impl Fn() -> Box<dyn redb::StorageBackend> + Send + Sync + Clone + 'static {
     let memory = crate::store::file::storage::Memory::default();
     move || Box::new(memory.clone())

@@ -1,6 +1,10 @@
-//! What the fuzz target `pages` does: any bytes as a file, and a small store with edits after which every checksum is made right
-//! again, as somebody does who knows redb's format. Compiled for it and for tests only.
+//! The fuzz target `pages`: reads arbitrary bytes as a file, and edits a small store and then recomputes every checksum, as an
+//! attacker who knows redb's format can. Compiled only for the target and for tests.
 
+use crate::host::{ManualClock, SeededRandom};
+use crate::query::Statistics;
+use crate::store::OpenStore;
+use crate::store::file::all_tables;
 use crate::store::file::pages::header::{
     CHECKSUM, COMMIT_BYTES, COMMITS, Commit, FLAGS, HEADER_BYTES, Layout, OWN_ROOT, PRIMARY, USER_ROOT, checksum,
 };
@@ -8,20 +12,21 @@ use crate::store::file::pages::page::{Page, Pointer, Root, Widths, little};
 use crate::store::file::pages::{PAGE, check_file};
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::storage::Memory;
-use crate::store::file::tables;
-use crate::{AuditLog, Facet, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
+use crate::verify::VerifyOptions;
+use crate::{Facet, Options, Query, Result, ToolCall};
+use attestlog_proof::entry::Phase;
 use redb::StorageBackend;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
-/// Where in a definition of a table its root is.
+/// The offset of a table's root within its definition.
 const ROOT: usize = 10;
-/// How many bytes the number of a page has, behind which is its checksum.
+/// The length of a page number in bytes; the page's checksum follows it.
 const NUMBER: usize = 8;
 
-/// A page of a tree, and where what points at it has its checksum.
+/// A page of a tree, and the offset of its checksum in the page that points to it.
 #[derive(Debug)]
 struct ValuePlace {
     range: Range<usize>,
@@ -34,7 +39,7 @@ struct ValuePlace {
 #[derive(Debug)]
 struct Subject {
     bytes: Vec<u8>,
-    /// Each behind those that it points at.
+    /// Pages after the pages that they point to, so that checksums can be recomputed in order.
     places: Vec<ValuePlace>,
     answers: String,
 }
@@ -43,8 +48,8 @@ thread_local! {
     static SUBJECT: Option<Subject> = Subject::new().ok();
 }
 
-/// Whatever the bytes are: neither reading them as a file nor making these edits in a store panics or has no end; pages without a
-/// flaw have every row where redb looks for it [V4]; and a store that is called clean answers as before, and can be recorded into.
+/// Whatever the bytes, reading them as a file and making the edits in a store neither panics nor runs forever; in pages without a
+/// flaw every row is where redb looks for it [V4]; and a store that verifies as clean answers as before and can be recorded into.
 pub fn pages(data: &[u8]) {
     read(data);
     SUBJECT.with(|subject| {
@@ -68,27 +73,27 @@ fn memory(bytes: &[u8]) -> Memory {
 /// Whether the pages of these bytes have no flaw.
 fn read(bytes: &[u8]) -> bool {
     let (mut flaws, most) = (0u64, bytes.len() as u64 / PAGE);
-    let Ok(Some(_)) = check_file(&memory(bytes), &tables::shapes(), &mut |_| flaws += 1) else { return false };
-    // Of each page, of each row of the trees of tables and of lists of pages, and of what points nowhere.
+    let Ok(Some(_)) = check_file(&memory(bytes), &all_tables::shapes(), &mut |_| flaws += 1) else { return false };
+    // Flaws are reported per page, per row of the trees of tables and of lists of pages, and per pointer that leads nowhere.
     assert!(flaws <= 1024 * (most + 1), "{flaws} flaws in {most} pages");
     flaws == 0
 }
 
-fn open(bytes: &[u8], read_only: bool) -> Result<(AuditLog, Memory)> {
+fn open(bytes: &[u8], read_only: bool) -> Result<(OpenStore, Memory)> {
     let (memory, clock) = (memory(bytes), ManualClock::at("2025-03-01T09:00:00Z".parse()?));
     let engine = memory.clone();
     let options = Options::new().clock(Arc::new(clock)).random(Arc::new(SeededRandom::new(3)));
     let options = options.background(false).without_keys();
     let storage = move || Box::new(engine.clone()) as Box<dyn StorageBackend>;
     let log = match (bytes.is_empty(), read_only) {
-        (true, _) => options.create_on(storage),
-        (false, true) => options.read_only().open_on(storage),
-        (false, false) => options.open_on(storage),
+        (true, _) => options.create_store_on(storage),
+        (false, true) => options.read_only().open_store_on(storage),
+        (false, false) => options.open_store_on(storage),
     };
     Ok((log?, memory))
 }
 
-fn answers(log: &AuditLog) -> Result<String> {
+fn answers(log: &OpenStore) -> Result<String> {
     let mut queries = vec![Query::new(), Query::new().newest_first(), Query::new().unfinished()];
     queries.extend((0..100).step_by(7).map(|i| Query::new().conversation(format!("conv_{i}"))));
     queries.extend((0..3).map(|i| Query::new().user(format!("usr_{i}"))));
@@ -104,7 +109,7 @@ fn answers(log: &AuditLog) -> Result<String> {
     Ok(out)
 }
 
-/// Records into a store, closes it, and says whether it is clean then [R58].
+/// Records into a store, closes it, and returns whether it then verifies as clean [R58].
 fn recorded(bytes: &[u8]) -> Result<bool> {
     let (log, memory) = open(bytes, false)?;
     log.record_batch((0..40).map(|i| ToolCall::new("conv_7", "usr_1", "lookup").turn(i)))?;
@@ -127,7 +132,7 @@ impl Subject {
                 log.flush_index()?;
             }
         }
-        let _ = log.begin(ToolCall::new("conv_7", "usr_1", "lookup"))?;
+        log.record_phases([(ToolCall::new("conv_7", "usr_1", "lookup"), Phase::Begun)], false, None)?;
         log.close()?;
         let mut bytes = vec![0; memory.len()? as usize];
         memory.read(0, &mut bytes)?;
@@ -150,14 +155,14 @@ impl Subject {
         Ok(())
     }
 
-    /// Finds the pages of a tree of tables, of which the root is said there, and of each of these.
+    /// Finds the pages of a tree of tables, given its root and the offset of that root, and the pages of each of these tables.
     fn find_tables(&mut self, root: &Root, at: usize, layout: Layout) {
         let (mut definitions, mut tables) = (Vec::new(), Vec::new());
         let found = Found { bytes: &self.bytes, layout, widths: Widths { key: None, value: None } };
         found.below(root.pointer, at + NUMBER, &mut tables, &mut |at| definitions.push(at));
         for definition in definitions {
             let said = &self.bytes[definition.clone()];
-            // Behind the root of keys and of values: whether they have a fixed width, and which.
+            // The roots are followed by the fixed widths of keys and of values, if they have any.
             let width = |at: usize| (said[at] != 0).then(|| little(said, at + 1, 4) as usize);
             let widths = Widths { key: width(ROOT + Root::BYTES), value: width(ROOT + Root::BYTES + 5) };
             if let Some(root) = (said[ROOT - 1] != 0).then(|| Root::read(said, ROOT)).flatten() {
@@ -168,7 +173,7 @@ impl Subject {
         self.places.append(&mut tables);
     }
 
-    /// Makes every checksum right, up to the header's.
+    /// Recomputes every checksum, up to the header's.
     fn seal(&self, bytes: &mut [u8]) {
         for place in &self.places {
             let page = &bytes[place.range.clone()];
@@ -182,7 +187,7 @@ impl Subject {
         bytes[at + CHECKSUM..at + COMMIT_BYTES].copy_from_slice(&checksum(&commit));
     }
 
-    /// Each six bytes are an edit: in which page or the header, where, how, and with what.
+    /// Every six bytes are one edit: the page (or the header), the offset, the kind of edit, and its operands.
     fn edited(&self, edits: &[u8]) {
         let mut bytes = self.bytes.clone();
         for edit in edits.as_chunks::<6>().0.iter().take(8) {
@@ -199,7 +204,7 @@ impl Subject {
                 0 => bytes[at] ^= 1 << (with % 8),
                 1 => bytes[at] = with,
                 2 => bytes[at..at + 4].copy_from_slice(&u32::from_be_bytes([0, 0, with, and]).to_le_bytes()),
-                // What one page says is said by another: numbers of children, keys, counts.
+                // Copies a field of one page to another: numbers of children, keys, counts.
                 3 => bytes.copy_within(source..source + NUMBER, aligned),
                 4 => bytes.copy_within(from.start..from.start + from.len().min(to.len()), to.start),
                 _ => bytes[at] = bytes[at].wrapping_add(1),
@@ -208,7 +213,7 @@ impl Subject {
         self.seal(&mut bytes);
         let whole = read(&bytes);
         let Ok((log, _)) = open(&bytes, true) else { return };
-        // What is opened may be the commit before, where the flags say that redb is to look itself which is whole.
+        // This may open the previous commit, if the flags tell redb to determine itself which commit is complete.
         let Ok(snapshot) = log.engine().snapshot() else { return };
         let (mut flaws, mut lost) = (Vec::new(), Vec::new());
         let pages = snapshot.check_pages(&mut |flaw| flaws.push(flaw));
@@ -234,7 +239,7 @@ fn commit_at(bytes: &[u8]) -> usize {
     COMMITS + usize::from(bytes[FLAGS] & PRIMARY) * COMMIT_BYTES
 }
 
-/// A tree of the store as it was.
+/// A tree of the unmodified store.
 struct Found<'a> {
     bytes: &'a [u8],
     layout: Layout,
@@ -242,7 +247,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// This page and those below it, and where each value lies.
+    /// Visits this page and those below it, and reports the range of each value.
     fn below(&self, at: Pointer, sum_at: usize, places: &mut Vec<ValuePlace>, value: &mut dyn FnMut(Range<usize>)) {
         let Some(range) = at.page.place(&self.layout) else { return };
         let range = range.start as usize..range.end as usize;
@@ -270,7 +275,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(match std::env::var_os("ATTESTLOG_LONG") { Some(_) => 5_000, None => 40 }))]
 
-        /// What the fuzz target does.
+        /// The fuzz target as a property test.
         #[test]
         fn a_page_that_is_edited_and_sealed_again_changes_no_answer(edits in proptest::collection::vec(any::<[u8; 6]>(), 1..4)) {
             super::pages(edits.as_flattened());

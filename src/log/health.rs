@@ -1,88 +1,95 @@
-//! How a store is doing, for whoever has to act before something goes wrong.
+//! The health of a store, so that problems can be acted upon before they cause harm.
 
 use crate::alert::AlertLag;
+use crate::anchor::AnchorHealth;
 use crate::json::{Json, Object};
 use crate::keyless::Keyless;
 use crate::restored::Restored;
 use crate::retention::ClockStatus;
 use crate::store::file::panic_guard::guarded;
-use crate::store::log::AuditLog;
-use crate::store::maintain::anchoring::AnchorHealth;
+use crate::store::file::replacement;
+use crate::store::log::OpenStore;
 use crate::store::read::snapshot::Snapshot;
-use crate::verify::{VerificationRecord, Verifications};
+use crate::verify::Verifications;
 use crate::{ErrorKind, Result, Timestamp};
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
 use attestlog_proof::text::counted;
 use std::time::Duration;
 
-/// For how long alerts may be behind before somebody should act: a host that records now and then catches up when it does.
+/// How long alerts may lag before somebody should act. A host that records now and then lets them catch up when it runs.
 const ALERTS_LATE: Duration = Duration::from_secs(15 * 60);
 
-/// How often what is signed by time or number of entries may have been due before somebody should act.
+/// How many intervals (of time or entries) a checkpoint may be late before somebody should act.
 const UNSIGNED_LATE: u32 = 3;
-/// In how many entries one is looked for that is still there.
+/// How many entries are searched for one that still exists.
 const SEARCHED: u64 = 4096;
 
-/// How a store is doing. Taken at one moment; asking costs a few reads and changes nothing.
+/// The health of a store at one moment. Asking costs a few reads and changes nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Health {
-    /// The system clock when this was asked.
+    /// The system time at which this was determined.
     pub checked_at: Timestamp,
     /// The length of the store's file in bytes; `None` for a store that is not a file.
     pub size_bytes: Option<u64>,
-    /// The size that the host set as its limit ([`Options::quota_bytes`](crate::Options::quota_bytes)).
+    /// The size limit that the host set ([`Options::quota_bytes`](crate::Options::quota_bytes)).
     pub quota_bytes: Option<u64>,
-    /// How many entries were recorded, purged ones included.
+    /// How many entries were recorded, including purged ones.
     pub size: u64,
-    /// How many of them lie in sealed blocks.
+    /// How many of them were purged.
+    pub purged: u64,
+    /// How many of them are in sealed blocks.
     pub sealed: u64,
-    /// The oldest of those that do not.
+    /// The oldest entry that is not in a sealed block.
     pub oldest_unsealed: Option<Unsealed>,
-    /// How many entries the newest checkpoint covers; 0 where there is none.
+    /// How many entries the newest checkpoint covers; 0 if there is none.
     pub signed_size: u64,
-    /// The oldest entry that no checkpoint covers; `None` where there is none, and for a store that was made without keys.
+    /// The oldest entry that no checkpoint covers; `None` if there is none, and for a store without keys.
     pub oldest_unsigned: Option<Unsealed>,
-    /// Whether checkpoints are overdue: three times as long, or three times as many entries, as one is made after.
+    /// Whether a checkpoint is overdue: three times the configured time or number of entries has passed since the last one.
     pub checkpoint_overdue: bool,
-    /// How many of the newest entries are indexed in memory only, to be indexed again when the store is opened.
+    /// How many of the newest entries are indexed in memory only; they are indexed again when the store is opened.
     pub pending_index: u64,
-    /// Whether an index batch is being written, or was when the program last stopped.
+    /// Whether an index batch is being written, or was when the process last stopped.
     pub merging: bool,
-    /// How many calls were begun and have no end.
+    /// How many calls were begun and not finished.
     pub unfinished_calls: u64,
     /// When the newest entry was recorded.
     pub last_recorded_at: Option<Timestamp>,
-    /// How many threads wait for their turn to record, at this moment.
+    /// How many threads are waiting to record at this moment.
     pub waiting: u64,
-    /// How things stand with each anchor.
+    /// The state of each anchor.
     pub anchors: Vec<AnchorHealth>,
-    /// How the clock stands by which entries expire.
+    /// The state of the expiry clock.
     pub clock: ClockStatus,
-    /// Who else may take away, replace or read the file ([`AuditLog::warnings`]).
+    /// Permissions that let others delete, replace or read the file ([`AuditLog::warnings`](crate::AuditLog::warnings)), and what an
+    /// interrupted purge left beside it.
     pub warnings: Vec<String>,
-    /// How far alerting is behind the log.
+    /// How far alerting lags behind the log.
     pub alerts: AlertLag,
-    /// What verifications said last.
+    /// The last recorded verifications.
     pub verifications: Verifications,
-    /// Whether the policy wants a new epoch key, and the keys are not there or cannot be replaced where they are.
+    /// Whether the policy requires a new epoch key, and the keys are not available or cannot be replaced where they are kept.
     pub rotation_overdue: bool,
-    /// When the log was made out of an older copy.
+    /// The restores of this log from older copies.
     pub restored: Vec<Restored>,
-    /// What was recorded without the store's key.
+    /// The ranges of entries recorded without the store's key.
     pub recorded_without_key: Vec<Keyless>,
-    /// Why nothing can be recorded with the keys that are here: the store is not the one that they signed.
+    /// Why nothing can be recorded with the available keys: the store is not the one that they signed.
     pub key_conflict: Option<String>,
-    /// What was wrong with the store when it was opened ([`AuditLog::damage`]): answers may lack what was recorded.
+    /// What was wrong with the store when it was opened ([`AuditLog::damage`](crate::AuditLog::damage)): answers may be incomplete.
     pub damage: Option<String>,
-    /// Why else nothing can be recorded: the key file is missing ([`AuditLog::check_recording`]).
+    /// Another reason why nothing can be recorded: the key file is missing
+    /// ([`AuditLog::check_recording`](crate::AuditLog::check_recording)).
     pub key_missing: Option<String>,
 }
 
-/// An entry that is not in a sealed block, or not under a checkpoint, yet.
+/// An entry that is not yet in a sealed block, or not yet covered by a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unsealed {
-    /// Which.
+    /// Its seq.
     pub seq: u64,
     /// When it was recorded.
     pub recorded_at: Timestamp,
@@ -94,7 +101,7 @@ impl Health {
         Some(self.size_bytes? > self.quota_bytes?)
     }
 
-    /// What somebody should act on, a sentence each, and what to do. Empty where all is well.
+    /// What somebody should act on: one sentence each, with the remedy. Empty if nothing needs attention.
     ///
     /// ```
     /// # let log = attestlog::AuditLog::in_memory()?;
@@ -110,7 +117,7 @@ impl Health {
         if self.clock.frozen.is_some() {
             concerns.push(format!(
                 "expiry is frozen: the system clock shows {}, which the store cannot explain; confirm it (clock confirm)",
-                self.clock.wall
+                self.clock.wall.floor_to_second()
             ));
         } else if self.clock.check().is_err() {
             concerns.push(self.clock.to_string());
@@ -138,8 +145,7 @@ impl Health {
                     last.as_ref().map_or(String::new(), |failure| format!(" (it failed: {})", failure.message))
                 )),
                 (Some(failure), Some(size)) => concerns.push(format!(
-                    "{name} was not given the checkpoint of {size} entries ({}: {}); it is tried again, see to it that it can \
-                     be reached",
+                    "{name} was not given the checkpoint of {size} entries ({}: {}); it is tried again, make sure that it can be reached",
                     match status.failures_in_a_row {
                         0 | 1 => "it failed".to_owned(),
                         n => format!("it failed {n} times in a row, the last time with"),
@@ -152,31 +158,30 @@ impl Health {
         concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
         if let Some(oldest) = self.oldest_unsigned.filter(|_| self.checkpoint_overdue) {
             concerns.push(format!(
-                "no checkpoint covers what was recorded since {} ({}): sign one (checkpoint), and see to it that \
-                 the disk has room and the key file is there",
-                oldest.recorded_at,
+                "no checkpoint covers what was recorded since {} ({}): sign one (checkpoint), and make sure that the disk has room and the key file is in its place",
+                oldest.recorded_at.floor_to_second(),
                 counted(self.size - self.signed_size, "entry", "entries")
             ));
         }
+        concerns.extend(self.verifications.unread.clone());
         if let Some(found) = &self.verifications.found {
             concerns.push(format!(
-                "the verification of {} found {} wrong ({}), and nobody has settled it: look into it (verify), then say \
-                 what it came to (alerts settle)",
-                found.at,
-                found.findings,
+                "the verification of {} found {} ({}), and nobody has settled it: look into it (verify), then record the conclusion (alerts settle)",
+                found.at.floor_to_second(),
+                counted(found.findings, "thing wrong", "things wrong"),
                 found.kinds.join(", ")
             ));
         }
         concerns
     }
 
-    /// The checkpoint that an anchor took last: the anchor's name, the size, when.
+    /// The last checkpoint that an anchor took: the anchor's name, the checkpoint's size, and the time.
     pub fn last_anchor(&self) -> Option<(&str, u64, Timestamp)> {
         let all = self.anchors.iter().filter_map(|a| Some((a.name.as_str(), a.status.last_success?)));
         all.map(|(name, success)| (name, success.size, success.at)).max_by_key(|(_, _, at)| *at)
     }
 
-    /// The object that `attestlog health --json` prints. A member that is not known is `null`.
+    /// The object that `attestlog health --json` prints. Unknown members are `null`.
     ///
     /// ```
     /// # use attestlog::{AuditLog, json::Json};
@@ -186,57 +191,40 @@ impl Health {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn to_json(&self) -> Json {
-        let time = |t: Timestamp| Json::from(t.to_string());
-        let oldest = |oldest: Option<Unsealed>| {
-            let members =
-                oldest.map(|o| Object::from_iter([("seq", Json::from(o.seq)), ("recorded_at", time(o.recorded_at))]));
-            Json::from(members.map(Json::from))
-        };
         let last_anchor = self.last_anchor().map(|(name, size, at)| {
             let age = self.checked_at.since(at).as_secs();
             let members =
-                [("name", Json::from(name)), ("size", size.into()), ("at", time(at)), ("age_seconds", age.into())];
+                [("name", Json::from(name)), ("size", size.into()), ("at", at.form()), ("age_seconds", age.into())];
             Json::from(Object::from_iter(members))
         });
-        let anchors = self.anchors.iter().map(|anchor| {
-            let mut json = anchor.status.to_json(&anchor.name);
-            if let Json::Object(members) = &mut json {
-                members.insert("at_hand", anchor.at_hand);
-            }
-            json
-        });
         Object::from_iter([
-            ("checked_at", time(self.checked_at)),
+            ("checked_at", self.checked_at.form()),
             ("size_bytes", self.size_bytes.into()),
             ("quota_bytes", self.quota_bytes.into()),
             ("over_quota", self.over_quota().into()),
             ("size", self.size.into()),
+            ("purged", self.purged.into()),
             ("sealed", self.sealed.into()),
-            ("oldest_unsealed", oldest(self.oldest_unsealed)),
+            ("oldest_unsealed", self.oldest_unsealed.form()),
             ("signed_size", self.signed_size.into()),
-            ("oldest_unsigned", oldest(self.oldest_unsigned)),
+            ("oldest_unsigned", self.oldest_unsigned.form()),
             ("checkpoint_overdue", self.checkpoint_overdue.into()),
             ("pending_index", self.pending_index.into()),
             ("merging", self.merging.into()),
             ("unfinished_calls", self.unfinished_calls.into()),
-            ("last_recorded_at", self.last_recorded_at.map(time).into()),
+            ("last_recorded_at", self.last_recorded_at.form()),
             ("waiting", self.waiting.into()),
-            (
-                "expiry_clock",
-                Json::from(Object::from_iter([
-                    ("now", time(self.clock.now)),
-                    ("wall", time(self.clock.wall)),
-                    ("frozen", self.clock.frozen.is_some().into()),
-                ])),
-            ),
+            ("expiry_clock", self.clock.form()),
             ("last_anchor", last_anchor.into()),
-            ("anchors", anchors.collect::<Vec<_>>().into()),
-            ("alerts", self.alerts.to_json()),
-            ("last_verification", self.verifications.last.as_ref().map(VerificationRecord::to_json).into()),
-            ("unsettled_verification", self.verifications.found.as_ref().map(VerificationRecord::to_json).into()),
+            ("anchors", self.anchors.form()),
+            ("warnings", self.warnings.form()),
+            ("alerts", self.alerts.form()),
+            ("last_verification", self.verifications.last.form()),
+            ("unsettled_verification", self.verifications.found.form()),
+            ("unread_verifications", self.verifications.unread.form()),
             ("rotation_overdue", self.rotation_overdue.into()),
-            ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
-            ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
+            ("restored", self.restored.form()),
+            ("recorded_without_key", self.recorded_without_key.form()),
             ("key_conflict", self.key_conflict.clone().into()),
             ("key_missing", self.key_missing.clone().into()),
             ("damage", self.damage.clone().into()),
@@ -246,24 +234,51 @@ impl Health {
     }
 }
 
-impl AuditLog {
-    /// How the store is doing.
-    ///
-    /// # Errors
-    /// What the file says.
-    ///
-    /// ```
-    /// # use attestlog::{Options, ToolCall};
-    /// # let dir = tempfile::tempdir()?;
-    /// let log = Options::new().quota_bytes(10 << 30).create(dir.path().join("audit.log"))?;
-    /// let begun = log.begin(ToolCall::new("conv_1", "usr_1", "issue_refund"))?;
-    /// let health = log.health()?;
-    /// assert_eq!((health.unfinished_calls, health.over_quota()), (1, Some(false)));
-    /// # drop(begun);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn health(&self) -> Result<Health> {
-        // What is wrong is one of the things that it says.
+impl Health {
+    fn from_json(value: &Json) -> Result<Health> {
+        let mut members = Members::of(value)?;
+        Ok(Health {
+            checked_at: member(&mut members, "checked_at")?,
+            size_bytes: member(&mut members, "size_bytes")?,
+            quota_bytes: member(&mut members, "quota_bytes")?,
+            size: member(&mut members, "size")?,
+            purged: member(&mut members, "purged")?,
+            sealed: member(&mut members, "sealed")?,
+            oldest_unsealed: member(&mut members, "oldest_unsealed")?,
+            signed_size: member(&mut members, "signed_size")?,
+            oldest_unsigned: member(&mut members, "oldest_unsigned")?,
+            checkpoint_overdue: member(&mut members, "checkpoint_overdue")?,
+            pending_index: member(&mut members, "pending_index")?,
+            merging: member(&mut members, "merging")?,
+            unfinished_calls: member(&mut members, "unfinished_calls")?,
+            last_recorded_at: member(&mut members, "last_recorded_at")?,
+            waiting: member(&mut members, "waiting")?,
+            anchors: member(&mut members, "anchors")?,
+            warnings: member(&mut members, "warnings")?,
+            alerts: member(&mut members, "alerts")?,
+            rotation_overdue: member(&mut members, "rotation_overdue")?,
+            restored: member(&mut members, "restored")?,
+            recorded_without_key: member(&mut members, "recorded_without_key")?,
+            key_conflict: member(&mut members, "key_conflict")?,
+            damage: member(&mut members, "damage")?,
+            key_missing: member(&mut members, "key_missing")?,
+            clock: member(&mut members, "expiry_clock")?,
+            verifications: Verifications {
+                last: member(&mut members, "last_verification")?,
+                found: member(&mut members, "unsettled_verification")?,
+                unread: member(&mut members, "unread_verifications")?,
+            },
+        })
+    }
+}
+
+attestlog_proof::json_form!(methods Health);
+attestlog_proof::json_form!(members Unsealed { seq, recorded_at });
+
+impl OpenStore {
+    /// The store's health.
+    pub(crate) fn health(&self) -> Result<Health> {
+        // Damage is one of the things that the result reports.
         guarded(|| self.despite_damage().present_health())
     }
 
@@ -293,12 +308,21 @@ impl AuditLog {
             oldest.recorded_at < late || many.is_some_and(|many| state.size - state.signed >= many)
         });
         let key_conflict = engine.key_conflict(snapshot.size);
+        // While the store is open for writing, such a file belongs to a purge in progress.
+        let left = match engine.is_reading() {
+            true => replacement::left(&engine.config.source, &engine.chain_state()),
+            false => None,
+        };
+        let left_by_purge = left.map(|left| {
+            format!("an interrupted purge left {}: the next command that changes the store removes it", left.display())
+        });
         let cannot = if key_conflict.is_none() { engine.check_keys_there().err() } else { None };
         Ok(Health {
             checked_at,
             size_bytes,
             quota_bytes: engine.config.settings.quota_bytes,
             size: state.size,
+            purged: engine.chain_state().purges.iter().map(|(_, purge)| purge.count).sum(),
             sealed: state.sealed,
             oldest_unsealed,
             signed_size: state.signed,
@@ -311,7 +335,7 @@ impl AuditLog {
             waiting: engine.write.group_commit.waiting() as u64,
             anchors: self.anchors(),
             clock: self.clock_status()?,
-            warnings: self.warnings(),
+            warnings: self.warnings().into_iter().chain(left_by_purge).collect(),
             alerts: AlertLag::of(self)?,
             verifications: self.verifications()?,
             rotation_overdue: engine.wants_rotation(state.size) && !engine.is_rotation_due(state.size),
@@ -323,22 +347,15 @@ impl AuditLog {
         })
     }
 
-    /// What about the permissions of the store's file and its folder lets others than its owner replace or read it, a
-    /// sentence each with what to do; empty where all is well or the store is not a file. Ask after opening: the library
+    /// Problems with the permissions of the store's file and folder that let users other than the owner replace or read it: one
+    /// sentence each, with the remedy. Empty if there are none, or if the store is not a file. Call it after opening: the library
     /// itself prints nothing.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// let log = attestlog::AuditLog::create(dir.path().join("audit.log"))?;
-    /// assert!(log.warnings().is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.engine().config.source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }
 
-/// The oldest entry from `from` on that is still there and can be read.
+/// The oldest entry from `from` on that still exists and can be read.
 fn oldest_from(snapshot: &Snapshot, from: u64) -> Result<Option<Unsealed>> {
     for seq in from..snapshot.size.min(from + SEARCHED) {
         match snapshot.find(seq) {

@@ -1,5 +1,5 @@
-//! What a host asks of a log as a whole, and what needs queries and verification: `purge`, `restore`, `health`, and `privacy` (revealing and
-//! erasing sealed values). Recording is in `store/log`; what reads is in `query`, `prove` and `verify`.
+//! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, and `privacy` (revealing and
+//! erasing sealed values). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
 
 #[cfg(test)]
 mod forged;

@@ -1,11 +1,11 @@
-//! Purging: what has expired leaves the log, and every proof stays.
+//! Purging: expired entries are removed from the log, and every proof stays valid.
 //!
-//! Invariant X3: nothing goes that has not expired by the expiry clock under every policy until now, or that a hold
-//! covers. Invariant X4: until the new file has taken the old one's name, the store is as before; from then on it is as
-//! after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
+//! Invariant X3: no entry is removed unless it has expired by the expiry clock under every policy so far, and no entry that a hold
+//! covers is removed. Invariant X4: until the new file has been renamed over the old one, the store is as before the purge; from
+//! then on it is as after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
 
 use crate::chain_state::ChainState;
-use crate::json::Object;
+use crate::json::{Json, Object};
 use crate::query::Query;
 use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::store::engine::Engine;
@@ -13,81 +13,100 @@ use crate::store::engine::changes::Changes;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::panic_guard::guarded;
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::replacement::{self, Replacement};
 use crate::store::file::storage;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::tables;
 use crate::store::layout::rollup::Cell;
-use crate::store::log::AuditLog;
+use crate::store::log::OpenStore;
 use crate::store::maintain::rewrite::{PurgeSet, Reached, Rewriter};
 use crate::store::options::Source;
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::commit::Staging;
+use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Content, Facet, Outcome, Retention};
+use attestlog_proof::entry::{Facet, Outcome, Retention, Trigger};
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-/// How many entries in blocks the last catch-up, with the writer lock, may have to carry over.
+/// The most sealed entries that may remain for the last catch-up, which holds the writer lock.
 const LAST_STEP: u64 = 512;
-/// After so many rounds of catching up the rest is carried over with the writer lock, however much it is.
+/// After this many rounds of catching up, the rest is copied while holding the writer lock, however much it is.
 const ROUNDS: usize = 32;
-/// How often a purge begins anew because a hold or a policy came in between.
+/// How often a purge starts over because a hold was placed or a policy set meanwhile.
 const TRIES: usize = 3;
 
-/// What a purge did.
+/// The result of a purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {
-    /// How many entries went.
+    /// How many entries were removed.
     pub purged: u64,
-    /// How many expired entries holds keep.
+    /// How many expired entries were kept because of holds.
     pub kept_by_hold: u64,
-    /// Bytes of the store before.
+    /// Size of the store before, in bytes.
     pub bytes_before: u64,
-    /// Bytes of the store after.
+    /// Size of the store after, in bytes.
     pub bytes_after: u64,
-    /// The seq of the purge's entry; `None` where nothing had expired, or for a dry run.
+    /// The seq of the purge's entry; `None` if nothing had expired, or for a dry run.
     pub seq: Option<u64>,
-    /// How many entries of each class went.
+    /// How many entries of each class were removed.
     pub classes: BTreeMap<String, u64>,
 }
 
-impl AuditLog {
-    /// What a purge now would take. Changes nothing.
-    ///
-    /// # Errors
-    /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason; [`Damaged`](ErrorKind::Damaged) where a purge would be refused
-    /// because of what was found when the store was opened; what the file says.
-    pub fn plan_purge(&self) -> Result<PurgePlan> {
+impl Purged {
+    /// `{"purged","kept_by_hold","bytes_before","bytes_after","purge_seq","classes":{…}}`
+    pub fn to_json(&self) -> Json {
+        Object::from_iter([
+            ("purged", self.purged.form()),
+            ("kept_by_hold", self.kept_by_hold.form()),
+            ("bytes_before", self.bytes_before.form()),
+            ("bytes_after", self.bytes_after.form()),
+            ("purge_seq", self.seq.form()),
+            ("classes", self.classes.form()),
+        ])
+        .into()
+    }
+
+    fn from_json(value: &Json) -> Result<Purged> {
+        let mut members = Members::of(value)?;
+        Ok(Purged {
+            purged: member(&mut members, "purged")?,
+            kept_by_hold: member(&mut members, "kept_by_hold")?,
+            bytes_before: member(&mut members, "bytes_before")?,
+            bytes_after: member(&mut members, "bytes_after")?,
+            seq: member(&mut members, "purge_seq")?,
+            classes: member(&mut members, "classes")?,
+        })
+    }
+}
+
+attestlog_proof::json_form!(methods Purged);
+
+impl OpenStore {
+    /// What a purge would remove now. Changes nothing.
+    pub(crate) fn plan_purge(&self) -> Result<PurgePlan> {
         let engine = self.engine();
         engine.writer().damaged.map_or(Ok(()), |damage| Err(damage.refusal()))?;
         let status = self.clock_status()?;
         status.check()?;
         let snapshot = engine.stored()?;
-        let reviewed = self.reviewed_grants()?;
-        guarded(|| Ok(plan(engine, &snapshot, status.now, snapshot.size, reviewed)?.plan))
+        let grants = (self.reviewed_grants()?, self.parts()?);
+        guarded(|| Ok(plan(engine, &snapshot, status.now, snapshot.size, grants)?.plan))
     }
 
-    /// Takes what has expired out of the log. Every checkpoint that was ever signed stays provable, and so does every
-    /// entry that stays. Recording goes on meanwhile, and reading; index batches and backups wait, so that the index of
-    /// what is recorded during it stays in memory. The store is written anew into a second file beside it, which needs
-    /// room for what stays.
-    ///
-    /// # Errors
-    /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason and the way out; [`DiskFull`](ErrorKind::DiskFull): nothing
-    /// was purged; [`InvalidInput`](ErrorKind::InvalidInput): no actor, or a store on a
-    /// [`Storage`](crate::Storage) that cannot be replaced by another; [`Conflict`](ErrorKind::Conflict): the file has a
-    /// second name, under which everything would stay, or nobody has confirmed a restoring yet
-    /// ([`AuditLog::confirm_restored`]);
-    /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
-    pub fn purge(&self, actor: &str) -> Result<Purged> {
+    /// Removes expired entries from the log. Every checkpoint ever signed and every remaining entry stays provable. Recording and
+    /// reading continue meanwhile; index batches and backups wait, so the index of entries recorded during the purge stays in
+    /// memory. The store is rewritten to a second file beside it, which needs disk space for all remaining entries.
+    pub(crate) fn purge(&self, actor: &str) -> Result<Purged> {
         let engine = self.engine();
         engine.config.process.check()?;
         engine.chain_state().check_confirmed()?;
         let actor = engine.clean(actor)?;
         replacement::check_replaceable(&engine.config.source)?;
-        // What is pending becomes index rows: nothing goes that no retention column speaks of.
+        // Pending entries become index rows first: only entries in a retention column can be purged.
         let cut_off = engine.with_writer(|engine, writer| {
             let staging = Staging::new(engine, writer)?;
             let clock = staging.expiry_clock().clone();
@@ -99,7 +118,7 @@ impl AuditLog {
             Ok(clock.now())
         })?;
         self.flush_index()?;
-        // From here on no index batch is written, so that only entries are added.
+        // No index batch is written while this lock is held, so entries are only added.
         let _merging = engine.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
             if let Some(purged) = guarded(|| self.purge_once(&actor, cut_off))? {
@@ -112,12 +131,12 @@ impl AuditLog {
         ))
     }
 
-    /// One try; `None` where a hold or a policy came in between that would have kept something.
+    /// One attempt; `None` if a hold or a policy came in between that would have kept an entry.
     fn purge_once(&self, actor: &str, cut_off: Timestamp) -> Result<Option<Purged>> {
         let engine = self.engine();
         let snapshot = engine.stored()?;
-        let reviewed = self.reviewed_grants()?;
-        let Planned { plan, days, chain_state } = plan(engine, &snapshot, cut_off, snapshot.state.indexed, reviewed)?;
+        let grants = (self.reviewed_grants()?, self.parts()?);
+        let Planned { plan, days, chain_state } = plan(engine, &snapshot, cut_off, snapshot.state.indexed, grants)?;
         let record = plan.record(actor, chain_state.history()?)?;
         let bytes_before = engine.bytes()?;
         let nothing = Purged {
@@ -147,7 +166,43 @@ impl AuditLog {
         Ok(Some(Purged { purged, bytes_after: engine.bytes()?, seq: Some(seq), classes, ..nothing }))
     }
 
-    /// The rollups of the tools and days from which calls go, without those.
+    /// Pairs of an entry and the one that it belongs to: calls, and the ends of grants, with the emergency grant that they name;
+    /// late answers and further patients with their call. The ends of calls are not included.
+    pub(crate) fn parts(&self) -> Result<BTreeSet<(u64, u64)>> {
+        let (mut parts, mut grants) = (BTreeSet::new(), BTreeSet::new());
+        for entry in self.query_held(&Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed))? {
+            let entry = entry?;
+            let Some(own) = entry.own() else { continue };
+            match own.kind {
+                Kind::BreakGlassOpened => _ = grants.insert(entry.seq),
+                _ => {
+                    let grant = own.detail.to_json().get("grant").and_then(Json::as_u64);
+                    parts.extend(grant.map(|grant| (entry.seq, grant)));
+                }
+            }
+        }
+        for entry in self.query_held(&Query::new().emergency())? {
+            let entry = entry?;
+            // A call may name any entry as its grant.
+            let grant = entry.call().and_then(|call| call.grant).filter(|grant| grants.contains(grant));
+            parts.extend(grant.map(|grant| (entry.seq, grant)));
+        }
+        parts.append(&mut self.additions()?);
+        Ok(parts)
+    }
+
+    /// The late answers and further patients, each with the call that it adds to.
+    pub(crate) fn additions(&self) -> Result<BTreeSet<(u64, u64)>> {
+        let mut additions = BTreeSet::new();
+        for entry in self.query_held(&Query::new().trigger(Trigger::FollowUp))? {
+            let entry = entry?;
+            let whole = entry.call().filter(|call| call.adds_to_call()).and_then(|call| call.part_of());
+            additions.extend(whole.map(|whole| (entry.seq, whole)));
+        }
+        Ok(additions)
+    }
+
+    /// The rollups, without the purged calls, of the tools and days that lose calls.
     fn cells(
         &self,
         snapshot: &Snapshot,
@@ -164,7 +219,7 @@ impl AuditLog {
                 cells.insert((term, day), None);
                 continue;
             }
-            // Some of the day's calls stay: they are counted anew, since a maximum cannot be taken back.
+            // Some of the day's calls stay. They are counted again, since a maximum cannot be subtracted.
             let query = Query::new().kind(Kind::ToolCall).tool(&tool);
             let query = query.since(Timestamp::start_of_day(day)).until(Timestamp::start_of_day(day + 1));
             let mut cell = Cell::default();
@@ -185,49 +240,44 @@ impl AuditLog {
     }
 }
 
-/// What a purge would take, and what it follows from.
+/// What a purge would remove, and the chain state on which the decision is based.
 struct Planned {
     plan: PurgePlan,
-    /// By tool and day, how many calls go.
+    /// How many calls would be removed, by tool and day.
     days: BTreeMap<(String, i32), u64>,
     chain_state: Arc<ChainState>,
 }
 
-/// What has expired of the entries below `end`.
+/// Plans the purge of the expired entries below `end`.
 fn plan(
     engine: &Engine,
     snapshot: &Snapshot,
     cut_off: Timestamp,
     end: u64,
-    reviewed: BTreeSet<u64>,
+    (reviewed, parts): (BTreeSet<u64>, BTreeSet<(u64, u64)>),
 ) -> Result<Planned> {
     let chain_state = engine.chain_state();
     let history = chain_state.history()?;
     let aliases = engine.aliases();
-    let mut planner = Planner::new(cut_off, &chain_state.holds, history).named(&aliases).reviewed(reviewed);
-    let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
+    let mut planner =
+        Planner::new(cut_off, &chain_state.holds, history).named(&aliases).reviewed(reviewed).joined(parts);
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, seq| {
         batches.push((first, end, seq));
         Ok(())
     })?;
-    let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
-        let Some(found) = snapshot.checked(seq)? else { return Ok(()) };
-        let body = found.body;
-        if planner.consider(seq, &body) == crate::retention::Fate::Expired
-            && let Content::Call(call) = &body.content
-            && call.is_counted()
-        {
-            *days.entry((call.tool_name.clone(), call.timestamp.day())).or_default() += 1;
+    let consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
+        if let Some(found) = snapshot.checked(seq)? {
+            planner.consider(seq, &found.body);
         }
         Ok(())
     };
     for (first, end, seq) in batches {
-        // The column tells which entries may have expired without reading any.
+        // The retention column shows which entries may have expired, without reading any entry.
         let column = snapshot.column(first)?;
         let column =
             column.ok_or_else(|| Error::damaged(format!("the retention column of batch {first} is missing")))?;
-        // R75: what it says of an entry that has expired decides whether that is looked at.
+        // R75: the column decides whether an expired entry is looked at, so it must be the one that the batch entry names.
         if column.rows.len() as u64 != end - first
             || column.root() != snapshot.named_batch(first, end, seq)?.column_root
         {
@@ -251,11 +301,21 @@ fn plan(
     for seq in snapshot.state.indexed..end {
         consider(&mut planner, seq)?;
     }
-    let plan = planner.finish();
+    for seq in planner.unseen() {
+        if seq >= end || snapshot.exists(seq)? {
+            planner.lives(seq);
+        }
+    }
+    for seq in planner.without_end() {
+        if !snapshot.is_unfinished(seq)? {
+            planner.lives(seq);
+        }
+    }
+    let (plan, days) = planner.finish_counting();
     Ok(Planned { plan, days, chain_state })
 }
 
-/// Every size that was ever signed and handed out, the key file's mark among them ([`Engine::settle_mark`]).
+/// The size of every checkpoint that was ever signed and handed out, including the key file's mark ([`Engine::settle_mark`]).
 fn sizes(engine: &Engine, snapshot: &Snapshot) -> Result<Vec<u64>> {
     let mut sizes = Vec::new();
     snapshot.scan_checkpoints(&mut |size, _| {
@@ -268,7 +328,7 @@ fn sizes(engine: &Engine, snapshot: &Snapshot) -> Result<Vec<u64>> {
     Ok(sizes)
 }
 
-/// Changes of the small tables are noted for as long as this lives.
+/// Records changes of the small tables until it is dropped.
 struct Noting<'a>(&'a Engine);
 
 impl Noting<'_> {
@@ -284,11 +344,11 @@ impl Drop for Noting<'_> {
     }
 }
 
-/// How the turn at the end went.
+/// The result of the last step, which holds the writer lock.
 enum Last {
-    /// The new file is the store's. The old database, which is closed when the turn is over.
+    /// The new file is now the store. Carries the old database, which is closed once the writer lock is released.
     Done(u64, Option<Arc<DatabaseHandle>>),
-    /// Too much came in meanwhile.
+    /// Too many changes were made meanwhile.
     Again,
     /// A hold was placed or a policy set since the plan was made.
     Overtaken,
@@ -303,13 +363,13 @@ impl Engine {
         }
     }
 
-    /// What the file holds, and what was noted until then.
+    /// A snapshot of the file, and the changes recorded until then.
     fn moment(&self) -> Result<(Snapshot, Changes)> {
         let noted = self.write.changes.lock().unwrap_or_else(PoisonError::into_inner).replace(Changes::default());
         Ok((self.stored()?, noted.unwrap_or_default()))
     }
 
-    /// Writes the store anew without what is cut, records the purge in it, and puts it in the old one's place.
+    /// Rewrites the store without the purged entries, records the purge in the new file, and puts it in place of the old one.
     fn replace(
         &self,
         replacement: &Replacement,
@@ -327,7 +387,7 @@ impl Engine {
         let fresh = Arc::new(fresh);
         let anew = Rewriter { to: &fresh, cut };
         for round in 0.. {
-            // With the turn, so that what is noted is in the snapshot.
+            // Holds the writer lock, so that the recorded changes are in the snapshot.
             let (snapshot, changes) = self.with_writer(|engine, _| engine.moment())?;
             let grown = snapshot.state.sealed - at.sealed;
             let before = at;
@@ -351,9 +411,9 @@ impl Engine {
         Ok(None)
     }
 
-    /// With the turn: the new file gets the last entries and the purge's own, and becomes the store. If anything fails the
-    /// old one goes on.
-    #[allow(clippy::too_many_arguments, reason = "what a purge has worked out before it takes the turn")]
+    /// Called with the writer lock held: adds the last entries and the purge's own entry to the new file, and makes it the store.
+    /// If anything fails, the old file stays in use.
+    #[allow(clippy::too_many_arguments, reason = "what a purge computed before it takes the writer lock")]
     fn last_step(
         &self,
         writer: &mut WriterState,
@@ -376,7 +436,7 @@ impl Engine {
         }
         anew.catch_up(&newest, &changes, at, true)?;
         #[cfg(debug_assertions)]
-        anew.check_small(&newest)?;
+        anew.check_carried_over(&newest)?;
         let mut staging = Staging::new(self, writer)?;
         let detail = record.to_json().as_object().cloned().unwrap_or_else(Object::new);
         let receipt = staging.system_event(Kind::Purge, detail, None)?;
@@ -396,7 +456,7 @@ impl Engine {
                 Ok(())
             },
             || {
-                // Whoever begins to read finds the file that the path names.
+                // Readers that start from now on use the file at the path.
                 let mut database = self.read.database.write().unwrap_or_else(PoisonError::into_inner);
                 if let Some(before) = &*database {
                     before.check_file()?;
@@ -412,8 +472,8 @@ impl Engine {
         )?;
         committed.map_or(Ok(()), |committed| self.show_now(writer, committed))?;
         if let Err(e) = synced {
-            // The file is there, but a power failure could bring the old one back: nothing is recorded until its name is
-            // safe, which opening it anew sees to.
+            // The new file is in place, but a power failure could bring the old one back. Nothing is recorded until the rename is
+            // durable, which reopening the file ensures.
             writer.poison();
             return Err(e);
         }

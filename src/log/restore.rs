@@ -1,9 +1,10 @@
-//! A copy brought back as the store.
+//! Restoring a store from a copy.
 
 use crate::chain_state::{ChainState, Standing};
 use crate::json::{Json, Object};
 use crate::keys::KeyFile;
-use crate::restored::Stands;
+use crate::restored::{self, Restored, Stands};
+use crate::store::OpenStore;
 use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::writer_state::WriterState;
@@ -11,75 +12,41 @@ use crate::store::file::panic_guard::guarded;
 use crate::store::maintain::backup::{Partial, file_name, lock_source};
 use crate::store::open::key_path;
 use crate::store::options::Options;
-use crate::{AuditLog, Error, ErrorKind, Hash, Kind, Result, VerifyOptions};
+use crate::store::write::staging::Staging;
+use crate::text::Justification;
+use crate::verify::VerifyOptions;
+use crate::{Error, ErrorKind, Hash, Kind, Result};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The longest name or reason that is recorded.
+/// The longest actor or reason that is recorded.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-impl AuditLog {
-    /// Brings a store back with default [`Options`].
-    ///
-    /// # Errors
-    /// As [`Options::restore`].
-    pub fn restore(src: impl AsRef<Path>, dest: impl AsRef<Path>, actor: &str, reason: &str) -> Result<AuditLog> {
-        Options::new().restore(src, dest, actor, reason)
-    }
-}
-
 impl Options {
-    /// Makes the store at `dest` out of the copy at `src` and opens it. An entry says that it was restored, by whom and
-    /// why, from which file and up to where; where the key file has signed more than the copy has, it names that too, so
-    /// that what was lost between the two is known to be lost. Without that entry an older copy in the place of a newer one
-    /// is a rollback, and is refused when something is recorded.
-    ///
-    /// A hold, a policy or an emergency grant that was in force and is not in the copy is lost by it. The entry says so where the keys or
-    /// the store that was replaced ([`Options::replaces`]) show it, and also where there are no keys that know; then nothing is purged or
-    /// erased until [`AuditLog::confirm_restored`].
-    ///
-    /// The key file is looked for as by [`Options::open`]: beside `dest`, unless it was said where. It is the present one, also
-    /// for a copy from before the epoch key was changed: the entry says how the epochs that the copy lacks were handed over to
-    /// ([`MAX_ROTATIONS`](crate::keys::MAX_ROTATIONS) at most). What was purged after the copy was made is back; it has
-    /// expired, so the next purge takes it again.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where another store uses the key file; [`InvalidInput`](crate::ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where
-    /// anything stands at `dest`; [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
-    /// [`Locked`](crate::ErrorKind::Locked) for `src`; [`Damaged`](crate::ErrorKind::Damaged) where a verification finds anything in it, with the
-    /// first [`Finding`](crate::Finding) as its source; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, Options, ToolCall};
-    /// # let dir = tempfile::tempdir()?;
-    /// # let (backup, store) = (dir.path().join("backup.log"), dir.path().join("audit.log"));
-    /// # let log = Options::new().without_keys().in_memory()?;
-    /// # log.backup(&backup)?;
-    /// let log = AuditLog::restore(&backup, &store, "ops@example.com", "disk failure on 6 July")?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn restore(
-        mut self,
-        src: impl AsRef<Path>,
-        dest: impl AsRef<Path>,
-        actor: &str,
-        reason: &str,
-    ) -> Result<AuditLog> {
-        let (src, dest) = (src.as_ref(), dest.as_ref());
+    /// Restores the copy at `src` to `dest` and opens it: see [`Options::restore`].
+    pub(crate) fn restore_store(mut self, src: &Path, dest: &Path, by: Justification<'_>) -> Result<OpenStore> {
+        let Justification { actor, reason } = by;
         check_said(actor, reason)?;
         let name = file_name(src)?;
         self.check_unused(dest)?;
-        let replaced = self.replaced.as_deref().map(|path| self.look_at(path)).transpose()?;
+        let replaced = self.replaced.as_deref().map(|path| self.look_at(path, dest)).transpose()?;
+        if let (Some(path), Some(false)) = (&self.replaced, replaced.as_ref().map(|replaced| replaced.is_newest)) {
+            let message = "does not have what the keys signed last, so it is not the store that was in use (an older one, or one that \
+                           an earlier restore replaced), and what was lost since cannot be named by it; nothing was restored. Name the \
+                           newest store, or restore without naming one";
+            return Err(Error::new(ErrorKind::Conflict, message).in_file(path));
+        }
         let lock = guarded(|| lock_source(src))?;
-        let (partial, mut file) = Partial::create(dest)?;
+        let (partial, mut file) = Partial::create(dest, Writes::Store)?;
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).in_file(dest))?;
         drop(lock);
         partial.sync(file)?;
         self.check_copy(dest).map_err(|e| e.in_file(src))?;
         self.settings.restoring = true;
-        let log = self.open(dest)?;
+        let log = self.open_store(dest)?;
+        let told = log.restored()?;
         let recorded = log.engine().with_writer(|engine, writer| {
             let detail = Object::from_iter([
                 ("actor", Json::from(engine.clean(actor)?)),
@@ -88,7 +55,7 @@ impl Options {
                 ("size", writer.state.size.into()),
                 ("head", writer.state.head.to_string().into()),
             ]);
-            record(engine, writer, detail, replaced.as_ref())
+            record(engine, writer, detail, replaced.as_ref(), &told)
         });
         match recorded {
             Ok(()) => {
@@ -112,10 +79,17 @@ fn check_said(actor: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
-/// Records, with the writer lock, that the log was restored, and moves the key file's mark to it.
-fn record(engine: &Engine, writer: &mut WriterState, mut detail: Object, replaced: Option<&Replaced>) -> Result<()> {
+/// Records, with the writer lock held, that the log was restored, and moves the key file's mark to it. `told` are the restores that
+/// the copy itself records.
+fn record(
+    engine: &Engine,
+    writer: &mut WriterState,
+    mut detail: Object,
+    replaced: Option<&Replaced>,
+    told: &[Restored],
+) -> Result<()> {
     let size = writer.state.size;
-    // What lies under these stays sealed, and no later row may name another that is not here.
+    // Values under these master keys stay sealed, and no later row may name another missing master key.
     let gone = engine.masters_missing()?;
     if !gone.is_empty() {
         detail.insert("master_keys_gone", gone.into_iter().collect::<Vec<_>>());
@@ -129,11 +103,20 @@ fn record(engine: &Engine, writer: &mut WriterState, mut detail: Object, replace
             detail.insert("rotations", since.iter().map(|r| Json::from(r.to_json())).collect::<Vec<_>>());
         }
     }
-    // The keys know what stood when they signed last, where that is kept with each signature.
+    // The keys show what was in force at their last signature, if it was kept with each signature. A copy of them does not know
+    // whether that was the last one (R87).
     let mut stands = Stands::Unknown;
     if let Some(keys) = &mut *engine.keys() {
-        if keys.signed().is_some_and(|signed| signed.is_kept) {
+        if keys.signed().is_some_and(|signed| signed.is_kept) && !keys.was_copy {
             stands = Stands::Kept;
+        }
+        // An earlier restore that this one undoes would otherwise be forgotten, and with it what that restore lost.
+        let is_told =
+            |lost: &(u64, Hash)| told.iter().any(|restored| restored.had_signed().any(|known| known == *lost));
+        let is_here = |&(lost, root): &(u64, Hash)| lost <= size && root_at(lost).is_ok_and(|here| here == root);
+        let earlier: Vec<_> = keys.file.lost().iter().filter(|lost| !is_told(lost) && !is_here(lost)).collect();
+        if !earlier.is_empty() {
+            detail.insert("earlier", earlier.into_iter().map(restored::loss).collect::<Vec<_>>());
         }
         if let Some(mark) = keys.file.accept_restored(size, chain_state.in_force(), &root_at)? {
             keys.check_replaceable()?;
@@ -154,20 +137,31 @@ fn record(engine: &Engine, writer: &mut WriterState, mut detail: Object, replace
         Stands::Changed => detail.insert("standing", "changed"),
         Stands::Unknown => detail.insert("standing", "unknown"),
     };
-    engine.system_event(writer, Kind::Restore, detail)?;
-    // The key file forgets what it had signed only now that the log says why.
-    if engine.keys().is_some() { engine.sign(writer).map(|_| ()) } else { Ok(()) }
+    // This entry comes before anything else that the store must record now: entries of another history after the copy's are lost,
+    // and the seq of this entry is where the loss begins. Without keys it proves nothing, and the entry that says so comes first.
+    let has_keys = engine.keys().is_some();
+    let mut staging = Staging::after(engine, writer, has_keys.then(|| (Kind::Restore, detail.clone())))?;
+    if !has_keys {
+        staging.system_event(Kind::Restore, detail, None)?;
+    }
+    engine.commit(writer, staging, |_| Ok(()))?;
+    // The key file forgets what it signed only after the log records why.
+    if engine.keys().is_some() { engine.sign_bare(writer).map(|_| ()) } else { Ok(()) }
 }
 
-/// The store in whose place a copy goes, as far as it could be read.
+/// The store that the copy replaces, as far as it could be read.
 struct Replaced {
     size: u64,
     root: Hash,
     chain_state: Arc<ChainState>,
+    /// Whether it begins with what the keys signed last: otherwise it is not the one that was in use.
+    is_newest: bool,
+    /// What was lost in restores that this store records and nobody has confirmed.
+    lost: Vec<Standing>,
 }
 
 impl Replaced {
-    /// What stands in it and not in the copy of `size` entries; nothing where the copy goes on from it.
+    /// What is in force in this store and not in the copy of `size` entries; nothing if the copy extends this store.
     fn beyond(&self, copy: &ChainState, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<Standing> {
         let id = |chain_state: &ChainState| chain_state.genesis.as_ref().map(|genesis| genesis.store_id.clone());
         if id(&self.chain_state) != id(copy) {
@@ -177,38 +171,26 @@ impl Replaced {
         }
         match self.size <= size && root_at(self.size)? == self.root {
             true => Ok(Standing::default()),
-            false => Ok(self.chain_state.standing_beside(copy)),
+            false => {
+                let mut lost = self.chain_state.standing_beside(copy);
+                self.lost.iter().for_each(|earlier| lost.add(earlier));
+                Ok(lost)
+            }
         }
     }
 }
 
-impl AuditLog {
-    /// Says that somebody has looked, after a restoring, at what is in force: that holds, policies and emergency grants which the copy
-    /// did not have were placed again, or that none is missing. Until then nothing is purged or erased
-    /// ([`Restored::to_do`](crate::Restored::to_do)). `reason` says what was found.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where no restoring wants to be confirmed; [`InvalidInput`](ErrorKind::InvalidInput): no
-    /// actor or no reason; as [`AuditLog::record`].
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, Options};
-    /// # let dir = tempfile::tempdir()?;
-    /// # let (backup, store) = (dir.path().join("backup.log"), dir.path().join("audit.log"));
-    /// # Options::new().without_keys().in_memory()?.backup(&backup)?;
-    /// // A store without keys: nobody knows what was in force beyond the backup.
-    /// let log = AuditLog::restore(&backup, &store, "ops@example.com", "disk failure on 6 July")?;
-    /// assert!(log.purge("ops@example.com").is_err());
-    /// log.confirm_restored("counsel@example.com", "the register of holds has none from after the backup")?;
-    /// log.purge("ops@example.com")?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn confirm_restored(&self, actor: &str, reason: &str) -> Result<Receipt> {
+impl OpenStore {
+    /// Confirms that somebody checked, after a restore, what is in force: that holds, policies and emergency grants that the copy
+    /// lacked were placed again, or that none is missing. Until then nothing is purged or erased
+    /// ([`Restored::to_do`](crate::restored::Restored::to_do)). The reason in `by` says what was found.
+    pub(crate) fn confirm_restored(&self, by: Justification<'_>) -> Result<Receipt> {
+        let Justification { actor, reason } = by;
         check_said(actor, reason)?;
         self.engine().with_writer(|engine, writer| {
             let chain_state = engine.chain_state();
             if chain_state.unconfirmed.is_empty() {
-                return Err(Error::new(ErrorKind::Conflict, "there is no restoring that wants to be confirmed"));
+                return Err(Error::new(ErrorKind::Conflict, "there is no restore that has to be confirmed"));
             }
             let restorings = chain_state.unconfirmed.keys().map(|seq| Json::from(*seq)).collect::<Vec<_>>();
             let detail = Object::from_iter([
@@ -222,18 +204,19 @@ impl AuditLog {
 }
 
 impl Options {
-    /// Refuses a key file that another store uses which is there: it would be stopped, since the key file's mark would be the copy's.
+    /// Refuses a key file that another, existing store uses: that store could no longer record, since the key file's mark would be
+    /// the copy's.
     fn check_unused(&self, dest: &Path) -> Result<()> {
         let Some(key) = key_path(self, Some(dest)).filter(|key| key.exists()) else { return Ok(()) };
         let keys = KeyFile::load(&key, self.passphrase.as_deref())?;
         let Some(store) = keys.used_by(&key).filter(|store| store.exists()) else { return Ok(()) };
-        let read = Options::new().without_keys().read_only().background(false).open(store);
-        let other = |log: &AuditLog| log.public_key().is_none_or(|log_key| log_key != keys.verifier());
+        let read = Options::new().without_keys().read_only().background(false).open_store(store);
+        let other = |log: &OpenStore| log.public_key().is_none_or(|log_key| log_key != keys.verifier());
         if read.as_ref().is_ok_and(other) {
             return Ok(());
         }
         let message = format!(
-            "this key file is used by {}, which would record nothing more after the restoring; nothing was changed. To bring the copy \
+            "this key file is used by {}, which could record nothing more after this restore; nothing was changed. To bring the copy \
              back in its place, move that store away first. To look at the copy beside it, give it keys of its own: `attestlog keys \
              backup {} COPY.key`, and restore with --key COPY.key",
             store.display(),
@@ -242,29 +225,39 @@ impl Options {
         Err(Error::new(ErrorKind::Conflict, message).in_file(key))
     }
 
-    /// Reads what stands in the store in whose place the copy goes.
-    fn look_at(&self, replaced: &Path) -> Result<Replaced> {
+    /// Reads what is in force in the store that the copy replaces.
+    fn look_at(&self, replaced: &Path, dest: &Path) -> Result<Replaced> {
+        let key = key_path(self, Some(dest)).filter(|key| key.exists());
+        let mark = key.and_then(|key| KeyFile::load(&key, self.passphrase.as_deref()).ok()?.mark());
         let mut options = self.clone();
         options.settings.is_copy = true;
-        let looked = options.read_only().background(false).open(replaced).and_then(|log| {
+        let looked = options.read_only().background(false).open_store(replaced).and_then(|log| {
             let (size, root) = (log.size(), log.engine().writer().frontier.root());
             let chain_state = log.engine().chain_state();
-            log.close().map(|()| Replaced { size, root, chain_state })
+            let is_newest = match mark {
+                Some(mark) => {
+                    mark.size <= size && crate::merkle::root(&log.engine().stored()?, mark.size)? == mark.root
+                }
+                None => true,
+            };
+            let restored = log.restored()?.into_iter().filter(|restored| restored.unconfirmed().is_some());
+            let lost = restored.map(|restored| restored.lost).collect();
+            log.close().map(|()| Replaced { size, root, chain_state, is_newest, lost })
         });
         looked.map_err(|e| {
             let message = format!(
-"it cannot be read, so what stood in it cannot be named, and nothing was restored ({e}): restore without naming it"
+"it cannot be read, so what it held cannot be named, and nothing was restored ({e}): restore without naming it"
 );
             Error::new(e.kind(), message).in_file(replaced).with_source(e)
         })
     }
 
-    /// Refuses a copy in which a verification finds anything, with the keys where they are here. It changes nothing. What the keys
-    /// signed beyond the copy is no finding: it is what the entry about the restoring is for (R62).
+    /// Refuses a copy if a verification finds anything in it; uses the keys if they are available. Changes nothing. What the keys
+    /// signed beyond the copy is not a finding: the restore's entry records it (R62).
     fn check_copy(&self, copy: &Path) -> Result<()> {
         let mut options = self.clone();
         options.settings.is_copy = true;
-        let log = options.read_only().background(false).open(copy)?;
+        let log = options.read_only().background(false).open_store(copy)?;
         let findings = log.verify(&VerifyOptions::new())?.findings;
         log.close()?;
         let Some(first) = findings.first() else { return Ok(()) };

@@ -1,66 +1,58 @@
-//! What a connection to the owner may do, and how it shows that it has the store's key.
+//! What a connection to the owner may do, and how the other end proves that it has the store's key.
 //!
-//! Invariant I13: what a connection may do is decided by the owner, in [`Authority::of`] and nowhere else; through the
-//! owner nobody does more than he could with the store's file at rest and the keys that he has.
+//! Invariant I13: the owner decides what a connection may do, in [`Authority::of`] and nowhere else. Through the owner
+//! nobody can do more than with the store's file at rest and their own keys.
 //!
-//! The owner sends 32 fresh random bytes with its first frame. The other end answers with HMAC-SHA-256 (RFC 2104) under a
-//! key that follows from every secret of the key file as it is now, over a purpose, the store's id, these bytes, and the
-//! ids of both processes as the kernel tells them to the other end, and the name that the kernel gave the end that connected. So an
-//! answer is good for one connection, between these two processes, with all of the present keys: not the keys of before a rotation, and not the words of somebody in between.
+//! The owner sends 32 fresh random bytes with its first frame. The other end answers with an HMAC-SHA-256 (RFC 2104) under a
+//! key derived from every secret of the present key file. The HMAC covers a purpose, the store's id, these bytes, the ids of
+//! both processes as the kernel reports them, and the name that the kernel gave the connecting end. So an answer is valid
+//! for one connection, between these two processes, with all of the present keys: keys from before a rotation do not produce
+//! it, and a process in the middle cannot reuse it.
 //!
-//! Invariant R72: whoever knows the log's key, from his own key file or as it was given to him, sends nothing to an owner that has
-//! not signed for it. The signature is over the same, the place of the socket and 32 random bytes of the asker's: so it is good for
-//! one connection to one store, and an owner of a copy elsewhere is not taken for this one's.
+//! Invariant R72: a process that knows the log's key, from its own key file or because the caller gave it, sends nothing to
+//! an owner that has not signed for it, except that one that only reads shall give way (R96). The signature covers the same
+//! data, the place of the socket and 32 random bytes from the process that asks. So it is valid for one connection to one
+//! store, and the owner of a copy elsewhere is not accepted as this store's owner.
 
 use crate::keys::KeyFile;
 use crate::note::VerifierKey;
+pub(super) use crate::requests::Need;
 use crate::{Error, ErrorKind, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a command needs of whoever sends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// It records calls, as any process of this user may.
-    Append,
-    /// It reads what anybody reads who has the file and none of its keys.
-    Read,
-    /// It uses the owner's keys, or changes more than by recording a call.
-    Admin,
-}
-
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Authority {
+pub(super) struct Authority {
     append: bool,
     read: bool,
     admin: bool,
-    /// Whether the owner has keys that somebody could prove.
+    /// Whether the owner has keys that a connection could prove.
     provable: bool,
 }
 
-/// How things stand with the keys when a connection is decided upon.
+/// The state of the keys when the authority of a connection is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// The store was made without keys: nobody can prove any, and there is nothing that they would keep from him.
+    /// The store was made without keys, so nobody can prove any, and there is nothing that keys would protect.
     Keyless,
-    /// The store has keys, and the owner has it open without them.
+    /// The store has keys, and the owner opened it without them.
     Missing,
-    /// The owner has them, and the other end did not prove that it does.
+    /// The owner has the keys, and the other end has not proven that it has them too.
     Unproven,
-    /// The other end proved that it has them.
+    /// The other end has proven that it has the keys.
     Proven,
 }
 
 impl Authority {
-    /// The one place where authority comes from. The socket lets in processes of this user only (I6).
+    /// The only place that grants authority. The socket accepts only processes of this user (I6).
     pub(super) fn of(keys: Keys) -> Authority {
         let admin = matches!(keys, Keys::Keyless | Keys::Proven);
         Authority { append: true, read: true, admin, provable: keys != Keys::Missing }
     }
 
-    /// Whether it covers this.
-    pub fn allows(self, need: Need) -> bool {
+    /// Whether this authority covers the need.
+    pub(super) fn allows(self, need: Need) -> bool {
         match need {
             Need::Append => self.append,
             Need::Read => self.read,
@@ -68,11 +60,11 @@ impl Authority {
         }
     }
 
-    /// Refuses what it does not cover.
+    /// Refuses a need that this authority does not cover.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key), with what to do.
-    pub fn check(self, need: Need) -> Result<()> {
+    /// [`Key`](ErrorKind::Key); the message says what to do.
+    pub(super) fn check(self, need: Need) -> Result<()> {
         let why = match (self.allows(need), self.provable) {
             (true, _) => return Ok(()),
             (false, true) => {
@@ -89,7 +81,7 @@ impl Authority {
     }
 }
 
-/// What an answer is about.
+/// What a proof is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
     pub store: &'a str,
@@ -98,25 +90,25 @@ pub(super) struct Question<'a> {
     pub owner: u32,
     /// The process at the other end.
     pub peer: u32,
-    /// The name of that end, which no other connection has: a process may have connected, given that connection to another, and
-    /// become this one.
+    /// The kernel's name for that end, which no other connection has. A process id alone is not enough: a process may have
+    /// connected, passed that connection to another process, and then become this one.
     pub name: &'a [u8],
 }
 
 const PURPOSE: &[u8] = b"attestlog/owner-key-proof@v1\n";
-/// What the owner's own signature is for.
+/// The purpose of the owner's signature.
 const OWNER: &str = "attestlog/owner@v1";
 
-/// What somebody asks the owner to sign, besides the question that the owner asks him.
+/// The data that the connecting process asks the owner to sign, in addition to the owner's own question.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
-    /// Where the socket is: its name, which follows from the store's path.
+    /// The place of the socket: its name, which is derived from the store's path.
     pub place: &'a str,
     pub challenge: &'a [u8; 32],
 }
 
 impl Question<'_> {
-    /// What has no fixed length stands behind its length, so no two questions make one text.
+    /// Each part of variable length is preceded by its length, so two different questions never give the same text.
     fn text(&self) -> Vec<u8> {
         let [store, name] = [self.store.len(), self.name.len()].map(|length| (length as u64).to_le_bytes());
         let (owner, peer) = (self.owner.to_le_bytes(), self.peer.to_le_bytes());
@@ -147,12 +139,12 @@ impl Question<'_> {
         signature.is_some_and(|signature| key.check_apart(OWNER, &self.text_with(asked), signature))
     }
 
-    /// The answer of who has these keys.
+    /// The answer of a process that has these keys.
     pub(super) fn answer(&self, keys: &KeyFile) -> Result<[u8; 32]> {
         Ok(self.mac(keys)?.finalize().into_bytes().into())
     }
 
-    /// Whether this is the answer of somebody who has these keys.
+    /// Whether this is the answer of a process that has these keys.
     pub(super) fn is_answered(&self, keys: &KeyFile, answer: &[u8; 32]) -> bool {
         self.mac(keys).is_ok_and(|mac| mac.verify_slice(answer).is_ok())
     }
@@ -166,7 +158,8 @@ mod tests {
         KeyFile::generate("t", &mut |out| out.iter_mut().zip(seed..).for_each(|(byte, n)| *byte = n)).unwrap()
     }
 
-    /// An answer that was overheard, or that belongs to other keys, another store, another challenge or other processes.
+    /// An answer is refused if it was overheard, or made for other keys, another store, another challenge or other
+    /// processes.
     #[test]
     fn an_answer_is_good_for_one_question_and_one_key_file() {
         let mut own = keys(1);
@@ -191,7 +184,7 @@ mod tests {
         assert!(!asked.is_answered(&own, &answer));
     }
 
-    /// A signature that was overheard, or that an owner gave for another connection, another store or another process.
+    /// A signature is refused if it was overheard, or made for another connection, another store or another process.
     #[test]
     fn an_owners_signature_is_good_for_one_question_and_one_place() {
         let own = keys(1);
@@ -213,7 +206,7 @@ mod tests {
         assert!(!others.iter().any(signed));
         assert!(!question.is_signed(&keys(2).verifier(), asked, &signature));
         assert!(!question.is_signed(&own.verifier(), asked, &signature[..63]));
-        // Nor is it one under a note, nor the other way round.
+        // Nor does a note's signature pass for one of these, or the other way round.
         assert_ne!(own.log_key().sign("x\n").bytes().get(4..), Some(&own.log_key().sign_apart("x", b"")[..]));
     }
 

@@ -1,11 +1,12 @@
-//! How the owner takes in what others send: how long a frame may take, and how much of the memory it may have.
+//! How the owner receives frames from other processes: how long a frame may take, and how much memory it may use.
 //!
-//! Invariant R73: what a sender announces takes nothing and keeps nobody waiting; only what has arrived counts, each process has a
-//! share of the room, and whoever waits for room gets it or an error within a bounded time.
+//! Invariant R73: an announced length reserves no memory and makes nobody wait; only bytes that have arrived count. Each
+//! process has a share of the memory, and a frame that waits for memory gets it, or an error, within a bounded time.
 //!
-//! Large frames of all processes have [`ROOM`] together, those of one process [`SHARE`] of it, so that no process fills what
-//! another needs. One frame at a time leads: it may go beyond both, up to the longest frame, and counts in neither. So whatever
-//! is waiting, something goes on; and a process does not lead twice while others wait.
+//! The large frames of all processes together may use [`ROOM`], those of one process [`SHARE`] of it, so no process can use
+//! up the memory that another needs. One frame at a time leads: it may exceed both limits, up to the longest frame, and
+//! counts towards neither. So some frame always makes progress, whatever waits; and no process leads twice in a row while
+//! others wait.
 
 use super::local::Stream;
 use super::wire::{CHUNK, MAX_FRAME};
@@ -14,21 +15,21 @@ use std::io::{self, BufReader, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A frame that is longer takes room with what is beyond.
+/// The part of a frame beyond this size counts towards the limits.
 const LARGE: usize = 64 << 10;
-/// What the large frames of all processes have together, but for the one that leads.
+/// Memory for the large frames of all processes together, except the leading frame.
 const ROOM: usize = 16 << 20;
-/// What those of one process have.
+/// Memory for the large frames of one process.
 const SHARE: usize = ROOM / 2;
 
-/// How long a frame may take from its first byte, without the time that it waits for room.
+/// How long a frame may take from its first byte, not counting the time that it waits for memory.
 const STALLED: Duration = Duration::from_secs(30);
-/// How long a frame waits for room. Whoever leads has gone by then, and a process that waits is the next to lead.
+/// How long a frame waits for memory. The frame that leads has ended by then, and a process that waits is the next to lead.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const _: () = assert!(LARGE < SHARE && SHARE < ROOM && ROOM < MAX_FRAME && STALLED.as_secs() < PATIENCE.as_secs());
 
-/// The room for large frames.
+/// The memory for large frames.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     state: Mutex<State>,
@@ -37,12 +38,12 @@ pub(super) struct Room {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of all that do not lead.
+    /// Bytes taken by all frames that do not lead.
     taken: usize,
-    /// Of each process, likewise; how many of its frames wait.
+    /// For each process: the same, and how many of its frames wait.
     of: HashMap<u32, (usize, usize)>,
     leads: bool,
-    /// Which process led last.
+    /// The process that led last.
     last: u32,
 }
 
@@ -57,7 +58,7 @@ impl State {
     }
 
     fn fits(&mut self, process: u32, bytes: usize) -> bool {
-        // Where the platform does not say whose a frame is, all are one's.
+        // Where the platform does not report the process, all frames count as one process's.
         let share = if process == 0 { ROOM } else { SHARE };
         self.taken + bytes <= ROOM && self.of(process).0 + bytes <= share
     }
@@ -70,7 +71,7 @@ impl State {
 }
 
 impl Room {
-    /// For a frame of this process, of which nothing has arrived.
+    /// The account of a frame of this process of which nothing has arrived yet.
     pub(super) fn part(&self, process: u32) -> Part<'_> {
         Part { room: self, process, arrived: 0, bytes: 0, leads: false }
     }
@@ -80,7 +81,7 @@ impl Room {
     }
 }
 
-/// What one frame has of the room, until it is dropped.
+/// The memory that one frame has taken, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     room: &'a Room,
@@ -91,7 +92,7 @@ pub(super) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// As [`Part::take`], on the reader's time.
+    /// Like [`Part::take`]; the wait is not charged to the sender.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(super) fn keep(&mut self, reader: &mut Paced, bytes: usize) -> bool {
         if self.arrived + bytes <= LARGE {
@@ -103,7 +104,7 @@ impl Part<'_> {
         found
     }
 
-    /// Takes room for bytes that have arrived. Says whether there was any within `patience`.
+    /// Takes memory for bytes that have arrived. Returns whether there was any within `patience`.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(super) fn take(&mut self, bytes: usize, patience: Duration) -> bool {
         self.arrived += bytes;
@@ -135,7 +136,8 @@ impl Part<'_> {
         };
         state.of(self.process).1 -= 1;
         drop(state);
-        // A process that no longer waits is in no other's way, and what was given back may be enough for others.
+        // A process that no longer waits does not block others from leading, and the released memory may be enough for
+        // others.
         self.room.freed.notify_all();
         found
     }
@@ -157,12 +159,12 @@ impl Drop for Part<'_> {
     }
 }
 
-/// What a connection sends, each frame within [`STALLED`] from its first byte.
+/// The stream of a connection; each frame must arrive within [`STALLED`] of its first byte.
 #[derive(Debug)]
 pub(super) struct Paced {
     reader: BufReader<Stream>,
     until: Option<Instant>,
-    /// Whether the stream waits as long as between two frames.
+    /// Whether the stream's timeout is the one between two frames.
     rested: bool,
 }
 
@@ -171,7 +173,7 @@ impl Paced {
         Paced { reader: BufReader::with_capacity(CHUNK, stream), until: None, rested: false }
     }
 
-    /// Before the next frame, which may be long in coming.
+    /// Called before the next frame, which may take long to come.
     pub(super) fn rest(&mut self) -> io::Result<()> {
         self.until = None;
         if !std::mem::replace(&mut self.rested, true) {
@@ -180,7 +182,7 @@ impl Paced {
         Ok(())
     }
 
-    /// So long it was not the sender that was waited for.
+    /// Extends the deadline by the time that the owner, not the sender, caused.
     pub(super) fn excuse(&mut self, waited: Duration) {
         self.until = self.until.map(|until| until + waited);
     }
@@ -212,12 +214,13 @@ mod tests {
     const NOW: Duration = Duration::ZERO;
     const MIB: usize = 1 << 20;
 
-    /// A connection that announced 60 MiB and sent two bytes had all the room, and everybody else waited for as long as it liked.
+    /// A connection that announced 60 MiB and sent two bytes took all the memory, and everybody else waited for as long as
+    /// it liked.
     #[test]
     fn one_process_fills_its_share_and_leads_and_is_in_nobodys_way() {
         let room = Room::default();
         let silent: Vec<Part<'_>> = (0..100).map(|_| room.part(1)).collect();
-        // One frame leads, whose bytes count nowhere, and others fill the share of their process.
+        // One frame leads and counts towards nothing; others fill the share of their process.
         let (mut held, mut full) = (Vec::new(), 0);
         for _ in 0..100 {
             let mut part = room.part(1);
@@ -228,7 +231,7 @@ mod tests {
         let mut other = room.part(2);
         assert!((0..7).all(|_| other.take(MIB, NOW)));
         assert!(!(0..7).all(|_| other.take(MIB, NOW)), "only one leads");
-        // It has ended: who waits leads next, and not the process that led before.
+        // The leading frame has ended: a process that waits leads next, not the one that led before.
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| (0..60).all(|_| other.take(MIB, PATIENCE)));
             while room.lock().of(2).1 == 0 {

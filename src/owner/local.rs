@@ -1,5 +1,5 @@
-//! Local sockets: the one file that knows which platform this is. Another platform needs the same few functions: for
-//! Windows named pipes with the same checks of who is at the other end.
+//! Local sockets. Only this file knows the platform. A port to another platform needs the same few functions: on Windows,
+//! named pipes with the same checks of the other end.
 
 use std::io;
 
@@ -9,14 +9,14 @@ pub(super) use unix::{Listener, Peer, Stream, bind, connect, home, is_alive, use
 #[cfg(not(unix))]
 pub(super) use other::{Listener, Peer, Stream, bind, connect, home, is_alive, user};
 
-/// What a connection to a socket came to, where there is none.
+/// Why there is no connection to a socket.
 #[derive(Debug)]
 pub(super) enum NoPeer {
-    /// Nobody listens there, or nothing is there.
+    /// Nobody listens there, or the path does not exist.
     Nobody,
-    /// Something is there that must not be trusted.
+    /// Something at that path must not be trusted.
     Refused(String),
-    /// The operating system says no.
+    /// The operating system returned an error.
     Io(io::Error),
 }
 
@@ -30,24 +30,24 @@ mod unix {
 
     pub(crate) type Stream = UnixStream;
 
-    /// The other end of a connection, or this one, as the kernel tells of it.
+    /// One end of a connection, as the kernel describes it.
     #[derive(Debug)]
     pub(crate) struct Peer {
-        /// Which process connected or listened; 0 where the platform does not say.
+        /// The process that connected or listened; 0 where the platform does not report it.
         pub process: u32,
-        /// The name of the end that connected, which no other connection has while this one is there; empty where the platform
+        /// The name of the end that connected, which no other connection has while this one exists; empty where the platform
         /// gives none.
         pub name: Vec<u8>,
     }
 
-    /// A socket that listens; its name goes when it is dropped.
+    /// A listening socket; its path is removed when it is dropped.
     #[derive(Debug)]
     pub(crate) struct Listener {
         inner: UnixListener,
     }
 
     impl Listener {
-        /// The next connection of a process of this user, and which process it is; `None` for one of another's.
+        /// The next connection from a process of this user, with that process; `None` for a connection from another user.
         pub(crate) fn accept(&self) -> io::Result<Option<(Stream, Peer)>> {
             let (stream, address) = self.inner.accept()?;
             let (user_id, process) = peer(&stream)?;
@@ -60,13 +60,13 @@ mod unix {
         nix::unistd::geteuid().as_raw()
     }
 
-    /// This user's home, as the system's list of users has it.
+    /// This user's home directory, from the system's user database.
     pub(crate) fn home() -> Option<PathBuf> {
         Some(nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()??.dir)
     }
 
-    /// The user and the process at the other end: of the process that connected or listened, as this one sees it. 0 where
-    /// the platform does not say which.
+    /// The user and the process at the other end (the process that connected or listened), as this process sees them. The
+    /// process is 0 where the platform does not report it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn peer(stream: &Stream) -> io::Result<(u32, u32)> {
         let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
@@ -88,7 +88,7 @@ mod unix {
         Vec::new()
     }
 
-    /// A connection whose end here has a name that the kernel has chosen.
+    /// A connection whose near end has a name chosen by the kernel.
     #[cfg(target_os = "linux")]
     fn connected(path: &Path) -> io::Result<Stream> {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
@@ -104,7 +104,7 @@ mod unix {
         UnixStream::connect(path)
     }
 
-    /// Whether a process of this user with this id is there.
+    /// Whether a process of this user with this id exists.
     pub(crate) fn is_alive(process: u32) -> bool {
         let Ok(process) = i32::try_from(process) else { return true };
         process == 0
@@ -114,7 +114,7 @@ mod unix {
             )
     }
 
-    /// Connects to the socket of this user at `path`; says which process listens there, and the name of the end here.
+    /// Connects to this user's socket at `path`; returns which process listens there, and the name of the near end.
     pub(crate) fn connect(path: &Path) -> Result<(Stream, Peer), NoPeer> {
         let about = match std::fs::symlink_metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(NoPeer::Nobody),
@@ -140,7 +140,7 @@ mod unix {
         }
     }
 
-    /// Listens at `path`. Only for the holder of the store's lock: a socket that is there already is a dead one's.
+    /// Listens at `path`. Only for the holder of the store's lock: a socket that already exists was left by a dead owner.
     pub(crate) fn bind(path: &Path) -> io::Result<Listener> {
         match std::fs::symlink_metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -152,7 +152,7 @@ mod unix {
             }
         }
         let inner = UnixListener::bind(path)?;
-        // The directory is private already; this is for those who look.
+        // The directory is private already; the mode makes this visible on the socket too.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         Ok(Listener { inner })
     }

@@ -1,16 +1,18 @@
-//! Many processes on one store. The first that opens it owns it and listens on a local socket; the others work through it
-//! and take over when it goes.
+//! Many processes on one store. The first process to open it owns it and listens on a local socket; the others work through
+//! that socket, and one of them takes over when the owner exits.
 //!
-//! Invariant I5: whoever listens holds the store's lock, so a socket that the holder of the lock finds is a dead one's. Invariant I6: no
-//! socket is spoken to, and nothing accepted from one, unless it lies in a private directory of this user and its other end is a
-//! process of this user. Invariant I7: a record that was sent and not answered is sent again under the same number, so it is in the log
-//! once, whichever process comes to own the store. Others are kept elsewhere: I3, I4 and R74 (what crosses, and whose a sender is) in
-//! `store/write/remote_call`, I13 and R72 (who may do what, and who is believed) in `authority`, I14 (who is kept out) in
-//! `server`, R73 (who waits) in `intake`.
+//! Invariant I5: a process that listens holds the store's lock, so a socket found by the holder of the lock was left by a
+//! dead owner. Invariant I6: a process connects to a socket, or accepts a connection from one, only if the socket lies in a
+//! private directory of this user and the process at the other end belongs to this user. Other invariants are kept
+//! elsewhere: I7 (a record is in the log once) and R97 (who gives way loses nothing) in `audit_log/sharing`; I3, I4 and R74
+//! (what crosses the socket, and who may use a sender's id) in `store/write/remote_call`; I13 and R72 (who may do what, and
+//! which owner is trusted) in `authority` and `requests`; I14 and R96 (which connections are cut off, and who gives the store up)
+//! in `server`; R73 (which frames wait) in `intake`.
 //!
-//! Calls go downwards. `shared_store` is what a program holds. `server` serves the others within the bounds of `intake` and asks `authority` what a
-//! connection may do; `remote` is one of the others and asks `trust` whom it speaks to. Both speak `wire` over `local`, which alone knows the
-//! platform, at the place that `place` finds.
+//! Calls go downwards. A host holds an [`AuditLog`](crate::AuditLog), which is above this folder. `server` serves the other
+//! processes within the bounds of `intake` and asks `authority` what a connection may do; `remote` is the client and asks
+//! `trust` whether to trust the owner. Both speak `wire` over `local`, which alone knows the platform, at the socket that
+//! `place` finds.
 
 mod authority;
 mod intake;
@@ -18,13 +20,12 @@ mod local;
 mod place;
 mod remote;
 mod server;
-mod shared_store;
 mod trust;
 mod wire;
 
-pub use authority::{Authority, Need};
-pub use remote::{Connection, Ran, Terminal, reach};
-pub use server::{Commands, Console};
-pub use shared_store::{Guard, Owned, SharedBegun, SharedStore, Sharing, patience};
+pub(crate) use place::sockets;
+pub use remote::{Connection, reach};
+pub(crate) use remote::{Lost, Remote, perhaps_recorded};
+pub(crate) use server::Server;
 pub use trust::keys;
-pub use wire::{Command, Effect};
+pub(crate) use trust::{Confirmed, Trust};

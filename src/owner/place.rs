@@ -1,10 +1,11 @@
-//! Where a store's socket is: in a private directory of the user, under a name made of the store's path, so that it is
-//! short enough for every platform however deep the store lies.
+//! Where a store's socket is: in a private directory of the user. Its name is derived from the store's path, so it is short
+//! enough for every platform, however deep the store lies.
 //!
-//! Every process must come to the same place, whatever its environment says of temporary files, so that is not asked; one
-//! variable, [`DIRECTORY`], can name another directory for all of them. Without it there are several places, because another user
-//! can be in the way of one: in `/tmp` anybody can make a directory of any name. Whoever owns the store listens in the first that
-//! can be had; the others look in all of them, in the same order, so that nobody has to know which could be had when.
+//! Every process must arrive at the same place, whatever its environment says about temporary files, so those variables are
+//! ignored; one variable, [`DIRECTORY`], can name another directory for all processes. Without it there are several
+//! candidates, because another user can block one: anybody can create a directory of any name in `/tmp`. The owner listens
+//! in the first directory that it can use. The others try all of them in the same order, so they need not know which ones
+//! were usable at that time.
 
 use super::local;
 use crate::Hash;
@@ -14,12 +15,12 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names the directory of sockets.
 const DIRECTORY: &str = "ATTESTLOG_SOCKET_DIR";
 
-/// The longest path that a socket can have everywhere (104 bytes with the final zero on some systems).
+/// The longest socket path that works on every platform (some allow 104 bytes including the final zero).
 const LONGEST: usize = 103;
 
-/// Where the socket of the store at `store` may be, the first choice first.
-pub(super) fn sockets(store: &Path) -> io::Result<Vec<PathBuf>> {
-    // Through links and folders above, every process comes to the one name of the store.
+/// The possible sockets of the store at `store`, in order of preference.
+pub(crate) fn sockets(store: &Path) -> io::Result<Vec<PathBuf>> {
+    // With links resolved, every process arrives at the same name for the store.
     let store = store.canonicalize()?;
     let hash = Hash::of(store.as_os_str().as_encoded_bytes()).to_string();
     let name = format!("{}.sock", hash.get(..32).unwrap_or(&hash));
@@ -38,8 +39,8 @@ fn directories() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os(DIRECTORY).filter(|d| !d.is_empty()) {
         return vec![named.into()];
     }
-    // Looked for by fixed names, and the home where the system's list of users has it: programs that a desktop starts and those that
-    // cron starts have different variables.
+    // Fixed directories, and the home directory from the system's user database: programs started by a desktop and by cron
+    // have different environment variables.
     directories_of(local::user(), Path::new("/run/user"), Path::new("/tmp"), local::home())
 }
 
@@ -51,7 +52,7 @@ fn directories_of(user: u32, run: &Path, tmp: &Path, home: Option<PathBuf>) -> V
     run.into_iter().chain([tmp]).chain(home).collect()
 }
 
-/// Listens at the first of these places that can be had, with `listen`. Says where, or what is wrong with each.
+/// Calls `listen` at each of these places until one works. Returns where it listens, or what is wrong with each place.
 pub(super) fn first_of<T>(
     sockets: Vec<PathBuf>,
     mut listen: impl FnMut(&Path) -> io::Result<T>,
@@ -74,7 +75,7 @@ pub(super) fn first_of<T>(
     Err(io::Error::new(kind, message))
 }
 
-/// Makes sure that the directory of sockets is there and private.
+/// Creates the directory of sockets if necessary, and checks that it is private.
 fn prepare(socket: &Path) -> io::Result<()> {
     let Some(directory) = socket.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut builder = std::fs::DirBuilder::new();
@@ -87,7 +88,7 @@ fn prepare(socket: &Path) -> io::Result<()> {
     check(directory)
 }
 
-/// Refuses a directory that somebody else could put something into. Links are not followed.
+/// Refuses a directory in which another user could create files. Links are not followed.
 pub(super) fn check(directory: &Path) -> io::Result<()> {
     let about = std::fs::symlink_metadata(directory)?;
     #[cfg(unix)]
@@ -114,7 +115,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    /// Another user made `/tmp/attestlog-UID` before this one did, and no process could share a store any more.
+    /// Another user created `/tmp/attestlog-UID` before this user did, and no process could share a store any more.
     #[test]
     fn who_takes_the_name_in_tmp_is_walked_around() {
         let dir = tempfile::tempdir().unwrap();
@@ -128,7 +129,7 @@ mod tests {
             all.into_iter().map(|directory| directory.join("x.sock")).collect()
         };
         let listens = |path: &Path| fs::write(path, "");
-        // A directory that others may enter is as good as another user's; so is a file, or a link.
+        // A directory that others may enter is refused like another user's; so is a file, or a link.
         let taken = tmp.join(format!("attestlog-{user}"));
         let plants: [&dyn Fn(); 3] = [
             &|| {
@@ -142,14 +143,14 @@ mod tests {
             plant();
             let ((), socket) = first_of(sockets(), listens).unwrap();
             assert_eq!(socket, home.join(".attestlog/x.sock"));
-            // Whoever is in the way goes away: who looks now still looks where the owner listens.
+            // The obstacle is removed afterwards: a process that looks now still finds the place where the owner listens.
             let _ = fs::remove_file(&taken).or_else(|_| fs::remove_dir(&taken));
             assert!(sockets().contains(&socket));
         }
         let ((), socket) = first_of(sockets(), listens).unwrap();
         assert_eq!(socket, taken.join("x.sock"));
-        // An account without a home whose name in /tmp is another's: it says what is wrong, and the way out. It said 'remove it' of
-        // what it could not remove.
+        // An account has no home directory, and another user owns its name in /tmp: the message says what is wrong and what
+        // to do. It used to say 'remove it' about a directory that the user could not remove.
         fs::remove_file(&socket).unwrap();
         fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).unwrap();
         let alone =

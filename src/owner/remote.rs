@@ -1,30 +1,32 @@
-//! The side of those who do not have the store open.
+//! The client side: processes that do not have the store open.
 
 use super::authority::{Asked, Question};
 use super::local::{NoPeer, Peer, Stream, connect, is_alive};
 use super::place;
-use super::trust::Trust;
-use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request};
+use super::trust::{Confirmed, Trust};
+use super::wire::{self, Ask, CHUNK, Hello, PROTOCOL, Reply, Request};
 use crate::entry::ToolCall;
+use crate::host::Random;
 use crate::keys::KeyFile;
 use crate::note::VerifierKey;
 use crate::process::Process;
-use crate::store::{OwnSender, RemoteBatch};
-use crate::{Error, ErrorKind, Options, Random, Receipt, Result};
+use crate::store::{Access, OwnSender, RemoteBatch};
+use crate::{Error, ErrorKind, Options, Receipt, Result};
 use attestlog_proof::entry::Phase;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// So much of a command's output is held back until it has ended, so that it can be run again where its owner goes.
-pub(super) const HELD: usize = 1 << 20;
-
-/// How long the owner may take to say who it is.
+/// How long the owner may take to identify itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often whoever waits for the owner looks whether it is still there. Its end closes the connection, unless it has left behind
-/// a process that was forked from it and keeps a copy.
+/// How long to wait for an owner that does not accept these keys to exit or to replace a key: it may be a command that only
+/// reads.
+const DOUBT: Duration = Duration::from_secs(3);
+
+/// How often a process that waits for the owner checks that the owner is alive. When the owner exits its connection closes,
+/// unless a process forked from it keeps a copy open.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection to the process that has a store open.
@@ -33,21 +35,21 @@ pub struct Connection {
     stream: Stream,
     reader: BufReader<Stream>,
     hello: Hello,
-    /// Who listens there, as the kernel says; 0 where it does not.
+    /// The process that listens, as the kernel reports it; 0 where it does not.
     listener: u32,
-    /// The name of this end, which the kernel has chosen; empty where it has not.
+    /// The name of this end, chosen by the kernel; empty where the kernel gives none.
     name: Vec<u8>,
     /// The name of the socket.
     place: String,
-    /// Which process connected: a fork of it has the same connection, and would speak in between.
+    /// The process that connected. A fork of it shares the connection, and its frames would mix with this process's.
     at: Process,
 }
 
 /// Connects to the process that has the store open and shares it, if there is one.
 ///
 /// # Errors
-/// [`Io`](ErrorKind::Io) where something stands in the socket's place that must not be trusted;
-/// [`Locked`](ErrorKind::Locked) where the owner is a version of this program that speaks another language, or does not answer.
+/// [`Io`](ErrorKind::Io) if something at the socket's path must not be trusted;
+/// [`Locked`](ErrorKind::Locked) if the owner is a version of this program with another protocol, or does not answer.
 pub fn reach(store: &Path) -> Result<Option<Connection>> {
     let mut wrong = None;
     for path in place::sockets(store).unwrap_or_default() {
@@ -61,7 +63,7 @@ pub fn reach(store: &Path) -> Result<Option<Connection>> {
 }
 
 fn reach_at(path: &Path) -> Result<Option<Connection>> {
-    // Where the directory is not this user's nothing of his is in it. Whoever cannot listen anywhere says so.
+    // A directory that is not this user's holds no socket of this user. An owner that cannot listen anywhere reports it.
     if path.parent().is_none_or(|directory| place::check(directory).is_err()) {
         return Ok(None);
     }
@@ -71,7 +73,7 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
         Err(NoPeer::Io(e)) => return Err(Error::from(e).in_file(path)),
     };
-    // A process that was forked from one that has ended keeps its socket, and takes no connection.
+    // A process forked from an owner that has exited keeps its socket, and accepts no connection.
     if !is_alive(peer.process) {
         return Ok(None);
     }
@@ -80,7 +82,7 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
 }
 
 impl Connection {
-    /// Hears who it is; nothing where the owner goes away just now.
+    /// Reads the owner's first frame; `None` if the owner is just exiting.
     fn greet(mut stream: Stream, peer: Peer, place: String) -> io::Result<Option<Result<Connection>>> {
         let Peer { process: listener, name } = peer;
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
@@ -89,14 +91,7 @@ impl Connection {
             Ok(Some(hello)) => hello,
             Ok(None) => return Ok(None),
             Err(e) if is_gone(&e) => return Ok(None),
-            Err(e) if wire::is_late(&e) => {
-                let message = format!(
-                    "process {listener} has the store open and does not answer: it was stopped, or hangs. Let it go on (`kill -CONT \
-                     {listener}`) or end it; the file cannot be read past it, since it may go on writing at any moment. Where it \
-                     has ended, a process that was forked from it keeps the store: end that one"
-                );
-                return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
-            }
+            Err(e) if wire::is_late(&e) => return Ok(Some(Err(silent(listener)))),
             Err(e) => return Err(e),
         };
         stream.set_read_timeout(Some(LOOK))?;
@@ -116,17 +111,45 @@ impl Connection {
         }
     }
 
-    /// The id of the process that has the store open, as the kernel says; where it does not, as that process says.
+    /// The id of the process that has the store open, as the kernel reports it; where it does not, as that process states
+    /// it.
     pub fn process(&self) -> u32 {
         if self.listener == 0 { self.hello.process } else { self.listener }
     }
 
-    /// Has the owner prove that it has the secret half of the log's key, which is in the store's key file. Says whether it is still
-    /// there. `random` gives the question.
+    /// Whether the process that has the store open only reads, and gives the store up when it is asked.
+    pub(crate) fn reads(&self) -> bool {
+        self.hello.reads
+    }
+
+    /// Whether that process is still opening the store, so that it can answer nothing yet.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.hello.store.is_empty()
+    }
+
+    /// Asks a process that only reads to give the store up; nothing else is sent to it, and nothing is proven by either side.
+    /// Afterwards it has done so, or has exited.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key), with what to do, where it does not: what it says is nobody's word then but its own.
-    pub fn confirm(&mut self, key: &VerifierKey, random: &dyn Random) -> Result<bool> {
+    /// [`Locked`](ErrorKind::Locked) if it does not answer: it was stopped, or hangs.
+    pub(crate) fn take_over(mut self) -> Result<()> {
+        self.at.check()?;
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        let answer = wire::send(&mut self.stream, &Request::GiveWay)
+            .and_then(|()| wire::receive::<Reply>(&mut self.reader, wire::MAX_HELLO, &mut |_| false));
+        match answer {
+            Err(e) if wire::is_late(&e) => Err(silent(self.process())),
+            Err(e) if !is_gone(&e) => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the owner prove that it has the secret half of the log's key, which is in the store's key file. Returns whether
+    /// the owner is still there. `random` supplies the question.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key), with what to do, if the owner does not prove it: then nothing that it says can be trusted.
+    pub(super) fn confirm(&mut self, key: &VerifierKey, random: &dyn Random) -> Result<bool> {
         self.at.check()?;
         let mut challenge = [0; 32];
         random.fill(&mut challenge);
@@ -164,11 +187,11 @@ impl Connection {
         }
     }
 
-    /// Proves to the owner that this process has the store's keys. Says whether it is still there.
+    /// Proves to the owner that this process has the store's keys. Returns whether the owner is still there.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key): these are not the keys that the owner has now.
-    pub fn prove(&mut self, keys: &KeyFile) -> Result<bool> {
+    /// [`Key`](ErrorKind::Key) if these are not the keys that the owner has now.
+    pub(super) fn prove(&mut self, keys: &KeyFile) -> Result<bool> {
         self.at.check()?;
         let answer = self.question().answer(keys)?;
         match self.ask(&Request::Prove(answer)) {
@@ -185,7 +208,7 @@ impl Connection {
         self.hear()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// What the owner says next, however long it takes, as long as it is there.
+    /// The owner's next reply, however long it takes, as long as the owner is alive.
     fn hear(&mut self) -> io::Result<Option<Reply>> {
         let listener = self.listener;
         match wire::receive(&mut self.reader, wire::MAX_FRAME, &mut |_| is_alive(listener)) {
@@ -194,132 +217,36 @@ impl Connection {
         }
     }
 
-    /// Waits until the owner goes.
-    pub(super) fn watch(mut self) {
+    /// Waits until the owner exits.
+    pub(crate) fn watch(mut self) {
         if self.at.is_this() && wire::send(&mut self.stream, &Request::Watch).is_ok() {
             while let Ok(Some(_)) = self.hear() {}
         }
     }
-
-    /// Runs a command where the store is open.
-    ///
-    /// # Errors
-    /// What `terminal` says; that the owner has gone is no error but [`Ran::Gone`].
-    pub fn run(mut self, command: &Command, terminal: &mut dyn Terminal) -> io::Result<Ran> {
-        self.at.check().map_err(io::Error::other)?;
-        // What reads can be run again, and what follows goes on from where it said that it was: only these are held back.
-        let mut held = Held { parts: Vec::new(), bytes: 0, open: command.effect != Effect::Reads };
-        let gone = |held: &Held| Ok(Ran::Gone { shown: held.open });
-        if wire::send(&mut self.stream, &Request::Run(command.clone())).is_err() {
-            return gone(&held);
-        }
-        loop {
-            let reply = match self.hear() {
-                Ok(Some(reply)) => reply,
-                Ok(None) => return gone(&held),
-                Err(e) if is_gone(&e) => return gone(&held),
-                Err(e) => return Err(e),
-            };
-            match reply {
-                Reply::Out(bytes) => held.take(terminal, true, bytes)?,
-                Reply::Err(bytes) => held.take(terminal, false, bytes)?,
-                Reply::Want => {
-                    let input = terminal.input()?;
-                    if wire::send(&mut self.stream, &Request::Input(input)).is_err() {
-                        return gone(&held);
-                    }
-                }
-                Reply::Position(seq) => {
-                    // What comes now is shown with the position behind it, or the next owner would show it once more.
-                    held.show(terminal)?;
-                    held.open = false;
-                    terminal.position(seq);
-                }
-                Reply::Exit(code) => {
-                    held.show(terminal)?;
-                    return Ok(Ran::Ended(code));
-                }
-                Reply::Failed(wire_error) => {
-                    terminal.err(format!("attestlog: {}\n", Error::from(wire_error)).as_bytes())?;
-                    return Ok(Ran::Ended(3));
-                }
-                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the store's owner said what it must not")),
-            }
-        }
-    }
 }
 
-/// The standard input and output of this process, as [`Connection::run`] uses them.
-pub trait Terminal {
-    /// Writes to standard output.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    fn out(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Writes to standard error.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    fn err(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Some of standard input; nothing at its end.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    fn input(&mut self) -> io::Result<Vec<u8>>;
-    /// A command that follows has shown everything below this seq.
-    fn position(&mut self, seq: u64);
+/// The process that has the store open does not answer.
+fn silent(process: u32) -> Error {
+    let message = format!(
+        "process {process} has the store open and does not answer: it was stopped, or hangs. Let it go on (`kill -CONT {process}`) or \
+         end it; the file cannot be read past it, since it may go on writing at any moment. Where it has ended, a process that was \
+         forked from it keeps the store: end that one"
+    );
+    Error::new(ErrorKind::Locked, message)
 }
 
-/// How a command ended that another process ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ran {
-    /// With this exit code.
-    Ended(u8),
-    /// The owner went before it ended; whether something of it was shown, or may have been done.
-    Gone {
-        /// Then it must not simply be run again.
-        shown: bool,
-    },
-}
-
-/// Output that is held back.
-struct Held {
-    parts: Vec<(bool, Vec<u8>)>,
-    bytes: usize,
-    open: bool,
-}
-
-impl Held {
-    fn take(&mut self, terminal: &mut dyn Terminal, out: bool, bytes: Vec<u8>) -> io::Result<()> {
-        // A progress bar is no output: it goes away again.
-        if self.open || (!out && bytes.starts_with(b"\r")) {
-            return put(terminal, out, &bytes);
-        }
-        self.bytes += bytes.len();
-        self.parts.push((out, bytes));
-        if self.bytes > HELD { self.show(terminal) } else { Ok(()) }
-    }
-
-    fn show(&mut self, terminal: &mut dyn Terminal) -> io::Result<()> {
-        (self.open, self.bytes) = (true, 0);
-        self.parts.drain(..).try_for_each(|(out, bytes)| put(terminal, out, &bytes))
-    }
-}
-
-fn put(terminal: &mut dyn Terminal, out: bool, bytes: &[u8]) -> io::Result<()> {
-    if out { terminal.out(bytes) } else { terminal.err(bytes) }
-}
-
-/// Whether the other end went away, however it did.
+/// Whether the other end has gone, in whatever way.
 fn is_gone(e: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(e.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe | K::NotConnected | K::ConnectionAborted)
 }
 
-/// Why nothing was answered.
-pub(super) enum Lost {
-    /// The owner has gone.
+/// Why there is no answer.
+pub(crate) enum Lost {
+    /// The owner has gone, and nothing was sent to it.
     Gone,
+    /// The owner went before it answered.
+    Asked,
     Error(Error),
 }
 
@@ -329,24 +256,42 @@ impl From<io::Error> for Lost {
     }
 }
 
-/// Sends records to the owner. Every thread that sends has a connection of its own meanwhile.
+/// Sends records to the owner. Each thread that sends uses its own connection while it does.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     store: PathBuf,
     options: Options,
     trust: Arc<Trust>,
+    /// The owner that was checked first, and whether it has proven that it has the log's key.
+    owner: (u32, bool),
     pool: Mutex<Vec<Connection>>,
+    /// Idle connections on which keys were proven, or need not be.
+    asking: Mutex<Vec<Connection>>,
 }
 
 impl Remote {
-    /// `first` is a connection to an owner that is believed.
-    pub(super) fn new(store: &Path, options: &Options, trust: &Arc<Trust>, first: Connection) -> Remote {
+    /// `first` is a connection to an owner that has been checked.
+    pub(crate) fn new(store: &Path, options: &Options, trust: &Arc<Trust>, first: Connection, proven: bool) -> Remote {
+        let owner = (first.process(), proven);
         let pool = Mutex::new(vec![first]);
-        Remote { store: store.to_owned(), options: options.clone(), trust: trust.clone(), pool }
+        Remote {
+            store: store.to_owned(),
+            options: options.clone(),
+            trust: trust.clone(),
+            owner,
+            pool,
+            asking: Mutex::default(),
+        }
     }
 
-    /// Records calls, all or none. `batch`: an error names the call by its place; `own`: the sender of calls that have none.
-    pub(super) fn send(
+    /// The owner's process id, and whether it has proven that it has the log's key.
+    pub(crate) fn owner(&self) -> (u32, bool) {
+        self.owner
+    }
+
+    /// Records calls, all or none. `batch`: an error names the call by its position; `own`: the sender for calls that have
+    /// none.
+    pub(crate) fn send(
         &self,
         calls: &[(ToolCall, Phase)],
         batch: bool,
@@ -354,25 +299,101 @@ impl Remote {
     ) -> Result<Vec<Receipt>, Lost> {
         let request = Request::Record(RemoteBatch::of(calls, batch, own.cloned()).map_err(Lost::Error)?);
         let mut connection = self.connection()?;
-        let receipts = match connection.ask(&request)? {
-            Reply::Recorded(receipts) => wire::receipts(receipts),
-            Reply::Failed(wire_error) => return Err(Lost::Error(wire_error.into())),
-            _ => return Err(Lost::Error(confused())),
+        let receipts = match connection.ask(&request) {
+            Ok(Reply::Recorded(receipts)) => wire::receipts(receipts),
+            Ok(Reply::Failed(wire_error)) => return Err(Lost::Error(wire_error.into())),
+            Ok(_) => return Err(Lost::Error(perhaps_recorded(&confused()))),
+            Err(e) if is_gone(&e) => return Err(Lost::Asked),
+            Err(e) => return Err(Lost::Error(perhaps_recorded(&e))),
         };
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(receipts)
     }
 
-    /// See [`SharedStore::look`](super::SharedStore).
-    pub(super) fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>), Lost> {
-        let mut connection = self.connection()?;
-        let looked = match connection.ask(&Request::Look(seqs.to_vec()))? {
-            Reply::Looked(entries, unanswered) => (entries, unanswered),
-            Reply::Failed(wire_error) => return Err(Lost::Error(wire_error.into())),
-            _ => return Err(Lost::Error(confused())),
+    /// Sends a request to the owner, after proving the keys of this process if it has some. Returns the answer as JSON.
+    /// `told` is called with how far the owner is.
+    pub(crate) fn ask(
+        &self,
+        name: &str,
+        despite: bool,
+        members: &str,
+        told: &mut dyn FnMut(u64, u64),
+    ) -> Result<String, Lost> {
+        if members.len() > wire::MAX_ASK {
+            let message =
+                "the request is too large for the process that has the store open; ask for less, or end that process";
+            return Err(Lost::Error(Error::new(ErrorKind::TooLarge, message)));
+        }
+        let mut connection = self.proven()?;
+        let ask = Ask { name: name.to_owned(), despite, members: members.to_owned() };
+        wire::send(&mut connection.stream, &Request::Ask(ask))?;
+        let heard = loop {
+            match connection.hear() {
+                Ok(Some(Reply::Progress(done, of))) => told(done, of),
+                heard => break heard.and_then(|heard| heard.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())),
+            }
         };
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        Ok(looked)
+        let answer = match heard {
+            Ok(Reply::Answered(answer)) => Ok(answer),
+            Ok(Reply::Failed(wire_error)) => Err(Lost::Error(wire_error.into())),
+            Ok(_) => return Err(Lost::Error(confused())),
+            Err(e) if is_gone(&e) => return Err(Lost::Asked),
+            Err(e) => return Err(Lost::Error(e.into())),
+        };
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        answer
+    }
+
+    /// Waits until the owner has signed the entry with this seq, and all before it, but not for ever: for as many times [`LOOK`] as
+    /// `looks` says.
+    pub(crate) fn sign(&self, newest: u64, looks: u32) -> Result<(), Lost> {
+        let mut connection = self.connection()?;
+        wire::send(&mut connection.stream, &Request::Sign(newest))?;
+        let (listener, mut left) = (connection.listener, looks);
+        let heard = wire::receive(&mut connection.reader, wire::MAX_FRAME, &mut |_| {
+            left = left.saturating_sub(1);
+            left > 0 && is_alive(listener)
+        });
+        match heard {
+            Ok(Some(Reply::Signed)) => {
+                self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                Ok(())
+            }
+            Ok(Some(Reply::Failed(wire_error))) => Err(Lost::Error(wire_error.into())),
+            Ok(Some(_)) => Err(Lost::Error(confused())),
+            Ok(None) => Err(Lost::Asked),
+            Err(e) if wire::is_late(&e) && is_alive(listener) => {
+                let message = format!("process {}, which has the store open, has not signed it", connection.process());
+                Err(Lost::Error(Error::new(ErrorKind::Busy, message)))
+            }
+            Err(e) if is_gone(&e) || wire::is_late(&e) => Err(Lost::Asked),
+            Err(e) => Err(Lost::Error(e.into())),
+        }
+    }
+
+    /// A connection on which this process has proven its keys, if it has some. A process that cannot open its key file, and
+    /// has no passphrase for one, asks without keys.
+    #[allow(clippy::disallowed_methods, reason = "waits for another process, by the time that it runs in")]
+    fn proven(&self) -> Result<Connection, Lost> {
+        if let Some(connection) = self.asking.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(connection);
+        }
+        let began = std::time::Instant::now();
+        loop {
+            let mut connection = self.connection()?;
+            // Read again each time, because the keys may have been replaced.
+            let keys = match super::trust::keys(&self.options, &self.store) {
+                Err(_) if self.options.passphrase.is_none() => None,
+                keys => keys.map_err(Lost::Error)?,
+            };
+            match keys.map_or(Ok(true), |keys| connection.prove(&keys)) {
+                Ok(true) => return Ok(connection),
+                Ok(false) => return Err(Lost::Gone),
+                // The owner may be replacing its keys just now, or be a command that is about to end.
+                Err(_) if began.elapsed() < DOUBT => std::thread::sleep(Duration::from_millis(10)),
+                Err(e) => return Err(Lost::Error(e)),
+            }
+        }
     }
 
     fn connection(&self) -> Result<Connection, Lost> {
@@ -380,12 +401,24 @@ impl Remote {
             return Ok(connection);
         }
         let mut connection = reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)?;
+        if connection.reads() && self.options.settings.access == Access::Write {
+            // The owner that this knew has gone, and nothing is recorded through a process that only reads (R96).
+            return Err(Lost::Gone);
+        }
         match self.trust.confirm(&mut connection, &self.options, &self.store) {
-            Ok(true) => Ok(connection),
-            // Another one has it now: whoever looks for an owner says what is wrong with it.
-            Ok(false) | Err(_) => Err(Lost::Gone),
+            Ok(Confirmed::Proven | Confirmed::Unproven) => Ok(connection),
+            // Another process has the store now; the code that looks for an owner reports what is wrong with it.
+            Ok(Confirmed::Gone) | Err(_) => Err(Lost::Gone),
         }
     }
+}
+
+/// Calls were sent, and their answer is missing.
+pub(crate) fn perhaps_recorded(why: &dyn std::fmt::Display) -> Error {
+    let message = format!(
+        "{why}: it is not known whether this was recorded; if it has a number, send it again under that, else look at the log first"
+    );
+    Error::new(ErrorKind::Io, message)
 }
 
 fn confused() -> Error {

@@ -1,157 +1,67 @@
-//! The owner's side: a thread that takes connections, and one for each of them.
+//! The owner's side: one thread that accepts connections, and one thread for each connection.
 //!
-//! A connection that says what cannot be understood is dropped, and with it nothing but itself. Invariant I14: connections that
-//! say nothing keep nobody out: where there are too many, of one process or of all, the one that has been idle for longest is cut
-//! off for the new one, and commands take half of the places at most. When the owner closes, it answers the records that it has taken, lets commands end that change the store or of which something was shown, and
-//! cuts the others off: their processes run them elsewhere.
+//! A connection that sends something malformed is dropped, and nothing else is affected. Invariant I14: connections that
+//! send nothing keep nobody out. If there are too many, of one process or of all, the one that has been idle for longest is
+//! cut off in favour of the new one, and requests take at most half of the places. When the owner closes, it answers the
+//! records and the changes that it has received, and cuts off requests that read: their processes ask the next owner.
 
 use super::authority::{Asked, Authority, Keys, Need, Question};
 use super::intake::{Paced, Part, Room};
 use super::local::{Listener, Peer, Stream, bind, connect};
+use super::place;
 use super::wire::{
-    self, CHUNK, Command, Effect, Frame, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, WireError,
+    self, Ask, Frame, Hello, MAX_ANSWER, MAX_ASK, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, WireError,
 };
-use super::{place, remote::HELD};
 use crate::process::Process;
-use crate::store::RemoteBatch;
-use crate::{AuditLog, Error, ErrorKind, Result};
+use crate::requests::{self, Effect};
+use crate::store::{Giving, OpenStore, RemoteBatch};
+use crate::verify::Progress;
+use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How many connections are served at a time.
+/// The maximum number of connections at a time.
 const MOST: usize = 256;
-/// How many of them one process has.
+/// The maximum number of connections of one process.
 const PER_PROCESS: usize = 64;
-/// How many of them run commands, so that recording goes on beside any number of them.
-const COMMANDS: usize = 128;
-/// How long a connection may take to say its first word.
+/// The maximum number of requests at a time, so that recording continues beside any number of them.
+const REQUESTS: usize = 128;
+/// How long a connection may take to send its first frame.
 const GREETING: Duration = Duration::from_secs(10);
-/// The longest frame with some of a command's standard input.
-const INPUT: usize = 2 * CHUNK;
 
-/// How many arguments a command has at most, and how many bytes they have in all: parsing takes many times their number.
-const MOST_ARGUMENTS: usize = 512;
-const MOST_ARGUMENT_BYTES: usize = 64 << 10;
+/// How long a close waits for answers other than those to changes: their readers may have stopped reading.
+const UNREAD: Duration = Duration::from_secs(60);
 
-const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST);
-/// How long a close waits for commands of which something was shown: their readers may have stopped reading.
-const SHOWN: Duration = Duration::from_secs(60);
-
-/// Runs the commands that other processes send.
-pub trait Commands: Send + Sync {
-    /// Runs one on the log and gives its exit code. `authority` is what whoever sent it may do; without [`Need::Admin`] the log
-    /// is one that reads without keys.
-    fn run(&self, log: &AuditLog, command: Command, console: Console, authority: Authority) -> u8;
-}
-
-/// The standard input and output of a command, in the process that sent it.
-#[derive(Debug, Clone)]
-pub struct Console(Arc<Mutex<Line>>);
-
-#[derive(Debug)]
-struct Line {
-    id: u64,
-    connections: std::sync::Weak<Connections>,
-    stream: Stream,
-    reader: Paced,
-    shown: usize,
-}
-
-impl Console {
-    /// Writes to its standard output.
-    ///
-    /// # Errors
-    /// A broken pipe where the process has gone.
-    pub fn out(&self, bytes: &[u8]) -> io::Result<()> {
-        for chunk in bytes.chunks(CHUNK) {
-            let mut line = self.lock();
-            line.send(&Reply::Out(chunk.to_vec()))?;
-            line.shown(chunk.len());
-        }
-        Ok(())
-    }
-
-    /// Writes to its standard error.
-    ///
-    /// # Errors
-    /// As [`Console::out`].
-    pub fn err(&self, bytes: &[u8]) -> io::Result<()> {
-        bytes.chunks(CHUNK).try_for_each(|chunk| self.lock().send(&Reply::Err(chunk.to_vec())))
-    }
-
-    /// Some of its standard input; nothing at the end.
-    ///
-    /// # Errors
-    /// As [`Console::out`].
-    pub fn input(&self) -> io::Result<Vec<u8>> {
-        let mut line = self.lock();
-        line.send(&Reply::Want)?;
-        line.reader.rest()?;
-        match wire::receive(&mut line.reader, INPUT, &mut |begun| !begun)? {
-            Some(Request::Input(bytes)) => Ok(bytes),
-            Some(_) => Err(io::ErrorKind::InvalidData.into()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    /// Says that everything below this seq was shown, and finds out whether anybody is still there.
-    ///
-    /// # Errors
-    /// As [`Console::out`].
-    pub fn position(&self, seq: u64) -> io::Result<()> {
-        self.lock().send(&Reply::Position(seq))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Line {
-    fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        wire::send(&mut self.stream, reply).map_err(|e| match e.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => io::ErrorKind::BrokenPipe.into(),
-            _ => e,
-        })
-    }
-
-    fn shown(&mut self, bytes: usize) {
-        let before = self.shown;
-        self.shown += bytes;
-        if before <= HELD
-            && self.shown > HELD
-            && let Some(connections) = self.connections.upgrade()
-        {
-            connections.set(self.id, |busy| {
-                if let Busy::Running { shown, .. } = busy {
-                    *shown = true;
-                }
-            });
-        }
-    }
-}
+const _: () = assert!(PER_PROCESS <= REQUESTS && REQUESTS < MOST);
+/// The requests that are answered although the store's file was overwritten or replaced: for a verification that is a finding, and
+/// the log's name, which tells what a verification can be compared with, is of the log that was opened.
+const NOT_OF_THE_FILE: [&str; 2] =
+    [<requests::Verify as requests::Request>::NAME, <requests::PublicKey as requests::Request>::NAME];
 
 /// The socket of an open store.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Process,
     connections: Arc<Connections>,
-    path: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Connections {
-    log: AuditLog,
-    commands: Option<Arc<dyn Commands>>,
+    /// Not yet, while the file is being opened.
+    log: OnceLock<OpenStore>,
+    /// How the store is given up, if this process only reads.
+    giving: Option<Arc<Giving>>,
     open: Mutex<OpenConnections>,
     left: Condvar,
-    /// The name of the socket.
+    /// The socket.
+    path: PathBuf,
+    /// Its name.
     place: String,
     room: Room,
 }
@@ -165,6 +75,8 @@ impl std::fmt::Debug for Connections {
 #[derive(Default)]
 struct OpenConnections {
     closing: bool,
+    /// Whether the store was given up: the socket's path is no longer this process's.
+    given_up: bool,
     next: u64,
     open: HashMap<u64, Connection>,
 }
@@ -172,14 +84,14 @@ struct OpenConnections {
 struct Connection {
     stream: Stream,
     busy: Busy,
-    /// Which process is at the other end; 0 for all of them where the platform does not say.
+    /// The process at the other end; 0 for all where the platform does not report it.
     process: u32,
-    /// Rises with everything that a connection does: the least has been idle for longest.
+    /// Increases with everything that a connection does: the lowest has been idle for longest.
     since: u64,
 }
 
 impl OpenConnections {
-    /// Makes room for a connection of this process. Says whether there is any.
+    /// Makes room for a connection of this process. Returns whether there is room.
     fn make_room(&mut self, process: u32) -> bool {
         let of = |process: u32| self.open.values().filter(|connection| connection.process == process).count();
         let crowded = if process != 0 && of(process) >= PER_PROCESS {
@@ -187,7 +99,8 @@ impl OpenConnections {
         } else if self.open.len() < MOST {
             return true;
         } else {
-            // Of whoever has most that do nothing, so that nobody can push out others by coming often.
+            // Cut off a connection of the process with the most idle ones, so that no process can push others out by
+            // connecting often.
             let mut idle: HashMap<u32, usize> = HashMap::new();
             let doing_nothing = self.open.values().filter(|connection| connection.busy == Busy::Idle);
             doing_nothing.for_each(|connection| *idle.entry(connection.process).or_default() += 1);
@@ -201,14 +114,14 @@ impl OpenConnections {
             return false;
         };
         if let Some(connection) = self.open.remove(&longest) {
-            // What it has sent and nobody has answered it sends again, under its number.
+            // The other end sends again what was not answered, under its number.
             let _ = connection.stream.shutdown(Shutdown::Both);
         }
         true
     }
 
     fn running(&self) -> usize {
-        self.open.values().filter(|connection| matches!(connection.busy, Busy::Running { .. })).count()
+        self.open.values().filter(|connection| matches!(connection.busy, Busy::Asked(_))).count()
     }
 }
 
@@ -216,62 +129,75 @@ impl OpenConnections {
 enum Busy {
     Idle,
     Answering,
-    Running { effect: Effect, shown: bool },
+    Asked(Effect),
 }
 
 impl Busy {
-    /// Whether a close waits for it.
+    /// Whether a close waits for its end.
     fn must_end(self) -> bool {
         match self {
             Busy::Idle => false,
             Busy::Answering => true,
-            Busy::Running { effect, shown } => effect == Effect::Changes || (effect == Effect::Reads && shown),
+            Busy::Asked(effect) => !effect.can_be_repeated(),
         }
     }
 }
 
 impl Server {
     /// Listens for the store at `store`, which `log` has open.
-    pub(super) fn start(store: &Path, log: AuditLog, commands: Option<Arc<dyn Commands>>) -> io::Result<Server> {
-        let (listener, path) = place::first_of(place::sockets(store)?, bind)?;
-        let connections = Arc::new(Connections {
-            log,
-            commands,
-            open: Mutex::default(),
-            left: Condvar::new(),
-            place: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            room: Room::default(),
-        });
-        let inside = connections.clone();
-        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
-        Ok(Server { process: Process::this(), connections, path, thread: Mutex::new(Some(thread)) })
+    pub(crate) fn start(store: &Path, log: OpenStore) -> io::Result<Server> {
+        let server = Server::listen(store, None)?;
+        server.serve(log);
+        Ok(server)
     }
 
-    /// Takes nothing more, and returns when what must end has ended.
+    /// Serves this store from now on.
+    pub(crate) fn serve(&self, log: OpenStore) {
+        let _ = self.connections.log.set(log);
+    }
+
+    /// Listens for the store at `store`, which this process has locked and is opening. `giving`: through which it gives it up, which
+    /// it does already meanwhile; whoever wants anything else tries again.
+    pub(crate) fn listen(store: &Path, giving: Option<Arc<Giving>>) -> io::Result<Server> {
+        let (listener, path) = place::first_of(place::sockets(store)?, bind)?;
+        let place = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (open, left, room) = (Mutex::default(), Condvar::new(), Room::default());
+        let log = OnceLock::new();
+        let connections = Arc::new(Connections { log, giving, open, left, path, place, room });
+        let inside = connections.clone();
+        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
+        Ok(Server { process: Process::this(), connections, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Stops accepting connections, and returns when everything that must end has ended.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let mut open = self.connections.lock();
+        if open.given_up {
+            // Everything has ended already; another process may have its socket there by now.
+            return;
+        }
         open.closing = true;
         for connection in open.open.values() {
             let how = if connection.busy.must_end() { Shutdown::Read } else { Shutdown::Both };
             let _ = connection.stream.shutdown(how);
         }
         drop(open);
-        // Wakes the thread that takes connections.
-        if connect(&self.path).is_ok() {
+        // Wakes the thread that accepts connections.
+        if connect(&self.connections.path).is_ok() {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_file(&self.path);
-        let until = std::time::Instant::now() + SHOWN;
+        let _ = std::fs::remove_file(&self.connections.path);
+        let until = std::time::Instant::now() + UNREAD;
         let mut open = self.connections.lock();
         loop {
             let mut waited_for = open.open.values().map(|connection| connection.busy).filter(|busy| busy.must_end());
             let left = until.saturating_duration_since(std::time::Instant::now());
-            let changing = |busy: Busy| matches!(busy, Busy::Running { effect: Effect::Changes, .. });
+            let changes = |busy: Busy| busy == Busy::Asked(Effect::Changes);
             match (left.is_zero(), waited_for.next()) {
                 (_, None) => return,
-                (true, Some(first)) if !changing(first) && !waited_for.any(changing) => return,
+                (true, Some(first)) if !changes(first) && !waited_for.any(changes) => return,
                 _ => {}
             }
             let most = left.max(Duration::from_millis(100));
@@ -285,7 +211,7 @@ impl Drop for Server {
         if self.process.is_this() {
             self.close();
         } else {
-            // The threads are not in this process, and the socket is the other one's.
+            // This is a forked child: the threads do not exist here, and the socket belongs to the parent.
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
@@ -314,12 +240,12 @@ impl Connections {
         }
     }
 
-    /// Takes one of the places for commands. Says whether there was one.
-    fn begin_command(&self, id: u64, effect: Effect) -> bool {
+    /// Takes one of the places for requests. Returns whether there was one.
+    fn begin(&self, id: u64, effect: Effect) -> bool {
         let mut open = self.lock();
-        let free = open.running() < COMMANDS;
+        let free = open.running() < REQUESTS;
         if let Some(connection) = open.open.get_mut(&id).filter(|_| free) {
-            connection.busy = Busy::Running { effect, shown: false };
+            connection.busy = Busy::Asked(effect);
         }
         free
     }
@@ -331,7 +257,7 @@ impl Connections {
                 return;
             }
             let Ok(Some((stream, peer))) = taken else {
-                // Out of descriptors, or another user's: neither must keep this thread busy.
+                // Out of descriptors, or another user's connection: neither may keep this thread busy.
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             };
@@ -347,15 +273,15 @@ impl Connections {
                 id
             };
             let connections = self.clone();
-            // Commands run here that expect the stack of a main thread.
+            // Requests expect the stack of a main thread.
             let thread = std::thread::Builder::new().name("owner".to_owned()).stack_size(8 << 20);
             let served = thread.spawn(move || {
-                // A panic here is a mistake of this program; it must not reach the store's other users.
+                // A panic here is a bug in this program; it must not affect the store's other users.
                 let mut recorded = false;
                 let _ = catch_unwind(AssertUnwindSafe(|| connections.serve(id, &peer, stream, &mut recorded)));
-                // As it would be had its process owned the store: what it recorded is signed when it ends.
-                if recorded {
-                    connections.log.engine().sign_soon();
+                // What a process recorded that ended without asking for a signature is signed too, in the background.
+                if recorded && let Some(log) = connections.log.get() {
+                    log.engine().sign_soon();
                 }
                 connections.leave(id);
             });
@@ -365,14 +291,37 @@ impl Connections {
         }
     }
 
+    /// Gives the store up to the process of this connection, which will record (R96): cuts off the other connections, whose
+    /// processes look for the next owner, then removes the socket, and unlocks the file last, so that whoever listens holds the
+    /// lock (I5). Waits for no other thread of this process. Returns false if the store is being closed anyway.
+    fn give_way(&self, id: u64) -> bool {
+        let Some(giving) = &self.giving else { return false };
+        let mut open = self.lock();
+        if std::mem::replace(&mut open.closing, true) {
+            return false;
+        }
+        open.given_up = true;
+        for (_, other) in open.open.iter().filter(|(other, _)| **other != id) {
+            let _ = other.stream.shutdown(Shutdown::Both);
+        }
+        drop(open);
+        // Wakes the thread that accepts connections.
+        let _ = connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
+        giving.give_up();
+        self.log.get().iter().for_each(|log| log.give_up());
+        true
+    }
+
     fn leave(&self, id: u64) {
         self.lock().open.remove(&id);
         self.left.notify_all();
     }
 
-    /// Serves one connection until it ends; whatever is wrong with it ends it. Says whether anything was `recorded`.
+    /// Serves one connection until it ends; any error on it ends it. Sets `recorded` if anything was recorded.
     fn serve(self: &Arc<Connections>, id: u64, peer: &Peer, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
-        let engine = self.log.engine();
+        let Some(log) = self.log.get() else { return self.serve_before(id, stream) };
+        let engine = log.engine();
         let chain_state = engine.chain_state();
         let genesis = chain_state.genesis.as_ref();
         let mut challenge = [0; 32];
@@ -385,7 +334,14 @@ impl Connections {
         };
         let mut authority = Authority::of(keys);
         let (process, version) = (std::process::id(), env!("CARGO_PKG_VERSION").to_owned());
-        let hello = Hello { protocol: PROTOCOL, version, process, store: store.clone(), challenge };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            version,
+            process,
+            store: store.clone(),
+            challenge,
+            reads: self.giving.is_some(),
+        };
         let owner = if peer.process == 0 { 0 } else { process };
         let question = Question { store: &store, challenge: &challenge, owner, peer: peer.process, name: &peer.name };
         stream.set_read_timeout(Some(GREETING))?;
@@ -401,7 +357,7 @@ impl Connections {
                 Err(e) => Reply::Failed(WireError::from(&e)),
                 Ok(Request::Prove(answer)) => {
                     let proven = engine.keys().as_ref().is_some_and(|keys| question.is_answered(&keys.file, &answer));
-                    // One try: whoever errs connects again, to another challenge.
+                    // There is one attempt. To try again, the other end connects again and gets another challenge.
                     if !proven {
                         wire::send(&mut stream, &Reply::Failed(WireError::from(&unproven())))?;
                         return Ok(());
@@ -414,43 +370,45 @@ impl Connections {
                     let signature = engine.keys().as_ref().map(|keys| question.sign(&keys.file, asked).to_vec());
                     Reply::Shown(signature.unwrap_or_default())
                 }
+                Ok(Request::Record(_)) if self.giving.is_some() => {
+                    // Nothing is recorded through a process that only reads (R96).
+                    Reply::Failed(WireError::from(&crate::store::for_reading_only()))
+                }
                 Ok(Request::Record(batch)) => match authority.check(Need::Append) {
                     Err(e) => Reply::Failed(WireError::from(&e)),
-                    Ok(()) => match self.record(batch) {
+                    Ok(()) => match record(log, batch) {
                         Some(reply) => {
                             *recorded = true;
                             reply
                         }
-                        // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
+                        // It is not known whether this was recorded. The sender asks the next owner, under the same number.
                         None => return Ok(()),
                     },
                 },
-                Ok(Request::Look(seqs)) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
-                    Ok((size, unanswered)) => Reply::Looked(size, unanswered),
+                Ok(Request::Sign(newest)) => match authority.check(Need::Append) {
                     Err(e) => Reply::Failed(WireError::from(&e)),
+                    Ok(()) => match engine.sign_through(newest) {
+                        Ok(()) => Reply::Signed,
+                        // The sender asks the next owner.
+                        Err(e) if e.kind() == ErrorKind::Closed => return Ok(()),
+                        Err(e) => Reply::Failed(WireError::from(&e)),
+                    },
                 },
+                Ok(Request::Ask(ask)) => match self.ask(id, log, &ask, authority, &Telling::through(&stream)?) {
+                    Some(reply) => {
+                        *recorded |= matches!(reply, Reply::Answered(_)) && is_change(&ask.name);
+                        reply
+                    }
+                    // The store is being closed: the sender asks the next owner.
+                    None => return Ok(()),
+                },
+                Ok(Request::GiveWay) if self.give_way(id) => Reply::GaveWay,
                 Ok(Request::Watch) => {
                     self.set(id, |busy| *busy = Busy::Idle);
                     continue;
                 }
-                Ok(Request::Run(command)) if !is_bounded(&command) => {
-                    let message = format!(
-                        "a command for the process that has the store open has {MOST_ARGUMENTS} arguments and \
-                         {MOST_ARGUMENT_BYTES} bytes at most; split it, or end that process first"
-                    );
-                    Reply::Failed(WireError::from(&Error::new(ErrorKind::TooLarge, message)))
-                }
-                Ok(Request::Run(command)) if self.begin_command(id, command.effect) => {
-                    let connections = Arc::downgrade(self);
-                    let line = Line { id, connections, stream: stream.try_clone()?, reader, shown: 0 };
-                    return self.run(command, line, authority);
-                }
-                Ok(Request::Run(_)) => {
-                    let message =
-                        format!("{COMMANDS} commands run in the process that has the store open; try again later");
-                    Reply::Failed(WireError::from(&Error::new(ErrorKind::Busy, message)))
-                }
-                Ok(Request::Input(_) | Request::Hello { .. }) => return Err(io::ErrorKind::InvalidData.into()),
+                // Of a process that does not only read, nobody asks that it gives way.
+                Ok(Request::Hello { .. } | Request::GiveWay) => return Err(io::ErrorKind::InvalidData.into()),
             };
             wire::send(&mut stream, &reply)?;
             self.set(id, |busy| *busy = Busy::Idle);
@@ -458,16 +416,73 @@ impl Connections {
         Ok(())
     }
 
-    fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
-        self.log.check_file()?;
-        Ok((self.log.size(), self.log.unanswered(seqs)?))
+    /// Serves a connection while the file is being opened: gives it up, or has the other end try again.
+    fn serve_before(&self, id: u64, mut stream: Stream) -> io::Result<()> {
+        let (process, version) = (std::process::id(), env!("CARGO_PKG_VERSION").to_owned());
+        let (store, challenge, reads) = (String::new(), [0; 32], self.giving.is_some());
+        stream.set_read_timeout(Some(GREETING))?;
+        wire::send(&mut stream, &Hello { protocol: PROTOCOL, version, process, store, challenge, reads })?;
+        let mut reader = Paced::new(stream.try_clone()?);
+        let mut hear = || wire::receive(&mut reader, MAX_HELLO, &mut |_| false);
+        if !matches!(hear()?, Some(Request::Hello { protocol: PROTOCOL })) {
+            return Ok(());
+        }
+        match hear()? {
+            Some(Request::GiveWay) if self.give_way(id) => wire::send(&mut stream, &Reply::GaveWay),
+            _ => Ok(()),
+        }
     }
 
-    /// The next request, with the room that it takes; an error where there was none for it.
+    /// Answers a request from another process, within its authority; `None` if the next owner must answer it.
+    fn ask(&self, id: u64, log: &OpenStore, ask: &Ask, authority: Authority, telling: &Telling) -> Option<Reply> {
+        // A panic here is a bug in this program; whoever asked is told, and the next owner need not make the same mistake.
+        let panicked =
+            || Error::new(ErrorKind::Io, "the request failed by a mistake of this program; nothing else is affected");
+        let answer = catch_unwind(AssertUnwindSafe(|| self.answer(id, log, ask, authority, &telling.progress())));
+        telling.end();
+        let answer = answer.unwrap_or_else(|_| Err(panicked()));
+        let closing = self.lock().closing;
+        match answer {
+            // Whatever was found while the file was being closed is worth nothing (R97).
+            _ if log.is_given_up() => None,
+            Ok(answer) => Some(Reply::Answered(answer)),
+            Err(e) if e.kind() == ErrorKind::Closed && closing => None,
+            Err(e) => Some(Reply::Failed(WireError::from(&e))),
+        }
+    }
+
+    fn answer(&self, id: u64, log: &OpenStore, ask: &Ask, authority: Authority, told: &Progress) -> Result<String> {
+        let too_large = |what: &str| {
+            Error::new(ErrorKind::TooLarge, format!("{what}; ask in the process that has the store open, or for less"))
+        };
+        if ask.members.len() > MAX_ASK {
+            return Err(too_large("the request is too large"));
+        }
+        let unknown = || Error::invalid("the process that has the store open does not know this request");
+        let row = requests::row(&ask.name).ok_or_else(unknown)?;
+        authority.check(row.need)?;
+        if !self.begin(id, row.effect) {
+            let message =
+                format!("{REQUESTS} requests are at work in the process that has the store open; try again later");
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        let store = if authority.allows(Need::Admin) { log.clone() } else { log.without_keys() };
+        if !NOT_OF_THE_FILE.contains(&row.name) {
+            store.check_file()?;
+        }
+        let answer = (row.answer)(&ask.members, &if ask.despite { store.going_on() } else { store }, told)?;
+        if answer.len() > MAX_ANSWER {
+            Err(too_large("the answer is too large for another process"))
+        } else {
+            Ok(answer)
+        }
+    }
+
+    /// The next request, with the memory that it takes; an error if there was no memory for it.
     fn next(&self, reader: &mut Paced, peer: u32) -> io::Result<Option<(Result<Request, Error>, Part<'_>)>> {
         reader.rest()?;
         let mut part = self.room.part(peer);
-        // Nothing is late between two frames; in the middle of one something is.
+        // A pause between two frames is no delay; a pause within a frame is.
         let mut keep = |reader: &mut Paced, arrived| part.keep(reader, arrived);
         let request = match wire::receive_frame(reader, MAX_FRAME, &mut |begun| !begun, &mut keep)? {
             None => return Ok(None),
@@ -480,42 +495,60 @@ impl Connections {
         };
         Ok(Some((request, part)))
     }
+}
 
-    fn record(&self, batch: RemoteBatch) -> Option<Reply> {
-        match self.log.engine().record_sent(batch) {
-            Ok(receipts) => Some(Reply::recorded(&receipts)),
-            Err(e) if e.kind() == ErrorKind::Closed => None,
-            Err(e) => Some(Reply::Failed(WireError::from(&e))),
-        }
-    }
-
-    /// A connection that runs a command does nothing else.
-    fn run(&self, command: Command, line: Line, authority: Authority) -> io::Result<()> {
-        let console = Console(Arc::new(Mutex::new(line)));
-        let Some(commands) = &self.commands else {
-            console.err(b"attestlog: the process that has the store open runs no commands for others\n")?;
-            return console.lock().send(&Reply::Exit(3));
-        };
-        let effect = command.effect;
-        let code = match authority.allows(Need::Admin) {
-            true => commands.run(&self.log, command, console.clone(), authority),
-            false => commands.run(&self.log.without_keys(), command, console.clone(), authority),
-        };
-        // What was cut off by the close did not end: no code, and its process runs it elsewhere.
-        let again = effect == Effect::Follows || (effect == Effect::Reads && console.lock().shown <= HELD);
-        if again && self.lock().closing {
-            return Ok(());
-        }
-        console.lock().send(&Reply::Exit(code))
+/// Records what another process sent; `None` if the next owner must do it.
+fn record(log: &OpenStore, batch: RemoteBatch) -> Option<Reply> {
+    match log.engine().record_sent(batch) {
+        Ok(receipts) => Some(Reply::recorded(&receipts)),
+        Err(e) if e.kind() == ErrorKind::Closed => None,
+        Err(e) => Some(Reply::Failed(WireError::from(&e))),
     }
 }
 
-fn is_bounded(command: &Command) -> bool {
-    let settings = command.settings.iter().map(|(name, value)| name.len() + value.len());
-    let bytes = command.arguments.iter().map(String::len).chain(settings).sum::<usize>() + command.folder.len();
-    command.arguments.len() <= MOST_ARGUMENTS
-        && command.settings.len() <= MOST_ARGUMENTS
-        && bytes <= MOST_ARGUMENT_BYTES
+/// How often somebody who asked is told how far the answer is, and how often at most: so many messages fit into the socket even if
+/// they are not read, so nothing that is at work waits for its reader.
+const TELLING: Duration = Duration::from_millis(100);
+const MOST_TOLD: u32 = 1000;
+
+/// Tells whoever asked how far the answer is, until it is there.
+struct Telling(Arc<Mutex<Told>>);
+
+struct Told {
+    /// `None` once nothing more is to be told.
+    stream: Option<Stream>,
+    last: Option<std::time::Instant>,
+    count: u32,
+}
+
+impl Telling {
+    fn through(stream: &Stream) -> io::Result<Telling> {
+        let told = Told { stream: Some(stream.try_clone()?), last: None, count: 0 };
+        Ok(Telling(Arc::new(Mutex::new(told))))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "for somebody who watches, by the time that he waits in")]
+    fn progress(&self) -> Progress {
+        let told = self.0.clone();
+        Arc::new(move |done, of| {
+            let Ok(mut told) = told.try_lock() else { return };
+            let Told { stream: Some(stream), last, count } = &mut *told else { return };
+            if *count >= MOST_TOLD || last.is_some_and(|last| last.elapsed() < TELLING) {
+                return;
+            }
+            // Whether somebody is still there is found out with the answer.
+            let _ = wire::send(stream, &Reply::Progress(done, of));
+            (*last, *count) = (Some(std::time::Instant::now()), *count + 1);
+        })
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).stream = None;
+    }
+}
+
+fn is_change(name: &str) -> bool {
+    requests::row(name).is_some_and(|row| row.effect == requests::Effect::Changes)
 }
 
 fn unproven() -> Error {

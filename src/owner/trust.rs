@@ -1,4 +1,4 @@
-//! By what a process knows the owner of a store before it sends it anything (R72).
+//! How a process checks the owner of a store before it sends anything to it (R72).
 
 use super::remote::Connection;
 use crate::keys::KeyFile;
@@ -8,14 +8,15 @@ use crate::{Error, ErrorKind, Options, Result};
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The keys that a process has for the store at `store`; nothing where it has none.
+/// The keys that this process has for the store at `store`; `None` if it has none.
 ///
-/// Where a passphrase was given there have to be keys: else whoever can take the key file away would have this process go on
-/// without. That they are keys which it opens [`KeyFile::parse`] sees to.
+/// If a passphrase was given there must be keys: otherwise somebody who can remove the key file could make this process
+/// continue without them. [`KeyFile::parse`] checks that the passphrase opens them.
 ///
 /// # Errors
-/// [`Key`](ErrorKind::Key) where there are keys and they cannot be read, and where a passphrase was given that none needs.
+/// [`Key`](ErrorKind::Key) if there are keys that cannot be read, or if a passphrase was given and the keys need none.
 pub fn keys(options: &Options, store: &Path) -> Result<Option<KeyFile>> {
+    let store = &crate::files::resolve(store);
     let passphrase = options.passphrase.as_deref();
     let (loaded, place) = match (&options.keys, crate::store::key_path(options, Some(store))) {
         (KeySource::Vault(vault), _) => {
@@ -40,21 +41,31 @@ pub fn keys(options: &Options, store: &Path) -> Result<Option<KeyFile>> {
     }
 }
 
-/// The log's key, as a process that records knows it.
+/// What the other end has proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    Proven,
+    /// Nothing, because this process knows no key of the log.
+    Unproven,
+    /// The other end has exited.
+    Gone,
+}
+
+/// The log's public key, as a process that reaches the owner knows it.
 #[derive(Debug, Default)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     pinned: Option<VerifierKey>,
     own: OnceLock<Option<VerifierKey>>,
 }
 
 impl Trust {
-    /// With the key that the caller gave, if he did.
-    pub(super) fn new(pinned: Option<VerifierKey>) -> Trust {
+    /// Starts with the public key that the caller gave, if any.
+    pub(crate) fn new(pinned: Option<VerifierKey>) -> Trust {
         Trust { pinned, own: OnceLock::new() }
     }
 
-    /// The key that the caller gave, or that of his key file. Whoever cannot open a key file, and has no passphrase for one, records
-    /// without: that is what a passphrase keeps from him.
+    /// The key that the caller gave, or the one in the key file. A process that cannot open its key file, and has no
+    /// passphrase for it, records without checking the owner: that is what the passphrase withholds from it.
     fn key(&self, options: &Options, store: &Path) -> Result<Option<&VerifierKey>> {
         if self.pinned.is_some() {
             return Ok(self.pinned.as_ref());
@@ -69,24 +80,14 @@ impl Trust {
         Ok(self.own.get_or_init(|| loaded.map(|keys| keys.verifier())).as_ref())
     }
 
-    /// Makes sure that whoever is at the other end has the store's keys, where this process knows them. Says whether it is there.
-    pub(super) fn confirm(&self, connection: &mut Connection, options: &Options, store: &Path) -> Result<bool> {
-        match self.key(options, store)? {
-            Some(key) => connection.confirm(key, &*options.random),
-            None => Ok(true),
-        }
-    }
-
-    /// Refuses a store of another log than the one whose key the caller gave.
-    pub(super) fn check(&self, own: Option<&VerifierKey>) -> Result<()> {
-        match &self.pinned {
-            Some(pinned) if own != Some(pinned) => {
-                let own = own.map_or_else(|| "none".to_owned(), ToString::to_string);
-                let message =
-                    format!("the store's key is {own} and not the one that was given, {pinned}; nothing was recorded");
-                Err(Error::new(ErrorKind::Key, message))
-            }
-            _ => Ok(()),
-        }
+    /// Checks that the other end has the store's keys, if this process knows them.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key): it does not show that it has them, or the keys of this process cannot be read.
+    pub(crate) fn confirm(&self, connection: &mut Connection, options: &Options, store: &Path) -> Result<Confirmed> {
+        let Some(key) = self.key(options, store)? else {
+            return Ok(Confirmed::Unproven);
+        };
+        Ok(if connection.confirm(key, &*options.random)? { Confirmed::Proven } else { Confirmed::Gone })
     }
 }

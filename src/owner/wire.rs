@@ -1,24 +1,23 @@
-//! What processes say to each other: frames of a length (4 bytes, little-endian) and an encoded value.
+//! The protocol between processes: frames of a length (4 bytes, little-endian) and an encoded value.
 //!
-//! Both ends are programs of one user, but one of them may be broken, old or hostile. A frame is bounded, memory for it is taken
-//! as its bytes arrive, and what does not decode ends the connection and nothing else.
+//! Both ends are programs of one user, but either may be broken, outdated or hostile. A frame has a maximum length, memory
+//! for it is allocated as its bytes arrive, and a frame that does not decode ends its connection and nothing else.
 
 use crate::store::RemoteBatch;
 use crate::{Error, ErrorKind, Hash, Place, Receipt, codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-/// Which language this is. Programs that do not speak the same one say so and part.
-pub(super) const PROTOCOL: u32 = 4;
+/// The protocol's version. Programs with different versions report it and disconnect.
+pub(super) const PROTOCOL: u32 = 7;
 
-/// The longest frame: what the codec takes.
+/// The longest frame: the codec's limit.
 pub(super) const MAX_FRAME: usize = codec::MAX_BYTES;
 
-/// The longest first frame of either side.
+/// The longest first frame, in either direction.
 pub(super) const MAX_HELLO: usize = 4 << 10;
 
-/// What output is sent at a time, at most.
+/// Memory for a frame is allocated in parts of this size.
 pub(super) const CHUNK: usize = 64 << 10;
 
 /// The first frame, from the owner.
@@ -29,81 +28,70 @@ pub(super) struct Hello {
     pub process: u32,
     /// The store's id.
     pub store: String,
-    /// What a proof of the store's key has to be about.
+    /// The challenge that a proof of the store's key must answer.
     pub challenge: [u8; 32],
+    /// Whether this process only reads, and gives the store up when it is asked.
+    pub reads: bool,
 }
 
-/// What a process asks the owner.
+/// What a process sends to the owner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The first: this is a program that speaks this language.
+    /// The first frame: the version of the protocol.
     Hello { protocol: u32 },
-    /// That the sender has the store's key.
+    /// Proves that the sender has the store's keys.
     Prove([u8; 32]),
     /// Prepare and record these calls, all or none.
     Record(RemoteBatch),
-    /// Run a command on the store.
-    Run(Command),
-    /// What the command asked for of its standard input; empty at its end.
-    Input(Vec<u8>),
-    /// How many entries the log has, and at which of these seqs a call stands that was never answered.
-    Look(Vec<u64>),
-    /// Say nothing until you go.
+    /// One of the operations of [`requests`](crate::requests).
+    Ask(Ask),
+    /// Keep the connection open; its closing signals that the owner exited.
     Watch,
-    /// Show that you have the store's keys, in an answer that has these bytes in it.
+    /// Asks the owner to prove, over these bytes, that it has the store's keys.
     Show([u8; 32]),
+    /// Asks a process that only reads to give the store up. It needs no proof: whoever asks gets nothing but the chance to lock
+    /// the file.
+    GiveWay,
+    /// Answer when a checkpoint covers the entry with this seq, or the newest, if there are fewer.
+    Sign(u64),
 }
 
 /// What the owner answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// The proof is right.
+    /// The proof is correct.
     Proven,
     Recorded(Vec<(u64, [u8; 32])>),
-    /// How many entries the log has, and the seqs of calls that were never answered.
-    Looked(u64, Vec<u64>),
+    /// The result of an operation, as JSON.
+    Answered(String),
     Failed(WireError),
-    /// Of a command's standard output.
-    Out(Vec<u8>),
-    /// Of a command's standard error.
-    Err(Vec<u8>),
-    /// More of the standard input.
-    Want,
-    /// A command that follows the log has said everything below this seq.
-    Position(u64),
-    /// The command has ended.
-    Exit(u8),
-    /// The owner's signature; nothing where it has the store open without keys.
+    /// How far a request has come: done, and of how many; 0 if that is not known.
+    Progress(u64, u64),
+    /// The owner's signature; empty if it opened the store without keys.
     Shown(Vec<u8>),
+    /// The store's file is closed and unlocked.
+    GaveWay,
+    /// What was recorded is signed.
+    Signed,
 }
 
-/// What a command does, and so what may be done when the owner goes in the middle of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Effect {
-    /// It only reads; it can be run again as long as nothing of it was shown.
-    Reads,
-    /// It changes the store; nobody knows how far it came.
-    Changes,
-    /// It goes on until somebody ends it, and goes on elsewhere from where it was.
-    Follows,
-}
-
-/// A command of the program, to be run by the process that has the store open.
+/// An operation, by its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Command {
-    /// The arguments, with the program's name.
-    pub arguments: Vec<String>,
-    /// The folder that relative paths in them start from.
-    pub folder: String,
-    /// What it does.
-    pub effect: Effect,
-    /// What is known of the caller's terminal and environment.
-    pub settings: BTreeMap<String, String>,
-    /// For one that follows: from where to go on.
-    pub resume: Option<u64>,
+pub(super) struct Ask {
+    pub name: String,
+    /// Answer although the store was opened with damage.
+    pub despite: bool,
+    /// The members of the request, as JSON.
+    pub members: String,
 }
 
-/// An error as it crosses.
+/// The longest request except calls to be recorded. The largest are verifications against anchors that the caller sends
+/// along.
+pub(super) const MAX_ASK: usize = 32 << 20;
+/// The longest answer; it leaves space for the rest of its frame.
+pub(super) const MAX_ANSWER: usize = MAX_FRAME - (4 << 10);
+
+/// The form in which an error is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct WireError {
     kind: u8,
@@ -112,8 +100,8 @@ pub(super) struct WireError {
     seq: Option<u64>,
 }
 
-/// By their place here, which both ends agree on with the protocol.
-const KINDS: [ErrorKind; 18] = [
+/// Sent as an index into this list, whose order is part of the protocol.
+const KINDS: [ErrorKind; 19] = [
     ErrorKind::InvalidInput,
     ErrorKind::TooLarge,
     ErrorKind::NotFound,
@@ -132,12 +120,13 @@ const KINDS: [ErrorKind; 18] = [
     ErrorKind::NoSuchEntry,
     ErrorKind::ReadOnly,
     ErrorKind::OtherHistory,
+    ErrorKind::Recorded,
 ];
 
 impl From<&Error> for WireError {
     fn from(e: &Error) -> WireError {
         let kind = KINDS.iter().position(|kind| *kind == e.kind()).unwrap_or(9);
-        // Which call of the batch it is stands in the place, and the other end says it.
+        // The call's position in the batch is sent as the place, and the other end puts it into words.
         let (mut plain, place) = (e.retold(), e.place().cloned());
         plain.take_call();
         WireError { kind: kind as u8, message: plain.to_string(), place, seq: e.seq() }
@@ -177,8 +166,8 @@ pub(super) fn send<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<(
     to.write_all(&frame)
 }
 
-/// Receives one value; `None` where the other end has gone between two of them. `waits` is asked each time that nothing came for as
-/// long as the stream waits, with whether some of the value has come; where it says no, that is an error.
+/// Receives one value; `None` if the other end closed the connection between two values. Each time that a read times out,
+/// `waits` is called with whether part of the value has arrived; if it returns false, that is an error.
 pub(super) fn receive<T: DeserializeOwned>(
     from: &mut impl Read,
     most: usize,
@@ -194,16 +183,16 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     codec::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-/// One value as it came.
+/// One value as received.
 #[derive(Debug)]
 pub(super) enum Frame {
     Whole(Vec<u8>),
-    /// It was read to its end, and not kept.
+    /// It was read to its end and discarded.
     Dropped,
 }
 
-/// The bytes of one value of at most `most`. `keep` is told of those that have arrived, a part at a time; where it says no, what is
-/// there of the value is dropped, and the rest as it comes.
+/// The bytes of one value of at most `most` bytes. `keep` is called for each part that has arrived; if it returns false, the
+/// bytes so far and the rest are discarded.
 pub(super) fn receive_frame<R: Read>(
     from: &mut R,
     most: usize,
@@ -239,7 +228,7 @@ pub(super) fn receive_frame<R: Read>(
     Ok(Some(if kept { Frame::Whole(bytes) } else { Frame::Dropped }))
 }
 
-/// Reads until `out` is full or nothing more comes; says how much came.
+/// Reads until `out` is full or the stream ends; returns the number of bytes read.
 fn fill(from: &mut impl Read, out: &mut [u8], begun: bool, waits: &mut dyn FnMut(bool) -> bool) -> io::Result<usize> {
     let mut have = 0;
     while have < out.len() {
@@ -254,7 +243,7 @@ fn fill(from: &mut impl Read, out: &mut [u8], begun: bool, waits: &mut dyn FnMut
     Ok(have)
 }
 
-/// Whether nothing came within the time that a stream waits.
+/// Whether a read timed out.
 pub(super) fn is_late(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
@@ -270,10 +259,10 @@ mod tests {
     #[test]
     fn a_frame_comes_back_and_rubbish_does_not() {
         let mut bytes = Vec::new();
-        send(&mut bytes, &Request::Input(vec![7; 100])).unwrap();
+        send(&mut bytes, &Request::Show([7; 32])).unwrap();
         send(&mut bytes, &Request::Watch).unwrap();
         let mut from = bytes.as_slice();
-        assert_eq!(receive(&mut from).unwrap(), Some(Request::Input(vec![7; 100])));
+        assert_eq!(receive(&mut from).unwrap(), Some(Request::Show([7; 32])));
         assert_eq!(receive(&mut from).unwrap(), Some(Request::Watch));
         assert_eq!(receive::<Request>(&mut from).unwrap(), None);
         assert!(receive::<Request>(&mut &bytes[..6]).is_err(), "cut in the middle");

@@ -1,4 +1,4 @@
-//! Making proofs that nothing is missing. What they prove, and how, is said where they are checked.
+//! Makes proofs that nothing is missing. `attestlog_proof::proof` documents what they prove and how.
 
 use crate::merkle;
 use crate::note::SignedCheckpoint;
@@ -6,50 +6,54 @@ use crate::proof::{CompleteProof, KEYS, RowTerm, ShownBatch, ShownEntry, ShownRo
 use crate::redact::{is_pseudonym, key_of, normal};
 use crate::retention::SeqSet;
 use crate::rows::row_order;
+use crate::store::OpenStore;
 use crate::store::{BatchRows, IndexRow, Snapshot, is_impersonal};
-use crate::{AuditLog, Error, ErrorKind, Facet, Kind, Result};
+use crate::{Error, ErrorKind, Facet, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 
-/// What a proof may show of others. That a batch of the index does not have a value is shown by the rows on either side
-/// of where it would stand: who these are, and which entries are theirs.
+/// What a proof may show about others. To show that a batch of the index lacks a value, the proof shows the rows on
+/// either side of where the value would be: whose they are, and which entries they list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Neighbours {
-    /// Nobody is named; pseudonyms, tools and the like are shown. Where that is not enough there is no proof.
+    /// Clear names are withheld; pseudonyms, tools and the like are shown. If that is not enough, there is no proof.
     #[default]
     Withhold,
-    /// Conversations, users and patients are shown under their clear ids where they must be.
+    /// Conversations, users and patients are shown under their clear ids where necessary.
     Reveal,
 }
 
-impl AuditLog {
+impl Neighbours {
+    /// Both.
+    pub const ALL: &[Neighbours] = &[Neighbours::Withhold, Neighbours::Reveal];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Neighbours::Withhold => "withhold",
+            Neighbours::Reveal => "reveal",
+        }
+    }
+}
+
+impl fmt::Display for Neighbours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+attestlog_proof::named_form!(serde Neighbours, "way to treat neighbours");
+
+impl OpenStore {
     /// Every entry with this value of a facet, with the proof that none is missing. Users, patients and conversations
     /// are named by their clear values, or by a pseudonym.
-    ///
-    /// Writes the pending index batch first, so that what is not indexed yet need not be shown; signs a checkpoint.
-    /// Reads the whole index, and holds the proof in memory.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where others would have to be named and `neighbours` withholds them;
-    /// [`Key`](ErrorKind::Key) without the store's keys, or without a pseudonym key that was once in use;
-    /// [`TooLarge`](ErrorKind::TooLarge) where no proof file may be as large; [`Damaged`](ErrorKind::Damaged) where the
-    /// index is not the one that the log's batches name; as [`AuditLog::checkpoint`].
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, Facet, Neighbours, ToolCall};
-    /// # let log = AuditLog::in_memory()?;
-    /// let seq = log.record(ToolCall::new("c", "u", "lookup").patient("P-1"))?.seq;
-    /// let file = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold)?.to_string();
-    /// let checked = attestlog::proof::check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
-    /// assert_eq!(checked.to_json().get("seqs").unwrap().to_canonical().as_str(), format!("[{seq}]"));
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn prove_complete(&self, facet: Facet, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
+    pub(crate) fn prove_complete(&self, facet: Facet, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
         let (checkpoint, snapshot) = self.engine().settle()?;
         self.complete_under(checkpoint, &snapshot, facet, value, neighbours)
     }
 
-    /// The proof for what this checkpoint covers.
+    /// Makes the proof for the entries that this checkpoint covers.
     pub(super) fn complete_under(
         &self,
         checkpoint: SignedCheckpoint,
@@ -71,7 +75,7 @@ impl AuditLog {
         asked.sort_unstable_by_key(|(field, term)| row_order(*field, term));
         asked.dedup();
         let mut batches = snapshot.batch_rows(&asked)?;
-        // A batch counts as soon as its entry does.
+        // A batch counts only if its entry is covered.
         batches.retain(|batch| batch.seq < size);
         let covered = batches.last().map_or(0, |batch| batch.end);
         check_uncovered(snapshot, covered..size, neighbours)?;
@@ -110,14 +114,14 @@ impl AuditLog {
         }
     }
 
-    /// The spellings under which the log may hold the value, sorted: itself, and its pseudonym under every key that the log
-    /// ever names.
+    /// The spellings under which the log may hold the value, sorted: the value itself, and its pseudonym under every
+    /// key that the log names.
     fn terms(&self, facet: Facet, value: &str, snapshot: &Snapshot, own: &BTreeSet<u64>) -> Result<Vec<String>> {
         let mut terms = self.engine().policies().terms(facet, value);
         if has_pseudonyms(facet, value) {
             let own = own.iter().map(|&seq| snapshot.entry(seq)).collect::<Result<Vec<_>>>()?;
             let mut keys = pseudonym_keys(own.iter());
-            // A key that the log does not name yet has written nothing in it.
+            // A key that the log does not name yet was never used in it.
             terms.retain(|term| !is_pseudonym(term) || key_of(term).is_some_and(|id| keys.remove(id)));
             if let Some(id) = keys.first() {
                 let message = format!("the pseudonym key {id} was in use and is not in the key file; bring it back");
@@ -128,7 +132,7 @@ impl AuditLog {
         Ok(terms)
     }
 
-    /// The purges that took these entries, each with everything that it took.
+    /// The purges that took these entries, each with the full set of entries that it took.
     fn purges_of(&self, snapshot: &Snapshot, gone: &SeqSet, size: u64) -> Result<Vec<(u64, SeqSet)>> {
         let mut purges = Vec::new();
         let mut left: BTreeSet<u64> = gone.iter().collect();
@@ -146,19 +150,19 @@ impl AuditLog {
         match left.first() {
             None => Ok(purges),
             Some(seq) if self.engine().purged().contains(*seq) => Err(purged_since(*seq, size)),
-            Some(seq) => Err(Error::damaged(format!("entry {seq} is neither there nor purged; `verify` says more"))),
+            Some(seq) => Err(Error::damaged(format!("entry {seq} is neither present nor purged; `verify` says more"))),
         }
     }
 }
 
 fn purged_since(seq: u64, size: u64) -> Error {
     let message = format!(
-        "entry {seq} was purged after the checkpoint of {size} entries, which cannot say so: a newer one must be signed"
+        "entry {seq} was purged after the checkpoint of {size} entries, which cannot show that: a newer one must be signed"
     );
     Error::new(ErrorKind::Conflict, message)
 }
 
-/// Refuses to show what no index batch covers where these are calls, of whomever.
+/// Refuses to show the entries that no index batch covers if some of them could be about people.
 fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neighbours) -> Result<()> {
     let size = uncovered.end;
     let (first, mut others) = (uncovered.start, 0u64);
@@ -171,13 +175,13 @@ fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neigh
     }
     let message = format!(
         "no index batch that the checkpoint of {size} entries covers has the entries from {first} on, and to show that the \
-         value is not in them the proof would have to show them whole, {others} that may be other people's among them; ask for \
+         value is not in them the proof would have to show them in full, {others} that may be other people's among them; ask for \
          that if whoever gets the proof may know them, or let a newer checkpoint be signed, which writes the index first"
     );
     Err(Error::new(ErrorKind::Conflict, message))
 }
 
-/// The first entry and the keys, which say under which spellings a value may stand.
+/// The first entry and the entries about keys, which determine the spellings of a value.
 fn system_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
     let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Key);
     let mut own = snapshot.system_entries(wanted)?;
@@ -211,9 +215,9 @@ fn check_neighbours(batches: &[BatchRows], asked: &[(Facet, &str)], neighbours: 
     Err(Error::new(
         ErrorKind::Conflict,
         format!(
-            "a part of the index does not have this value, and to show that it is missing there, the proof would have to name \
-             the values next to it and their entries: {}. If whoever gets the proof may know them, ask for them to be shown; \
-             or let the policy write pseudonyms, which give nobody away",
+            "to show that a part of the index does not have this value, the proof would also show the values next to it, with their \
+             entries: {}. Ask for them to be shown if whoever gets the proof may know them; or let the policy write pseudonyms, which \
+             give nobody away",
             said.join(", ")
         ),
     ))

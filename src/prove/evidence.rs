@@ -1,62 +1,47 @@
-//! The evidence folder: all that an auditor needs to check a log with nothing of this program.
+//! The evidence folder: everything an auditor needs to check a log without this program.
 //!
-//! Invariant: the rows of `entries.jsonl`, hashed as RFC 6962 has it, have the root of `checkpoint`, and what is not among
-//! them is what `purges.jsonl` says, no more and no less. Rows are written as they are read; a folder that could not be
-//! finished is taken away again.
+//! Invariant: the rows of `entries.jsonl`, hashed as RFC 6962 requires, have the root that `checkpoint` states, and the
+//! entries missing from them are exactly those that `purges.jsonl` lists. Rows are written as they are read; a folder
+//! that could not be finished is removed.
 
+use crate::files::Writes;
 use crate::json::{Json, Object};
 use crate::merkle::Nodes;
 use crate::note::SignedCheckpoint;
 use crate::retention::{PurgeRecord, SeqSet};
+use crate::store::OpenStore;
 use crate::store::{Snapshot, guarded};
-use crate::{AuditLog, Error, ErrorKind, Result, Verification, VerifyOptions};
-use std::fs::{DirBuilder, File, OpenOptions};
+use crate::verify::{Verification, VerifyOptions};
+use crate::{Error, ErrorKind, Result};
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// After how many entries the read transaction is renewed: an open one keeps pages from being used again.
+/// The read transaction is renewed after this many entries: an open one prevents pages from being reused.
 const RENEW: u64 = 65_536;
 
-/// What lies in the folder.
+/// The files in the folder.
 const FILES: [&str; 7] =
     ["entries.jsonl", "checkpoint", "public-key", "purges.jsonl", "succession.json", "report.json", "README.txt"];
 
-impl AuditLog {
+impl OpenStore {
     /// Writes all of the log into a new folder that can be checked with standard tools: every entry's line, the hashes
     /// that stand for what was purged, a checkpoint of now, the public keys, what each purge took, and what a verification
     /// finds. Only its owner may read it. Signs a checkpoint; the verification with `options` takes as long as any.
-    ///
-    /// A store with findings has a folder too, whose report says them; the returned verification is that report.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists): something stands at `dir`; [`Damaged`](ErrorKind::Damaged): an entry is
-    /// neither there nor purged, so that no folder could hold; [`Conflict`](ErrorKind::Conflict): entries were purged
-    /// meanwhile, try again; as [`AuditLog::checkpoint`]. Nothing is left at `dir` then.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, ToolCall, VerifyOptions};
-    /// # let log = AuditLog::in_memory()?;
-    /// # let parent = tempfile::tempdir()?;
-    /// # let dir = parent.path().join("evidence");
-    /// log.record(ToolCall::new("c", "u", "lookup"))?;
-    /// log.write_evidence(&dir, &VerifyOptions::new())?;
-    /// assert_eq!(std::fs::read_to_string(dir.join("entries.jsonl"))?.lines().count(), 3);
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn write_evidence(&self, dir: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
+    pub(crate) fn write_evidence(&self, dir: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
         self.evidence_under(&self.checkpoint()?, dir.as_ref(), options)
     }
 
-    /// Writes the evidence of what this checkpoint covers.
+    /// Writes the evidence for the entries that this checkpoint covers.
     pub(super) fn evidence_under(
         &self,
         checkpoint: &SignedCheckpoint,
         dir: &Path,
         options: &VerifyOptions,
     ) -> Result<Verification> {
-        let mut folder = Folder::new(dir)?;
+        let folder = Folder::new(dir)?;
         let verification = self.write_into(&folder, checkpoint, options).map_err(|e| e.in_file(dir))?;
-        folder.finished = true;
+        folder.put_in_place()?;
         Ok(verification)
     }
 
@@ -67,6 +52,12 @@ impl AuditLog {
         options: &VerifyOptions,
     ) -> Result<Verification> {
         let size = checkpoint.checkpoint().size();
+        if self.engine().chain_state().purges.iter().any(|(seq, _)| *seq >= size) {
+            let message = format!(
+                "entries were purged after the checkpoint of {size} entries, which cannot show that: write the evidence of a newer checkpoint"
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let purges = self.purges_before(size)?;
         let gone = purges.iter().fold(SeqSet::new(), |gone, (_, _, set)| gone.union(set));
         folder.write("entries.jsonl", |out| self.write_rows(out, size, &gone))?;
@@ -90,7 +81,7 @@ impl AuditLog {
         Ok(verification)
     }
 
-    /// The purges of the first `size` entries, each with what its entry says and the exact set.
+    /// The purges of the first `size` entries, each with the record in its entry and the exact set that it took.
     fn purges_before(&self, size: u64) -> Result<Vec<(u64, PurgeRecord, SeqSet)>> {
         guarded(|| {
             let snapshot = self.snapshot()?;
@@ -110,13 +101,8 @@ impl AuditLog {
             let mut missing = None;
             while at < size {
                 let snapshot = self.snapshot()?;
-                if self.engine().chain_state().purges.iter().any(|(seq, _)| *seq >= size) {
-                    let message = format!(
-                        "entries were purged after the checkpoint of {size} entries, which cannot say so: write the evidence of a \
-                     newer checkpoint"
-                    );
-                    return Err(Error::new(ErrorKind::Conflict, message));
-                }
+                // A gap that began earlier is written from here.
+                snapshot.check_same_moment(size, 0..=u64::MAX)?;
                 let end = size.min(at + RENEW);
                 for seq in at..end {
                     let Some(found) = snapshot.checked(seq)? else {
@@ -139,7 +125,8 @@ impl AuditLog {
     }
 }
 
-/// The hashes that stand for the entries from `first` up to `end`, each for the largest subtree whose hash was kept.
+/// Writes the hashes that stand for the entries from `first` up to `end`, each for the largest subtree whose hash was
+/// kept.
 fn write_gap(out: &mut dyn Write, snapshot: &Snapshot, first: u64, end: u64, gone: &SeqSet) -> Result<()> {
     let mut at = first;
     while at < end {
@@ -154,7 +141,7 @@ fn write_gap(out: &mut dyn Write, snapshot: &Snapshot, first: u64, end: u64, gon
         let count = 1 << level;
         if !gone.contains_range(at, at + (count - 1)) {
             let message =
-                format!("an entry from {at} to {} is neither there nor purged; `verify` says more", at + count - 1);
+                format!("an entry from {at} to {} is neither present nor purged; `verify` says more", at + count - 1);
             return Err(Error::damaged(message));
         }
         let purged =
@@ -165,33 +152,35 @@ fn write_gap(out: &mut dyn Write, snapshot: &Snapshot, first: u64, end: u64, gon
     Ok(())
 }
 
-/// A folder that is being written. Dropped before it is finished, it is taken away.
+/// A folder that is being written, under another name until it is finished. It is removed if it is dropped before.
 struct Folder {
     path: PathBuf,
+    dest: PathBuf,
     finished: bool,
 }
 
 impl Folder {
-    fn new(path: &Path) -> Result<Folder> {
+    fn new(dest: &Path) -> Result<Folder> {
+        crate::files::check(dest, Writes::Output)?;
+        free(dest)?;
+        let path = crate::files::beside(dest, &format!("part-{}", std::process::id()));
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => {
-                let message = "something exists there already; evidence goes into a new folder";
-                Error::new(ErrorKind::AlreadyExists, message).in_file(path)
-            }
-            _ => Error::from(e).in_file(path),
-        })?;
-        Ok(Folder { path: path.to_owned(), finished: false })
+        builder.create(&path).map_err(|e| Error::from(e).in_file(&path))?;
+        Ok(Folder { path, dest: dest.to_owned(), finished: false })
+    }
+
+    fn put_in_place(mut self) -> Result<()> {
+        free(&self.dest)?;
+        let placed = std::fs::rename(&self.path, &self.dest).and_then(|()| crate::files::sync_parent(&self.dest));
+        placed.map_err(|e| Error::from(e).in_file(&self.dest))?;
+        self.finished = true;
+        Ok(())
     }
 
     fn write(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut out = BufWriter::with_capacity(1 << 16, options.open(self.path.join(name))?);
+        let mut out = BufWriter::with_capacity(1 << 16, crate::files::create(&self.path.join(name), Writes::Output)?);
         write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         Ok(())
@@ -202,6 +191,17 @@ impl Folder {
             File::open(&self.path)?.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// Refuses a place where anything is.
+fn free(dest: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(dest) {
+        Ok(_) => {
+            let message = "something exists there already; evidence goes into a new folder";
+            Err(Error::new(ErrorKind::AlreadyExists, message).in_file(dest))
+        }
+        Err(_) => Ok(()),
     }
 }
 
@@ -270,6 +270,7 @@ HOW TO CHECK IT WITH OTHER TOOLS
 
 WHAT IT DOES NOT SHOW
 
-That the key is the right one: compare it. That this is the newest state of the log: compare the checkpoint with later
+That the key is the right one: compare it. Whose a pseudonym (\"ps_...\") is: only the holder of the log's key file can tell, so
+\"nothing about P-1\" cannot be read from entries with pseudonyms. That this is the newest state of the log: compare the checkpoint with later
 ones, or with those that a witness or a time-stamping authority holds. That a call that was never recorded did not happen.
 ";

@@ -1,31 +1,20 @@
-//! Names in the log that only look like another.
+//! Finds names in the log that look like a given one but differ from it.
 
 use crate::redact::{domain, gist, is_pseudonym, normal};
+use crate::store::OpenStore;
 use crate::store::guarded;
-use crate::{AuditLog, Facet, Result};
+use crate::{Facet, Result};
 use std::collections::BTreeSet;
 
-/// No more are told.
+/// The maximum number of names that are returned.
 const MOST: usize = 20;
 
-impl AuditLog {
+impl OpenStore {
     /// The values of a facet in the log that look like `value` and are others, at most 20: with letters of another script
     /// (`Р-1` in Cyrillic letters and `P-1`), wide or mathematical letters, another case or other separators (`p_1`). A query
-    /// for the one does not find the other. What stands in the log as a pseudonym cannot be compared; the entries of such names say so in `treated`.
-    ///
-    /// Reads the names of the whole facet.
-    ///
-    /// # Errors
-    /// What the file says.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, Facet, ToolCall};
-    /// # let log = AuditLog::in_memory()?;
-    /// log.record(ToolCall::new("c", "u", "lookup").patient("Р-1"))?; // a Cyrillic letter
-    /// assert_eq!(log.look_alikes(Facet::Patient, "P-1")?, ["Р-1"]);
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn look_alikes(&self, field: Facet, value: &str) -> Result<Vec<String>> {
+    /// for the one does not find the other. What stands in the log as a pseudonym cannot be compared; the entries of such names
+    /// say so in `treated`.
+    pub(crate) fn look_alikes(&self, field: Facet, value: &str) -> Result<Vec<String>> {
         self.check_damage()?;
         let value = &*normal(value);
         let looks = gist(value);

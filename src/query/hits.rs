@@ -1,21 +1,26 @@
-//! The entries that a query finds, one after the other.
+//! Iterates over the entries that a query finds.
 
 use super::Query;
+use crate::store::OpenStore;
 use crate::store::read::stream::{Direction, Plan};
 use crate::store::{Snapshot, Standing, guarded, not_placed};
-use crate::{AuditLog, Entry, ErrorKind, Result};
+use crate::{Entry, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// After how many entries the read transaction is renewed. A transaction keeps the pages that it sees from being
-/// used again, so a long walk within one would make the file grow.
+/// The read transaction is renewed after this many entries. A transaction prevents the pages that it sees from being
+/// reused, so a long scan within one would make the file grow.
 const RENEW: u64 = 8192;
 
-/// What a query reads from between two entries. The writer takes it away where the log has grown by much since
-/// ([`Engine::release`](crate::store::Engine)): whoever asks for the next entry an hour later must not have kept the
-/// pages of an hour ago from being used again.
+/// How often an answer of which nobody has seen a part is begun again.
+const TRIES: usize = 4;
+
+/// What a query keeps between two entries: its plan and read transaction. The writer takes it away once the log has
+/// grown a lot ([`Engine::release`](crate::store::Engine)): a caller that asks for the next entry an hour later must
+/// not prevent the reuse of pages all that time.
 type Reading = Arc<Mutex<Option<(Plan, Snapshot)>>>;
 
-/// What an entry is held against before it is given out.
+/// What an entry is checked against before it is returned.
 #[derive(Debug, Clone, Copy)]
 enum Against {
     Nothing,
@@ -27,40 +32,42 @@ fn lock(reading: &Reading) -> MutexGuard<'_, Option<(Plan, Snapshot)>> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The entries that a query finds, in its order, as the log was when it was asked. Holds one entry at a time.
+/// The entries that a query finds, in its order, as the log was when the query began. Holds one entry at a time. If a purge takes
+/// entries that are still to be read, the iteration ends with an error of the kind [`Busy`](ErrorKind::Busy) (R102).
 ///
-/// Each is held against the log before it is given out (R82): an entry that is not the one that was recorded is an error of the kind
-/// [`Damaged`](ErrorKind::Damaged) that names it ([`Error::seq`](crate::Error::seq)), and the entries after it follow for whoever
-/// asks on. Where the tree is not the one that was signed, that is said once, and the entries follow. What cannot be read is the end.
+/// Each entry is checked against the log before it is returned (R82). An entry that differs from what was recorded
+/// gives an error of the kind [`Damaged`](ErrorKind::Damaged) that names it ([`Error::seq`](crate::Error::seq)), and
+/// the caller can go on to the entries after it. If the tree is not the one that was signed, that is reported once, and
+/// the entries follow. If something cannot be read, the iteration ends after the error.
 #[derive(Debug)]
 #[must_use = "entries are read as they are asked for"]
-pub struct Hits {
-    log: AuditLog,
+pub(crate) struct Hits {
+    log: OpenStore,
     query: Query,
-    /// Entries from this seq on were not there when it began.
+    /// Entries from this seq on were recorded after the query began.
     size: u64,
+    /// Where it began.
+    from: Option<u64>,
     at: Option<u64>,
     served: u64,
+    /// Whether it may begin at a later moment, as long as nothing was returned.
+    fresh: bool,
     reading: Reading,
     seen: u64,
-    /// Something is decided by it: the index is held against the chain.
+    /// Whether a decision rests on the result: then the index is checked against the chain.
     decides: bool,
     against: Against,
-    /// Entries that the query could lack, which are named once it has passed them.
+    /// Entries that the query could lack. Each is reported once the query has passed it.
     unplaced: Vec<u64>,
-    /// That the tree is not the one that was signed was said, before this entry.
+    /// Set once it was reported that the tree is not the one that was signed. Holds the entry that follows the report.
     told: Option<Option<Entry>>,
-    /// The entries after an error can be asked for.
+    /// Whether the iteration can continue after the last error.
     goes_on: bool,
 }
 
-impl AuditLog {
+impl OpenStore {
     /// The entries that `query` asks for.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; [`AuditLog::damage`], unless it is asked of
-    /// [`AuditLog::despite_damage`]; what the file says.
-    pub fn query(&self, query: &Query) -> Result<Hits> {
+    pub(crate) fn query(&self, query: &Query) -> Result<Hits> {
         query.check()?;
         self.engine().config.process.check()?;
         self.check_damage()?;
@@ -75,8 +82,10 @@ impl AuditLog {
             log: self.clone(),
             query: query.clone(),
             size,
+            from: at,
             at,
             served: 0,
+            fresh: true,
             reading: Reading::default(),
             seen: 0,
             decides: false,
@@ -87,19 +96,44 @@ impl AuditLog {
         })
     }
 
-    /// As [`AuditLog::query`], for whoever decides by what is found and what is not (R75).
+    /// Goes on with a query where another [`Hits`] has stopped.
+    pub(crate) fn query_on(&self, query: &Query, cursor: Cursor) -> Result<Hits> {
+        let Cursor { size, from, at, served, told } = cursor;
+        let hits = self.query(query)?;
+        Ok(Hits { size: size.min(hits.size), from, at, served, fresh: false, told: told.then_some(None), ..hits })
+    }
+
+    /// Like [`AuditLog::query`], for decisions that rest on what is found and what is not (R75).
     ///
     /// # Errors
-    /// `Damaged` too where the index is not the one that the chain names.
+    /// `Damaged` also if the index is not the one that the chain names.
     pub(crate) fn query_held(&self, query: &Query) -> Result<Hits> {
         Ok(Hits { decides: true, ..self.query(query)?.beside() })
     }
 
     /// How many entries `query` finds; its limit counts.
-    ///
-    /// # Errors
-    /// As [`AuditLog::query`].
-    pub fn count(&self, query: &Query) -> Result<u64> {
+    pub(crate) fn count(&self, query: &Query) -> Result<u64> {
+        self.of_one_moment(|| self.count_once(query))
+    }
+
+    /// The result of `read`, which is begun again if a purge came in between: nobody has seen any of it (R102).
+    pub(super) fn of_one_moment<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let size = self.size();
+            let done = read().and_then(|done| {
+                let now = self.engine().snapshot_of_entries()?;
+                guarded(|| now.check_same_moment(size, 0..=u64::MAX)).map(|()| done)
+            });
+            match done {
+                Err(e) if e.kind() == ErrorKind::Busy && tries > 0 => self.engine().wait_published(),
+                done => return done,
+            }
+        }
+    }
+
+    fn count_once(&self, query: &Query) -> Result<u64> {
         let mut hits = self.query(query)?;
         let read = query.since.is_some() || query.until.is_some() || !query.traces.is_empty();
         guarded(|| {
@@ -125,30 +159,74 @@ impl AuditLog {
     }
 }
 
+/// Where a query has stopped, for whoever goes on with it. Whatever it says, no entry is found by it that the query does not find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cursor {
+    /// Entries from this seq on were not there when the query began.
+    size: u64,
+    /// Where it began.
+    from: Option<u64>,
+    at: Option<u64>,
+    served: u64,
+    /// That the tree is not the one that was signed was said.
+    told: bool,
+}
+
+impl Cursor {
+    /// The number of entries that were there when the query began.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+}
+
 impl Hits {
-    /// The same entries as they are stored, also where they are not those that were recorded: for whoever has the whole log
-    /// [verified](AuditLog::verify) besides, and says what that found.
-    pub fn as_stored(self) -> Hits {
+    /// Where to go on.
+    pub(crate) fn cursor(&self) -> Cursor {
+        let Hits { size, from, at, served, .. } = *self;
+        Cursor { size, from, at, served, told: self.told.is_some() }
+    }
+
+    /// Whether a part of the answer is not told by the cursor, so that this must go on itself.
+    pub(crate) fn stays(&self) -> bool {
+        self.at.is_none() || matches!(self.told, Some(Some(_)))
+    }
+
+    /// Returns the entries as they are stored, even if they differ from what was recorded: for callers that also
+    /// [verify](AuditLog::verify) the whole log and report the result.
+    pub(crate) fn stored(self) -> Hits {
         Hits { against: Against::Nothing, ..self }
     }
 
-    /// The same entries, held against the hash that lies beside them and no further: for what a summary says of the log, also of one
-    /// whose tree is not the one that was signed.
+    /// Checks the entries only against the hash stored beside them: for summaries, which must also work if the tree is
+    /// not the one that was signed.
     pub(crate) fn beside(self) -> Hits {
         Hits { against: Against::Beside, ..self }
     }
 
-    /// The same, without the entries from `size` on.
+    /// Leaves out the entries from `size` on.
     pub(super) fn within(mut self, size: u64) -> Hits {
         self.size = self.size.min(size);
+        self.fresh = false;
         self
+    }
+
+    /// Begins at the present moment, once.
+    fn restart(&mut self) {
+        self.fresh = false;
+        self.seen = 0;
+        self.size = self.log.size();
+        if self.query.after.is_none() && self.query.newest_first {
+            (self.from, self.at) = (self.size.checked_sub(1), self.size.checked_sub(1));
+        }
     }
 
     fn direction(&self) -> Direction {
         if self.query.newest_first { Direction::Down } else { Direction::Up }
     }
 
-    /// The first and the last time that are asked for. Where none is, the first is behind the last.
+    /// The first and the last time of the query; `None` without a time range. For an empty range, the first is after
+    /// the last.
     fn time(&self) -> Option<(i64, i64)> {
         let since = self.query.since.map(|t| t.nanos());
         let until = self.query.until.map(|t| t.nanos());
@@ -161,7 +239,7 @@ impl Hits {
         }
     }
 
-    /// The next seq on which the index agrees; its entry may be gone.
+    /// The next seq that all facets agree on; its entry may be purged.
     fn next_seq(&mut self, reading: &mut Option<(Plan, Snapshot)>) -> Result<Option<u64>> {
         self.log.engine().config.process.check()?;
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
@@ -180,11 +258,23 @@ impl Hits {
                 let mut snapshot = self.log.engine().snapshot_of_entries()?;
                 snapshot.size = self.size;
                 if self.decides {
+                    // What is decided is about what is there now.
                     snapshot.hold_index()?;
+                } else {
+                    let rest = if self.query.newest_first { 0..=at } else { at..=u64::MAX };
+                    let same = snapshot.check_same_moment(self.size, rest);
+                    if same.is_err() && self.seen == 1 && self.fresh {
+                        // Nothing was returned yet, so the answer can begin now.
+                        self.log.engine().wait_published();
+                        self.restart();
+                        continue;
+                    }
+                    same?;
                 }
                 if self.seen == 1 && matches!(self.against, Against::Signed) {
                     self.unplaced = snapshot.unplaced();
-                    self.unplaced.retain(|seq| if self.query.newest_first { *seq <= at } else { *seq >= at });
+                    let from = self.from.unwrap_or(at);
+                    self.unplaced.retain(|seq| if self.query.newest_first { *seq <= from } else { *seq >= from });
                 }
                 let policies = self.log.policies_for_search()?;
                 let facets = self.query.resolved(&policies, &snapshot, &self.log.engine().chain_state())?;
@@ -205,7 +295,7 @@ impl Hits {
         Ok(None)
     }
 
-    /// An entry that it has passed and could lack.
+    /// An entry that the query has passed and could lack.
     fn lacking(&mut self) -> Option<u64> {
         let at = self.at;
         let passed = |seq: u64| at.is_none_or(|at| if self.query.newest_first { seq > at } else { seq < at });
@@ -268,7 +358,7 @@ impl Iterator for Hits {
         self.goes_on = false;
         let step = guarded(|| self.step()).transpose();
         if matches!(step, Some(Err(_))) && !self.goes_on {
-            // What cannot be read once is not asked for again and again.
+            // After an error that ends the iteration, nothing is read again.
             self.at = None;
         }
         step

@@ -1,11 +1,12 @@
-//! What members say of those beside them by being there: that they are of a private key, a card, a grant, or somebody's number.
+//! What the presence of members says about the members beside them: that they belong to a private key, a card, a grant,
+//! or are somebody's number.
 
 use super::detect;
 use super::key_names::{LABEL_KEYS, NAME_KEYS, VALUE_KEYS, is_one_of, may_hold};
 use super::secret_keys::Kind;
 use crate::json::{Json, Object};
 
-/// Which letters the keys of an object begin with: most have none of the members that say something of others.
+/// The first letters of an object's keys. Most objects have no member that says anything about others.
 #[derive(Clone, Copy)]
 pub(super) struct Initials(u32);
 
@@ -15,23 +16,23 @@ impl Initials {
         Initials(object.iter().fold(0, |all, (key, _)| all | first(key)))
     }
 
-    /// Whether a key may begin with one of these letters, whatever its case.
+    /// Whether a key may begin with one of these letters, in either case.
     pub(super) fn any(self, letters: &str) -> bool {
         letters.bytes().any(|b| self.0 >> (b & 31) & 1 == 1)
     }
 }
 
-/// What members say of those beside them.
+/// What an object's members say about each other.
 pub(super) struct Beside {
-    /// They are those of a private key.
+    /// The members are those of a private key.
     private: bool,
     /// `{"type": "card", "number": …}`
     card: bool,
-    /// A key, and what a label says that the number under it is: `{"label": "Codice fiscale", "value": …}`.
+    /// A key, and what a label calls the number under it: `{"label": "Codice fiscale", "value": …}`.
     label: Option<(String, String)>,
-    /// A program asks with it to be let in: `{"grant_type": …, "code": …}`.
+    /// The object is a request for access: `{"grant_type": …, "code": …}`.
     grant: bool,
-    /// A place stands beside it, so that a PIN code is a postal one.
+    /// A member names a place, so a PIN code is a postal code.
     place: bool,
 }
 
@@ -46,7 +47,7 @@ impl Beside {
         }
     }
 
-    /// What a member is besides what its own name says.
+    /// The kind of a member, given the members beside it and the `kind` that its own name has.
     pub(super) fn kind(&self, key: &str, value: &Json, kind: Option<Kind>) -> Option<Kind> {
         if self.private && PRIVATE_MEMBERS.contains(&key) {
             return Some(Kind::Secret);
@@ -58,7 +59,7 @@ impl Beside {
         {
             return Some(Kind::Secret);
         }
-        // `{"/auth": {…}}` is a path of an interface.
+        // In `{"/auth": {…}}` the key is an API path.
         if key.starts_with('/') && matches!(value, Json::Object(_) | Json::Array(_)) {
             return None;
         }
@@ -70,18 +71,18 @@ impl Beside {
         kind.or_else(|| (self.card && key == "number" && long()).then_some(Kind::Card))
     }
 
-    /// What detectors are told that the member is called.
+    /// The label of a member, for detectors.
     pub(super) fn label_of(&self, key: &str) -> Option<String> {
         self.label.as_ref().filter(|(of, _)| of == key).map(|(_, label)| label.clone())
     }
 }
 
-/// Whether a text is what a grant gives, and no error's name.
+/// Whether a text looks like a code or an assertion, and not like the name of an error.
 fn is_grant(text: &str) -> bool {
     text.len() >= 16 && text.bytes().any(|b| b.is_ascii_digit()) && !detect::value::is_nothing(text)
 }
 
-/// How many digits a value has that has nothing else in it.
+/// The number of digits in a value that consists only of digits.
 fn scalar_digits(value: &Json) -> Option<usize> {
     match value {
         Json::String(text) => text.bytes().all(|b| b.is_ascii_digit()).then_some(text.len()),
@@ -90,7 +91,7 @@ fn scalar_digits(value: &Json) -> Option<usize> {
     }
 }
 
-/// Whether an object says where something is.
+/// Whether an object gives a location.
 fn has_place(object: &Object) -> bool {
     const PLACES: [&str; 16] = [
         "city",
@@ -115,7 +116,7 @@ fn has_place(object: &Object) -> bool {
         || object.iter().any(|(key, _)| is_one_of(key, &PLACES))
 }
 
-/// The member of digits that another one calls a number.
+/// The member whose value has digits and which another member calls a number.
 fn numbered(object: &Object, initials: Initials) -> Option<(String, String)> {
     let digits = |value: &Json| match value {
         Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 4,
@@ -149,7 +150,7 @@ fn numbered(object: &Object, initials: Initials) -> Option<(String, String)> {
     Some((key.to_owned(), label.to_owned()))
 }
 
-/// Whether an object says that it is of a card.
+/// Whether an object is about a card.
 fn is_of_card(object: &Object) -> bool {
     const CARDS: [&str; 9] =
         ["card", "credit_card", "creditcard", "debit_card", "visa", "mastercard", "amex", "maestro", "credit card"];
@@ -159,7 +160,7 @@ fn is_of_card(object: &Object) -> bool {
     object.get("number").is_some() && ["type", "brand", "method", "kind", "scheme", "network"].into_iter().any(says)
 }
 
-/// The members of a JSON web key that make it a private one.
+/// Whether members of a JSON Web Key make it a private one.
 fn is_of_private_key(object: &Object) -> bool {
     let text = |key: &str| object.get(key).is_some_and(|v| v.as_str().is_some());
     text("kty") || text("n") && text("e") && text("d") || text("crv") && text("x") && text("d")

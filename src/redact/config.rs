@@ -1,4 +1,4 @@
-//! Policies in TOML. Whatever is wrong is said with file, line and column.
+//! Policies in TOML. Every error has file, line and column.
 //!
 //! ```toml
 //! [redaction]
@@ -19,8 +19,8 @@
 //! [redaction.facets]
 //! patient = "pseudonymise"
 //! ```
-//! The other tables of the file belong to others. A file without `[redaction]` that has one of these keys at its top
-//! is read as the table itself; one without any is the default policy.
+//! Other tables in the file are left to other sections. A file without `[redaction]` that has one of these keys at the
+//! top level is read as the table itself; a file with none of them gives the default policy.
 
 use super::pattern;
 use super::policy::{
@@ -62,7 +62,7 @@ impl Policy {
     }
 }
 
-/// The table as it is written. The order of what is in it counts: of the rules that fit, the first decides.
+/// The table as it is written. The order of its members counts: the first rule that matches decides.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Section {
@@ -78,7 +78,7 @@ struct Section {
     facets: Entries<Name<Action>>,
 }
 
-/// What is done with a field, or by a detector: an action, or a table with one.
+/// The treatment of a field or of a detector's hits: an action, or a table with one.
 enum Treatment {
     Action(Action),
     Table(Details),
@@ -136,7 +136,7 @@ impl At<Treatment> {
         Ok((action.0, table.domain.map(|domain| domain.value)))
     }
 
-    /// `"mask"`, or one of your own: `{ pattern = '…', action = "mask" }`
+    /// `"mask"`, or a detector of the policy's own: `{ pattern = '…', action = "mask" }`
     fn detector(
         self,
         builder: PolicyBuilder,

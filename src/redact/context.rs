@@ -1,4 +1,4 @@
-//! What is given to the sanitizer besides values: where they stand, keys, detectors of the host's, and a place to
+//! The inputs of the sanitizer besides values: where a value belongs, keys, the host's detectors, and a place to
 //! collect what was done.
 
 use super::pseudonym::PseudonymKey;
@@ -8,14 +8,14 @@ use crate::Result;
 use std::fmt;
 use std::ops::Range;
 
-/// What is treated: the part of an entry that a rule's path begins with.
+/// The part of an entry that is treated. The paths of rules begin with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Root {
     /// A call's arguments.
     Arguments,
-    /// What the tool answered.
+    /// The tool's result.
     Result,
-    /// Its error.
+    /// The tool's error.
     Error,
     /// The session's metadata.
     SessionMetadata,
@@ -27,7 +27,7 @@ impl Root {
     /// Every root.
     pub const ALL: [Root; 5] = [Root::Arguments, Root::Result, Root::Error, Root::SessionMetadata, Root::Text];
 
-    /// The word that paths begin with.
+    /// The name that paths begin with.
     pub fn name(self) -> &'static str {
         match self {
             Root::Arguments => "arguments",
@@ -44,31 +44,34 @@ impl Root {
     }
 }
 
-/// The keys that a policy needs besides those of data subjects.
+/// The keys that a policy needs, except those of data subjects.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
-    /// The live pseudonym keys: the first writes, all are looked under.
+    /// The live pseudonym keys: new pseudonyms use the first, lookups try all of them.
     pub pseudonyms: Vec<PseudonymKey>,
 }
 
-/// A detector that the host brings along, for instance one that knows names.
+/// A detector of the host, for instance one that recognizes people's names.
 pub trait Detect: Send + Sync {
-    /// The stretches of `text` that are to be treated, in bytes.
+    /// The byte ranges of `text` that are to be treated.
     ///
     /// # Errors
-    /// Anything: the whole value is masked then, as it is when the detector panics or names a stretch that is none.
+    /// Any. The whole value is then masked, as it is when the detector panics or returns a range that is not valid in
+    /// `text`.
     fn find(&self, text: &str) -> Result<Vec<Range<usize>>>;
 }
 
-/// What is collected while the parts of one entry are treated, and what sealing needs.
+/// Collects what was treated in the parts of one entry, and holds what sealing needs.
 #[derive(Default)]
 pub struct Context<'a> {
     pub(super) treated: Vec<Treated>,
     pub(super) seals: Option<Seals<'a>>,
     pub(super) names: Option<&'a Naming<'a>>,
+    /// Nothing is written: what would be sealed is shown as such.
+    pub(super) tries_out: bool,
 }
 
-/// What a key is called where it names somebody whom the policy hides, and what that is the name of.
+/// The new name of a key that names somebody whom the policy hides, and what kind of name it was.
 pub(crate) type Naming<'a> = dyn Fn(&str) -> Option<(String, &'static str)> + 'a;
 
 pub(super) struct Seals<'a> {
@@ -78,24 +81,34 @@ pub(super) struct Seals<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// A context without a data subject: what a policy would seal is masked.
+    /// A context without a data subject: values that the policy would seal are masked.
     pub fn new() -> Context<'a> {
         Context::default()
     }
 
     /// A context in which values are sealed under the key of `subject`.
     pub fn sealing(subject: &'a str, keys: &'a mut dyn SubjectKeys, random: &'a mut Random<'a>) -> Context<'a> {
-        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }), names: None }
+        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }), ..Context::default() }
     }
 
-    /// The same, and keys that name somebody are called otherwise.
+    /// A context for trying a policy out: what a store would seal is replaced by `[SEALED]`.
+    pub(super) fn trying_out() -> Context<'a> {
+        Context { tries_out: true, ..Context::default() }
+    }
+
+    /// The same context, in which keys that name somebody are renamed.
     pub(crate) fn naming(self, names: &'a Naming<'a>) -> Context<'a> {
         Context { names: Some(names), ..self }
     }
 
-    /// What was treated so far, in the order in which it was met.
+    /// What was treated so far, in the order in which it was found.
     pub fn treated(&self) -> &[Treated] {
         &self.treated
+    }
+
+    /// Forgets all but the first `count` of what was treated: the value after them is not written.
+    pub(crate) fn forget_after(&mut self, count: usize) {
+        self.treated.truncate(count);
     }
 
     /// What was treated.

@@ -6,12 +6,12 @@ use super::treated::Treated;
 use crate::Result;
 use crate::json::{Json, Object};
 
-/// Treats one JSON value as it would be before it is written, and says what was done:
-/// `{"output":…,"treated":[{"path","detector","action","start","end"}]}`.
+/// Treats one JSON value as it would be treated before it is written, and reports what was done:
+/// `{"output":…,"treated":[{"path","detector","action","start","end"}]}`. What a store would seal is `[SEALED]`.
 ///
-/// A member of an object that is called like a [`Root`] is treated as that, but for `text` and lists beside other members;
-/// everything else as arguments. Paths are
-/// those in the value as it was given.
+/// A member of an object whose name is that of a [`Root`] is treated as that root, except that `text` and arrays are
+/// not if the object has other members too. Everything else is treated as arguments. Paths are those in the value as it
+/// was given.
 ///
 /// # Errors
 /// As [`Sanitizer::treat`].
@@ -33,7 +33,7 @@ pub fn dry_run(sanitizer: &Sanitizer, value: Json) -> Result<(Json, Vec<Treated>
         return Ok((value, treated));
     };
     let (mut own, mut rest) = (Vec::new(), Object::new());
-    // What a page's element is given as `text`, and a program as a list of `arguments`, belongs to what stands beside it.
+    // A page element's `text`, or a program's list of `arguments`, belongs to the members beside it.
     let whole = object.iter().all(|(key, _)| Root::from_name(key).is_some());
     for (key, mut value) in object {
         let is_root = |root: &Root| whole || *root != Root::Text && !matches!(value, Json::Array(_));
@@ -58,7 +58,7 @@ pub fn dry_run(sanitizer: &Sanitizer, value: Json) -> Result<(Json, Vec<Treated>
 }
 
 fn treat(s: &Sanitizer, root: Root, named: bool, value: &mut Json, treated: &mut Vec<Treated>) -> Result<()> {
-    let mut context = Context::new();
+    let mut context = Context::trying_out();
     s.treat(root, value, &mut context)?;
     treated.extend(context.into_treated().into_iter().map(|mut t| {
         if !named {

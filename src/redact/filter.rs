@@ -1,5 +1,5 @@
-//! Which keys may name a secret or a number of somebody's, told by their last letters and by how names begin. Most keys of most
-//! entries are none, and nothing else is looked at then; what passes is read as words (`secret_keys`).
+//! A filter for keys that may name a secret or a personal number, by their last letters and by how secret names begin.
+//! Most keys do not pass, and nothing else is checked for them; keys that pass are read as words (`secret_keys`).
 
 use super::names::{NAMES, QUALIFIERS};
 use super::secret_keys::{Fit, Kind};
@@ -8,21 +8,21 @@ use std::sync::LazyLock;
 /// How many letters of a name's end, and of its beginning, are compared.
 const END: usize = 5;
 const BEGIN: usize = 6;
-/// Shorter names have shorter beginnings, which more keys have in them.
+/// The length of the beginning that is compared for shorter names. More keys contain such a beginning.
 const SHORT: usize = 3;
 const BITS: u32 = 15;
-/// How many bytes of a key are looked at, from its end.
+/// How many bytes of a key are read, counted from its end.
 const SPAN: usize = 63;
 
 struct Filter {
     table: Vec<u8>,
-    /// The first two letters of all beginnings: by far most letters of a key begin none.
+    /// The first two letters of all beginnings: most letters of a key start none of them.
     pairs: [u64; 16],
 }
 
-/// What a place of the table says.
+/// The flags in a slot of the table.
 const ENDS: u8 = 1;
-/// The end of a name, where it is the whole of a key: the name may begin in the key around it.
+/// The end of a name, for a key that consists of it alone: the rest of the name may be in the parent key.
 const WHOLE: u8 = 2;
 const BEGINS: u8 = 4;
 
@@ -46,7 +46,7 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
         for name in names.split_ascii_whitespace().map(str::as_bytes) {
             mark(&name[name.len().saturating_sub(END)..], ENDS);
             (2..=END.min(name.len())).for_each(|len| mark(&name[name.len() - len..], WHOLE));
-            // Names of keys of vendors have no word behind them that is not known.
+            // `key` and `pat`, as vendors use them, may be followed only by known words, and these mark their own ends.
             if *kind == Kind::Secret && *fit != Fit::Whole && !matches!(name, b"key" | b"pat") {
                 let begin = if name.len() < BEGIN { SHORT.min(name.len()) } else { BEGIN };
                 mark(&name[..begin], BEGINS);
@@ -63,7 +63,7 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
     Filter { table, pairs }
 });
 
-/// Whether a key can name a secret.
+/// Whether a key may name a secret.
 pub(crate) fn may_be_secret(key: &str) -> bool {
     if !key.is_ascii() {
         return true;
@@ -71,7 +71,7 @@ pub(crate) fn may_be_secret(key: &str) -> bool {
     let says = |letters: u32, len: usize| FILTER.table.get(place(letters, len)).copied().unwrap_or(u8::MAX);
     let bytes = key.as_bytes();
     let bytes = &bytes[bytes.len().saturating_sub(SPAN)..];
-    // The last letters, the very last one first.
+    // The last letters, in reverse order.
     let (mut last, mut len) = ([0u8; END + 1], 0);
     for b in bytes.iter().rev().filter(|b| b.is_ascii_alphanumeric()).skip_while(|b| b.is_ascii_digit()) {
         let Some(slot) = last.get_mut(len) else { break };
@@ -92,7 +92,7 @@ pub(crate) fn may_be_secret(key: &str) -> bool {
     if ends(&last[..len]) || plural && ends(&last[1..len]) {
         return true;
     }
-    // The first two letters of a beginning are looked up in a table that fits anywhere, the whole of it only then.
+    // The first two letters are looked up in a small table; the large table is read only if they match.
     let pairs = &FILTER.pairs;
     let paired = |letters: u32| {
         let pair = letters as usize & 1023;

@@ -1,12 +1,12 @@
-//! Objects and lists under a secret's name: they are hidden as a whole if something in them could be the secret, and are structure
-//! (schemas, dependencies, cookies for a language) if not.
+//! Objects and arrays under the name of a secret: they are hidden as a whole if something in them could be the secret,
+//! and kept if they are only structure (schemas, dependencies, cookies for a language).
 
 use super::detect::value::{is_reference, looks_random};
 use super::secret_keys::{self, Found, Kind, is_schema_type};
 use crate::json::{Json, Object};
 use crate::spelling::gist;
 
-/// What describes a member or where a secret lies, and is none itself.
+/// Members that describe a secret or say where it is, but do not hold it.
 const ABOUT: &str = "type types title description descriptions name names id ids kind format pattern domain path paths file filename \
      expires expiry expirydate expirationdate maxage samesite httponly secure hostonly version versions resolved integrity \
      dependencies devdependencies peerdependencies optionaldependencies requires engines license licence dev optional peer funding features source sources registry \
@@ -15,7 +15,7 @@ const ABOUT: &str = "type types title description descriptions name names id ids
      role roles scope scopes region environment env namespace ref secretkeyref valuefrom secretname username user login email \
      owner label metadata annotations labels deprecated nullable readonly writeonly ui widget component in bin cpu os size line column";
 
-/// How a page is shown, and nobody is let in by.
+/// Display settings, which let nobody in.
 pub(super) const SHOWN: [&str; 26] = [
     "theme",
     "lang",
@@ -45,10 +45,10 @@ pub(super) const SHOWN: [&str; 26] = [
     "cookies_accepted",
 ];
 
-/// How deep values are read; deeper, something may be there.
+/// The maximum depth; a deeper value is assumed to hold the secret.
 const DEEPEST: usize = 64;
 
-/// Whether something in `value` could be the secret that its name says it is.
+/// Whether something in `value` could be the secret that its name announces.
 pub(super) fn holds(found: &Found, value: &Json) -> bool {
     within(found, value, 0)
 }
@@ -74,7 +74,8 @@ fn in_object(found: &Found, object: &Object, depth: usize) -> bool {
         let about = ABOUT.split_ascii_whitespace().any(|word| word == &*plain);
         let harmless = cookie && (shown(key) || name.is_some_and(shown));
         match value {
-            // `{"key": {…}}`, `{"name": {…}}`: what describes is no structure of its own, except in a schema.
+            // Objects and arrays under these words, as in `{"key": {…}}` and `{"name": {…}}`, are searched, except in a
+            // schema.
             Json::Object(_) | Json::Array(_) if about && !schema => {
                 within(found, value, depth + 1) && !is_of_package(&plain)
             }
@@ -90,7 +91,7 @@ fn in_object(found: &Found, object: &Object, depth: usize) -> bool {
     })
 }
 
-/// Those of the words above under which a secret may stand all the same.
+/// The words above under which a secret may be found all the same.
 fn is_told(key: &str) -> bool {
     matches!(key, "name" | "id" | "label" | "env")
 }
@@ -99,7 +100,8 @@ fn is_of_package(key: &str) -> bool {
     key.ends_with("dependencies") || matches!(key, "requires" | "engines" | "features" | "funding" | "bin")
 }
 
-/// A description of a member, not its value: `{"type": ["string", "null"], "description": …}`, `{"$ref": …}`.
+/// Whether an object describes a member rather than holding its value:
+/// `{"type": ["string", "null"], "description": …}`, `{"$ref": …}`.
 fn is_schema(object: &Object) -> bool {
     let typed = match object.get("type") {
         Some(Json::String(name)) => is_schema_type(name),
@@ -109,7 +111,7 @@ fn is_schema(object: &Object) -> bool {
     typed || ["$ref", "anyOf", "oneOf", "allOf", "enum", "properties"].iter().any(|key| object.get(key).is_some())
 }
 
-/// Whether a number of a card or of a person, or an address, may be in a structure.
+/// Whether a structure may hold a card number, a personal number, or an address.
 pub(super) fn holds_other(kind: Kind, value: &Json) -> bool {
     match value {
         Json::Object(object) => kind != Kind::Secret && !object.is_empty() && !is_schema(object),

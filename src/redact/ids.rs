@@ -1,17 +1,19 @@
-//! The short names of an entry: whom and what it concerns, and which tool, server, model and agent were at work.
+//! The short names in an entry: the people and ids it concerns, and the tool, server, model and agent involved.
 //!
-//! They are what entries are found by, so a policy keeps them or writes pseudonyms, and an e-mail address may be
-//! somebody's name here. But credentials, and numbers that are surely those of a card, a bank account or a social
-//! security card, are no names, nor is what has a hidden name in it: whatever is called so is written as a pseudonym under
-//! every policy, as a whole, and found by its clear name.
+//! Entries are found by these names, so a policy either keeps them or writes pseudonyms, and an e-mail address may be
+//! somebody's name here. But credentials, and numbers that are certainly those of a card, a bank account or a social
+//! security card, are not accepted as names, and neither is a text that contains a hidden name. Such a name is written
+//! as a pseudonym, as a whole, under every policy, and can be found by its clear form.
 //!
-//! Invariant Y6: whatever entries are found by is written in clear, or as the pseudonym of its normal form under one of the
-//! store's keys, and [`Sanitizer::terms`] gives all of these: queries, statistics, alerts, grants, holds and proofs ask
-//! nothing else. A pseudonym that is asked for stands for itself; one that is given as a name to be recorded is no name
-//! (R55): it is written as the pseudonym of what was given, so that nobody becomes somebody else by it. Only where the store has no keys it is masked; then a search for what would be masked is refused.
+//! Invariant Y6: every name that entries are found by is written in clear, or as the pseudonym of its normal form under
+//! one of the store's keys, and [`Sanitizer::terms`] gives all of these forms: queries, statistics, alerts, grants,
+//! holds and proofs use nothing else. A pseudonym in a query stands for itself. A pseudonym that is given as a name to
+//! be recorded is not a name (R55): it is written as the pseudonym of the given text, so that nobody takes on somebody
+//! else's identity by it. Only a store without keys masks such names; it then refuses a search for a name that would be
+//! masked.
 
 use super::context::{Context, Root};
-use super::detect::{self, Hit};
+use super::detect::{self, Hit, Mask, bit};
 use super::key_names::stays_text;
 use super::policy::{Detector, IdentityKind};
 use super::pseudonym::PseudonymKey;
@@ -19,13 +21,13 @@ use super::sanitize::Sanitizer;
 use super::spans::placeholder;
 use super::treated::{Action, Treated};
 use crate::Result;
-use crate::names::domain;
-use crate::names::is_pseudonym;
+use crate::names::{PREFIX, domain, is_pseudonym};
 use crate::spelling::{is_look_alike, normal};
 use attestlog_proof::entry::Facet;
+use std::borrow::Cow;
 
-/// What is looked for in names.
-const IN_NAMES: u16 = {
+/// The detectors that run on names.
+const IN_NAMES: Mask = {
     let looked_for = [
         Detector::PrivateKey,
         Detector::Jwt,
@@ -40,19 +42,19 @@ const IN_NAMES: u16 = {
     ];
     let (mut bits, mut i) = (0, 0);
     while i < looked_for.len() {
-        bits |= 1 << looked_for[i] as u16;
+        bits |= bit(looked_for[i]);
         i += 1;
     }
     bits
 };
 
-/// Under which name an entry says of a name that it only looks like a plain one.
+/// The detector name that an entry records for a name that only looks like a plain one.
 const LOOK_ALIKE: &str = "look_alike";
 
-/// Under which name an entry says that a name was given in the form of a pseudonym.
+/// The detector name that an entry records for a name that was given in the form of a pseudonym.
 const PSEUDONYM: &str = "pseudonym";
 
-/// Nothing that is looked for is shorter.
+/// No hit of these detectors is shorter.
 const SHORTEST: usize = 9;
 
 impl Sanitizer {
@@ -64,8 +66,8 @@ impl Sanitizer {
         hits
     }
 
-    /// How a facet of the entry is written: as it is, or as a pseudonym under the newest key. Without a key a name that
-    /// must not be written is masked.
+    /// How a facet of the entry is written: in clear, or as a pseudonym under the newest key. Without a key, a name
+    /// that must not be written is masked.
     pub fn facet(&self, facet: IdentityKind, clear: &str) -> String {
         let clear = &*normal(clear);
         let hidden = self.policy.facet(facet) == Action::Pseudonymise;
@@ -76,13 +78,13 @@ impl Sanitizer {
         }
     }
 
-    /// The pseudonym of a facet's clear value under the key that writes; `None` without a key.
+    /// The pseudonym of a facet's clear value under the newest key; `None` without a key.
     pub(crate) fn newest(&self, field: Facet, clear: &str) -> Option<String> {
         self.pseudonyms.first().map(|key| key.pseudonym(field.as_str(), clear))
     }
 
-    /// Whether a name of somebody holds what must not be written, whatever the policy says of names.
-    /// So does a text in the form of a pseudonym: written as it is it would be somebody else's (R55).
+    /// Whether a person's name contains something that must not be written, whatever the policy for names. A text in
+    /// the form of a pseudonym counts too: written unchanged, it would be somebody else's (R55).
     pub(crate) fn is_no_name(&self, text: &str) -> bool {
         is_pseudonym(text) || !self.scan_name(text).is_empty()
     }
@@ -95,8 +97,8 @@ impl Sanitizer {
         }
     }
 
-    /// What was found in a name of somebody that the policy would keep, and whether it only looks like another, for the
-    /// record of what was done.
+    /// For the record of treated values: what was found in a person's name that the policy would keep, and whether the
+    /// name only looks like another.
     pub(crate) fn treated_facet(&self, facet: IdentityKind, path: &str, clear: &str) -> Vec<Treated> {
         let whole = |detector: &str, action| Treated {
             path: path.to_owned(),
@@ -118,8 +120,8 @@ impl Sanitizer {
         spans.iter().map(|span| whole(self.name(span.kind), action)).chain(alike).collect()
     }
 
-    /// A name of a tool, a server, a model, an agent or a call as it is written. One that entries are found by is a
-    /// pseudonym as a whole where it holds what must not be written.
+    /// Treats the name of a tool, a server, a model, an agent or a call. If entries are found by it and it contains
+    /// something that must not be written, the whole name becomes a pseudonym.
     pub(crate) fn treat_name(&self, field: Option<Facet>, path: &str, text: &mut String, context: &mut Context<'_>) {
         if let Some(field) = field.filter(|_| is_pseudonym(&normal(text))) {
             let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
@@ -152,8 +154,8 @@ impl Sanitizer {
         *text = pseudonym.unwrap_or_else(|| self.apply(text, &spans, stays_text));
     }
 
-    /// A short text about the call that entries are found by, `purpose`: what would be treated in any text under `text` and
-    /// its key makes the whole a pseudonym, and without keys it is treated like any text.
+    /// Treats a short text about the call that entries are found by (`purpose`). If any of it would be treated under
+    /// its key in `text`, the whole becomes a pseudonym; without keys it is treated like any text.
     ///
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
@@ -178,13 +180,40 @@ impl Sanitizer {
         self.pseudonyms.iter().map(PseudonymKey::id)
     }
 
-    /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
+    /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the current policy.
     pub(crate) fn pseudonyms_of(&self, field: Facet, clear: &str) -> Vec<String> {
         self.pseudonyms.iter().map(|key| key.pseudonym(field.as_str(), clear)).collect()
     }
 
-    /// Everything under which a facet's clear value may have been written under this or another policy: its normal form,
-    /// and the pseudonym of that under every live key, newest first. A pseudonym stands for itself.
+    /// The pseudonyms, under all live keys, of the person whose pseudonym this is, newest first; only itself if it is not
+    /// one under a live key.
+    pub(crate) fn forms(&self, written: &str) -> Vec<String> {
+        match self.pseudonyms.iter().find_map(|key| key.person(written)) {
+            Some(person) => self.pseudonyms.iter().map(|key| key.of_person(person)).collect(),
+            None => vec![written.to_owned()],
+        }
+    }
+
+    /// The name itself, or the pseudonym of the same person under the oldest key: one form whatever key was in use.
+    pub(crate) fn one_form<'a>(&self, written: &'a str) -> Cow<'a, str> {
+        let later = self.pseudonyms.split_last().filter(|(_, later)| !later.is_empty() && written.starts_with(PREFIX));
+        let found = later.and_then(|(oldest, later)| {
+            later.iter().find_map(|key| key.person(written)).map(|person| oldest.of_person(person))
+        });
+        found.map_or(Cow::Borrowed(written), Cow::Owned)
+    }
+
+    /// One form of a person's name, however the log has it: the pseudonym under the oldest live key; without a key the name
+    /// itself.
+    pub(crate) fn person<'a>(&self, field: Facet, written: &'a str) -> Cow<'a, str> {
+        match self.pseudonyms.last() {
+            Some(oldest) if !is_pseudonym(written) => Cow::Owned(oldest.pseudonym(field.as_str(), written)),
+            _ => self.one_form(written),
+        }
+    }
+
+    /// All forms in which a facet's clear value may have been written under any policy: its normal form, and the
+    /// pseudonym of that under every live key, newest first. A pseudonym stands for itself.
     pub(crate) fn terms(&self, field: Facet, clear: &str) -> Vec<String> {
         let clear = normal(clear);
         let pseudonyms = match domain(field) {
@@ -194,20 +223,20 @@ impl Sanitizer {
         std::iter::once(clear.into_owned()).chain(pseudonyms).collect()
     }
 
-    /// Everything under which a patient's, a user's or a conversation's clear name may stand in a log: as it is, and as a
+    /// All forms in which the clear name of a patient, a user or a conversation may occur in a log: in clear, and as a
     /// pseudonym under every live key, newest first. A pseudonym stands for itself.
     pub fn lookup(&self, facet: IdentityKind, clear: &str) -> Vec<String> {
         self.terms(facet.field(), clear)
     }
 
-    /// Whether the value of a facet would have been masked when it was recorded, so that nobody can tell whether it was:
-    /// only where there is no key for a pseudonym.
+    /// Whether a facet's value would have been masked when it was recorded, so that nobody can tell whether it was
+    /// recorded. This happens only without a pseudonym key.
     pub(crate) fn would_mask(&self, field: Facet, clear: &str) -> bool {
         if !self.pseudonyms.is_empty() || domain(field).is_none() {
             return false;
         }
         match field {
-            // It stands for itself, and nothing that a caller gave is written so.
+            // A pseudonym stands for itself, and a name given by a caller is never written in this form.
             _ if is_pseudonym(&normal(clear)) => false,
             Facet::Purpose => {
                 let mut said = clear.to_owned();

@@ -1,27 +1,28 @@
-//! Names whose words run together: `dbpw`, `mysqlrootpass`, `ENCRYPTKEY`, `passwordconfirm`.
+//! Names whose words are run together: `dbpw`, `mysqlrootpass`, `ENCRYPTKEY`, `passwordconfirm`.
 //!
-//! The rule: a short name of a secret (`pw`, `pass`, `key`) counts inside a word where all that stands before it is whole words
-//! that say whose it is or what for, so that `compass`, `bypass`, `hockey`, `sortkey` and `lowpass` are none. Long names (`password`,
-//! `token`, `apikey`) end a word whatever stands before them (`Fit::End` in `names`), and have words such as `confirm` behind them.
+//! A short secret name (`pw`, `pass`, `key`) counts inside a word only if everything before it is made of whole words
+//! that say whose it is or what it is for, so `compass`, `bypass`, `hockey`, `sortkey` and `lowpass` do not match. Long
+//! names (`password`, `token`, `apikey`) match at the end of a word whatever precedes them (`Fit::End` in `names`), and
+//! may be followed by words such as `confirm`.
 
 use super::names::VENDORS;
 use super::words::Table;
 use std::sync::LazyLock;
 
-/// Whose a password is, or what it opens.
+/// Words that say whose a password is, or what it opens.
 const OWNERS: &str = "db database sql my mysql maria mariadb postgres pg psql mongo redis rabbit rabbitmq ora oracle mssql ldap ad smtp imap pop \
      mail email ftp sftp ssh vpn wifi wlan wpa ppp proxy http https web app api cpanel admin administrator adm root super sudo su \
      sys system user usr username login logon account acct auth basic service svc srv server client master new old cur current \
      confirm repeat tmp temp zip pdf rar key store trust cert ca keystore truststore docker registry git github gitlab npm \
      jenkins grafana kibana elastic kafka encryption encrypt enc unlock bios rdp vnc win windows domain bind bot wp wordpress net router \
      snmp sip voicemail hotspot samba smb cifs nas iscsi chap radius tacacs sso idp oauth gpg pgp sap jira dev prod staging";
-/// What a key is used with that is none of a table, a page or a keyboard.
+/// Words that say a key is cryptographic, not one of a table, a page or a keyboard.
 const CIPHERS: &str = "priv enc encrypt encryption decrypt decryption sign signing hmac aes rsa ecdsa crypt crypto cipher jwt jwe ssl tls \
      pgp gpg tacacs radius vpn wpa oauth kms ipsec snmp wireguard";
-/// What else a key is for, where its words run together.
+/// Other words that say what a key is for, when run together with it.
 const USES: &str = "private ssh auth access secret api app bot service server webhook license root admin master session shared account storage \
      deploy write ingest wifi vault sso new old prod dev staging";
-/// Vendors whose names are words that other keys have before them.
+/// Vendor names that are also ordinary words and occur before other kinds of keys.
 const WORDS: &str = "stage qa uat v eu us uk together replicate notion linear square segment render fly neon polygon stability fireworks \
      consul nomad mixpanel amplitude elastic monday zoom trello together voyage cohere live sandbox";
 
@@ -36,16 +37,16 @@ fn table(words: impl Iterator<Item = &'static str>) -> Table<()> {
     Table::of(words.map(|word| (word.as_bytes(), ())))
 }
 
-/// Longer words have no names in them that run together.
+/// Longer prefixes are not checked.
 const LONGEST: usize = 31;
 
-/// Whether what stands before a name in the same word leaves it a secret's.
+/// Whether the letters before a name in the same word leave it the name of a secret.
 pub(super) fn leads(name: &str, lead: &[u8]) -> bool {
     let words = if name == "key" { &KEY } else { &OWNER };
     if lead.len() > LONGEST {
         return false;
     }
-    // Where words end that begin at the beginning or at the end of another one.
+    // Bit n is set if the first n letters are a sequence of whole words.
     let mut ends = 1u32;
     for end in 2..=lead.len() {
         let ended =
@@ -55,12 +56,12 @@ pub(super) fn leads(name: &str, lead: &[u8]) -> bool {
     !lead.is_empty() && ends >> lead.len() & 1 == 1
 }
 
-/// Whether a word says that a key is one of a cipher.
+/// Whether a word says that a key is cryptographic.
 pub(super) fn is_cipher(word: &[u8]) -> bool {
     CIPHER.has(word)
 }
 
-/// How long a word at the end is that only qualifies the long name before it: *confirm* of `passwordconfirm`.
+/// The length of a suffix that only qualifies the long name before it: *confirm* in `passwordconfirm`.
 pub(super) fn qualifier(word: &[u8]) -> Option<usize> {
     const BEHIND: [&[u8]; 10] =
         [b"confirmation", b"confirmed", b"confirm", b"repeat", b"again", b"new", b"old", b"hash", b"hashed", b"value"];

@@ -1,5 +1,5 @@
-//! What the members of an object are called: keys that detectors find something in, keys that name somebody, and what
-//! one member says of another.
+//! What the member names of an object say: keys in which detectors find something, keys that identify people, and
+//! members that name another member's value.
 
 use super::beside::Initials;
 use super::detect::{self, Hit, ordinary};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 impl Sanitizer {
-    /// Keys in which detectors find something are renamed before anything else, so that no path shows them.
+    /// Renames keys in which detectors find something. This comes first, so that no path shows them.
     pub(super) fn object_keys(&self, object: &mut Object, at: &At<'_>, state: &mut State<'_, '_>) {
         let mut hits = Vec::new();
         if !object.iter().any(|(key, _)| self.scan(key, None, &mut hits).is_err() || !hits.is_empty()) {
@@ -46,7 +46,7 @@ impl Sanitizer {
     }
 }
 
-/// What can be done where a text has to stay: a key cannot be sealed, and a member without a key is none.
+/// The action where the result must stay text: a key can be neither sealed nor dropped.
 pub(super) fn stays_text(action: Action) -> Action {
     match action {
         Action::Seal | Action::Drop => Action::Mask,
@@ -54,8 +54,8 @@ pub(super) fn stays_text(action: Action) -> Action {
     }
 }
 
-/// Names that no other member has. Two e-mail addresses as keys give the same placeholder; counting on keeps many of
-/// them linear.
+/// Makes names unique within an object. Two e-mail addresses as keys give the same placeholder; remembering the last
+/// number used keeps many of them linear.
 struct Unique {
     taken: HashSet<String>,
     counts: HashMap<String, usize>,
@@ -77,8 +77,8 @@ impl Unique {
     }
 }
 
-/// What keys are called from now on that name somebody whom the policy hides. Their members are looked at first, under
-/// the names that they have: who is called *password* must not take the floor away from a password.
+/// The new names of keys that name somebody whom the policy hides. Members are treated first, under their old names: a
+/// person called *password* must not take the floor away from a password.
 pub(super) fn renames(object: &Object, at: &At<'_>, state: &mut State<'_, '_>) -> HashMap<String, String> {
     let mut renamed = HashMap::new();
     let Some(names) = state.context.names else { return renamed };
@@ -92,7 +92,7 @@ pub(super) fn renames(object: &Object, at: &At<'_>, state: &mut State<'_, '_>) -
     renamed
 }
 
-/// Gives members other keys.
+/// Renames members.
 pub(super) fn rename(object: &mut Object, renamed: &HashMap<String, String>) {
     let old = std::mem::take(object);
     let mut members: Vec<(String, Json)> =
@@ -134,9 +134,9 @@ pub(super) const NAME_KEYS: &[&str] = &[
     "id",
     "type",
 ];
-/// Those of the names above that need a `value` beside them.
+/// How many of the names above, counted from the end, need a `value` beside them.
 const VAGUE_NAMES: usize = 2;
-/// What says in words where a text is typed: a page's element or its selector.
+/// Members that describe in words where a text is typed: a page element or its selector.
 pub(super) const LABEL_KEYS: &[&str] = &[
     "element",
     "selector",
@@ -181,7 +181,7 @@ pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
-/// Which lengths names of a list have, by how they begin: most keys of most objects have another.
+/// The lengths of the names in the lists, by first letter. Most keys of most objects have another length.
 pub(super) const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
     let mut table = [0; 32];
     let mut list = 0;
@@ -199,18 +199,19 @@ pub(super) const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
 
 static VALUES: [u32; 32] = lengths([VALUE_KEYS, CHANGED_KEYS]);
 
-/// Whether a member of an object may hold what another one names.
+/// Whether a member of an object may hold the value that another member names.
 pub(super) fn may_hold(key: &str) -> bool {
     may_be(key, &VALUES)
 }
 
-/// Whether a key has a length that names of a list have.
+/// Whether a key has a length that occurs in a list of names.
 pub(super) fn may_be(key: &str, lengths: &[u32; 32]) -> bool {
     let first = key.as_bytes().first().map_or(0, |b| usize::from(b & 31));
     key.len() < 32 && lengths[first] >> key.len() & 1 == 1
 }
 
-/// Where a change puts what it changes: these hold many other things, so only what looks like a secret is one there.
+/// Members that hold the changed value in a change. They hold many other things too, so only values that look like
+/// secrets count.
 const CHANGED_KEYS: &[&str] = &[
     "to",
     "from",
@@ -230,17 +231,17 @@ const CHANGED_KEYS: &[&str] = &[
     "sendkeys",
 ];
 
-/// What an object says of its values.
+/// What an object says about its values.
 pub(super) struct Pair {
     found: Found,
-    /// A question or a prompt says it.
+    /// A question or a prompt says so.
     asked: bool,
-    /// The beginning of a pair of keys: *setting* of `setting_name` and `setting_value`.
+    /// The common beginning of a pair of keys: *setting* in `setting_name` and `setting_value`.
     of: Option<String>,
 }
 
 impl Pair {
-    /// What the value under this key is, if the pair makes it a secret.
+    /// The kind of the value under this key, if the pair makes it a secret.
     pub(super) fn kind(&self, key: &str, value: &Json) -> Option<Kind> {
         let changed = || {
             let text = value.as_str().unwrap_or_default();
@@ -257,7 +258,7 @@ impl Pair {
 const NAME_ENDINGS: &[&str] = &["name", "key", "field"];
 const VALUE_ENDINGS: &[&str] = &["value", "val"];
 
-/// What stands before one of these words at the end of a key, without case and separators: *setting* of `settingName`.
+/// What precedes one of these endings in a key, without case and separators: *setting* in `settingName`.
 fn stem(key: &str, endings: &[&str]) -> Option<String> {
     let ends = |ending: &&&str| {
         key.len() > ending.len()
@@ -269,11 +270,11 @@ fn stem(key: &str, endings: &[&str]) -> Option<String> {
     Some(stem.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect())
 }
 
-/// What an object says of its value: `{"name": "password", "value": …}`, `{"element": "Password input", "text": …}`,
-/// `{"setting_name": "password", "setting_value": …}`, `{"op": "add", "path": "/password", "value": …}`,
-/// `{"question": "Mother's maiden name?", "answer": …}`.
+/// Finds the member that names the object's value: `{"name": "password", "value": …}`,
+/// `{"element": "Password input", "text": …}`, `{"setting_name": "password", "setting_value": …}`,
+/// `{"op": "add", "path": "/password", "value": …}`, `{"question": "Mother's maiden name?", "answer": …}`.
 pub(super) fn named_pair(object: &Object) -> Option<Pair> {
-    if !(2..=12).contains(&object.len()) {
+    if object.len() < 2 {
         return None;
     }
     let (mut value, mut vague, mut ending) = (false, false, false);
@@ -285,12 +286,12 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     if !value && !ending {
         return None;
     }
-    // Only what has a `value` is said by its id or type to be one: `{"type": "token", "text": "the"}` is a word.
+    // `id` and `type` count only beside a `value`: in `{"type": "token", "text": "the"}` the text is a word.
     let known = if vague { NAME_KEYS } else { NAME_KEYS.get(..NAME_KEYS.len() - VAGUE_NAMES).unwrap_or_default() };
     let texts = |keys: &'static [&str]| {
         object.iter().filter(|(key, _)| is_one_of(key, keys)).filter_map(|(_, value)| value.as_str())
     };
-    // A file is called `password.rs`, and holds none.
+    // A file called `password.rs` holds no password.
     let named = texts(known).filter(|name| name.len() <= 64 && !is_file(name)).find_map(secret_keys::named);
     let pair = |found| Pair { found, asked: false, of: None };
     if let Some(found) =
@@ -310,7 +311,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     object.iter().filter(|_| ending).find_map(of)
 }
 
-/// The end of a path in a JSON patch: `{"op": "replace", "path": "/users/3/password", "value": …}`.
+/// The last name of the path in a JSON Patch: `{"op": "replace", "path": "/users/3/password", "value": …}`.
 fn patched(object: &Object) -> Option<Found> {
     let op = object.get("op")?.as_str()?;
     let path = object.get("path")?.as_str().filter(|path| path.len() <= 256)?;
@@ -328,7 +329,7 @@ fn is_file(name: &str) -> bool {
         .contains(&ending)
 }
 
-/// What a question asks for: a secret by its name, or what only its owner knows.
+/// What a question asks for: a secret by its name, or something only its owner knows.
 fn asked(question: &str) -> Option<Found> {
     let lower = question.to_ascii_lowercase();
     let own = PERSONAL.iter().any(|words| lower.contains(words));
@@ -339,7 +340,7 @@ fn asked(question: &str) -> Option<Found> {
     labelled(question).or_else(|| secret_keys::named(question.trim_end_matches([':', ' ', '?']))).filter(|_| enter)
 }
 
-/// What security questions are about.
+/// The topics of security questions.
 const PERSONAL: &[&str] = &[
     "maiden name",
     "first pet",
@@ -363,7 +364,7 @@ const PERSONAL: &[&str] = &[
     "memorable",
 ];
 
-/// Which columns of a table hold secrets by the names in its head: `{"columns": ["name", "password"], "rows": [[…]]}`.
+/// The indexes of columns that hold secrets, by the header row: `{"columns": ["name", "password"], "rows": [[…]]}`.
 pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
     const MOST: usize = 64;
     let plain = |name: &str| name.len() <= 64 && !name.bytes().any(|b| b"!@#$%^&*=+".contains(&b));
@@ -375,7 +376,7 @@ pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
     names.iter().enumerate().filter(|(_, name)| named(name)).map(|(i, _)| i).collect()
 }
 
-/// The same for an object with a member that names its columns and one that has the rows.
+/// The same for an object with one member for the column names and one for the rows.
 pub(super) fn columns_of(object: &Object, initials: Initials) -> Option<Vec<usize>> {
     if !initials.any("chf") {
         return None;
@@ -387,7 +388,7 @@ pub(super) fn columns_of(object: &Object, initials: Initials) -> Option<Vec<usiz
     Some(secret_columns(names)).filter(|columns| !columns.is_empty())
 }
 
-/// The same for a list of rows of which the first names the columns.
+/// The same for a list of rows whose first row names the columns.
 pub(super) fn in_head(rows: &[Json]) -> Option<Vec<usize>> {
     let [Json::Array(head), Json::Array(first), ..] = rows else { return None };
     // A list of pairs has names in its first column.
@@ -397,7 +398,7 @@ pub(super) fn in_head(rows: &[Json]) -> Option<Vec<usize>> {
 
 pub(super) const ROW_KEYS: &[&str] = &["rows", "data", "values", "records", "body", "items"];
 
-/// What a label in words says is typed there.
+/// The secret that a label says is typed there.
 pub(super) fn labelled(label: &str) -> Option<Found> {
     const LONGEST: usize = 160;
     const OTHER: [&str; 20] = [
@@ -446,8 +447,8 @@ pub(super) fn labelled(label: &str) -> Option<Found> {
     one.or_else(pairs).or_else(whole)
 }
 
-/// What an element of a list says of the next one: `["--password", …]`, `["authorization", …]` in a list of pairs, and
-/// headers as some servers give them, name and value in turn.
+/// What an array element says about the next one: `["--password", …]`, `["authorization", …]` in a list of pairs, and
+/// headers as a flat list of names and values.
 pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Found> {
     let name = items.get(i)?.as_str().filter(|n| n.len() <= 64)?;
     let constant = || name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
@@ -482,14 +483,15 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
     }
 }
 
-/// `["password", "…"]`, which is in no list of pairs: the second looks like a secret, and like no rule or name of a field.
+/// `["password", "…"]` on its own, outside a list of pairs: counts only if the second element looks like a secret and
+/// not like a rule or a field name.
 fn lone_pair(name: &str, items: &[Json]) -> bool {
     let value = items.get(1).and_then(Json::as_str).unwrap_or_default();
     let random = detect::value::looks_random(value) && !value.contains([':', '|', ' ', '(']);
     random && secret_keys::named(name).is_some_and(|found| found.sure && !found.loose)
 }
 
-/// The lines of a private key that stand in a list, one by one.
+/// The lines of a private key in a list, one line per element.
 pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
     let line = |item: &Json, mark: &str| item.as_str().is_some_and(|l| l.contains(mark) && l.len() < 200);
     let first = items.iter().position(|i| line(i, "-----BEGIN ") && line(i, "PRIVATE KEY"))?;
@@ -497,7 +499,7 @@ pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
     Some(first..end)
 }
 
-/// The program that a list of arguments beside it is for.
+/// The program that the argument list beside it belongs to.
 pub(super) fn program(object: &Object, initials: Initials) -> Option<String> {
     if !initials.any("cpeb") {
         return None;
@@ -509,7 +511,7 @@ pub(super) fn program(object: &Object, initials: Initials) -> Option<String> {
     named.and_then(|(_, value)| value.as_str()).map(str::to_owned)
 }
 
-/// Which elements of a list of arguments are secrets by what stands before them: `["curl", "-u", "user:…"]`.
+/// The indexes of arguments that are secrets because of the arguments before them: `["curl", "-u", "user:…"]`.
 pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usize> {
     const MOST: usize = 512;
     const LONGEST: usize = 16 << 10;
@@ -524,7 +526,7 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
     for text in texts() {
         line.push(' ');
         places.push(line.len());
-        // One word each, whatever is in it.
+        // Each argument becomes one word, whatever is in it.
         line.extend(text.chars().map(|c| {
             if c.is_ascii_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '|' | '&') { '\u{1}' } else { c }
         }));
@@ -547,7 +549,7 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
     found
 }
 
-/// Whether an argument is what a shell or another program is to run: its own text shows where a secret stands in it.
+/// Whether an argument is a script for a shell or another program. Secrets in it are found by scanning its own text.
 fn is_script(items: &[Json], i: usize) -> bool {
     const RUN: [&str; 16] = [
         "-c",
@@ -572,7 +574,7 @@ fn is_script(items: &[Json], i: usize) -> bool {
     run && text(i).contains(char::is_whitespace)
 }
 
-/// `["-u", "root", "-p", …]` where no program is named, or one that is given a user too.
+/// `["-u", "root", "-p", …]` where no program is named, or the program also takes a user.
 fn lone_password(items: &[Json], program: Option<&str>) -> Option<usize> {
     let at = |flags: &[&str]| items.iter().position(|i| i.as_str().is_some_and(|t| flags.contains(&t)));
     let p = at(&["-p", "-P"])?;

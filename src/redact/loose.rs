@@ -1,16 +1,16 @@
-//! Texts that are nearly JSON, as models write them: with a member twice, a comma too many, `NaN`, or without their end.
+//! Texts that are almost JSON, as models write them: with a duplicate member, an extra comma, `NaN`, or cut off.
 //!
-//! Who is named in one must not depend on a comma, so it is read as far as it can be understood; nothing of it is recorded. It
-//! is read in one pass, no text is longer than `MAX_TEXT`, and nothing is nested deeper than [`MAX_DEPTH`].
+//! A stray comma must not hide who is named in such a text, so as much of it as possible is read. Values that are read here are not
+//! recorded. The text is read in one pass, up to `MAX_TEXT` bytes and [`MAX_DEPTH`] levels deep.
 
 use crate::json::{Json, Limits, Object};
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// What is nested deeper names nobody.
+/// Values that are nested deeper are skipped.
 const MAX_DEPTH: usize = 64;
 
-/// What a text says that begins as an object or a list does. A member that stands twice is a list of both values.
+/// Parses a text that begins like an object or an array. A duplicate member becomes an array of its values.
 pub(super) fn read(text: &str) -> Option<Json> {
     if !text.starts_with(['{', '[']) {
         return None;
@@ -29,7 +29,7 @@ impl Reader<'_> {
         self.chars.peek().map(|(_, c)| *c)
     }
 
-    /// The next that is neither white space nor one of `skip`.
+    /// Skips white space and the characters in `skip`, and peeks at the next character.
     fn next_but(&mut self, skip: &[char]) -> Option<char> {
         while self.chars.next_if(|(_, c)| c.is_whitespace() || skip.contains(c)).is_some() {}
         self.peek()
@@ -72,7 +72,7 @@ impl Reader<'_> {
                     None => members.push((key, vec![value])),
                 }
             } else if self.chars.peek().map(|(at, _)| *at) == from {
-                // Nothing that could be a key: on with what follows it.
+                // No key starts here: skip one character.
                 self.chars.next();
             }
         }
@@ -106,13 +106,13 @@ impl Reader<'_> {
         Json::Array(items)
     }
 
-    /// Passes one character over.
+    /// Skips one character.
     fn skip(&mut self) -> Json {
         self.chars.next();
         Json::Null
     }
 
-    /// A text in quotation marks, to its end or to that of everything. Its escapes are those of JSON.
+    /// Reads a quoted string, up to its closing quote or the end of the text. Escapes are those of JSON.
     fn quoted(&mut self, quote: char) -> String {
         let from = self.chars.next().map_or(0, |(at, c)| at + c.len_utf8());
         let mut to = self.text.len();
@@ -125,7 +125,7 @@ impl Reader<'_> {
             }
         }
         let inside = self.text.get(from..to).unwrap_or_default();
-        // Control characters that should have been escaped, and the marks of others.
+        // The lenient parser takes unescaped control characters and the other kind of quotation mark.
         let text =
             Json::parse_lenient(format!("\"{inside}\"").as_bytes(), &Limits::bytes(super::patient::MAX_TEXT + 2));
         text.ok().and_then(|text| text.value.as_str().map(str::to_owned)).unwrap_or_else(|| inside.to_owned())
@@ -138,7 +138,7 @@ impl Reader<'_> {
         self.text.get(from..to).unwrap_or_default().trim()
     }
 
-    /// A number, or a word without quotation marks, unless it is one that says nothing.
+    /// Reads a number or an unquoted word. `null`, booleans and the like become `Null`.
     fn word(&mut self) -> Json {
         let word = self.bare(&[',', '}', ']', '\n']);
         match word {
@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(read(text), Some(wanted), "{text}");
         }
         assert_eq!((read("P-1"), read("")), (None, None));
-        // It comes to an end, whatever the text.
+        // Parsing terminates for every text.
         for text in ["{{{{", "[[[]}}]", "{]:}", "[:,]", "{\"a\":}", "[}"] {
             assert!(read(text).is_some(), "{text}");
         }

@@ -1,14 +1,15 @@
-//! Privacy: what is sensitive is treated before anything is written.
+//! Privacy: sensitive values are treated before anything is written.
 //!
-//! `policy` says what happens to what (`pattern`: which fields; `preset`: where policies begin; `config`: policies in TOML), and `sanitize`
-//! applies it. `context` is what it is given besides the value, `spans` puts what was found in a text together and replaces it, `treated` is
-//! the record of what was done, and `explain` tries a policy out.
+//! `policy` holds the rules (`pattern`: the fields a rule names; `preset`: the starting points; `config`: policies in
+//! TOML), and `sanitize` applies them. `context` is the input to a treatment besides the value, `spans` merges the hits
+//! in one text and replaces them, `treated` records what was done, and `explain` tries a policy out.
 //!
-//! Two things tell that a value is sensitive. The names around it: `secret_keys` (with `filter`, `holds`, `joined`, `names`, `words`) for names of
-//! secrets, `key_names`, `beside` and `page` for what keys and neighbours say. And the value itself: `detect` (with `encoded`, which looks into
-//! base64). `ids` treats the names that entries are found by, and `patient` finds patients in a call, also in a text that is nearly JSON (`loose`).
-//! `pseudonym` and `seal` are two of the things that can happen to a value; `repeated` finds whom rules hide wherever else they stand in the call;
-//! `spelling` tells what a value's normal form leaves out.
+//! Two things show that a value is sensitive. The first is the names around it: `secret_keys` (with `filter`, `holds`,
+//! `joined`, `names`, `words`) knows the names of secrets; `key_names`, `beside` and `page` read what keys and
+//! neighbours say. The second is the value itself: `detect` (with `encoded`, which looks into base64). `ids` treats the
+//! names that entries are found by, and `patient` finds patients in a call, also in a text that is nearly JSON
+//! (`loose`). `pseudonym` and `seal` implement two of the actions; `repeated` finds the people whom rules hide wherever
+//! else they occur in the call; `spelling` records what a value's normal form leaves out.
 //!
 //! Calls go from `explain` to `sanitize` to the others. Nothing here does I/O: keys and randomness are passed in.
 
@@ -17,11 +18,13 @@ mod beside;
 mod config;
 mod context;
 mod detect;
+mod embedded;
 mod encoded;
 mod explain;
 mod filter;
 mod holds;
 mod ids;
+mod insert;
 mod joined;
 mod key_names;
 mod loose;
@@ -39,6 +42,7 @@ mod secret_keys;
 mod spans;
 mod spelling;
 mod treated;
+mod unsealed;
 mod words;
 
 pub use crate::names::is_pseudonym;
@@ -47,6 +51,8 @@ pub use crate::sealed::{Opened, sealed_commitment, sealed_subject, verify_reveal
 pub(crate) use crate::spelling::{gist, look};
 pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
+pub(crate) use embedded::Embedded;
+pub(crate) use encoded::decoded;
 pub use explain::{dry_run, explain};
 pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, understood};
 pub use patient::{names_patient, patient_of_address};
@@ -57,9 +63,11 @@ pub use sanitize::Sanitizer;
 pub use seal::{MasterKey, Random, SubjectKey, SubjectKeys, open, seal};
 pub(crate) use spelling::{Altered, normalise};
 pub use treated::{Action, Treated};
+pub use unsealed::Unsealed;
+pub(crate) use unsealed::unsealed;
 
-/// A text in which what `find` finds in it as it is meant is replaced; `None` where it is meant as it stands, or nothing is
-/// found.
+/// Runs `find` on the normalized text and applies its replacements to the original. `None` if normalizing changes
+/// nothing or nothing is found.
 pub(crate) fn replaced_as_meant<T>(
     text: &str,
     find: impl Fn(&str) -> Vec<(std::ops::Range<usize>, String, T)>,
@@ -77,7 +85,7 @@ pub(crate) fn replaced_as_meant<T>(
     first.map(|what| (out, what))
 }
 
-/// Whether the floor replaces what stands under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.
+/// Whether the floor masks the value under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.
 ///
 /// ```
 /// use attestlog::redact::is_secret_key;

@@ -1,9 +1,9 @@
-//! The words that names of fields are judged by: names of secrets and of persons' numbers, words that may stand around
-//! them, and words that make them something else.
+//! The words by which field names are judged: names of secrets and of personal numbers, words that may accompany them,
+//! and words that give them another meaning.
 
 use super::secret_keys::{Fit, Kind};
 
-/// The names, by what they hold and how they match; words joined without separators.
+/// The names, by what they hold and how they match, with their words joined without separators.
 pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
     (
         Kind::Secret,
@@ -76,8 +76,8 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
     (Kind::Email, Fit::Whole, "mail"),
 ];
 
-/// Names that also have another meaning in everyday programs: a parser's token, a web site's cookie. In texts their value
-/// has to look like a secret, unless the word before makes them one.
+/// Names that also have another meaning in everyday programs: a parser's token, a web site's cookie. In a text, their
+/// value must look like a secret unless the word before it makes the meaning certain.
 pub(super) const VAGUE: &[&str] = &[
     "token",
     "secret",
@@ -115,11 +115,11 @@ pub(super) const VAGUE: &[&str] = &[
     "accesscode",
 ];
 
-/// Words that say how a value is given, not what it is.
+/// Words that say how a value is encoded or used, not what it is.
 pub(super) const QUALIFIERS: &str = "hash hashed digest value val plain plaintext raw encrypted enc encoded base b string \
      str confirm confirmation confirmed repeat again old new current previous header data field input param";
 
-/// Words that say where a secret belongs to: environments and vendors.
+/// Words that say where a secret belongs: environments and vendors.
 pub(super) const VENDORS: &str = "prod production stage staging dev qa uat sandbox live openai anthropic claude gemini azure \
      aws gcp google github gitlab bitbucket slack discord telegram twilio stripe paypal sendgrid mailgun cloudflare \
      digitalocean heroku netlify vercel datadog sentry grafana newrelic pagerduty huggingface hf cohere mistral groq \
@@ -133,7 +133,7 @@ pub(super) const VENDORS: &str = "prod production stage staging dev qa uat sandb
      youtube serpapi firecrawl deepgram assemblyai stability runpod voyage xai grok deepseek moonshot cerebras fireworks nvidia \
      jira postgres mysql mongodb redis rabbitmq eu us uk";
 
-/// Words that say whose a secret is, or which of several.
+/// Words that say whose secret it is, or which of several.
 pub(super) const WHOSE: &str = "test testing local main primary secondary default backup master slave replica root admin \
      administrator user users username app api web server client service svc db database sql mariadb postgresql pg mongo \
      rabbit kafka elastic elasticsearch smtp imap mail ftp sftp ssh ldap vpn wifi wlan proxy http https docker registry \
@@ -142,8 +142,8 @@ pub(super) const WHOSE: &str = "test testing local main primary secondary defaul
      tmp shared global team org company customer tenant development ver textbox box textfield entry text literal var \
      variable env arg argument";
 
-/// Words behind a name that make it something else: `token_count`, `password_changed_at`.
-pub(super) const HARMLESS: &str = "count counts counter limit limits limiter id ids uid uuid page pages next type types kind \
+/// Words that follow a name and give it another meaning: `token_count`, `password_changed_at`.
+pub(super) const HARMLESS: &str = "came comes count counts counter limit limits limiter id ids uid uuid page pages next type types kind \
      kinds name names max min maximum minimum length len size sizes policy policies rule rules strength score scores changed \
      change changes at date time times timestamp expires expiry expiration expire expired exp ttl age lifetime status state \
      url urls uri link href path paths file filename files dir directory folder location endpoint provider providers manager \
@@ -163,7 +163,7 @@ pub(super) const HARMLESS: &str = "count counts counter limit limits limiter id 
      docs doc guide example_count leak leaks scanner scanning scan detector detection redaction mismatch match matches \
      stdin stdout fd command cmd interactive incorrect wrong pair pairs weak safety security recovery cracking";
 
-/// Words before a vague name that make it something else: `next_page_token`, `max_tokens`.
+/// Words that precede a vague name and give it another meaning: `next_page_token`, `max_tokens`.
 pub(super) const HARMLESS_LEADS: &str = "next page nextpage continuation continue pagination paging cursor sync eos bos pad \
      unk cls sep mask special stop first last total max min num count input output prompt completion reasoning cached \
      context thinking tool image audio per remaining budget start end prev previous parse lex syntax keyword \
@@ -173,7 +173,7 @@ pub(super) const HARMLESS_LEADS: &str = "next page nextpage continuation continu
      number_ boarding bus season ski day hall render second multi single bypass one compiler optimization map safety \
      draft bowling rolling hair prior pre is has no non not any";
 
-/// Words before a vague name that leave no doubt.
+/// Words that precede a vague name and leave no doubt.
 pub(super) const SURE_LEADS: &str = "access auth api bearer refresh session id client app bot user personal deploy admin \
      webhook oauth oauth2 csrf xsrf jwt github gitlab slack npm pypi vault hf registry service security private secret \
      shared consumer signing cookie totp hmac discord telegram openai anthropic stripe twilio jenkins sonar azure aws gcp \

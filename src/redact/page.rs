@@ -1,24 +1,24 @@
-//! Steps that fill in a page: one finds the field of a password, the next one types into it, as WebDriver and recorders of browsers
-//! have them. `{"using": "css selector", "value": "#password"}`, `{"text": "…", "value": ["…"]}`.
+//! Steps that fill in a web page: one step finds a password field and the next one types into it, as in WebDriver and
+//! browser recorders: `{"using": "css selector", "value": "#password"}`, `{"text": "…", "value": ["…"]}`.
 //!
-//! Only steps that follow one another in one list are told; what an element's id stands for, which another call found, is not known.
+//! Only consecutive steps of one list are recognized. An element id that another call found is not resolved.
 
 use super::key_names::{is_one_of, labelled, lengths, may_be};
 use super::secret_keys::{self, Kind};
 use crate::json::{Json, Object};
 
-/// What says where a step is done.
+/// Members that name the element.
 const PLACES: &[&str] = &["selector", "locator", "target", "css", "xpath", "sel", "css_selector", "element"];
-/// How a place is said where `value` has it.
+/// Members that say how `value` locates the element.
 const WAYS: &[&str] = &["using", "by", "strategy", "locator_strategy", "locatorstrategy"];
-/// What is typed.
+/// Members that hold the typed text.
 const TYPED: &[&str] = &["text", "value", "keys", "send_keys", "sendkeys", "characters", "content", "input"];
-/// Where a step has its arguments.
+/// Members that hold a step's arguments.
 const INSIDE: &[&str] = &["parameters", "params", "args", "arguments", "body", "json", "input", "data"];
-/// Steps with more members are none.
-const MOST: usize = 8;
+/// Objects with more members are not steps. A step may carry much else, lest padding hides it.
+const MOST: usize = 1_000;
 
-/// Which elements of a list type into a password's field that the element before them finds.
+/// The indexes of steps that type into a password field which the step before finds.
 pub(super) fn typed_into(items: &[Json]) -> Vec<usize> {
     let mut found = Vec::new();
     for (i, pair) in items.windows(2).enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn typed_into(items: &[Json]) -> Vec<usize> {
 
 static STEPS: [u32; 32] = lengths([PLACES, WAYS]);
 
-/// Whether an object may be a step: most objects of most lists have no such member.
+/// Whether an object may be a step. Most objects of most lists have no such member.
 fn is_step(object: &Object) -> bool {
     let says = |(key, value): (&str, &Json)| {
         may_be(key, &STEPS) && (is_one_of(key, PLACES) || is_one_of(key, WAYS)) || is_inside(key, value)
@@ -43,7 +43,7 @@ fn is_step(object: &Object) -> bool {
     object.len() <= MOST && object.iter().any(says)
 }
 
-/// Whether this holds of a step or of its arguments.
+/// Whether `holds` is true of a step or of its arguments.
 fn step(object: &Object, holds: &dyn Fn(&Object) -> bool) -> bool {
     let inside = |(key, value): (&str, &Json)| match value {
         Json::Object(inner) if is_inside(key, value) => inner.len() <= MOST && holds(inner),
@@ -52,7 +52,7 @@ fn step(object: &Object, holds: &dyn Fn(&Object) -> bool) -> bool {
     object.len() <= MOST && (holds(object) || object.iter().any(inside))
 }
 
-/// Whether a member of a step has its arguments.
+/// Whether a member of a step holds its arguments.
 pub(super) fn is_inside(key: &str, value: &Json) -> bool {
     matches!(value, Json::Object(_)) && is_one_of(key, INSIDE)
 }
@@ -68,7 +68,7 @@ fn is_password(place: &str) -> bool {
     found.is_some_and(|found| found.kind == Kind::Secret && (found.sure || matches!(found.name, "pass" | "pw")))
 }
 
-/// Whether a step types something, and neither presses a key nor goes elsewhere.
+/// Whether a step types text, rather than pressing a key or navigating.
 fn types(step: &Object) -> bool {
     const OTHER: [&str; 12] = [
         "press",
@@ -86,12 +86,12 @@ fn types(step: &Object) -> bool {
     ];
     let other = |value: &Json| value.as_str().is_some_and(|said| OTHER.iter().any(|o| o.eq_ignore_ascii_case(said)));
     let named = ["action", "type", "command", "name"].iter().any(|key| step.get(key).is_some_and(other));
-    // Of `{"using": "css selector", "value": "#password"}` the value is a place.
+    // In `{"using": "css selector", "value": "#password"}` the value locates the element.
     let says_place = step.iter().any(|(key, _)| is_one_of(key, WAYS));
     !named && step.iter().any(|(key, value)| is_typed(key, value) && !(says_place && key == "value"))
 }
 
-/// Whether a member of a step is what it types.
+/// Whether a member of a step is the text that it types.
 pub(super) fn is_typed(key: &str, value: &Json) -> bool {
     const KEYS: [&str; 5] = ["Enter", "Tab", "Escape", "Return", "Backspace"];
     let text = |text: &str| !text.is_empty() && !KEYS.contains(&text) && !text.starts_with("http");

@@ -1,26 +1,27 @@
-//! Who is meant where a value names a patient: what retention finds entries by, and redaction writes pseudonyms of, is this.
+//! The patients whom a value names. Retention finds entries by them, and redaction computes pseudonyms from them.
 
 use super::detect;
 use super::loose;
 use crate::json::{Json, Limits};
 use crate::spelling::{gist, normal};
 
-/// What lies deeper names nobody. JSON that is read nests no deeper than half of this.
+/// Values that are nested deeper are ignored. The parser accepts half of this depth.
 const MAX_DEPTH: usize = 256;
 
-/// JSON in a text is looked into, and text in that, so often.
+/// How many levels of JSON in texts are opened.
 const MAX_INNER: usize = 8;
 
-/// A longer text is what it is, and not JSON that names patients.
+/// A longer text is not read as JSON that names patients.
 pub(super) const MAX_TEXT: usize = 64 << 20;
 
-/// Whether `key` is `name`, which is in lower case without separators: `patient_id`, `PATIENT-ID` and `patientＩd` are `patientid`.
+/// Whether `key` matches `name`, which is in lower case without separators: `patient_id`, `PATIENT-ID` and `patientＩd`
+/// match `patientid`.
 pub(crate) fn is_called(key: &str, name: &str) -> bool {
     if key.bytes().all(|b| b.is_ascii() && !matches!(b, b'%' | b'\\' | b'&')) {
         let letters = key.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
         return !name.is_empty() && letters.eq(name.bytes());
     }
-    // As redaction does: a key with marks that nobody sees, or with escapes in it, is read as it is meant.
+    // As in redaction: a key with invisible characters or escapes is read as it is meant.
     !name.is_empty() && (gist(key) == name || detect::plain(key).is_some_and(|meant| gist(&meant) == name))
 }
 
@@ -28,7 +29,7 @@ fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|name| is_called(key, name))
 }
 
-/// Whether a member of this name is a patient: `patient`, `patient_id`, `patientNumber`, `PATIENT-IDS`.
+/// Whether a member with this name holds a patient: `patient`, `patient_id`, `patientNumber`, `PATIENT-IDS`.
 ///
 /// ```
 /// use attestlog::redact::names_patient;
@@ -39,12 +40,12 @@ pub fn names_patient(key: &str) -> bool {
     is_one_of(key, &NAMES)
 }
 
-/// Whether a member of this name of an object that stands for a patient says who it is.
+/// Whether a member with this name holds the id in a patient object.
 fn identifies(key: &str) -> bool {
     is_one_of(key, &["id", "ids", "value"]) || names_patient(key)
 }
 
-/// The JSON that a text holds, if it looks like a list, an object or a text of its own and is no longer than is looked into.
+/// The JSON in a text, if it looks like an array, an object or a quoted string and is not longer than `MAX_TEXT`.
 fn inner(text: &str) -> Option<Json> {
     let trimmed = text.trim();
     let looks = matches!(trimmed.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']'] | [b'"', .., b'"']);
@@ -54,13 +55,13 @@ fn inner(text: &str) -> Option<Json> {
     Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MAX_TEXT)).ok().map(|parsed| parsed.value)
 }
 
-/// As [`inner`], and of a text that is nearly JSON what can be understood of it. Such a text names patients, wherever a policy or the
-/// name of a member says so, but is nobody's id.
+/// Like [`inner`], but also reads a text that is nearly JSON as far as possible. Such a text can name patients where a
+/// policy or a member name says so, but it is never an id itself.
 pub(crate) fn understood(text: &str) -> Option<Json> {
     inner(text).or_else(|| loose::read(bare(text)?))
 }
 
-/// Whether a text is nearly JSON: members can be understood in it, and it is none.
+/// Whether a text is nearly JSON: it is not valid JSON, but members can be read from it.
 pub(crate) fn is_nearly_json(text: &str) -> bool {
     let Some(text) = bare(text).filter(|text| text.starts_with(['{', '['])) else { return false };
     let has_members = |json: &Json| json.as_object().is_some_and(|members| !members.is_empty());
@@ -68,12 +69,12 @@ pub(crate) fn is_nearly_json(text: &str) -> bool {
     Json::parse_within(text.as_bytes(), &Limits::bytes(MAX_TEXT)).is_err() && loose::read(text).is_some_and(holds)
 }
 
-/// A text that is looked into, without what stands around it.
+/// A text without surrounding white space and byte order marks, if it is short enough to be read.
 fn bare(text: &str) -> Option<&str> {
     Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')).filter(|text| text.len() <= MAX_TEXT)
 }
 
-/// The patient whom an address names: `patient://P-1`, or a segment after `Patient` as FHIR has it.
+/// The patient whom a URI names: `patient://P-1`, or the path segment after `Patient` as in FHIR.
 ///
 /// ```
 /// use attestlog::redact::patient_of_address;
@@ -94,14 +95,14 @@ pub fn patient_of_address(uri: &str) -> Option<String> {
     id.map(str::to_owned)
 }
 
-/// Calls `with` for every id of a value that names patients: a text, a number (as its digits), an object's `id`, `value` or
-/// `patient_id`, a list of these, or JSON of these in a text. A text whose JSON names nobody is an id itself; an address that names a
-/// patient is that patient's id.
+/// Calls `with` for every id in a value that names patients: a text, a number (as its digits), an object's `id`,
+/// `value` or `patient_id`, an array of these, or JSON of these in a text. A text whose JSON names nobody is an id
+/// itself; a URI that names a patient stands for that patient's id.
 pub(crate) fn each_id<E>(value: &Json, with: &mut dyn FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     visit(value, MAX_DEPTH, MAX_INNER, with).map(|_| ())
 }
 
-/// Whether there were any.
+/// Returns whether there were any.
 fn visit<E>(value: &Json, depth: usize, texts: usize, with: &mut dyn FnMut(&str) -> Result<(), E>) -> Result<bool, E> {
     let Some(deeper) = depth.checked_sub(1) else { return Ok(false) };
     let mut any = false;
@@ -132,7 +133,7 @@ fn visit<E>(value: &Json, depth: usize, texts: usize, with: &mut dyn FnMut(&str)
     Ok(true)
 }
 
-/// The id of a value that names one patient, in its normal form.
+/// The id in a value that names exactly one patient, in its normal form.
 pub(super) fn only_id(value: &Json) -> Option<String> {
     let mut one = None;
     each_id(value, &mut |id| match one.get_or_insert_with(|| normal(id).into_owned()) == &*normal(id) {
@@ -143,10 +144,10 @@ pub(super) fn only_id(value: &Json) -> Option<String> {
     one
 }
 
-/// Calls `with` for every member of these arguments, at any depth, in whatever lists or texts of JSON they come.
+/// Calls `with` for every member in the arguments, at any depth, through arrays and JSON in texts.
 pub(crate) fn each_member<E>(arguments: &Json, with: &mut dyn FnMut(&str, &Json) -> Result<(), E>) -> Result<(), E> {
     match arguments {
-        // What is nearly JSON is understood where it is all that there is.
+        // Text that is nearly JSON is read only if it is the whole of the arguments.
         Json::String(text) => understood(text).map_or(Ok(()), |held| members(&held, MAX_DEPTH, MAX_INNER - 1, with)),
         arguments => members(arguments, MAX_DEPTH, MAX_INNER, with),
     }
@@ -202,7 +203,7 @@ mod tests {
             assert_eq!(ids(one), ["P-1"], "{one}");
         }
         assert_eq!(ids(r#"[17,{"name":"Jane"},null,true]"#), ["17"]);
-        // What only looks like JSON is somebody's id, as is JSON that names nobody.
+        // Text that only looks like JSON is an id, and so is JSON that names nobody.
         assert_eq!(ids(r#"["[P-1]","{}","{\"name\":\"x\"}"]"#), ["[P-1]", "{}", r#"{"name":"x"}"#]);
     }
 

@@ -1,13 +1,14 @@
-//! Which fields a rule names: a path from a root, or a key wherever it stands.
+//! The fields a rule names: a path from a root, or a key at any depth.
 //!
-//! A literal key in a pattern is compared without case and separators (`patient_id` is `patientId`); a quoted one,
-//! `["odd key"]`, exactly. Matching takes time in proportion to path times pattern: there is one point to go back to.
+//! A literal key in a pattern is compared without case and separators (`patient_id` matches `patientId`); a quoted one,
+//! `["odd key"]`, exactly. Matching takes time proportional to path length times pattern length, because only the last
+//! `**` is backtracked to.
 
 use super::context::Root;
 use super::secret_keys::Words;
 use regex::Regex;
 
-/// A place as a pattern sees it: what leads from the root to a value.
+/// One step of the path from the root to a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Seg<'a> {
     Key(&'a str),
@@ -34,10 +35,10 @@ enum Step {
     AnyKey,
     AnyIndex,
     Index(usize),
-    /// In lower case without separators.
+    /// Lower case, without separators.
     Key(String),
     Exact(String),
-    /// Pieces between stars, in lower case without separators.
+    /// The pieces between the stars, in lower case without separators.
     Glob(Vec<String>),
     Regex(Regex),
 }
@@ -49,7 +50,7 @@ impl PartialEq for FieldPattern {
 }
 
 impl FieldPattern {
-    /// Reads `arguments.**.notes`, `result.items[*].name`, `*_note` or `/^mrn/`.
+    /// Parses `arguments.**.notes`, `result.items[*].name`, `*_note` or `/^mrn/`.
     pub(crate) fn parse(text: &str) -> Result<FieldPattern, String> {
         if let Some(source) = text.strip_prefix('/').and_then(|t| t.strip_suffix('/')) {
             let regex = compile(source)?;
@@ -86,12 +87,13 @@ impl FieldPattern {
         Ok(FieldPattern { text: text.to_owned(), form })
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The one key, without case and separators, under which alone this can match; for an index over many rules.
+    /// The one literal key, without case and separators, that a matching path must end in, if there is one. It is used
+    /// to index rules.
     pub(crate) fn last_key(&self) -> Option<&str> {
         let last = match &self.form {
             Form::Path { steps, .. } => steps.last()?,
@@ -103,7 +105,7 @@ impl FieldPattern {
         }
     }
 
-    /// The last key as a key, if it is a literal one.
+    /// The last key as it was written, if it is literal.
     pub(crate) fn literal_key(&self) -> Option<&str> {
         let last = match &self.form {
             Form::Path { steps, .. } => steps.last()?,
@@ -113,6 +115,22 @@ impl FieldPattern {
             Step::Key(_) => self.text.rsplit('.').next(),
             Step::Exact(k) => Some(k),
             _ => None,
+        }
+    }
+
+    /// Patterns for the same fields of a value that holds the roots somewhere, as a transcript's message does.
+    pub(crate) fn anywhere(&self) -> Vec<FieldPattern> {
+        let Form::Path { root, steps } = &self.form else { return vec![self.clone()] };
+        let pattern = |form| FieldPattern { text: self.text.clone(), form };
+        let named =
+            |names: &[&str]| names.iter().map(|name| pattern(Form::Key(Step::Key((*name).to_owned())))).collect();
+        match (root, steps.as_slice()) {
+            (Some(Root::Arguments), []) => named(&["arguments", "args", "input"]),
+            (Some(Root::Result | Root::Error), []) => named(&["result", "content", "output", "error"]),
+            _ => {
+                let steps = std::iter::once(Step::Deep).chain(steps.iter().cloned()).collect();
+                vec![pattern(Form::Path { root: None, steps })]
+            }
         }
     }
 
@@ -138,7 +156,7 @@ impl Step {
     }
 }
 
-/// The usual matching of stars: on a mismatch the last `**` takes one step more.
+/// The usual wildcard matching: on a mismatch the last `**` takes one more step.
 fn glob(steps: &[Step], path: &[Seg<'_>]) -> bool {
     let (mut s, mut p) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
@@ -183,8 +201,9 @@ fn glob_key(pieces: &[String], key: &[u8]) -> bool {
 
 fn next_step<'a>(text: &str, rest: &'a str, first: bool) -> Result<(Step, &'a str), String> {
     let at = text.len() - rest.len() + 1;
-    let bad =
-        || format!("{text:?} is no pattern like arguments.**.notes, result.items[*].name or *_note (character {at})");
+    let bad = || {
+        format!("{text:?} is not a pattern like arguments.**.notes, result.items[*].name or *_note (character {at})")
+    };
     if let Some(inner) = rest.strip_prefix("[\"") {
         let end = inner.find("\"]").ok_or_else(bad)?;
         return Ok((Step::Exact(inner[..end].to_owned()), &inner[end + 2..]));
@@ -218,13 +237,14 @@ pub(crate) fn plain(key: &str) -> String {
     String::from_utf8_lossy(Words::of(key).joined()).into_owned()
 }
 
-/// Compiles a regular expression within limits: it runs over whatever agents send.
+/// Compiles a regular expression with size limits, because it runs over input from agents.
 pub(crate) fn compile(source: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(source)
-        .size_limit(1 << 20)
-        .dfa_size_limit(1 << 20)
-        .build()
-        .map_err(|e| format!("the pattern {source:?} does not compile: {}", e.to_string().replace('\n', " ")))
+    regex::RegexBuilder::new(source).size_limit(1 << 20).dfa_size_limit(1 << 20).build().map_err(|e| {
+        // A message of several lines draws where the fault is; its last line says what it is.
+        let message = e.to_string();
+        let what = message.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("the pattern {source:?} does not compile: {what}")
+    })
 }
 
 #[cfg(test)]
@@ -235,7 +255,7 @@ mod tests {
         FieldPattern::parse(pattern).unwrap().matches(Root::from_name(root).unwrap(), path)
     }
 
-    /// `a.b.3.c` below a root; what is all digits is an index.
+    /// `a.b.3.c` below a root; a step of digits only is an index.
     fn at(pattern: &str, path: &str) -> bool {
         let mut words = path.split('/');
         let root = words.next().unwrap();

@@ -1,9 +1,9 @@
-//! The policy: what happens to which field and to what each detector finds.
+//! The policy: the action for each field and for what each detector finds.
 //!
-//! A policy is a value. It is built from a preset and rules, written as canonical JSON with everything that the
-//! preset brought written out, so that it can be read years later, and its digest is the SHA-256 of that text.
-//! Rules are tried in their order and the first that fits decides; a rule beats the floor where it does not weaken
-//! it, and both beat detectors. Regular expressions are compiled when it is built: a policy that exists can be used.
+//! A policy is a value. It is built from a preset and rules, and written as canonical JSON in which the preset's rules
+//! are spelled out, so that it can be read years later; its digest is the SHA-256 of that text. Rules are tried in
+//! order and the first match decides. A rule overrides the floor unless it would weaken it, and both override
+//! detectors. Regular expressions are compiled when the policy is built, so every existing policy can be used.
 
 use super::pattern::{self, FieldPattern};
 use super::secret_keys::{self, Kind};
@@ -15,31 +15,32 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a detector finds by value.
+/// The kinds of values that detectors find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Detector {
-    /// Private keys in PEM armour, to the end of the text where the armour does not close.
+    /// Private keys in PEM armour, to the end of the text if the armour is not closed.
     PrivateKey,
     /// JSON web tokens.
     Jwt,
     /// The password in a URL: `postgres://user:password@host`.
     ConnectionString,
-    /// Keys and tokens with the prefix that their vendor documents.
+    /// Keys and tokens with a prefix that their vendor documents.
     ApiKey,
-    /// `Bearer …` and `Basic …` as headers have them.
+    /// `Bearer …` and `Basic …`, as in headers.
     Bearer,
     /// E-mail addresses.
     Email,
-    /// IBANs whose length and check digits are right.
+    /// IBANs with the right length and check digits.
     Iban,
-    /// Payment card numbers: an issuer's prefix and length, and the Luhn digit.
+    /// Payment card numbers: an issuer's prefix and length, and a valid Luhn digit.
     Card,
     /// US social security and taxpayer numbers.
     Ssn,
-    /// Numbers that other states and their health services give to people: Aadhaar, CPF, BSN, PESEL, NIR, NHS, DNI, NIE, NINO.
+    /// Personal numbers issued by other states and their health services: Aadhaar, CPF, BSN, PESEL, NIR, NHS, DNI, NIE,
+    /// NINO.
     NationalId,
-    /// Numbers of medical records and passports, where words call them so.
+    /// Numbers of medical records and passports, where nearby words call them so.
     RecordNumber,
     /// IPv4 and IPv6 addresses.
     Ip,
@@ -47,12 +48,12 @@ pub enum Detector {
     DateOfBirth,
     /// Phone numbers, international and national.
     Phone,
-    /// A secret beside its name in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`.
+    /// A secret next to its name in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`.
     Credential,
 }
 
 impl Detector {
-    /// Every detector, the one that wins where two find the same first.
+    /// Every detector. Where two find the same text, the earlier one wins.
     pub const ALL: [Detector; 15] = [
         Detector::PrivateKey,
         Detector::Jwt,
@@ -71,7 +72,7 @@ impl Detector {
         Detector::Credential,
     ];
 
-    /// The word that policies, placeholders and entries write.
+    /// The detector's name in policies, placeholders and entries.
     pub fn name(self) -> &'static str {
         match self {
             Detector::PrivateKey => "private_key",
@@ -109,17 +110,17 @@ impl fmt::Display for Detector {
 pub enum IdentityKind {
     /// The patients of a call.
     Patient,
-    /// The user on whose behalf it was made.
+    /// The user on whose behalf the call was made.
     User,
     /// The conversation.
     Conversation,
 }
 
 impl IdentityKind {
-    /// Every facet.
+    /// Every identity kind.
     pub const ALL: [IdentityKind; 3] = [IdentityKind::Patient, IdentityKind::User, IdentityKind::Conversation];
 
-    /// The word that policies write, and the domain of its pseudonyms.
+    /// The name in policies, and the domain of its pseudonyms.
     pub fn name(self) -> &'static str {
         match self {
             IdentityKind::Patient => "patient",
@@ -128,7 +129,7 @@ impl IdentityKind {
         }
     }
 
-    /// The facet as entries are found by it.
+    /// The facet that entries are found by.
     pub(crate) fn field(self) -> attestlog_proof::entry::Facet {
         match self {
             IdentityKind::Patient => attestlog_proof::entry::Facet::Patient,
@@ -137,23 +138,25 @@ impl IdentityKind {
         }
     }
 
-    /// The facet with that [`name`](IdentityKind::name).
+    /// The identity kind with that [`name`](IdentityKind::name).
     pub fn from_name(name: &str) -> Option<IdentityKind> {
         IdentityKind::ALL.into_iter().find(|f| f.name() == name)
     }
 }
 
-/// Where a policy begins.
+/// The starting point of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Preset {
-    /// Key names only, and secrets beside their name in a text.
+    /// Only key names, and secrets next to their names in texts.
     Floor,
-    /// The floor, and every detector masks what it finds; the client's address in the session's metadata is kept.
+    /// The floor, and every detector except [`RecordNumber`](Detector::RecordNumber) masks what it finds; the client's
+    /// address in the session's metadata is kept.
     #[default]
     Default,
-    /// The default, and the 18 identifiers of the HIPAA Safe Harbor rule as field names; patients are pseudonyms.
+    /// The default with all detectors, and the 18 identifiers of the HIPAA Safe Harbor rule as field names; patients
+    /// are pseudonyms.
     Hipaa,
-    /// The default, and card numbers keep their last four digits, card data that may not be stored is masked.
+    /// The default, but card numbers keep their last four digits, and card data that may not be stored is masked.
     Pci,
 }
 
@@ -161,7 +164,7 @@ impl Preset {
     /// Every preset.
     pub const ALL: [Preset; 4] = [Preset::Floor, Preset::Default, Preset::Hipaa, Preset::Pci];
 
-    /// The word that policies write.
+    /// The preset's name in policies.
     pub fn name(self) -> &'static str {
         match self {
             Preset::Floor => "floor",
@@ -171,7 +174,7 @@ impl Preset {
         }
     }
 
-    /// The preset with that [`name`](Preset::name); `none` is the floor, which is always there.
+    /// The preset with that [`name`](Preset::name); `none` means the floor, which always applies.
     pub fn from_name(name: &str) -> Option<Preset> {
         let name = if name == "none" { "floor" } else { name };
         Preset::ALL.into_iter().find(|p| p.name() == name)
@@ -183,11 +186,11 @@ impl Preset {
 pub(crate) struct Rule {
     pub(crate) field: FieldPattern,
     pub(crate) action: Action,
-    /// The domain of its pseudonyms, where it is not the field's own name.
+    /// The domain of its pseudonyms, if it is not derived from the field's name.
     pub(crate) domain: Option<String>,
 }
 
-/// A detector that the policy brings along.
+/// A detector that the policy defines.
 #[derive(Debug, Clone)]
 pub(crate) struct Custom {
     pub(crate) name: String,
@@ -201,7 +204,7 @@ impl PartialEq for Custom {
     }
 }
 
-/// What happens to which value before anything is written.
+/// What happens to each value before anything is written.
 ///
 /// ```
 /// use attestlog::redact::{Action, Detector, Policy, Preset};
@@ -230,7 +233,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// A preset as it is.
+    /// A preset without changes.
     pub fn preset(preset: Preset) -> Policy {
         let mut policy = Policy {
             preset,
@@ -245,32 +248,32 @@ impl Policy {
         policy
     }
 
-    /// A policy of one's own on top of a preset.
+    /// A builder for a policy on top of a preset.
     pub fn builder(preset: Preset) -> PolicyBuilder {
         PolicyBuilder { preset, ..PolicyBuilder::default() }
     }
 
-    /// Whether rules may let through what stands under a secret's name.
+    /// Whether rules may keep values under the name of a secret.
     pub fn allows_secrets(&self) -> bool {
         self.allow_secrets
     }
 
-    /// Whether any rule, detector or facet writes pseudonyms, so that a key is needed.
+    /// Whether any rule, detector or facet writes pseudonyms, so that a pseudonym key is needed.
     pub fn needs_pseudonym_key(&self) -> bool {
         self.actions().any(|a| a == Action::Pseudonymise)
     }
 
-    /// Whether any rule or detector seals, so that keys of data subjects are needed.
+    /// Whether any rule or detector seals values, so that subject keys are needed.
     pub fn needs_subject_keys(&self) -> bool {
         self.actions().any(|a| a == Action::Seal)
     }
 
-    /// What happens to a facet: [`Pseudonymise`](Action::Pseudonymise) or [`Keep`](Action::Keep).
+    /// The action for a facet: [`Pseudonymise`](Action::Pseudonymise) or [`Keep`](Action::Keep).
     pub fn facet(&self, facet: IdentityKind) -> Action {
         self.facets.get(&facet).copied().unwrap_or(Action::Keep)
     }
 
-    /// What happens to what a detector finds.
+    /// The action for what a detector finds.
     pub fn detector(&self, detector: Detector) -> Action {
         self.detectors.get(&detector).copied().unwrap_or(Action::Keep)
     }
@@ -281,17 +284,17 @@ impl Policy {
         rules.chain(customs).chain(self.detectors.values().copied()).chain(self.facets.values().copied())
     }
 
-    /// SHA-256 of the canonical form: what a chained entry and each entry treated by it name.
+    /// The SHA-256 of the canonical form. The policy's own entry and each entry treated by it name this digest.
     pub fn digest(&self) -> Hash {
         Hash::of(self.to_canonical().as_str().as_bytes())
     }
 
-    /// The canonical text, with what the preset brought written out.
+    /// The canonical text, with the preset's rules spelled out.
     pub fn to_canonical(&self) -> Canonical {
         self.to_json().to_canonical()
     }
 
-    /// The same as a value.
+    /// The same as a JSON value.
     pub fn to_json(&self) -> Json {
         let rules = self.rules.iter().map(|r| {
             let mut o = Object::from_iter([("field", r.field.text()), ("action", r.action.name())]);
@@ -316,16 +319,17 @@ impl Policy {
         ]))
     }
 
-    /// Reads the canonical text.
+    /// Parses the canonical text.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is not what [`to_canonical`](Policy::to_canonical)
-    /// writes; [`NewerFormat`](crate::ErrorKind::NewerFormat): a newer version wrote it.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the text was not written by
+    /// [`to_canonical`](Policy::to_canonical); [`NewerFormat`](crate::ErrorKind::NewerFormat): a newer version wrote
+    /// it.
     pub fn from_canonical(text: &str) -> Result<Policy> {
         Policy::from_json(&Json::parse(text.as_bytes())?.value)
     }
 
-    /// Reads the value form.
+    /// Parses the JSON value.
     ///
     /// # Errors
     /// As [`from_canonical`](Policy::from_canonical).
@@ -354,7 +358,7 @@ impl Policy {
             let (Some(name), Some(pattern)) = (name, pattern) else { return Err(bad("patterns")) };
             builder = builder.pattern(&name, &pattern, action(text(custom, "action").as_deref(), "patterns")?);
         }
-        // The canonical form holds what the preset brought, so the preset itself adds nothing here.
+        // The canonical form includes the preset's rules, so the preset itself adds nothing here.
         builder.plain = true;
         for (name, what) in map("detectors")?.iter() {
             let detector = Detector::from_name(name).ok_or_else(|| bad("detectors"))?;
@@ -368,7 +372,7 @@ impl Policy {
     }
 }
 
-/// Puts a [`Policy`] together; what is wrong is said by [`build`](PolicyBuilder::build).
+/// Builds a [`Policy`]; errors are reported by [`build`](PolicyBuilder::build).
 #[derive(Debug, Clone, Default)]
 pub struct PolicyBuilder {
     preset: Preset,
@@ -383,14 +387,14 @@ pub struct PolicyBuilder {
 }
 
 impl PolicyBuilder {
-    /// What happens to a field: a path from a root (`arguments.**.notes`, `result.items[*].name`, `*.x` for any root)
-    /// or a key wherever it stands (`patient_id`, `*_note`, `/regex/`). Literal keys are compared without case and
-    /// separators. The first rule that fits decides; those of the preset come last.
+    /// Sets the action for a field: a path from a root (`arguments.**.notes`, `result.items[*].name`, `*.x` for any
+    /// root) or a key at any depth (`patient_id`, `*_note`, `/regex/`). Literal keys are compared without case and
+    /// separators. The first matching rule decides; the preset's rules come last.
     pub fn field(self, pattern: &str, action: Action) -> PolicyBuilder {
         self.rule(pattern, action, None)
     }
 
-    /// A field that is pseudonymised in the domain of another: what `domain` links is the same person.
+    /// Pseudonymises a field in the given domain: equal values in one domain are the same person.
     pub fn field_as(self, pattern: &str, domain: &str) -> PolicyBuilder {
         self.rule(pattern, Action::Pseudonymise, Some(domain.to_owned()))
     }
@@ -400,42 +404,42 @@ impl PolicyBuilder {
         self
     }
 
-    /// What happens to what a detector finds.
+    /// Sets the action for what a detector finds.
     pub fn detector(mut self, detector: Detector, action: Action) -> PolicyBuilder {
         self.detectors.push((detector, action));
         self
     }
 
-    /// A detector of one's own: a regular expression, and what happens to what it matches.
+    /// Adds a detector of the policy's own: a regular expression, and the action for its matches.
     pub fn pattern(mut self, name: &str, regex: &str, action: Action) -> PolicyBuilder {
         self.patterns.push((name.to_owned(), regex.to_owned(), action));
         self
     }
 
-    /// Whether a facet is written as a pseudonym ([`Pseudonymise`](Action::Pseudonymise)) or as it is
+    /// Sets whether a facet is written as a pseudonym ([`Pseudonymise`](Action::Pseudonymise)) or in clear
     /// ([`Keep`](Action::Keep)).
     pub fn facet(mut self, facet: IdentityKind, action: Action) -> PolicyBuilder {
         self.facets.push((facet, action));
         self
     }
 
-    /// Lets rules keep what stands under a secret's name. It is part of the policy, so the chain shows it.
+    /// Lets rules keep values under the name of a secret. It is part of the policy, so the chain shows it.
     pub fn allow_secrets(mut self, allow: bool) -> PolicyBuilder {
         self.allow_secrets = allow;
         self
     }
 
-    /// Whether detectors look at the keys of objects too.
+    /// Sets whether detectors scan object keys too.
     pub fn object_keys(mut self, treat: bool) -> PolicyBuilder {
         self.object_keys = Some(treat);
         self
     }
 
-    /// The policy.
+    /// Builds the policy.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a pattern does not compile, a detector's name is taken or no
-    /// name, a facet would be something else than pseudonymised or kept, or a rule weakens the floor without
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a pattern does not compile, a detector's name is taken or not
+    /// valid, a facet's action is neither pseudonymise nor keep, or a rule weakens the floor without
     /// [`allow_secrets`](PolicyBuilder::allow_secrets).
     pub fn build(self) -> Result<Policy> {
         let mut policy = Policy::preset(self.preset);
@@ -472,7 +476,7 @@ impl PolicyBuilder {
     }
 }
 
-/// The rule, if its pattern is one and it leaves the floor as strong as it is.
+/// Builds a rule, if its pattern is valid and it does not weaken the floor.
 pub(crate) fn rule(field: &str, action: Action, domain: Option<String>, allow_secrets: bool) -> Result<Rule> {
     let field = FieldPattern::parse(field).map_err(Error::invalid)?;
     let kind = field.literal_key().and_then(secret_keys::kind_of_key);
@@ -492,8 +496,8 @@ pub(crate) fn rule(field: &str, action: Action, domain: Option<String>, allow_se
     Ok(Rule { field, action, domain })
 }
 
-/// Whether an action shows what the floor hides. The last four digits of a card identify it to its owner; those of a
-/// password are half of it.
+/// Whether an action shows what the floor hides. The last four digits of a card identify it to its owner; the last four
+/// characters of a password are half of it.
 pub(crate) fn weakens(action: Action, kind: Kind) -> bool {
     match action {
         Action::Keep => true,
@@ -523,11 +527,11 @@ pub(crate) fn check_facet(facet: IdentityKind, action: Action) -> Result<()> {
     }
 }
 
-/// Names stand in placeholders, pseudonyms' domains and entries: letters, digits and `_`.
+/// Names appear in placeholders, pseudonym domains and entries: lower-case letters, digits and `_`.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     match name {
-        "key" | "rule" | "" => Err(Error::invalid(format!("{name:?} is no name for a detector"))),
+        "key" | "rule" | "" => Err(Error::invalid(format!("{name:?} is not a name for a detector"))),
         _ if !plain || name.len() > 64 => {
             Err(Error::invalid(format!("{name:?}: a name has lower-case letters, digits and _, at most 64")))
         }

@@ -1,14 +1,14 @@
-//! What the presets say.
+//! The contents of the presets.
 
 use super::pattern::FieldPattern;
 use super::policy::{Detector, IdentityKind, Policy, Preset, Rule};
 use super::treated::Action;
 
-/// Fields that every preset with detectors keeps: the address of the client is what an audit asks for.
+/// Fields that the default preset keeps: auditors need the client's address. Under `hipaa` and `pci` it is hidden like any other.
 const KEPT: &[&str] = &["session_metadata.client_ip"];
 
-/// The identifiers of 45 CFR 164.514(b)(2)(i) as the names that fields have. E-mail addresses, social security
-/// numbers and dates of birth are in the floor. State and country may stay, and so they do.
+/// The identifiers of 45 CFR 164.514(b)(2)(i) as field names. E-mail addresses, social security numbers and dates of
+/// birth are covered by the floor. The rule allows state and country, so they are kept.
 const SAFE_HARBOR: &[&str] = &[
     // (A) names
     "name first_name last_name middle_name full_name given_name family_name maiden_name surname nickname display_name \
@@ -19,7 +19,7 @@ const SAFE_HARBOR: &[&str] = &[
      street_name house_number home_address mailing_address billing_address shipping_address residence city town county \
      district precinct parish neighborhood zip zip_code postal_code postcode latitude longitude lat lng geo geocode \
      geolocation coordinates birthplace place_of_birth",
-    // (C) dates but the year, and ages, of which those over 89 identify
+    // (C) dates except the year, and ages, because ages over 89 identify
     "admission_date admit_date admitted_at admitted_on discharge_date discharged_at discharged_on date_of_admission \
      date_of_discharge date_of_death death_date deceased_date deceased_at dod date_of_service service_date visit_date \
      encounter_date procedure_date surgery_date appointment_date diagnosis_date onset_date age",
@@ -37,13 +37,14 @@ const SAFE_HARBOR: &[&str] = &[
      vehicle_identification_number license_plate plate_number device_id device_identifier device_serial \
      device_serial_number serial_number udi imei mac_address",
     // (N) web addresses, (O) network addresses
-    "url urls website web_site homepage home_page profile_url web_address ip ip_address ip_addr",
+    "url urls website web_site homepage home_page profile_url web_address ip ip_address ip_addr ip_addresses client_ip \
+     client_ip_address client_address remote_ip remote_addr remote_address source_ip src_ip x_forwarded_for x_real_ip",
     // (P) biometrics, (Q) images
     "biometric biometrics biometric_id fingerprint fingerprints voiceprint voice_print retina_scan iris_scan face_id \
      face_print photo photo_url photograph picture portrait avatar face_image full_face_photo",
 ];
 
-/// (H) and (R): numbers that stand for one person; pseudonyms keep them apart and together.
+/// (H) and (R): numbers that identify one person. Pseudonyms hide the number but still tell people apart.
 const PATIENT_IDS: &[&str] = &["patient_id", "patient_ids", "patient_number", "patient"];
 const RECORD_NUMBERS: &[&str] =
     &["mrn", "medical_record_number", "medical_record_id", "medical_record_no", "chart_number", "nhs_number"];
@@ -82,7 +83,7 @@ const PCI_MASKED: &[&str] = &[
 const PCI_PARTIAL: &[&str] =
     &["pan", "card_number", "credit_card", "credit_card_number", "debit_card_number", "primary_account_number"];
 
-/// Puts the preset's rules into an empty policy.
+/// Adds the preset's rules to an empty policy.
 pub(super) fn fill(policy: &mut Policy) {
     policy.detectors.extend(Detector::ALL.map(|d| {
         let on = match d {
@@ -95,9 +96,9 @@ pub(super) fn fill(policy: &mut Policy) {
     if policy.preset == Preset::Floor {
         return;
     }
-    add(policy, KEPT, Action::Keep, None);
     match policy.preset {
-        Preset::Floor | Preset::Default => {}
+        Preset::Floor => {}
+        Preset::Default => add(policy, KEPT, Action::Keep, None),
         Preset::Hipaa => {
             policy.facets.insert(IdentityKind::Patient, Action::Pseudonymise);
             add(policy, PATIENT_IDS, Action::Pseudonymise, Some(IdentityKind::Patient.name()));
@@ -116,7 +117,7 @@ pub(super) fn fill(policy: &mut Policy) {
 }
 
 fn add(policy: &mut Policy, fields: &[&str], action: Action, domain: Option<&str>) {
-    // The names are constants of this file, and a test reads each of them.
+    // The names are constants of this file, and a test parses each of them.
     let rules = fields.iter().filter_map(|f| FieldPattern::parse(f).ok());
     policy.rules.extend(rules.map(|field| Rule { field, action, domain: domain.map(str::to_owned) }));
 }

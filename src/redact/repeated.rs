@@ -1,7 +1,8 @@
-//! Whom field rules hide in a call: what they write pseudonyms of must not stand in clear beside them.
+//! The people whom field rules hide in a call: a name that is replaced by a pseudonym in one place must not appear in
+//! clear in another.
 //!
-//! Invariant: what a rule replaces by a pseudonym anywhere in a call is known before anything of the call is written, so that it
-//! is replaced wherever else it stands. Rules are read as `sanitize` reads them: the first that fits decides.
+//! Invariant: every value that a rule replaces by a pseudonym anywhere in a call is known before anything of the call
+//! is written, so it is replaced wherever else it occurs. Rules are applied as in `sanitize`: the first match decides.
 
 use super::detect::{self, value::is_nothing};
 use super::patient;
@@ -13,25 +14,25 @@ use super::{Root, is_pseudonym};
 use crate::json::{Json, Limits};
 use std::collections::BTreeMap;
 
-/// A longer text is no id that is repeated.
+/// A longer text is not an id that would be repeated.
 const LONGEST: usize = 256;
 
-/// How deep a value is looked into; deeper, it is masked.
+/// The maximum nesting depth. `sanitize` masks deeper values.
 const MAX_DEPTH: usize = 256;
 
-/// How many strings of JSON within strings of JSON are opened.
+/// How many levels of JSON strings within JSON strings are opened.
 const MAX_INNER: usize = 8;
 
-/// What is hidden, by its clear text: the domain of its pseudonym, and that.
+/// Hidden values: clear text to pseudonym domain and pseudonym.
 pub(crate) type Hidden = BTreeMap<String, (String, String)>;
 
 impl Sanitizer {
-    /// Whether field rules write pseudonyms.
+    /// Whether any field rule writes pseudonyms.
     pub(crate) fn hides_identities(&self) -> bool {
         !self.pseudonyms.is_empty() && self.policy.rules.iter().any(|rule| rule.action == Action::Pseudonymise)
     }
 
-    /// Adds what field rules write pseudonyms of in this value.
+    /// Adds the values in `value` that field rules replace by pseudonyms.
     pub(crate) fn identities(&self, root: Root, value: &Json, hidden: &mut Hidden) {
         self.look(value, &At::of(root), None, None, (MAX_DEPTH, MAX_INNER), hidden);
     }
@@ -89,7 +90,7 @@ impl Sanitizer {
         }
     }
 
-    /// Takes in a value that a pseudonym stands for; the same as it is written.
+    /// Adds a value that is replaced by a pseudonym, in the same form in which `sanitize` hashes it.
     fn take(&self, value: &Json, domain: &str, hidden: &mut Hidden) {
         let id = if domain == "patient" { patient::only_id(value) } else { None };
         let clear = match value {

@@ -1,16 +1,15 @@
-//! The sanitizer: a policy and its keys at work, before anything is written.
+//! The sanitizer: applies a policy with its keys before anything is written.
 //!
-//! A value is walked once. At each member the first field rule that fits decides, then the floor, then detectors look
-//! at what is left: strings, the JSON inside strings, long numbers, and the keys of objects. What is not treated is
-//! not touched: a string that holds JSON is written anew only where something in it was treated. A detector that
-//! fails, and whatever lies too deep to be looked at, is masked, never passed. Keys that show somebody are replaced in
-//! the value and in every path, while rules and the floor still see them as they were.
+//! A value is walked once. For each member the first matching field rule decides, then the floor; then detectors scan
+//! what is left: strings, the JSON inside strings, long numbers, and object keys. Values that are not treated are not
+//! changed: a string that holds JSON is rewritten only if something in it was treated. If a detector fails, or a value
+//! is nested too deep, the value is masked, never let through. Keys that identify somebody are replaced in the value
+//! and in every path, while rules and the floor still see the original keys.
 
 use super::beside::{Beside, Initials};
 use super::context::{Context, Detect, Root, Secrets};
-use super::detect;
 use super::detect::value::is_nothing;
-use super::encoded;
+use super::detect::{self, Mask, bit};
 use super::key_names::{
     ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
@@ -24,6 +23,7 @@ use super::seal::seal;
 use super::secret_keys::{self, Kind, Words};
 use super::spans::{count, is_placeholder, is_scalar, partial, placeholder, scalar_text};
 use super::treated::{Action, Treated};
+use super::unsealed::SEALED;
 use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
 use crate::names::is_pseudonym;
@@ -33,12 +33,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How deep a value is looked into; deeper, it is masked. Texts are read 128 deep, JSON inside JSON adds to that.
+/// The maximum nesting depth; deeper values are masked. The parser accepts 128 levels, and JSON inside JSON adds to
+/// that.
 const MAX_DEPTH: usize = 256;
-/// How many strings of JSON within strings of JSON are opened.
-const MAX_INNER: usize = 8;
+/// How many levels of JSON strings within JSON strings are opened.
+pub(super) const MAX_INNER: usize = 8;
 
-/// A policy ready to be applied. It is shared between threads and never changes.
+/// A policy ready to be applied. It is immutable and shared between threads.
 ///
 /// ```
 /// use attestlog::json::Json;
@@ -56,14 +57,14 @@ const MAX_INNER: usize = 8;
 pub struct Sanitizer {
     pub(super) policy: Policy,
     digest: Hash,
-    /// Rules by the one key under which they can match, and a filter over these keys.
+    /// Rules by the one key that a path they match must end in, and a filter over these keys.
     by_key: HashMap<Vec<u8>, Vec<usize>>,
     pub(super) filter: u64,
-    /// Rules that have to be tried everywhere.
+    /// Rules that have to be tried for every value.
     loose: Vec<usize>,
-    /// What each detector, built in, of the policy or of the host, does to what it finds.
+    /// The name and action of each detector: built-in, the policy's, and the host's.
     pub(super) kinds: Vec<(String, Action)>,
-    pub(super) wanted: u16,
+    pub(super) wanted: Mask,
     pub(super) hosts: Vec<Arc<dyn Detect>>,
     pub(super) pseudonyms: Vec<PseudonymKey>,
 }
@@ -74,24 +75,24 @@ impl fmt::Debug for Sanitizer {
     }
 }
 
-/// What becomes of a value that was visited.
+/// The outcome of visiting a value.
 #[derive(PartialEq)]
-enum Outcome {
+pub(super) enum Outcome {
     Stays,
     Drop,
-    /// It has to be sealed and cannot be where it stands: the string around it is.
+    /// It must be sealed but cannot be sealed here: the enclosing string is sealed instead.
     Seal {
         what: String,
         detector: String,
     },
 }
 
-/// The way from the root to a value, on the stack.
+/// The path from the root to a value, as a linked list on the stack.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
     seg: Seg<'a>,
-    /// What paths say in the place of a key that names somebody. Rules look at the key itself.
+    /// What paths show in place of a key that names somebody. Rules see the key itself.
     shown: Option<&'a str>,
     root: Root,
 }
@@ -99,14 +100,14 @@ pub(super) struct At<'a> {
 pub(super) struct State<'c, 'k> {
     pub(super) context: &'c mut Context<'k>,
     depth: usize,
-    inner: usize,
-    /// Whether what is treated can become an object.
+    pub(super) inner: usize,
+    /// The value must stay text: it cannot become an object.
     plain_text: bool,
-    /// The program that the list of arguments which comes next is for.
+    /// The program that the next argument list belongs to.
     program: Option<String>,
-    /// Which columns of the table that comes next hold secrets, and how many lists further in.
+    /// Which columns of the next table hold secrets, and how many array levels further in.
     columns: Option<(Vec<usize>, u8)>,
-    /// The step that comes next types into a password's field.
+    /// The next step types into a password field.
     types: bool,
 }
 
@@ -116,10 +117,10 @@ impl<'c, 'k> State<'c, 'k> {
     }
 }
 
-/// What is to be done to a value as a whole.
+/// The decision for a value as a whole.
 struct Verdict<'a> {
     action: Action,
-    /// What the placeholder names.
+    /// The name in the placeholder.
     what: Option<&'a str>,
     domain: &'a str,
     detector: &'a str,
@@ -146,17 +147,20 @@ impl Sanitizer {
             }
         }
         let mut kinds: Vec<_> = Detector::ALL.map(|d| (d.name().to_owned(), policy.detector(d))).into();
-        let wanted = kinds.iter().enumerate().map(|(i, k)| u16::from(k.1 != Action::Keep) << i).sum();
+        let wanted = Detector::ALL.into_iter().filter(|d| policy.detector(*d) != Action::Keep).map(bit).sum();
         kinds.extend(policy.customs.iter().map(|c| (c.name.clone(), c.action)));
-        let (digest, pseudonyms) = (policy.digest(), secrets.pseudonyms);
+        let digest = policy.digest();
+        let oldest = secrets.pseudonyms.last().cloned();
+        let later = |key: PseudonymKey| oldest.iter().fold(key, |key, oldest| key.following(oldest));
+        let pseudonyms = secrets.pseudonyms.into_iter().map(later).collect();
         let policy = policy.clone();
         Ok(Sanitizer { policy, digest, by_key, filter, loose, kinds, wanted, hosts: Vec::new(), pseudonyms })
     }
 
-    /// The same with a detector of the host's, whose finds are masked. It is not part of the policy or its digest.
+    /// Adds a detector of the host, whose hits are masked. It is not part of the policy or its digest.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the name is taken, or no name.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the name is taken or not a valid name.
     pub fn with_detector(mut self, name: &str, detector: Arc<dyn Detect>) -> Result<Sanitizer> {
         super::policy::check_name(name)?;
         if self.kinds.iter().any(|(n, _)| n == name) {
@@ -177,10 +181,11 @@ impl Sanitizer {
         self.digest
     }
 
-    /// Treats one part of an entry in place; what was treated is added to `context`.
+    /// Treats one part of an entry in place and adds what was treated to `context`.
     ///
     /// # Errors
-    /// What the keys of data subjects or randomness say. The value must not be written then: it may be treated in part.
+    /// The error of the source of subject keys or of randomness. The value may then be treated in part and must not be
+    /// written.
     pub fn treat(&self, root: Root, value: &mut Json, context: &mut Context<'_>) -> Result<()> {
         let at = At::of(root);
         let mut state = State::new(context, false);
@@ -190,7 +195,7 @@ impl Sanitizer {
         Ok(())
     }
 
-    /// Treats a text that stays one: what a policy would seal is masked.
+    /// Treats a text that must stay text: values that the policy would seal are masked.
     ///
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
@@ -198,7 +203,7 @@ impl Sanitizer {
         self.text_at(&At::of(root), None, text, context)
     }
 
-    /// The same for a text that is a member of a root, under this key.
+    /// The same for a text that is a member of a root, under the given key.
     pub(super) fn treat_member(
         &self,
         root: Root,
@@ -227,7 +232,7 @@ impl Sanitizer {
         Ok(())
     }
 
-    /// Decides over one value: the first rule that fits, else the floor, else what lies in it.
+    /// Decides on one value: the first matching rule, else the floor, else its contents.
     #[allow(clippy::too_many_arguments)]
     fn visit(
         &self,
@@ -266,8 +271,13 @@ impl Sanitizer {
             return None;
         }
         let path = at.segs();
-        let fits = |i: &&usize| self.policy.rules.get(**i).is_some_and(|r| r.field.matches(at.root, &path));
-        // Both lists are in the order of the policy.
+        // What an error says about a record is treated like the record in a result.
+        let also = Some(Root::Result).filter(|_| at.root == Root::Error && !path.is_empty());
+        let fits = |i: &&usize| {
+            let matches = |root| self.policy.rules.get(**i).is_some_and(|r| r.field.matches(root, &path));
+            matches(at.root) || also.is_some_and(matches)
+        };
+        // Both lists are in policy order.
         let first = named.iter().find(fits).into_iter().chain(self.loose.iter().find(fits)).min()?;
         self.policy.rules.get(*first)
     }
@@ -309,7 +319,7 @@ impl Sanitizer {
             (Json::Null, _) => {}
             (Json::String(s), _) if is_pseudonym(s) => {}
             (value, Some(key)) => {
-                // What stands for a patient has the pseudonym of the patient's id, as the entry's names have.
+                // A patient object gets the pseudonym of the patient's id, the same as in the entry's names.
                 let id = if v.domain == IdentityKind::Patient.name() { patient::only_id(value) } else { None };
                 let text = id.or_else(|| scalar_text(value));
                 let text = text.unwrap_or_else(|| value.to_canonical().as_str().to_owned());
@@ -327,15 +337,16 @@ impl Sanitizer {
                 record(state, at, v.detector, Action::Seal, None);
             }
             None => {
-                *value = Json::String(placeholder(v.what));
-                record(state, at, v.detector, Action::Mask, None);
+                let sealed = state.context.tries_out.then(|| SEALED.to_owned());
+                record(state, at, v.detector, if sealed.is_some() { Action::Seal } else { Action::Mask }, None);
+                *value = Json::String(sealed.unwrap_or_else(|| placeholder(v.what)));
             }
         }
         Ok(Outcome::Stays)
     }
 
-    /// Looks into a value that stays as a whole.
-    fn descend(
+    /// Treats the contents of a value that is kept as a whole.
+    pub(super) fn descend(
         &self,
         value: &mut Json,
         at: &At<'_>,
@@ -372,7 +383,7 @@ impl Sanitizer {
     ) -> Result<Outcome> {
         let in_array = matches!(at.seg, Seg::Index(_));
         let arguments = secret_arguments(items, state.program.take().as_deref());
-        let lines = key_lines(items).filter(|_| self.wanted >> Detector::PrivateKey as usize & 1 == 1).unwrap_or(0..0);
+        let lines = key_lines(items).filter(|_| self.wanted & bit(Detector::PrivateKey) != 0).unwrap_or(0..0);
         let given = state.columns.take();
         let head = given.is_none();
         let columns = given.or_else(|| in_head(items).map(|columns| (columns, 1)));
@@ -419,7 +430,7 @@ impl Sanitizer {
         let initials = Initials::of(object);
         let beside = Beside::of(object, initials);
         let program = program(object, initials);
-        // A word of a text that a model or a parser took apart.
+        // A token of a text that a model or a parser split.
         let analysed = initials.any("t")
             && object.get("token").is_some()
             && ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
@@ -433,7 +444,7 @@ impl Sanitizer {
             if !matches!(result, Ok(Outcome::Stays)) {
                 return true;
             }
-            // A key in letters that only look like ASCII, or with marks that nobody sees, is read as it is meant.
+            // A key with look-alike letters or invisible characters is read as it is meant.
             let veiled = |b: u8| b >= 0x80 || matches!(b, b'%' | b'\\' | b'&');
             let plain = if key.bytes().any(veiled) { detect::plain(key) } else { None };
             let name = plain.as_deref().unwrap_or(key);
@@ -441,7 +452,7 @@ impl Sanitizer {
                 && self.filter & filter_bit(&secret_keys::last_two(name, |_| false).unwrap_or_default()) != 0;
             let secret = secret_keys::may_be_secret(name);
             let words = (ruled || secret).then(|| Words::of(name));
-            // `[REDACTED:email]` is what a key was called, not what its value is.
+            // A placeholder such as `[REDACTED:email]` as a key is a renamed key and says nothing about its value.
             let found = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
             let known = words.as_ref().filter(|_| secret && !found);
             let mut kind = known.and_then(|w| secret_keys::kind_of_member(parent, w, value));
@@ -463,7 +474,7 @@ impl Sanitizer {
                 .filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]))
                 .cloned();
             let at = at.key(key, renamed.get(key).map(String::as_str));
-            // What an `id` is of, the key around it says: `{"order": {"id": …}}`.
+            // The parent key says what an `id` belongs to: `{"order": {"id": …}}`.
             let of = parent.filter(|_| !ruled && key.eq_ignore_ascii_case("id") && is_scalar(value));
             let named = of.map(|of| [of, "_id"].concat()).or_else(|| beside.label_of(key));
             match self.visit(value, &at, words.as_ref(), kind, Some(named.as_deref().unwrap_or(key)), detect, state) {
@@ -501,7 +512,7 @@ impl Sanitizer {
         self.replace(value, at, &verdict, state)
     }
 
-    fn string(
+    pub(super) fn string(
         &self,
         value: &mut Json,
         at: &At<'_>,
@@ -512,6 +523,12 @@ impl Sanitizer {
         let Json::String(text) = value else { return Ok(Outcome::Stays) };
         let before = state.context.treated.len();
         let mut outcome = self.inner_json(text, at, key, detect, state)?;
+        if outcome.is_none() {
+            outcome = self.embedded(text, at, key, detect, state)?;
+        }
+        if outcome.is_none() {
+            outcome = self.inserted(text, at, detect, state)?;
+        }
         if outcome.is_none() && detect {
             outcome = self.text(text, at, key, state)?;
             if outcome.is_none() && state.context.treated.len() == before {
@@ -520,7 +537,7 @@ impl Sanitizer {
         }
         match outcome {
             Some(Outcome::Seal { what, detector }) => {
-                // Whatever else was found in the string is sealed with it.
+                // Anything else found in the string is sealed with it.
                 state.context.treated.truncate(before);
                 let verdict = Verdict { action: Action::Seal, what: Some(&what), domain: &what, detector: &detector };
                 self.replace(value, at, &verdict, state)
@@ -541,7 +558,7 @@ impl Sanitizer {
         let trimmed = text.trim();
         let looks = match trimmed.as_bytes() {
             [b'{', .., b'}'] | [b'[', .., b']'] => true,
-            // JSON that was written as a string once more has escaped quotes in it.
+            // JSON that was encoded as a string once more has escaped quotes in it.
             [b'"', .., b'"'] => trimmed.contains("\\\""),
             _ => false,
         };
@@ -567,32 +584,6 @@ impl Sanitizer {
             *text = inner.to_canonical().as_str().to_owned();
         }
         Ok(Some(Outcome::Stays))
-    }
-
-    /// Masks a text of base64 in which something is found, or seals it where that would be sealed.
-    fn encoded(
-        &self,
-        text: &mut String,
-        at: &At<'_>,
-        key: Option<&str>,
-        state: &mut State<'_, '_>,
-    ) -> Result<Option<Outcome>> {
-        if state.inner >= MAX_INNER {
-            return Ok(None);
-        }
-        let Some(mut plain) = encoded::decoded(text).map(Json::String) else { return Ok(None) };
-        let before = state.context.treated.len();
-        state.inner += 1;
-        let outcome = self.string(&mut plain, at, key, true, state);
-        state.inner -= 1;
-        if let Outcome::Seal { what, detector } = outcome? {
-            return Ok(Some(Outcome::Seal { what, detector }));
-        }
-        let Some(found) = state.context.treated.get(before).map(|t| t.detector.clone()) else { return Ok(None) };
-        state.context.treated.truncate(before);
-        *text = placeholder((!matches!(found.as_str(), "key" | "rule")).then_some(&found));
-        record(state, at, &found, Action::Mask, None);
-        Ok(None)
     }
 
     /// Treats what detectors find in a text.
@@ -647,7 +638,7 @@ impl<'a> At<'a> {
         At { parent: Some(self), seg: Seg::Index(i), shown: None, root: self.root }
     }
 
-    /// The steps below the root.
+    /// The path below the root.
     fn segs(&self) -> Vec<Seg<'_>> {
         let mut segs = Vec::new();
         let mut at = self;

@@ -1,4 +1,4 @@
-//! Sealed values: encrypted under the key of the person they are about, and provable one by one.
+//! Sealed values: encrypted under the key of the person they are about, and provable one at a time.
 //!
 //! ```text
 //! {"sealed":{"v":1,"subject":KEY-ID,"ct":base64(nonce || ciphertext),"commitment":hex}}
@@ -6,9 +6,10 @@
 //! associated  = "attestlog sealed v1" 0 len(key id) key id len(path) path
 //! commitment  = SHA-256("attestlog sealed commitment v1" 0 len(path) path salt len(value) value)
 //! ```
-//! Lengths are 8 bytes, big-endian; `value` is canonical JSON. The salt lies inside the ciphertext only: a commitment
-//! beside its salt would give away any value that can be guessed. Destroying a subject's key destroys value and salt
-//! for good, while what was hashed, the object above, stays whole. The associated data holds a ciphertext in its place.
+//! Lengths are 8 bytes, big-endian; `value` is canonical JSON. The salt is only inside the ciphertext: next to the
+//! commitment, it would let anybody confirm a guessed value. Destroying a subject's key destroys value and salt for
+//! good, while the object above, which is what was hashed, remains. The associated data binds a ciphertext to its
+//! place.
 
 use crate::hash::{from_hex, to_hex};
 use crate::json::{Json, Limits, Object, Path};
@@ -19,44 +20,44 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, Zeroizing};
 
 const NONCE: usize = 24;
 const WRAP: &[u8] = b"attestlog wrapped subject key v1\0";
 const SEAL: &[u8] = b"attestlog sealed v1\0";
 
-/// Fills bytes with randomness that nobody can guess.
+/// Fills a buffer with unpredictable random bytes.
 pub type Random<'a> = dyn FnMut(&mut [u8]) -> Result<()> + 'a;
 
-/// The key that wraps the keys of data subjects. It lies outside the store. Zeroized when dropped, never shown.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct MasterKey([u8; 32]);
+/// The key that wraps the subject keys. It is kept outside the store, zeroized when dropped and never shown.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<[u8; 32]>);
 
-/// The key of one data subject. Zeroized when dropped, never shown.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SubjectKey([u8; 32]);
+/// The key of one data subject. It is zeroized when dropped and never shown.
+#[derive(Clone)]
+pub struct SubjectKey(Zeroizing<[u8; 32]>);
 
-/// Hands out the keys of data subjects; the store implements it.
+/// Provides the keys of data subjects; the store implements it.
 pub trait SubjectKeys {
-    /// The id and the key under which values about `subject` are sealed; made where there is none yet.
+    /// The id and the key under which values about `subject` are sealed. The key is created if there is none yet.
     ///
     /// # Errors
-    /// Whatever keeps the key from being read or made. Nothing is written then.
+    /// The key cannot be read or created. Nothing is written then.
     fn key_for(&mut self, subject: &str) -> Result<(String, SubjectKey)>;
 }
 
 impl MasterKey {
     /// The key with these 32 random bytes.
     pub fn new(key: [u8; 32]) -> MasterKey {
-        MasterKey(key)
+        MasterKey(Zeroizing::new(key))
     }
 
     /// A new key.
     ///
     /// # Errors
-    /// What `random` says when it cannot fill bytes.
+    /// The error of `random`, if it cannot fill the bytes.
     pub fn generate(random: &mut Random<'_>) -> Result<MasterKey> {
-        Ok(MasterKey(random_bytes(random)?))
+        Ok(MasterKey(Zeroizing::new(random_bytes(random)?)))
     }
 
     /// The key's bytes, for the key file.
@@ -69,16 +70,16 @@ impl SubjectKey {
     /// A new key.
     ///
     /// # Errors
-    /// What `random` says when it cannot fill bytes.
+    /// The error of `random`, if it cannot fill the bytes.
     pub fn generate(random: &mut Random<'_>) -> Result<SubjectKey> {
-        Ok(SubjectKey(random_bytes(random)?))
+        Ok(SubjectKey(Zeroizing::new(random_bytes(random)?)))
     }
 
-    /// The key encrypted under the master key, as the store keeps it; bound to `key_id` and to the pseudonyms of those whose
-    /// key it is.
+    /// The key encrypted under the master key, as the store keeps it; bound to `key_id` and to the pseudonyms of the
+    /// people it belongs to.
     ///
     /// # Errors
-    /// What `random` says when it cannot fill bytes.
+    /// The error of `random`, if it cannot fill the bytes.
     pub fn wrap(
         &self,
         master: &MasterKey,
@@ -86,17 +87,18 @@ impl SubjectKey {
         members: &[String],
         random: &mut Random<'_>,
     ) -> Result<Vec<u8>> {
-        encrypt(&master.0, &wrap_associated(key_id, members), &self.0, random)
+        encrypt(&master.0, &wrap_associated(key_id, members), &self.0[..], random)
     }
 
-    /// The key again.
+    /// Decrypts a wrapped key.
     ///
     /// # Errors
-    /// [`Key`](crate::ErrorKind::Key): another master key wrapped it, it is another's, or it is not what was written.
+    /// [`Key`](crate::ErrorKind::Key): it was wrapped under another master key, id or members, or it was changed.
     pub fn unwrap(wrapped: &[u8], master: &MasterKey, key_id: &str, members: &[String]) -> Result<SubjectKey> {
         let wrong = || Error::new(ErrorKind::Key, format!("the key {key_id} is not wrapped by this master key"));
         let mut bytes = decrypt(&master.0, &wrap_associated(key_id, members), wrapped).ok_or_else(wrong)?;
-        let key = <[u8; 32]>::try_from(bytes.as_slice()).map(SubjectKey).map_err(|_| wrong());
+        let key =
+            <[u8; 32]>::try_from(bytes.as_slice()).map(|key| SubjectKey(Zeroizing::new(key))).map_err(|_| wrong());
         bytes.zeroize();
         key
     }
@@ -114,10 +116,11 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
-/// The object that stands in the place of `value` at `path`.
+/// The sealed object that replaces `value` at `path`.
 ///
 /// # Errors
-/// What `random` says when it cannot fill bytes.
+/// [`TooLarge`](crate::ErrorKind::TooLarge): the value is too large to be sealed; otherwise the error of `random`, if
+/// it cannot fill the bytes.
 ///
 /// ```
 /// use attestlog::json::{Json, Path};
@@ -148,14 +151,15 @@ pub fn seal(key: &SubjectKey, key_id: &str, path: &Path, value: &Json, random: &
     Ok(Json::Object(Object::from_iter([("sealed", Json::Object(sealed))])))
 }
 
-/// Opens the sealed value that stands at `path`, and checks it against its commitment.
+/// Opens the sealed value at `path` and checks it against its commitment.
 ///
 /// # Errors
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is no sealed value; [`Key`](crate::ErrorKind::Key): another
-/// key or another place sealed it; [`Damaged`](crate::ErrorKind::Damaged): it opens, and is not what was committed to.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is not a sealed value; [`Key`](crate::ErrorKind::Key): it was
+/// sealed under another key or at another path; [`Damaged`](crate::ErrorKind::Damaged): the ciphertext is not base64,
+/// or it opens but does not match its commitment.
 pub fn open(key: &SubjectKey, path: &Path, sealed: &Json) -> Result<Opened> {
     let path = path.to_string();
-    let form = Form::of(sealed).ok_or_else(|| Error::invalid(format!("{path} is no sealed value")))?;
+    let form = Form::of(sealed).ok_or_else(|| Error::invalid(format!("{path} is not a sealed value")))?;
     let wrong = || Error::new(ErrorKind::Key, format!("{path} was not sealed under this key, or not there"));
     let bytes = STANDARD.decode(form.ct).map_err(|_| Error::damaged(format!("{path}: not base64")))?;
     let mut plain = decrypt(&key.0, &associated(SEAL, &[form.subject, &path]), &bytes).ok_or_else(wrong)?;

@@ -1,10 +1,11 @@
 //! The floor: which keys name a secret, whatever their case, separators or depth.
 //!
-//! A key is read as words (`userPassword`, `USER-PASSWORD` and `user.password` are all *user password*) and
-//! compared, from its end, with the names in `names`. Words that only qualify (`password_hash`, `token2`) or say whose a
-//! secret is (`API_KEY_OPENAI`) are taken off first. Some words after a name make it something else, so `token_count`,
-//! `password_changed_at` and `email_verified` stay; so do some before it: `next_page_token`. Any other word (`password_ab`)
-//! leaves a name that has one meaning only what it is. Nothing is allocated for a key of ASCII, matching or not.
+//! A key is split into words (`userPassword`, `USER-PASSWORD` and `user.password` are all *user password*) and
+//! compared, from its end, with the names in `names`. Words that only qualify (`password_hash`, `token2`) or say whose
+//! secret it is (`API_KEY_OPENAI`) are removed first. Some words after a name give it another meaning, so
+//! `token_count`, `password_changed_at` and `email_verified` are kept; so do some words before it: `next_page_token`.
+//! Any other word after a name with only one meaning (`password_ab`) changes nothing. No memory is allocated for an
+//! ASCII key, matching or not.
 
 use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
@@ -15,10 +16,10 @@ use super::words::Table;
 use crate::json::Json;
 use std::sync::LazyLock;
 
-/// What a sensitive key is expected to hold; it names the placeholder and the pseudonym's domain.
+/// What a sensitive key is expected to hold. It gives the placeholder's name and the pseudonym domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Passwords, tokens, keys: whoever has one can act.
+    /// Passwords, tokens, keys: anybody who has one can act with it.
     Secret,
     Card,
     Ssn,
@@ -38,18 +39,18 @@ impl Kind {
     }
 }
 
-/// How much of the key a name has to be.
+/// How much of the key a name must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// The whole key, as `pin`: `map_pin` is something else.
     Whole,
     /// The last words of the key.
     Words,
-    /// The end of the key, in the middle of a word too, as in `dbpassword`.
+    /// The end of the key, even in the middle of a word, as in `dbpassword`.
     End,
-    /// As `End`, but no word may begin inside the name: `process_n` is no *ssn*.
+    /// As `End`, but no word may begin inside the name: `process_n` is not *ssn*.
     Tight,
-    /// The end of a word in which nothing else stands but whose it is: `dbpw`, and not `compass`.
+    /// The end of a word in which all other letters say whose it is: `dbpw`, but not `compass`.
     Joined,
 }
 
@@ -58,20 +59,20 @@ struct Name {
     text: &'static str,
     fit: Fit,
     kind: Kind,
-    /// It has other meanings too.
+    /// It also has other meanings.
     vague: bool,
 }
 
-/// What a word beside a name does to it.
+/// The effect of a word next to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Nothing.
+    /// None.
     Qualifier,
-    /// It says where a secret belongs to.
+    /// It says where a secret belongs.
     Vendor,
-    /// It says whose a secret is.
+    /// It says whose secret it is.
     Whose,
-    /// Behind a name it makes it something else.
+    /// After a name, it gives the name another meaning.
     Harmless,
 }
 
@@ -86,19 +87,19 @@ fn is_among(words: &str, word: &[u8]) -> bool {
     words.split_ascii_whitespace().any(|w| w.as_bytes() == word)
 }
 
-/// What a key is the name of.
+/// The name that a key matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) kind: Kind,
-    /// The name as it stands in the list.
+    /// The name as it is listed.
     pub(crate) name: &'static str,
-    /// It stood in the plural.
+    /// The key has its plural.
     pub(crate) plural: bool,
     /// It has no other meaning here.
     pub(crate) sure: bool,
-    /// A word stands behind it that nothing is known of.
+    /// An unknown word follows it.
     pub(crate) loose: bool,
-    /// Words stand before it.
+    /// Words precede it.
     led: bool,
 }
 
@@ -107,12 +108,12 @@ impl Found {
         Found { kind: name.kind, name: name.text, plural, sure: !name.vague, loose: false, led: false }
     }
 
-    /// `tokens` are counted more often than they are shown.
+    /// `tokens` is more often a count than a secret.
     pub(crate) fn is_token(&self) -> bool {
         matches!(self.name, "token" | "токен" | "令牌")
     }
 
-    /// A way to a database or a service, which may have a password in it.
+    /// The address of a database or a service, which may contain a password.
     pub(crate) fn is_connection(&self) -> bool {
         matches!(self.name, "connectionstring" | "connstr" | "connectionuri" | "databaseurl" | "dsn")
     }
@@ -122,7 +123,7 @@ impl Found {
     }
 }
 
-/// Names that end in the same two letters stand together, so that most keys meet an empty list.
+/// Names are bucketed by their last two letters, so the bucket of most keys is empty.
 const BUCKETS: usize = 1024;
 
 static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
@@ -137,7 +138,8 @@ static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     table
 });
 
-/// The last two characters of a key, in lower case, without separators and what else is skipped at its end.
+/// The last two characters of a key, in lower case, without separators and without the bytes that `skip` accepts at its
+/// end.
 pub(crate) fn last_two(key: &str, skip: impl Fn(u8) -> bool) -> Option<[u8; 2]> {
     let mut bytes = key.bytes().rev().filter(|&b| Class::of(b) != Class::Gap).skip_while(|&b| skip(b));
     let last = bytes.next()?.to_ascii_lowercase();
@@ -151,10 +153,10 @@ fn bucket(joined: &[u8]) -> usize {
     }
 }
 
-/// How many bytes of a key are looked at, from its end.
+/// How many bytes of a key are read, counted from its end.
 const SPAN: usize = 63;
 
-/// A key in lower case without separators, and where its words begin.
+/// A key in lower case without separators, and the starts of its words.
 pub(crate) struct Words {
     text: [u8; SPAN],
     len: usize,
@@ -182,7 +184,7 @@ impl Words {
             }
             let begins = match (before, class) {
                 (Class::Gap, _) | (Class::Lower | Class::Digit, Class::Upper) => true,
-                // `APIKey` is *api key*, but the plural of `APIs` is no word of its own.
+                // `APIKey` is *api key*, but in `APIs` the plural *s* starts no word.
                 (Class::Upper, Class::Upper) => {
                     bytes.get(i + 1).is_some_and(|&n| Class::of(n) == Class::Lower)
                         && bytes.get(i + 2).is_some_and(|&n| Class::of(n) == Class::Lower)
@@ -222,7 +224,7 @@ impl Words {
         (u64::BITS - 1).saturating_sub(seen.leading_zeros()) as usize
     }
 
-    /// Without the digits at the end: `password2`, `credit_card_4421486`.
+    /// The length without the digits at the end: `password2`, `credit_card_4421486`.
     fn trim_digits(&self, mut len: usize) -> usize {
         while len > 0 && self.text[len - 1].is_ascii_digit() {
             len -= 1;
@@ -240,7 +242,7 @@ impl Words {
                     Fit::Words => self.starts_at(at),
                     Fit::End => true,
                     Fit::Tight => !(at + 1..joined.len()).any(|i| self.starts_at(i)),
-                    // `DBpass` has capitals where no word begins.
+                    // `DBpass` has capitals in the middle of a word.
                     Fit::Joined => {
                         let lead = &joined[..at];
                         joined::leads(name.text, &lead[self.last_word(at)..]) || joined::leads(name.text, lead)
@@ -280,18 +282,18 @@ const CLASSES: [Class; 256] = {
     table
 };
 
-/// A letter of another script in lower case; those of ASCII tell where words begin.
+/// Lower-cases a letter of another script; ASCII letters are kept, because their case shows where words begin.
 fn lower_case(c: char) -> impl Iterator<Item = char> {
     let (ascii, other) = if c.is_ascii() { (Some(c), None) } else { (None, Some(c.to_lowercase())) };
     ascii.into_iter().chain(other.into_iter().flatten())
 }
 
-/// What a value under `key` is, if the key names a secret.
+/// The kind of a value under `key`, if the key names a secret.
 pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
     named(key).map(|found| found.kind)
 }
 
-/// The same with what else is known of the name.
+/// The same, with everything known about the name.
 pub(crate) fn named(key: &str) -> Option<Found> {
     if !may_be_secret(key) {
         return None;
@@ -299,10 +301,10 @@ pub(crate) fn named(key: &str) -> Option<Found> {
     find(&Words::of(key))
 }
 
-/// How many words that nothing is known of may stand behind a name.
+/// How many unknown words may follow a name.
 const UNKNOWN: usize = 2;
 
-/// The name that fits.
+/// The name that a key matches.
 fn find(words: &Words) -> Option<Found> {
     let mut len = words.trim_digits(words.len);
     let (mut unknown, mut beside) = (0, Role::Qualifier);
@@ -337,9 +339,10 @@ fn find(words: &Words) -> Option<Found> {
     }
 }
 
-/// A name that stands at the end of the first `len` bytes, with the words around it: `beside` is the least usual one behind.
+/// Judges a name at the end of the first `len` bytes by the words around it; `beside` is the least usual role among the
+/// words after it.
 fn judged(words: &Words, len: usize, name: Name, found: Found, beside: Role) -> Option<Found> {
-    // Only names of secrets have words behind them, and those that are a key of their own have none.
+    // Only names of secrets may be followed by other words, and not those that must be the whole key.
     if beside != Role::Qualifier && (name.kind != Kind::Secret || name.fit == Fit::Whole) {
         return None;
     }
@@ -357,12 +360,13 @@ fn judged(words: &Words, len: usize, name: Name, found: Found, beside: Role) -> 
     (beside != Role::Whose && !harmless).then_some(Found { sure: sure && !is_short(name.text), led: at > 0, ..found })
 }
 
-/// Names so short that what stands beside them decides: `AIRTABLE_PAT`, `cloudflareKey`.
+/// Names so short that the words around them decide: `AIRTABLE_PAT`, `cloudflareKey`.
 fn is_short(name: &str) -> bool {
     matches!(name, "pat" | "key")
 }
 
-/// Whether a key is that of a vendor (`LAUNCHDARKLY_SDK_KEY`), and no public one.
+/// Whether a key is a vendor's or a cipher's (`LAUNCHDARKLY_SDK_KEY`), and neither a public one nor a key of another kind
+/// (`primary`, `sort`).
 fn has_vendor(words: &Words, mut len: usize) -> bool {
     let mut vendor = false;
     while len > 0 {
@@ -389,17 +393,17 @@ fn has_vendor(words: &Words, mut len: usize) -> bool {
     vendor
 }
 
-/// Those of the words for where a secret belongs to that are no vendors.
+/// The words for where a secret belongs that are environments, not vendors.
 const ENVIRONMENTS: [&[u8]; 8] = [b"prod", b"production", b"stage", b"staging", b"dev", b"sandbox", b"live", b"uat"];
 
-/// What `value` under a key is, if it is to be replaced. Truth values, `null`, what is empty, and what only stands for a
-/// value (`${TOKEN}`, `string`) tell nothing. `words` are those of its key.
+/// The kind of `value`, if it must be replaced. Booleans, `null`, empty values and stand-ins (`${TOKEN}`, `string`) are
+/// never replaced. `words` are the words of its key.
 pub(crate) fn kind_of_member(parent: Option<&str>, words: &Words, value: &Json) -> Option<Kind> {
     let found = find(words).or_else(|| parent.and_then(|p| across(p, words)))?;
     tells(&found, value).then_some(found.kind)
 }
 
-/// Whether a value under such a name is one that must not be shown.
+/// Whether a value under such a name must not be shown.
 pub(crate) fn tells(found: &Found, value: &Json) -> bool {
     let secret = found.kind == Kind::Secret;
     match value {
@@ -412,7 +416,7 @@ pub(crate) fn tells(found: &Found, value: &Json) -> bool {
         }
         Json::String(s) if !secret => !s.is_empty(),
         Json::String(s) => tells_text(found, s),
-        // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
+        // `max_tokens` and `total_tokens` are counts; `tokens` with text in it is not.
         Json::Array(_) | Json::Object(_) if found.plural && found.is_token() && !holds_text(value) => false,
         Json::Array(a) if found.name == "pin" => {
             a.iter().any(|item| !matches!(item, Json::Array(_)) && tells(found, item))
@@ -422,7 +426,7 @@ pub(crate) fn tells(found: &Found, value: &Json) -> bool {
         Json::Number(n) if secret && found.is_token() => {
             !found.plural && n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000)
         }
-        // Tests pass, and are counted.
+        // A number under `pass` is a count of passed tests.
         Json::Number(_) => found.name != "pass",
     }
 }
@@ -432,7 +436,7 @@ fn tells_text(found: &Found, s: &str) -> bool {
     if digits && found.name == "pass" && s.len() < 4 {
         return false;
     }
-    // `pwd` is where a shell is, `pin` one of a board, a postal code, or what somebody types, `pan` how a camera turns.
+    // `pwd` can be a directory, `pin` a pin of a board, a postal code or typed text, `pan` a camera movement.
     match found.name {
         "pwd" if s.starts_with(['/', '~', '.']) || s.get(1..3).is_some_and(|d| d == ":\\" || d == ":/") => {
             return false;
@@ -466,12 +470,12 @@ fn tells_text(found: &Found, s: &str) -> bool {
     !found.loose || !s.contains(char::is_whitespace)
 }
 
-/// The types that descriptions of members have.
+/// The type names that schemas use.
 pub(crate) fn is_schema_type(name: &str) -> bool {
     matches!(name, "string" | "number" | "integer" | "boolean" | "object" | "array" | "null")
 }
 
-/// Whether there is a text in a value that is no number. Values are read to a bounded depth only.
+/// Whether a value contains a text that is not a number. The parser bounds the depth.
 fn holds_text(json: &Json) -> bool {
     match json {
         // `["the", "cat"]` are the tokens of a text.
@@ -485,7 +489,7 @@ fn holds_text(json: &Json) -> bool {
     }
 }
 
-/// A name that is split between a key and the key around it: `{"api": {"key": …}}`.
+/// A name that is split between a key and its parent key: `{"api": {"key": …}}`.
 fn across(parent: &str, words: &Words) -> Option<Found> {
     let tail = &words.text[..words.trim_digits(words.len)];
     let bucket = TABLE.get(bucket(tail))?;

@@ -1,4 +1,4 @@
-//! What detectors find in one text: collected, brought into stretches that do not overlap, and replaced.
+//! What detectors find in one text: collected, merged into spans that do not overlap, and replaced.
 
 use super::detect::{self, Hit};
 use super::policy::Detector;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Sanitizer {
-    /// What is really done to a stretch: too little is left of a short one for its last four characters to be shown.
+    /// The action that is really applied to a span: a span too short to show its last four characters is masked.
     pub(super) fn shown_action(&self, text: &str, span: &Span) -> Action {
         match span.action {
             Action::Partial if text.get(span.start..span.end).and_then(partial).is_none() => Action::Mask,
@@ -17,7 +17,7 @@ impl Sanitizer {
         }
     }
 
-    /// Everything that any wanted detector finds. The name of one that failed is the error.
+    /// Collects the hits of all wanted detectors. The error is the name of a detector that failed.
     pub(super) fn scan(&self, text: &str, key: Option<&str>, hits: &mut Vec<Hit>) -> Result<(), String> {
         detect::scan(text, key, self.wanted, hits);
         let built_in = Detector::ALL.len();
@@ -39,8 +39,8 @@ impl Sanitizer {
         Ok(())
     }
 
-    /// Stretches that do not overlap: where two do, both are treated as one, as the stronger detector says; where
-    /// the two would be treated differently, the whole is masked.
+    /// Merges hits into spans that do not overlap. Overlapping hits become one span with the name of the stronger
+    /// detector; if their actions differ, the whole span is masked.
     pub(super) fn merge(&self, hits: &mut [Hit]) -> Vec<Span> {
         hits.sort_unstable_by_key(|h| (h.start, h.end));
         let mut spans: Vec<Span> = Vec::new();
@@ -73,7 +73,7 @@ impl Sanitizer {
                 (Action::Drop, _) => {}
                 (Action::Partial, _) => out.push_str(&partial(found).unwrap_or_else(|| placeholder(Some(name)))),
                 (Action::Pseudonymise, Some(key)) => {
-                    // However it is written, it is the same address or number.
+                    // The address or number is the same however it is escaped.
                     let plain = detect::plain(found);
                     out.push_str(&key.pseudonym(name, plain.as_deref().unwrap_or(found)));
                 }
@@ -89,17 +89,18 @@ impl Sanitizer {
     }
 }
 
-/// What a pattern of the policy's own may cost on one text, in bytes looked at, before it is looked for in windows.
+/// The budget for one of the policy's own patterns on one text, in bytes searched. Beyond it the text is searched in
+/// windows.
 const WHOLE: usize = 16 << 20;
-/// The windows, and how far they overlap: what is longer than this is found in long texts only by chance.
+/// The size of a window and its overlap with the next: in a long text, a longer match is found only by chance.
 const WINDOW: usize = 1 << 10;
 const OVERLAP: usize = 256;
 
-/// Everything that a pattern matches and is not empty. Gives the most bytes that were looked at.
+/// Reports every match that is not empty. Returns an upper bound of the bytes searched.
 ///
-/// One search is linear, but each search for the next match may read to the end of the text to learn that a shorter match
-/// is the longest: many matches in a long text would take quadratic time. So once the searches could have read 16 MiB the
-/// rest of the text is searched in windows.
+/// One search is linear, but each search for the next match may read to the end of the text to learn that a shorter
+/// match is the longest, so many matches in a long text would take quadratic time. Once the searches could have read 16
+/// MiB, the rest of the text is searched in windows.
 fn matches(regex: &regex::Regex, text: &str, mut found: impl FnMut(Range<usize>)) -> usize {
     let (mut at, mut end, mut work) = (0, text.len(), 0usize);
     loop {
@@ -121,7 +122,7 @@ fn matches(regex: &regex::Regex, text: &str, mut found: impl FnMut(Range<usize>)
     }
 }
 
-/// The first beginning of a character from `at` on.
+/// The first character boundary at or after `at`.
 fn boundary(text: &str, mut at: usize) -> usize {
     while at < text.len() && !text.is_char_boundary(at) {
         at += 1;
@@ -129,7 +130,7 @@ fn boundary(text: &str, mut at: usize) -> usize {
     at.min(text.len())
 }
 
-/// A stretch of a text and what is done to it.
+/// A range of a text and the action for it.
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
@@ -137,7 +138,7 @@ pub(super) struct Span {
     pub(super) action: Action,
 }
 
-/// Detectors of the policy's own know best what they found.
+/// The policy's own detectors are the strongest.
 fn rank(kind: usize) -> usize {
     if kind >= Detector::ALL.len() { 0 } else { kind + 1 }
 }
@@ -149,7 +150,7 @@ pub(super) fn placeholder(what: Option<&str>) -> String {
     }
 }
 
-/// Whether a value is what this module left in the place of another, so that treating twice changes nothing.
+/// Whether a value is a placeholder that this module wrote, so that treating it twice changes nothing.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let inner = text.strip_prefix("[REDACTED").and_then(|s| s.strip_suffix(']'));
     inner.is_some_and(|s| {
@@ -160,7 +161,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     })
 }
 
-/// The last four letters or digits; nothing of what has fewer than eight.
+/// The last four letters or digits; `None` if there are fewer than eight.
 pub(super) fn partial(text: &str) -> Option<String> {
     let plain: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
     let shown = plain.len().checked_sub(4).filter(|&hidden| hidden >= 4)?;
@@ -171,12 +172,12 @@ pub(super) fn count(text: &str, range: Range<usize>) -> usize {
     text.get(range).map_or(0, |t| t.chars().count())
 }
 
-/// Whether a value is a text or a number.
+/// Whether a value is a string or a number.
 pub(super) fn is_scalar(value: &Json) -> bool {
     matches!(value, Json::String(_) | Json::Number(_))
 }
 
-/// A value as it is read, where it has no parts.
+/// The text of a value that has no parts.
 pub(super) fn scalar_text(value: &Json) -> Option<String> {
     match value {
         Json::String(s) => Some(s.clone()),
@@ -189,7 +190,7 @@ pub(super) fn scalar_text(value: &Json) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Every `A` is a match, and each search reads on to the end for the longer one that never comes.
+    /// Every `A` is a match, and each search reads to the end for a longer match that never comes.
     #[test]
     fn the_work_of_a_pattern_is_bounded() {
         let regex = crate::redact::pattern::compile(".*[^A]|A").unwrap();

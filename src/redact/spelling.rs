@@ -1,4 +1,4 @@
-//! What the normal form of a name leaves out, told in the entry.
+//! Records in the entry what the normal form of a name leaves out.
 
 use super::treated::{Action, Treated};
 use crate::spelling::{is_unseen, normal};
@@ -12,8 +12,8 @@ pub(crate) fn normalise(name: &mut String) {
     }
 }
 
-/// What a normal form leaves out of the names of one member, for the entry to say so: two names that came as different
-/// ones are the same there.
+/// What the normal form left out of the names in one member. It is recorded in the entry, because names that were given
+/// as different ones can have the same normal form.
 #[derive(Debug, Default)]
 pub(crate) struct Altered {
     changed: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Altered {
 }
 
 impl Altered {
-    /// Takes in a name as it came.
+    /// Adds a name as it was given.
     pub(crate) fn note(&mut self, name: &str) {
         if normal(name).len() != name.len() {
             self.changed = true;
@@ -29,8 +29,8 @@ impl Altered {
         }
     }
 
-    /// What is to be said of the names at `path`, if anything: their place, and which characters were there that nobody
-    /// sees (the first sixteen).
+    /// The record for the names at `path`, if any of them was changed: the path, and the invisible characters that were
+    /// removed (the first sixteen).
     pub(crate) fn told(&self, path: &str) -> Option<(String, impl Iterator<Item = Treated>)> {
         let dropped = self.unseen.iter().take(16).map(move |c| Treated {
             path: path.to_owned(),

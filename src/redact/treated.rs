@@ -5,20 +5,21 @@ use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What happens to a value that a rule or a detector names.
+/// The action for a value that a rule or a detector matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// The member is taken out; in an array `null` takes its place, so that the others keep their index.
+    /// The member is removed. In an array `null` takes its place, so that the other elements keep their indexes.
     Drop,
-    /// `[REDACTED:what]` stands in its place.
+    /// It is replaced by `[REDACTED:what]`.
     Mask,
-    /// Its last four letters or digits are left: `[…1234]`. Values of fewer than eight are masked.
+    /// Only its last four letters or digits are kept: `[…1234]`. Values with fewer than eight are masked.
     Partial,
-    /// A pseudonym stands in its place: the same for the same value, and nobody without the key can tell whose.
+    /// It is replaced by a pseudonym: the same value always gets the same one, and nobody without the key can tell
+    /// whose it is.
     Pseudonymise,
-    /// It is encrypted under its data subject's key. Where no subject is known, and in plain text, it is masked.
+    /// It is encrypted under its data subject's key. It is masked if no subject is known, and in plain text.
     Seal,
-    /// It stays as it is.
+    /// It is kept as it is.
     Keep,
 }
 
@@ -27,7 +28,7 @@ impl Action {
     pub const ALL: [Action; 6] =
         [Action::Drop, Action::Mask, Action::Partial, Action::Pseudonymise, Action::Seal, Action::Keep];
 
-    /// The word that policies and entries write.
+    /// The action's name in policies and entries.
     pub fn name(self) -> &'static str {
         match self {
             Action::Drop => "drop",
@@ -39,7 +40,7 @@ impl Action {
         }
     }
 
-    /// The action with that [`name`](Action::name); `pseudonymize` is understood too.
+    /// The action with this [`name`](Action::name); `pseudonymize` is accepted too.
     pub fn from_name(name: &str) -> Option<Action> {
         let name = if name == "pseudonymize" { "pseudonymise" } else { name };
         Action::ALL.into_iter().find(|a| a.name() == name)
@@ -52,24 +53,25 @@ impl fmt::Display for Action {
     }
 }
 
-/// One value, or one stretch of a text, that did not stay as it was.
+/// One value, or one range of a text, that was treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Treated {
-    /// Where it stood, from the root: `arguments.items[2].note`. A path through a string leads into the JSON in it.
-    /// Keys that were treated themselves stand here as they are now.
+    /// The path from the root: `arguments.items[2].note`. A path through a string leads into the JSON in it. Keys that
+    /// were treated themselves appear in their treated form.
     pub path: String,
-    /// Which detector found it; `key` for a key that names a secret, `rule` for a field rule.
+    /// The detector that found it; `key` for a key that names a secret, `rule` for a field rule.
     pub detector: String,
-    /// What was done.
+    /// The action that was applied.
     pub action: Action,
-    /// The first character of the stretch in the string at `path`, before treatment; `None` where all of it was treated.
+    /// The index of the first treated character in the string at `path`, before treatment; `None` if the whole value
+    /// was treated.
     pub start: Option<usize>,
-    /// The character after the stretch.
+    /// The index after the last treated character.
     pub end: Option<usize>,
 }
 
 impl Treated {
-    /// All of it, as `redact --explain` prints it.
+    /// The full JSON form, as `redact --explain` prints it.
     pub fn to_json(&self) -> Json {
         let offset = |at: Option<usize>| at.map(|n| n as u64);
         Json::Object(Object::from_iter([
@@ -81,10 +83,10 @@ impl Treated {
         ]))
     }
 
-    /// Reads what [`to_json`](Treated::to_json) writes.
+    /// Parses the output of [`to_json`](Treated::to_json).
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is something else.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the value does not have this form.
     pub fn from_json(value: &Json) -> Result<Treated> {
         let text = |key: &str| value.get(key).and_then(Json::as_str).map(str::to_owned);
         let offset = |key: &str| value.get(key).and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
@@ -95,8 +97,8 @@ impl Treated {
         Ok(Treated { path, detector, action, start: offset("start"), end: offset("end") })
     }
 
-    /// The compact form for an entry: `{"mask":{"email":["arguments.note"],"key":["arguments.password"]}}`,
-    /// each path once. It says what was there and where, not how often or at which character.
+    /// The compact form for an entry: `{"mask":{"email":["arguments.note"],"key":["arguments.password"]}}`, each path
+    /// once. It says what was found and where, but not how often or at which character.
     pub fn summary<'a>(treated: impl IntoIterator<Item = &'a Treated>) -> Json {
         let mut by: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
         for t in treated {
@@ -109,10 +111,10 @@ impl Treated {
         Json::Object(object.collect())
     }
 
-    /// Reads what [`summary`](Treated::summary) writes; the offsets are gone.
+    /// Parses the output of [`summary`](Treated::summary); offsets are not in it.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is something else.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the value does not have this form.
     pub fn from_summary(summary: &Json) -> Result<Vec<Treated>> {
         let bad = || Error::invalid("the list of treated values is not action → detector → paths");
         let mut out = Vec::new();

@@ -1,51 +1,40 @@
-//! Lists of words that keys and texts are looked up in again and again: a table that most words are not in.
+//! Lists of words that keys and texts are looked up in often: hash tables in which most lookups miss.
 
-/// Words of the program's own, each with what it says. Nobody else chooses them, so a simple sum over their letters spreads them.
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// The program's own words with a value for each. They are not chosen by an attacker, so a simple hash of their letters
+/// is enough.
 pub(super) struct Table<V> {
-    slots: Vec<Option<(&'static [u8], V)>>,
-    /// Which letters they end in, the last two.
+    words: HashMap<&'static [u8], V, BuildHasherDefault<Letters>>,
+    /// The last two letters of all words.
     ends: [u64; 16],
 }
 
 impl<V: Copy> Table<V> {
-    /// Where a word is listed twice, the last one counts.
+    /// If a word is listed twice, the last one counts.
     pub(super) fn of(words: impl IntoIterator<Item = (&'static [u8], V)>) -> Table<V> {
-        let words: Vec<_> = words.into_iter().collect();
-        let mut slots = vec![None; (words.len() * 4).next_power_of_two()];
+        let words: HashMap<_, _, _> = words.into_iter().collect();
         let mut ends = [0; 16];
-        for (word, value) in words {
+        for word in words.keys() {
             let end = end(word);
             if let Some(bits) = ends.get_mut(end >> 6) {
                 *bits |= 1 << (end & 63);
             }
-            let mut at = place(word, slots.len());
-            while slots.get(at).is_some_and(|slot| slot.as_ref().is_some_and(|(other, _)| *other != word)) {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            if let Some(slot) = slots.get_mut(at) {
-                *slot = Some((word, value));
-            }
         }
-        Table { slots, ends }
+        Table { words, ends }
     }
 
-    /// What the word says.
+    /// The value of a word.
     pub(super) fn get(&self, word: &[u8]) -> Option<V> {
-        let mut at = place(word, self.slots.len());
-        while let Some((other, value)) = self.slots.get(at)? {
-            if *other == word {
-                return Some(*value);
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-        }
-        None
+        self.words.get(word).copied()
     }
 
     pub(super) fn has(&self, word: &[u8]) -> bool {
-        self.get(word).is_some()
+        self.words.contains_key(word)
     }
 
-    /// Whether the last two letters are those of a word.
+    /// Whether the text ends in the last two letters of some word.
     pub(super) fn ends_like(&self, text: &[u8]) -> bool {
         let end = end(text);
         self.ends.get(end >> 6).is_some_and(|bits| bits >> (end & 63) & 1 == 1)
@@ -53,7 +42,7 @@ impl<V: Copy> Table<V> {
 
     #[cfg(test)]
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static [u8]> {
-        self.slots.iter().flatten().map(|(word, _)| *word)
+        self.words.keys().copied()
     }
 }
 
@@ -65,8 +54,21 @@ fn end(word: &[u8]) -> usize {
     }
 }
 
-/// The length of a table is a power of two.
-fn place(word: &[u8], len: usize) -> usize {
-    let sum = word.iter().fold(0xcbf2_9ce4u32, |sum, b| (sum ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-    (sum ^ sum >> 15) as usize & (len - 1)
+/// FNV-1a, spread over all bits. The hasher of the standard library withstands attackers and takes nearly twice as long.
+#[derive(Default)]
+struct Letters(u32);
+
+impl Hasher for Letters {
+    fn write(&mut self, word: &[u8]) {
+        self.0 = word.iter().fold(self.0, |sum, b| (sum ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    }
+
+    /// The length comes before the letters.
+    fn write_usize(&mut self, length: usize) {
+        self.0 = 0xcbf2_9ce4 ^ length as u32;
+    }
+
+    fn finish(&self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }

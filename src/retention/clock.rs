@@ -1,83 +1,84 @@
-//! The expiry clock: the time by which entries expire, which whoever sets the system clock cannot run ahead at will.
+//! The expiry clock: the time by which entries expire. Nobody can run it ahead at will by setting the system clock.
 //!
-//! Invariant R10: it never runs back, but to a time that somebody confirms, where it was ahead of that by more than the bound.
-//! R77: on opening it shows at most the bound beyond the system clock and the newest time in the chain, whatever lies in its row.
-//! Invariant R11: while its confirmations and trusted times are true, it is never
-//! ahead of the true time by more than the bound. Both hold whatever the system clock shows. Invariant R16: nothing is
-//! purged at a time that lies beyond the system clock, as it stands in the purge's entry, and the bound, and no trusted
-//! time carries the clock there. What the clock shows is kept in a row that anybody with the file can write to; this is
-//! what binds it to the chain.
+//! Invariant R10: it never runs back, except to a time that somebody confirms, if it was ahead of that by more than the
+//! bound. R77: when the store is opened, it shows no more than the later of the system clock and the newest time in the
+//! chain, plus the bound, whatever its row in the file says. Invariant R11: as long as its confirmations and trusted
+//! times are true, it is never ahead of the true time by more than the bound. R10 and R11 hold whatever the system
+//! clock shows. Invariant R16: nothing is purged at a time beyond the system clock, as recorded in the purge's entry,
+//! plus the bound, and no trusted time moves the clock beyond that. The clock's value is kept in a row that anybody
+//! with write access to the file can change; these checks bind it to the chain.
 //!
-//! Time that passes while the store is open is measured by the monotonic clock and counts in full. All other advance of
+//! Time that passes while the store is open is measured by the monotonic clock and counts in full. Any other advance of
 //! the system clock is *unexplained*: the store was closed, the machine slept, or somebody set the clock. A closed
-//! store cannot tell these apart, so unexplained time is credited only up to a bound, and that bound counts all of it
-//! since the last confirmation or trusted time: going forward in small steps, or to and fro, gains nothing. What would
-//! go beyond the bound freezes the clock. A frozen clock stands still, also for monotonic time: nothing is lost by
-//! that, because whatever thaws it says what time it is. It stays frozen, though the system clock be set right, until a
-//! person or a trusted time has spoken.
+//! store cannot tell these apart, so unexplained time is credited only up to a bound. The bound covers all unexplained
+//! time since the last confirmation or trusted time, so moving the clock in small steps, or back and forth, gains
+//! nothing. An advance beyond the bound freezes the clock. A frozen clock does not count monotonic time either: nothing
+//! is lost by that, because whatever unfreezes it also says what time it is. Setting the system clock right does not
+//! unfreeze it; only a confirmation or a trusted time does.
 //!
-//! `credited` is therefore the most by which the clock can be ahead of the true time. A confirmation says the time
-//! exactly, so `credited` becomes what the clock is ahead of it; a trusted time says that it is at least so late, so
-//! `credited` falls to that if it was more. Neither sets the clock back within the bound: one that is ahead keeps its lead
-//! on the account. One that a confirmation finds further ahead than the bound was confirmed wrongly before, or written
-//! into the file by somebody: it goes to the confirmed time, which keeps for longer and never for less.
+//! `credited` is therefore the most by which the clock can be ahead of the true time. A confirmation gives the exact
+//! time, so `credited` becomes the clock's lead over it; a trusted time is a lower bound of the true time, so
+//! `credited` is reduced to the lead over it if it was more. Neither sets the clock back within the bound: a clock that
+//! is ahead keeps its lead, and the lead stays credited. If a confirmation finds the clock further ahead than the
+//! bound, an earlier confirmation was wrong or somebody wrote the value into the file: the clock is set to the
+//! confirmed time, which can only keep entries longer, never shorter.
 
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::{Members, check_text, shown};
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// How much the system clock may fall behind the monotonic clock before it counts as set back: clocks are disciplined
-/// while they run. Besides a thousandth of the time between two looks, which no clock in use drifts by.
+/// How far the system clock may fall behind the monotonic clock before it counts as set back, because running clocks
+/// are adjusted. In addition a thousandth of the time between two readings is allowed; no clock in use drifts by that.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the expiry clock keeps between two runs of the program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The state of the expiry clock that is kept between runs of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClockState {
-    /// What it shows.
+    /// The time that it shows.
     pub now: Timestamp,
-    /// What the system clock showed when it was last looked at.
+    /// The system clock at its last reading.
     pub wall: Timestamp,
     /// Unexplained time credited since the last confirmation or trusted time, in nanoseconds.
     pub credited_nanos: u64,
-    /// Why it stands still, if it does.
+    /// Why it is frozen, if it is.
     pub frozen: Option<Frozen>,
 }
 
-/// Why the expiry clock stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Why the expiry clock is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Frozen {
-    /// The system clock went ahead by more than the bound allows without a confirmation.
+    /// The system clock advanced by more than the bound without a confirmation.
     Unexplained {
-        /// What the system clock showed.
+        /// The system clock at that moment.
         wall: Timestamp,
     },
 }
 
-/// What happened to the expiry clock or the system clock that must be said in the log.
+/// An event of the expiry clock or the system clock that must be recorded in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockEvent {
     /// The system clock was set back. The expiry clock was not.
     SetBack {
-        /// What the system clock should have shown at least.
+        /// The least that the system clock should have shown.
         from: Timestamp,
         /// What it shows.
         to: Timestamp,
     },
-    /// The expiry clock stands still until it is confirmed.
+    /// The expiry clock is frozen until it is confirmed.
     Frozen {
-        /// Where it stands.
+        /// The time at which it is frozen.
         at: Timestamp,
         /// What the system clock shows.
         wall: Timestamp,
     },
-    /// The expiry clock was further ahead than the log's entries and the system clock can explain: its row in the file was
-    /// edited, or the system clock had been set back for long while the store was open.
+    /// The expiry clock was further ahead than the log's entries and the system clock can explain: its row in the file
+    /// was edited, or the system clock had been set back for a long time while the store was open.
     BroughtBack {
         /// What it showed.
         from: Timestamp,
@@ -86,9 +87,9 @@ pub enum ClockEvent {
     },
     /// Somebody confirmed the system clock.
     Confirmed {
-        /// Who.
+        /// Who confirmed it.
         actor: String,
-        /// Why it had to be.
+        /// Why the confirmation was needed.
         reason: String,
         /// What the expiry clock showed before.
         from: Timestamp,
@@ -97,11 +98,11 @@ pub enum ClockEvent {
         /// What the system clock showed.
         wall: Timestamp,
     },
-    /// A time that others vouch for was taken over.
+    /// A time that a third party vouches for was accepted.
     Trusted {
-        /// Who vouches: a witness, a time-stamping authority.
+        /// The third party: a witness or a time-stamping authority.
         source: String,
-        /// The time.
+        /// The accepted time.
         time: Timestamp,
         /// What the expiry clock showed before.
         from: Timestamp,
@@ -110,25 +111,60 @@ pub enum ClockEvent {
     },
 }
 
-/// How the expiry clock stands.
+/// The status of the expiry clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClockStatus {
-    /// What it shows: what expires at or before this may be purged.
+    /// The time that it shows: entries whose retention ends at or before it may be purged.
     pub now: Timestamp,
     /// What the system clock shows.
     pub wall: Timestamp,
-    /// Why it stands still, if it does.
+    /// Why it is frozen, if it is.
     pub frozen: Option<Frozen>,
     /// Unexplained time credited since the last confirmation or trusted time.
     pub credited: Duration,
-    /// How much may be credited.
+    /// The maximum that may be credited.
     pub bound: Duration,
     /// How much the expiry clock is behind the system clock.
     pub behind_by: Duration,
     /// How much it is ahead of the system clock.
     pub ahead_by: Duration,
 }
+
+impl ClockStatus {
+    /// `{"now","wall","frozen":false,"frozen_wall","credited_nanos","bound_nanos","behind_nanos","ahead_nanos"}`; `frozen_wall`,
+    /// what the system clock showed when the expiry clock stopped, is null while it runs.
+    pub fn to_json(&self) -> Json {
+        let stopped = self.frozen.map(|Frozen::Unexplained { wall }| wall);
+        Object::from_iter([
+            ("now", self.now.form()),
+            ("wall", self.wall.form()),
+            ("frozen", stopped.is_some().form()),
+            ("frozen_wall", stopped.form()),
+            ("credited_nanos", self.credited.form()),
+            ("bound_nanos", self.bound.form()),
+            ("behind_nanos", self.behind_by.form()),
+            ("ahead_nanos", self.ahead_by.form()),
+        ])
+        .into()
+    }
+
+    fn from_json(value: &Json) -> Result<ClockStatus> {
+        let mut members = Members::of(value)?;
+        let stopped: Option<Timestamp> = member(&mut members, "frozen_wall")?;
+        Ok(ClockStatus {
+            now: member(&mut members, "now")?,
+            wall: member(&mut members, "wall")?,
+            frozen: stopped.map(|wall| Frozen::Unexplained { wall }),
+            credited: member(&mut members, "credited_nanos")?,
+            bound: member(&mut members, "bound_nanos")?,
+            behind_by: member(&mut members, "behind_nanos")?,
+            ahead_by: member(&mut members, "ahead_nanos")?,
+        })
+    }
+}
+
+attestlog_proof::json_form!(methods ClockStatus, ClockEvent);
 
 /// The clock by which entries expire.
 ///
@@ -151,29 +187,29 @@ pub struct ClockStatus {
 pub struct ExpiryClock {
     state: ClockState,
     bound: Duration,
-    /// Monotonic time since the system clock was last looked at; unknown from before this run.
+    /// Monotonic time since the last reading of the system clock; not known from before this run.
     since_wall: Duration,
 }
 
 impl ExpiryClock {
-    /// The clock of a new store, which begins with the system clock as it is.
+    /// The clock of a new store, starting at the system clock.
     pub fn start(wall: Timestamp, bound: Duration) -> ExpiryClock {
         ExpiryClock::resume(ClockState { now: wall, wall, credited_nanos: 0, frozen: None }, bound)
     }
 
-    /// The clock as it was kept. A bound that is lower than what is credited credits no more.
+    /// Restores a clock from its kept state. If the bound is lower than what is already credited, no more is credited.
     pub fn resume(state: ClockState, bound: Duration) -> ExpiryClock {
         ExpiryClock { state, bound, since_wall: Duration::ZERO }
     }
 
-    /// What must be kept, in the same commit as the entries that it was observed for.
+    /// The state to keep. It must be written in the same commit as the entries that the clock was read for.
     pub fn state(&self) -> &ClockState {
         &self.state
     }
 
-    /// On opening: `newest` is the newest time at which the log's entries say that they were recorded. A clock that shows more
-    /// than the bound beyond that and the system clock was not brought there by this program, and goes back to it.
-    #[must_use = "the event belongs into the log"]
+    /// To be called on opening. `newest` is the newest recording time in the log's entries. A clock that is ahead of
+    /// both that and the system clock by more than the bound was not set by this program, and is set back to `newest`.
+    #[must_use = "the event must be recorded in the log"]
     pub(crate) fn bring_back(&mut self, newest: Timestamp, wall: Timestamp) -> Option<ClockEvent> {
         let from = self.state.now;
         if is_within(from, newest.max(wall), self.bound) {
@@ -183,17 +219,17 @@ impl ExpiryClock {
         Some(ClockEvent::BroughtBack { from, to: newest })
     }
 
-    /// What the clock shows.
+    /// The time that the clock shows.
     pub fn now(&self) -> Timestamp {
         self.state.now
     }
 
-    /// Another bound, which a policy set.
+    /// Sets the bound, after a change of policy.
     pub fn set_bound(&mut self, bound: Duration) {
         self.bound = bound;
     }
 
-    /// So much monotonic time has passed, since the last call, while the store was open.
+    /// Adds the monotonic time that has passed since the last call while the store was open.
     pub fn advance_open(&mut self, elapsed: Duration) {
         self.since_wall = self.since_wall.saturating_add(elapsed);
         if self.state.frozen.is_none() {
@@ -201,11 +237,11 @@ impl ExpiryClock {
         }
     }
 
-    /// The system clock shows `wall`. To be called on opening for writing and before every commit, after
-    /// [`advance_open`](ExpiryClock::advance_open), with the time that the commit's entries are recorded at.
+    /// Takes a reading of the system clock. Call this on opening for writing and before every commit, after
+    /// [`advance_open`](ExpiryClock::advance_open), with the time at which the commit's entries are recorded.
     ///
-    /// What it returns is to be said in the log before those entries.
-    #[must_use = "events belong into the log"]
+    /// The returned events must be recorded in the log before those entries.
+    #[must_use = "events must be recorded in the log"]
     pub fn observe_wall(&mut self, wall: Timestamp) -> Vec<ClockEvent> {
         let mut events = Vec::new();
         let due = self.state.wall.plus(self.since_wall.saturating_sub(SLACK + self.since_wall / 1000));
@@ -227,11 +263,12 @@ impl ExpiryClock {
         events
     }
 
-    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind, or
-    /// ahead by more than the bound, and runs on. To be called after [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
+    /// Confirms that the system clock, which shows `wall`, is right. The expiry clock is set to it if it is behind, or
+    /// ahead by more than the bound, and is unfrozen. Call this after [`observe_wall`](ExpiryClock::observe_wall), as
+    /// before any commit.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: no actor or no reason. Nothing has changed then.
+    /// [`ErrorKind::InvalidInput`]: the actor or the reason is missing. Nothing has changed then.
     pub fn confirm(
         &mut self,
         wall: Timestamp,
@@ -248,13 +285,13 @@ impl ExpiryClock {
         Ok(ClockEvent::Confirmed { actor, reason, from, to: self.state.now, wall })
     }
 
-    /// It is at least as late as `time`, as `source` vouches. The expiry clock goes there if it is behind, and runs on
-    /// if it is not ahead by more than the bound. An old time, or the same one again, gains nothing. To be called after
-    /// [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
+    /// Accepts a time for which `source` vouches: it is now at least `time`. The expiry clock is set to it if it is
+    /// behind, and is unfrozen unless it is ahead by more than the bound. An old time, or the same one again, gains
+    /// nothing. Call this after [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: no source. [`ErrorKind::Conflict`]: the time lies further ahead of the system clock
-    /// than the bound, so one of the two is wrong. Nothing has changed then.
+    /// [`ErrorKind::InvalidInput`]: the source is missing. [`ErrorKind::Conflict`]: the time is ahead of the system
+    /// clock by more than the bound, so one of the two is wrong. Nothing has changed then.
     pub fn trusted(&mut self, time: Timestamp, source: impl Into<String>) -> Result<ClockEvent> {
         let source = source.into();
         check_text("source", &source)?;
@@ -277,21 +314,20 @@ impl ExpiryClock {
         Ok(ClockEvent::Trusted { source, time, from, to: self.state.now })
     }
 
-    /// Whether a time that others vouch for lies no further ahead of the system clock than the bound.
+    /// Whether a third party's time is ahead of the system clock by no more than the bound.
     pub(crate) fn may_trust(&self, time: Timestamp) -> bool {
         is_within(time, self.state.wall, self.bound)
     }
 
-    /// Refuses while the clock stands still, or is further ahead of the system clock than the bound, saying why and what
-    /// to do.
+    /// Refuses while the clock is frozen, or ahead of the system clock by more than the bound.
     ///
     /// # Errors
-    /// [`ErrorKind::ClockFrozen`].
+    /// [`ErrorKind::ClockFrozen`] with the reason and what to do.
     pub fn check(&self) -> Result<()> {
         self.status(self.state.wall).check()
     }
 
-    /// How the clock stands against a system clock that shows `wall`. Changes nothing.
+    /// The status of the clock relative to a system clock that shows `wall`. Changes nothing.
     pub fn status(&self, wall: Timestamp) -> ClockStatus {
         ClockStatus {
             now: self.state.now,
@@ -309,8 +345,8 @@ impl ExpiryClock {
     }
 }
 
-/// Whether `time` lies no further ahead of the system clock than the bound: what the expiry clock may show and others may
-/// vouch for.
+/// Whether `time` is ahead of the system clock by no more than the bound: the limit for what the expiry clock may show
+/// and what third parties may vouch for.
 pub(crate) fn is_within(time: Timestamp, wall: Timestamp, bound: Duration) -> bool {
     time <= wall.plus(bound)
 }
@@ -333,7 +369,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl fmt::Display for ClockStatus {
-    /// One sentence for people.
+    /// One sentence for people to read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Spoken(self.bound);
         match self.frozen {
@@ -382,7 +418,7 @@ impl fmt::Display for Spoken {
 }
 
 impl ClockEvent {
-    /// The detail of the `clock` entry: `event` and what belongs to it.
+    /// The detail of the `clock` entry: `event` and the members of that event.
     pub fn to_json(&self) -> Json {
         let time = |t: &Timestamp| t.to_string();
         let members = match self {
@@ -414,10 +450,10 @@ impl ClockEvent {
         Object::from_iter(members).into()
     }
 
-    /// Reads what [`ClockEvent::to_json`] writes.
+    /// Parses the output of [`ClockEvent::to_json`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or wrong.
+    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or invalid.
     pub fn from_json(value: &Json) -> Result<ClockEvent> {
         let mut members = Members::of(value)?;
         let event = match members.text("event")?.as_str() {

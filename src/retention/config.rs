@@ -1,5 +1,5 @@
-//! The policy as people write it: the `[retention]` and `[[patients]]` tables of a TOML file. Every fault is told with
-//! file, line and column where it stands.
+//! The policy as people write it: the `[retention]` and `[[patients]]` tables of a TOML file. Every error has file,
+//! line and column.
 
 use super::policy::{PolicyBuilder, PolicyPart};
 use super::{PatientPaths, Period, Preset, RetentionPolicy};
@@ -8,11 +8,11 @@ use crate::toml_reader::{At, Document, Entries, Name, Named, OneOrMore, Parsed};
 use serde::Deserialize;
 
 impl RetentionPolicy {
-    /// Reads the `[retention]` table of a TOML text; the built-in policy where there is none. `file` is the name of the text in
-    /// errors. Other tables are left to their own readers.
+    /// Reads the `[retention]` table of a TOML text; without one, returns the built-in policy. `file` is the name of
+    /// the text in errors. Other tables are left to other sections.
     ///
-    /// The built-in classes and rules hold besides what is written, unless `builtin = false`. `preset` is one name or a
-    /// list (`hipaa`, `finance`, `pci-dss`, `eu-ai-act`, `astm-e2147`).
+    /// The built-in classes and rules apply in addition to what is written, unless `builtin = false`. `preset` is one
+    /// name or a list (`hipaa`, `finance`, `pci-dss`, `eu-ai-act`, `astm-e2147`).
     ///
     /// ```
     /// use attestlog::retention::RetentionPolicy;
@@ -35,7 +35,7 @@ impl RetentionPolicy {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput); the message begins with `file:line:column`.
     pub fn from_toml(text: &str, file: &str) -> Result<RetentionPolicy> {
         RetentionPolicy::read(&Document::parse(text, file)?)
     }
@@ -70,7 +70,7 @@ impl At<Section> {
         for (name, period) in &classes.0 {
             builder = builder.class(&name.value, period.value.0);
         }
-        // Presets bring rules of their own, so these come last to be told apart by their place.
+        // Presets add rules of their own; these rules come last, so an error's rule number tells them apart.
         let before = builder.rule_count();
         for At { value: rule, .. } in &rules {
             builder = builder.tool(&rule.tool, &rule.class);
@@ -92,8 +92,8 @@ impl At<Section> {
 }
 
 impl PatientPaths {
-    /// Reads the `[[patients]]` tables of a TOML text, each with `tool` and `paths`; `file` is the name of the text in errors.
-    /// Other tables are left to their own readers.
+    /// Reads the `[[patients]]` tables of a TOML text, each with `tool` and `paths`; `file` is the name of the text in
+    /// errors. Other tables are left to other sections.
     ///
     /// ```
     /// use attestlog::retention::PatientPaths;
@@ -107,7 +107,7 @@ impl PatientPaths {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput); the message begins with `file:line:column`.
     pub fn from_toml(text: &str, file: &str) -> Result<PatientPaths> {
         PatientPaths::read(&Document::parse(text, file)?)
     }
@@ -116,7 +116,7 @@ impl PatientPaths {
         let Some(At { value: tables, spot }) = document.section::<At<Vec<PatientSection>>>("patients")? else {
             return Ok(PatientPaths::default());
         };
-        // Each alone first, so that the place is known.
+        // Each is compiled alone first, so that an error's position is known.
         for PatientSection { tool, paths } in &tables {
             for path in &paths.0 {
                 PatientPaths::new([("*", [&path.value])]).map_err(|e| document.place(&path.spot, e))?;

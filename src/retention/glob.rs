@@ -1,30 +1,29 @@
-//! Patterns of tool names: `*` is any run of characters, `?` is one character, all else is itself.
+//! Patterns for tool names: `*` is any run of characters, `?` is any one character, everything else is literal.
 //!
-//! Tool names can be chosen by an attacker, so matching takes time linear in the name whatever the pattern: the pattern
+//! Tool names may be chosen by an attacker, so matching takes time linear in the name whatever the pattern: the pattern
 //! is run as an automaton whose states are the bits of one integer.
 
 use crate::redact::look;
 
-/// The most characters a pattern may have besides its stars: state 0 and one more for each fit 128 bits.
+/// The maximum number of characters in a pattern, not counting stars: state 0 and one state for each fit in 128 bits.
 const MAX_CHARS: usize = 127;
 const _: () = assert!(MAX_CHARS + 1 == u128::BITS as usize);
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Glob {
-    text: String,
-    /// Bit i: the state after i characters stays when any character comes, because a star follows.
+    /// Bit i: the state after i characters remains on any character, because a star follows.
     loops: u128,
     /// Bit i: the (i+1)th character is a `?`.
     any: u128,
-    /// For each character that stands in the pattern, at which places; sorted by character.
+    /// For each character in the pattern, its positions; sorted by character.
     at: Vec<(char, u128)>,
     /// The state in which the whole pattern has matched.
     accept: u128,
 }
 
 impl Glob {
-    /// Compiles a pattern; what is wrong with it otherwise.
+    /// Compiles a pattern. The error says what is wrong with it.
     pub(crate) fn new(text: &str) -> Result<Glob, String> {
         let (mut loops, mut any, mut at) = (0u128, 0u128, Vec::<(char, u128)>::new());
         let mut place = 0usize;
@@ -48,19 +47,10 @@ impl Glob {
         if text.is_empty() {
             return Err("a pattern must not be empty".to_owned());
         }
-        Ok(Glob { text: text.to_owned(), loops, any, at, accept: 1 << place })
+        Ok(Glob { loops, any, at, accept: 1 << place })
     }
 
-    /// Whether `text` has a `*` or `?` at all.
-    pub(super) fn is_pattern(text: &str) -> bool {
-        text.contains(['*', '?'])
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the whole of `name` matches.
+    /// Whether the pattern matches all of `name`.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let mut states = 1u128;
         for c in name.chars() {
@@ -77,8 +67,9 @@ impl Glob {
         (states & (literal | self.any)) << 1 | states & self.loops
     }
 
-    /// Whether every name that `other` matches surely matches here. Errs towards no: a star of `other` must meet a star
-    /// here, a `?` of it a `?` or a star, so `*?` is not seen to cover `?*`.
+    /// Whether every name that `other` matches certainly matches here. May return false for a pattern that is covered:
+    /// a star in `other` must meet a star here, and a `?` must meet a `?` or a star, so `*?` is not recognized as
+    /// covering `?*`.
     pub(super) fn covers(&self, other: &str) -> bool {
         let states = other.chars().fold(1u128, |states, c| match c {
             '*' => states & self.loops,
@@ -89,11 +80,11 @@ impl Glob {
     }
 }
 
-/// The form in which the names of tools, and patterns of them, are compared: words in small letters, with one `_` between them,
-/// where separators stood or a word began with a capital. Letters count as what they are taken for. One tool is spelt in many
-/// ways by those who offer it, and a call must not fall out of a rule by that; where words end stays, so that `get_*` does not
-/// take in `getaway`.
-pub(super) fn tool_form(name: &str) -> String {
+/// The normalized form in which tool names and their patterns are compared: words in lower case, joined by `_` where
+/// the name had separators or a word began with a capital. Look-alike letters are replaced by the letters they are
+/// taken for. Vendors spell one tool in many ways, and a call must not escape a rule by its spelling. Word boundaries
+/// are kept, so that `get_*` does not match `getaway`.
+pub(crate) fn tool_form(name: &str) -> String {
     let look = look(name);
     let mut form = String::with_capacity(look.len() + 8);
     let mut before = ' ';
@@ -136,10 +127,10 @@ mod tests {
         }
 
         #[test]
-        fn what_covers_matches_all_that_is_covered(a in "[ab*?]{1,6}", b in "[ab*?]{1,6}", name in "[ab]{0,8}") {
-            let (a, b) = (Glob::new(&a).unwrap(), Glob::new(&b).unwrap());
-            prop_assert!(!a.covers(b.as_str()) || !b.matches(&name) || a.matches(&name));
-            prop_assert!(a.covers(a.as_str()));
+        fn what_covers_matches_all_that_is_covered(x in "[ab*?]{1,6}", y in "[ab*?]{1,6}", name in "[ab]{0,8}") {
+            let (a, b) = (Glob::new(&x).unwrap(), Glob::new(&y).unwrap());
+            prop_assert!(!a.covers(&y) || !b.matches(&name) || a.matches(&name));
+            prop_assert!(a.covers(&x));
         }
     }
 

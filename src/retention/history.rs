@@ -1,10 +1,9 @@
-//! Every policy that was ever in force, and what the later ones mean for what is already recorded.
+//! Every policy that was ever in force, and what later policies mean for entries that are already recorded.
 //!
-//! Invariant R6: the end of retention of an entry depends on nothing but its seq, its class and the end that stand in
-//! its line, and the policies in the chain. So it can be worked out again for an entry that is gone, of which only
-//! class and end are still committed to. Invariant R7: it never comes before the end in the line, never falls with a
-//! further policy, and never comes before what each policy since, counted from the time of recording, demands of the
-//! class.
+//! Invariant R6: the end of retention of an entry depends only on its seq, on the class and the end in its line, and on
+//! the policies in the chain. So it can be computed again for a purged entry, of which only class and end are still
+//! committed to. Invariant R7: it is never before the end in the line, never moves back with a further policy, and is
+//! never before the time that any policy since, counted from the time of recording, demands for the class.
 
 use super::{Period, RetentionPolicy};
 use crate::{Error, Result, Timestamp};
@@ -12,10 +11,10 @@ use attestlog_proof::entry::Retention;
 
 /// The policies in the order in which they were set, each with the seq of its entry.
 ///
-/// An entry's line stays as it was recorded. Where a later policy keeps the entry's class longer, the end of retention
-/// moves on by the calendar difference between the period that the class had when the entry was recorded and the one
-/// that it has now; what the caller had added to the policy's demand stays added. The class is the one in the line: a
-/// rule that sends a tool to another class concerns what is recorded from then on.
+/// An entry's line never changes. If a later policy keeps the entry's class longer, the end of retention moves by the
+/// calendar difference between the class's period at the time of recording and its period now; what the caller added to
+/// the policy's demand stays added. The class is the one in the line: a rule that assigns a tool to another class
+/// applies only to entries recorded from then on.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::{Period, PolicyHistory, RetentionPolicy}};
@@ -35,17 +34,17 @@ pub struct PolicyHistory {
 }
 
 impl PolicyHistory {
-    /// A history that begins with `policy`, which the entry at `seq` set.
+    /// A history that begins with `policy`, set by the entry at `seq`.
     pub fn new(seq: u64, policy: RetentionPolicy) -> PolicyHistory {
         PolicyHistory { first: (seq, policy), later: Vec::new() }
     }
 
-    /// Adds the policy that the entry at `seq` sets.
+    /// Adds the policy set by the entry at `seq`.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) where it would shorten (see
-    /// [`RetentionPolicy::check_successor`]); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) where `seq`
-    /// does not come after the last one. The history is then as it was.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict): it would shorten retention (see
+    /// [`RetentionPolicy::check_successor`]); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): `seq` is not
+    /// greater than that of the last policy. The history is unchanged then.
     pub fn push(&mut self, seq: u64, policy: RetentionPolicy) -> Result<()> {
         let (last, current) = self.last();
         if seq <= *last {
@@ -58,12 +57,12 @@ impl PolicyHistory {
         Ok(())
     }
 
-    /// The policy in force now.
+    /// The policy in force.
     pub fn current(&self) -> &RetentionPolicy {
         &self.last().1
     }
 
-    /// The seq of the entry that set the policy in force now.
+    /// The seq of the entry that set the policy in force.
     pub fn current_seq(&self) -> u64 {
         self.last().0
     }
@@ -80,7 +79,7 @@ impl PolicyHistory {
         before.checked_sub(1).and_then(|i| self.later.get(i)).map_or(self.first.0, |(set, _)| *set)
     }
 
-    /// When the entry at `seq` may be purged, by the expiry clock, under the policies until now.
+    /// When the entry at `seq` may be purged, by the expiry clock, under all policies so far.
     pub fn effective_until(&self, seq: u64, retention: &Retention) -> Timestamp {
         if self.later.is_empty() {
             return retention.until;
@@ -88,13 +87,13 @@ impl PolicyHistory {
         lengthened(self.at(seq), self.current(), retention)
     }
 
-    /// As [`PolicyHistory::effective_until`] at the time of the entry `as_of`: how a purge in the past is judged.
+    /// Like [`PolicyHistory::effective_until`], but as of the entry `as_of`: used to judge a past purge.
     pub fn effective_until_as_of(&self, seq: u64, retention: &Retention, as_of: u64) -> Timestamp {
         let (then, now) = (self.at(seq), self.at(as_of.max(seq)));
         if std::ptr::eq(then, now) { retention.until } else { lengthened(then, now, retention) }
     }
 
-    /// Whether the same policy was in force at both.
+    /// Whether the same policy was in force at `seq` and at `as_of`.
     pub(crate) fn is_unchanged(&self, seq: u64, as_of: u64) -> bool {
         std::ptr::eq(self.at(seq), self.at(as_of.max(seq)))
     }
@@ -104,9 +103,9 @@ impl PolicyHistory {
     }
 }
 
-/// Policies only lengthen, so the newest one alone decides; and periods one after the other never end before their sum
-/// (R2), nor does a later start end earlier (R1), so moving the end in the line is never less than counting again from
-/// the time of recording, which the line does not tell.
+/// Policies only lengthen, so only the newest one matters. Two consecutive periods never end before their sum (R2), and
+/// a later start never gives an earlier end (R1), so moving the end in the line never gives less than counting again
+/// from the time of recording, which the line does not contain.
 fn lengthened(then: &RetentionPolicy, now: &RetentionPolicy, retention: &Retention) -> Timestamp {
     let periods: Option<(Period, Period)> = then.period_of(&retention.class).zip(now.period_of(&retention.class));
     periods.map_or(retention.until, |(was, is)| is.stretch(was, retention.until).max(retention.until))

@@ -1,10 +1,10 @@
-//! Legal holds: what they cover stays, however old it is, until they are released.
+//! Legal holds: entries that a hold covers are kept, however old they are, until the hold is released.
 //!
-//! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing
-//! and releasing are entries; the set of holds in force is what follows from those entries, in order. Invariant R14: it covers
-//! besides the emergency grants and alerts about whom and what it names, and the alerts about entries that it covers; where
-//! nobody can tell whom an entry means, since it has a pseudonym under a key that the hold has none of, or names only some of
-//! many, it is covered.
+//! Invariant R9: a hold has no end of its own, and it covers every matching entry, recorded before it or after. Placing
+//! and releasing a hold are entries; the set of holds in force is the result of these entries, in order. Invariant R14:
+//! a hold also covers the emergency grants and alerts about the people and things that it names, and the alerts about
+//! entries that it covers. If nobody can tell whom an entry is about, because it has a pseudonym under a key for which
+//! the hold has none, or names only some of many values, it is covered.
 
 use super::SeqSet;
 use crate::json::{Json, Object};
@@ -17,11 +17,11 @@ use std::ops::Bound;
 
 const MAX_VALUES: usize = 10_000;
 
-/// What a hold covers: an entry that fits one value of each facet that is named, and whose seq lies in the ranges if
-/// there are any. As in queries: OR within a facet, AND between facets.
+/// What a hold covers: every entry that matches one value of each facet that is named, and whose seq lies in the
+/// ranges, if there are any. As in queries: OR within a facet, AND between facets.
 ///
-/// The values are compared with what stands in the entries. Where ids are recorded as pseudonyms, name the pseudonyms;
-/// several for one person (one per key) are simply several values.
+/// The values are compared with those in the entries. If ids are recorded as pseudonyms, name the pseudonyms; several
+/// for one person (one per key) are simply several values.
 ///
 /// ```
 /// use attestlog::retention::HoldSelector;
@@ -34,22 +34,24 @@ const MAX_VALUES: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct HoldSelector {
-    /// Every entry, now and later; nothing else is named then.
+    /// Every present and future entry. Nothing else may be named then.
     pub everything: bool,
     /// Entries of any of these conversations.
     pub conversations: BTreeSet<String>,
-    /// Calls that any of these users started.
+    /// Calls on behalf of any of these users.
     pub users: BTreeSet<String>,
     /// Calls that concern any of these patients.
     pub patients: BTreeSet<String>,
-    /// Calls of any of these tools, by their whole names.
+    /// Calls of any of these tools, by their full names.
     pub tools: BTreeSet<String>,
     /// Entries with these sequence numbers.
     pub seqs: SeqSet,
 }
 
+attestlog_proof::json_form!(methods HoldSelector, Hold, HoldRelease);
+
 impl HoldSelector {
-    /// A selector of every entry.
+    /// A selector for every entry.
     pub fn everything() -> HoldSelector {
         HoldSelector { everything: true, ..HoldSelector::default() }
     }
@@ -63,10 +65,11 @@ impl HoldSelector {
         ]
     }
 
-    /// Refuses what selects nothing, or both everything and something.
+    /// Refuses a selector that selects nothing, or that names both everything and something.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] says which.
+    /// [`ErrorKind::InvalidInput`]: the selector is one of these, a value is not valid, or there are more than 10,000
+    /// values in one facet or ranges of seqs.
     pub fn check(&self) -> Result<()> {
         let named = self.facets().iter().any(|(_, values)| !values.is_empty()) || !self.seqs.is_empty();
         match (self.everything, named) {
@@ -90,14 +93,14 @@ impl HoldSelector {
         Ok(())
     }
 
-    /// Whether the entry at `seq` fits.
+    /// Whether the entry at `seq` matches.
     pub fn matches(&self, seq: u64, body: &Body) -> bool {
         self.matches_named(seq, body, &|_, _| Some(Vec::new()))
     }
 
-    /// As [`HoldSelector::matches`], where holds name people by pseudonyms and entries may name them in clear: `aliases`
-    /// gives the pseudonyms of a clear name. `None` says that they cannot be made; then the entry may be theirs, and it
-    /// stays.
+    /// Like [`HoldSelector::matches`], for holds that name people by pseudonyms and entries that may name them in
+    /// clear or under another key: `aliases` gives the pseudonyms of a name, or `None` if they cannot be computed. The entry may then
+    /// be about the person, so it is kept.
     fn matches_named(&self, seq: u64, body: &Body, aliases: &Aliases<'_>) -> bool {
         match (&body.content, About::of(body)) {
             (_, Some(about)) => self.matches_about(seq, &about, aliases),
@@ -114,12 +117,13 @@ impl HoldSelector {
                         && (self.patients.is_empty()
                             || call.patient_ids.iter().any(|p| may_name(Facet::Patient, &self.patients, p, aliases)))
             }
-            // The store's other entries belong to no conversation, user, patient or tool.
+            // Other entries of the store belong to no conversation, user, patient or tool.
             (Content::System(_), None) => self.everything || self.is_by_number() && self.seqs.contains(seq),
         }
     }
 
-    /// Whether a grant or an alert is about what this selects: everything that both name agrees, and something does.
+    /// Whether a grant or an alert is about what this selects: every facet that both name agrees, and at least one
+    /// does.
     fn matches_about(&self, seq: u64, about: &About, aliases: &Aliases<'_>) -> bool {
         if self.everything || self.is_by_number() {
             return self.everything || self.seqs.contains(seq);
@@ -185,12 +189,13 @@ impl HoldSelector {
     }
 }
 
-/// Alerts name no more values and entries than so many, and not which others there were.
+/// An alert lists at most this many values and entries, and does not say which others there were.
 pub(crate) const MANY: usize = 32;
-/// What a value begins with in an alert where it is too long to stand there.
+/// The prefix of a value in an alert that replaces one too long to be listed.
 pub(crate) const DIGEST: &str = "sha256:";
 
-/// Whether a name in an entry is one of those wanted, or may be: `wanted` has pseudonyms, and none can be compared with it.
+/// Whether a name in an entry is one of those wanted, or may be: `wanted` has pseudonyms, and none can be compared with
+/// the name.
 fn may_name(field: Facet, wanted: &BTreeSet<String>, value: &str, aliases: &Aliases<'_>) -> bool {
     let has = |prefix: &str| {
         let mut rest = wanted.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
@@ -199,8 +204,17 @@ fn may_name(field: Facet, wanted: &BTreeSet<String>, value: &str, aliases: &Alia
     if wanted.contains(value) {
         return true;
     }
+    let under = |key: &str| has(&format!("{PREFIX}{key}_"));
     match key_of(value).filter(|_| is_pseudonym(value)) {
-        Some(key) => has(PREFIX) && !has(&format!("{PREFIX}{key}_")),
+        // A key that came after the hold: the same person's pseudonyms under the hold's keys tell.
+        Some(key) => {
+            has(PREFIX)
+                && !under(key)
+                && aliases(field, value).is_none_or(|all| {
+                    let comparable = all.iter().filter_map(|alias| key_of(alias)).any(under);
+                    !comparable || all.iter().any(|alias| wanted.contains(alias))
+                })
+        }
         None => has(PREFIX) && aliases(field, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias))),
     }
 }
@@ -208,14 +222,14 @@ fn may_name(field: Facet, wanted: &BTreeSet<String>, value: &str, aliases: &Alia
 /// What an emergency grant or an alert is about.
 #[derive(Debug)]
 pub(super) struct About {
-    /// Whom and what it names.
+    /// The people and things it names.
     named: Vec<(Facet, Vec<String>)>,
-    /// The entries that it is about.
+    /// The seqs of the entries that it is about.
     pub(super) entries: BTreeSet<u64>,
 }
 
 impl About {
-    /// `None` for all other entries.
+    /// `None` for entries of other kinds.
     pub(super) fn of(body: &Body) -> Option<About> {
         let Content::System(own) = &body.content else { return None };
         let detail = own.detail.to_json();
@@ -236,11 +250,11 @@ impl About {
     }
 }
 
-/// A hold to be placed, or one that is in force.
+/// A hold to be placed, or one in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hold {
-    /// The case that it is for.
+    /// The case for which it is placed.
     pub case: String,
     /// Why it is placed.
     pub reason: String,
@@ -254,7 +268,7 @@ impl Hold {
     /// A hold on what `selector` covers.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: no case, reason or actor, or a selector that selects nothing.
+    /// [`ErrorKind::InvalidInput`]: case, reason or actor is missing, or the selector is not valid.
     pub fn new(
         case: impl Into<String>,
         reason: impl Into<String>,
@@ -279,10 +293,10 @@ impl Hold {
         out.into()
     }
 
-    /// Reads what [`Hold::to_json`] writes.
+    /// Parses the output of [`Hold::to_json`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or wrong.
+    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or invalid.
     pub fn from_json(value: &Json) -> Result<Hold> {
         let mut members = Members::of(value)?;
         let (case, reason, actor) = (members.text("case")?, members.text("reason")?, members.text("actor")?);
@@ -305,10 +319,10 @@ pub struct HoldRelease {
 }
 
 impl HoldRelease {
-    /// The release of the hold `hold`.
+    /// A release of the hold `hold`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: no reason or actor.
+    /// [`ErrorKind::InvalidInput`]: reason or actor is missing.
     pub fn new(hold: u64, reason: impl Into<String>, actor: impl Into<String>) -> Result<HoldRelease> {
         let release = HoldRelease { hold, reason: reason.into(), actor: actor.into() };
         check_text("reason", &release.reason)?;
@@ -325,10 +339,10 @@ impl HoldRelease {
         out.into()
     }
 
-    /// Reads what [`HoldRelease::to_json`] writes.
+    /// Parses the output of [`HoldRelease::to_json`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or wrong.
+    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or invalid.
     pub fn from_json(value: &Json) -> Result<HoldRelease> {
         let mut members = Members::of(value)?;
         let (hold, reason, actor) = (members.integer("hold")?, members.text("reason")?, members.text("actor")?);
@@ -337,13 +351,13 @@ impl HoldRelease {
     }
 }
 
-/// Ids of holds under a value that they name.
+/// The ids of holds by a value that they name.
 type Index = HashMap<String, Vec<u64>>;
 
-/// The holds in force, ready to be asked about millions of entries.
+/// The holds in force, indexed to be checked against millions of entries.
 ///
-/// Each hold is filed under the values of the one facet that is likely to fit fewest entries, so an entry is compared
-/// only with holds that name one of its own values.
+/// Each hold is indexed by the values of the one facet that is likely to match the fewest entries, so an entry is
+/// compared only with holds that name one of its own values.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Holds {
     holds: BTreeMap<u64, Hold>,
@@ -351,24 +365,24 @@ pub struct Holds {
     by_conversation: Index,
     by_user: Index,
     by_tool: Index,
-    /// Those that name no facet (by seq only, or everything), and those that name somebody by pseudonym: the entries they
-    /// cover may have the clear name.
+    /// Holds that name no facet (only seqs, or everything), and holds that name somebody by pseudonym, because the
+    /// entries they cover may have the clear name.
     others: Vec<u64>,
 }
 
-/// The pseudonyms of a clear name; `None` where the keys for them are missing.
+/// The pseudonyms of a clear name; `None` if the keys for them are missing.
 pub(crate) type Aliases<'a> = dyn Fn(Facet, &str) -> Option<Vec<String>> + 'a;
 
 impl Holds {
-    /// No hold.
+    /// A set without holds.
     pub fn new() -> Holds {
         Holds::default()
     }
 
-    /// Takes in the hold that the entry at `id` places.
+    /// Adds the hold that the entry at `id` places.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] where there is a hold of that id.
+    /// [`ErrorKind::Conflict`]: a hold with this id is already in force.
     pub fn place(&mut self, id: u64, hold: Hold) -> Result<()> {
         if self.holds.contains_key(&id) {
             return Err(Error::new(ErrorKind::Conflict, format!("hold {id} is in force already")));
@@ -381,10 +395,10 @@ impl Holds {
         Ok(())
     }
 
-    /// Takes the hold out that is released; gives it back.
+    /// Removes a released hold and returns it.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchEntry`] where no hold of that id is in force.
+    /// [`ErrorKind::NoSuchEntry`]: no hold with this id is in force.
     pub fn release(&mut self, id: u64) -> Result<Hold> {
         let Some(hold) = self.holds.remove(&id) else {
             return Err(Error::new(ErrorKind::NoSuchEntry, format!("no hold {id} is in force")));
@@ -425,13 +439,13 @@ impl Holds {
         self.holds.iter().map(|(id, hold)| (*id, hold))
     }
 
-    /// The hold of that id, if it is in force.
+    /// The hold with this id, if it is in force.
     pub fn get(&self, id: u64) -> Option<&Hold> {
         self.holds.get(&id)
     }
 
-    /// The entries that holds keep by their numbers alone, of those before `end`: what can still be seen of an entry that
-    /// is gone.
+    /// The entries before `end` that holds keep by their seqs alone. This can still be decided for an entry that has
+    /// been purged.
     pub(crate) fn by_number(&self, end: u64) -> SeqSet {
         let mut kept = SeqSet::new();
         for hold in self.holds.values() {
@@ -447,20 +461,20 @@ impl Holds {
         kept
     }
 
-    /// Whether none is in force.
+    /// Whether no hold is in force.
     pub fn is_empty(&self) -> bool {
         self.holds.is_empty()
     }
 
     /// Whether any hold covers the entry at `seq`.
     ///
-    /// Names are compared as they stand: where a hold names people by pseudonym and the entry in clear, that is left to
-    /// the store, which has the keys.
+    /// Names are compared as they are recorded. If a hold names people by pseudonym and an entry names them in clear,
+    /// only the store can decide, because it has the keys.
     pub fn covers(&self, seq: u64, body: &Body) -> bool {
         self.candidates(body, |id| self.fits(id, seq, body, &|_, _| Some(Vec::new())))
     }
 
-    /// The ids of all holds that cover the entry at `seq`, ascending.
+    /// The ids of all holds that cover the entry at `seq`, in ascending order.
     pub fn covering(&self, seq: u64, body: &Body) -> BTreeSet<u64> {
         self.covering_named(seq, body, &|_, _| Some(Vec::new()))
     }
@@ -480,7 +494,7 @@ impl Holds {
         self.holds.get(&id).is_some_and(|hold| hold.selector.matches_named(seq, body, aliases))
     }
 
-    /// Calls `found` with each hold that may cover the entry, until it says that this is enough.
+    /// Calls `found` with each hold that may cover the entry, until it returns true.
     fn candidates(&self, body: &Body, mut found: impl FnMut(u64) -> bool) -> bool {
         if self.holds.is_empty() {
             return false;
@@ -489,7 +503,7 @@ impl Holds {
             return true;
         }
         let Content::Call(call) = &body.content else {
-            // Grants and alerts are few.
+            // Grants and alerts are few, so all holds are tried.
             return self.holds.keys().any(|id| !self.others.contains(id) && found(*id));
         };
         let mut look = |index: &Index, value: &String| {

@@ -1,19 +1,19 @@
-//! Periods of the calendar: how long a class of entries is kept.
+//! Calendar periods: how long a class of entries is kept.
 //!
-//! Invariant R1: [`Period::after`] never falls in either argument: a later start, or a longer period, never gives an
-//! earlier end. Invariant R2: two periods one after the other never end before their sum. What lengthens entries that
-//! are already recorded (see `history`) rests on both, and neither would hold if a day that a month does not have
-//! became the month's last day: 29 January 23:00 and 31 January 01:00, a month on, would change places.
+//! Invariant R1: [`Period::after`] is monotonic in both arguments: a later start, or a longer period, never gives an
+//! earlier end. Invariant R2: two consecutive periods never end before their sum. Lengthening the retention of recorded
+//! entries (see `history`) relies on both. Neither would hold if a day that a month does not have were replaced by the
+//! month's last day: 29 January 23:00 and 31 January 01:00, one month later, would change places.
 
 use crate::{Error, Result, Timestamp};
 use chrono::{Datelike, Months, NaiveTime, TimeDelta};
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest period that a policy may demand: a hundred years. Longer is a mistake, and times end in 2262.
+/// The longest period that a policy may demand: a hundred years. More is a mistake, and times end in 2262.
 const MAX_MONTHS: u32 = 1200;
 
-/// A number of calendar months or years: never days, so that a year is a year also when it has 366 of them.
+/// A number of calendar months or years, never days, so that a year is a year even if it has 366 days.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::Period};
@@ -27,18 +27,18 @@ const MAX_MONTHS: u32 = 1200;
 pub struct Period(u32);
 
 impl Period {
-    /// That many calendar years.
+    /// A period of this many calendar years.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): none, or more than a hundred years.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): zero, or more than a hundred years.
     pub fn years(years: u32) -> Result<Period> {
         Period::months(years.saturating_mul(12))
     }
 
-    /// That many calendar months.
+    /// A period of this many calendar months.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): none, or more than a hundred years.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): zero, or more than a hundred years.
     pub fn months(months: u32) -> Result<Period> {
         if (1..=MAX_MONTHS).contains(&months) {
             return Ok(Period(months));
@@ -64,14 +64,14 @@ impl Period {
 
     /// The first whole second at which a period that starts at `start` is over.
     ///
-    /// The same day and clock time so many months on. Where that month has no such day the period is over when the
-    /// month is: a year from 29 February ends as 1 March begins (as Regulation (EEC, Euratom) No 1182/71, article 3,
-    /// counts periods), not a day early. Beyond the last time that can be told it is that time.
+    /// This is the same day and clock time that many months later. If that month has no such day, the period ends when
+    /// the month does: a year from 29 February ends as 1 March begins (as Regulation (EEC, Euratom) No 1182/71, article
+    /// 3, counts periods), not a day early. The result is at most the last representable time, [`Timestamp::MAX`].
     pub fn after(self, start: Timestamp) -> Timestamp {
         months_after(start, self.0).ceil_to_second()
     }
 
-    /// `time` moved on by what this period is longer than `old`; `time` itself where it is not longer.
+    /// `time` plus the difference between this period and `old`; `time` itself if this period is not longer.
     pub(super) fn stretch(self, old: Period, time: Timestamp) -> Timestamp {
         match self.0.checked_sub(old.0) {
             None | Some(0) => time,
@@ -86,7 +86,7 @@ fn months_after(start: Timestamp, months: u32) -> Timestamp {
         if to.day() == from.day() {
             return Some(to);
         }
-        // chrono has gone back to the last day that there is.
+        // chrono has moved it back to the last day of the month.
         to.checked_add_signed(TimeDelta::days(1))?.with_time(NaiveTime::MIN).single()
     });
     moved.and_then(|t| t.timestamp_nanos_opt()).map_or(Timestamp::MAX, Timestamp::from_nanos)
@@ -102,7 +102,7 @@ impl fmt::Display for Period {
 impl FromStr for Period {
     type Err = Error;
 
-    /// Reads `7 years`, `1 year`, `6 months`, `1 month`.
+    /// Parses `7 years`, `1 year`, `6 months`, `1 month`.
     fn from_str(text: &str) -> Result<Period> {
         let bad = || {
             let shown: String = text.chars().take(60).collect();

@@ -1,37 +1,31 @@
-//! Which entries go: those whose end of retention the expiry clock has reached and that no hold covers.
+//! Which entries a purge takes: those whose end of retention the expiry clock has reached and that no hold covers.
 //!
-//! Invariant R12: an entry without retention never goes, nor does a system event that says what happened to the
-//! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
-//! policies, so a dry run says what a purge would do, and an auditor can repeat it. Invariant R15: an emergency grant that
-//! nobody has reviewed stays, with the entry that says how it ended, however old it is.
+//! Invariant R12: an entry without retention is never purged, and neither is a system event that says what happened to
+//! the log, whatever it contains. Invariant R13: a plan depends only on the entries, the cut-off, the holds and the
+//! policies, so a dry run shows what a purge would do, and an auditor can repeat it. Invariant R15: an emergency grant
+//! that nobody has reviewed is kept, with the entry that says how it ended and the calls under it, however old it is.
+//!
+//! What belongs together leaves together: the entries of one call (its beginning, its end, late answers, further patients),
+//! and an emergency grant with its end and the calls under it. If one of them stays, or a hold covers one of them, all stay.
 
 use super::hold::{About, Aliases};
 use super::{Holds, PolicyHistory, PurgeRecord, SeqSet};
+use crate::json::{Json, Object};
 use crate::{Result, Timestamp};
-use attestlog_proof::entry::{Body, Content, Kind};
+use attestlog_proof::entry::{Body, Content, Kind, Phase};
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-
-/// What becomes of an entry in a purge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays for ever: a system event.
-    Permanent,
-    /// It stays: it has not expired, or is of an emergency grant that nobody has reviewed.
-    Live,
-    /// It has expired, and a hold keeps it.
-    Held,
-    /// It goes.
-    Expired,
-}
+use std::sync::Arc;
 
 /// How many entries of one class and tool a purge concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PurgeCount {
-    /// How many go.
+    /// How many are purged.
     pub expired: u64,
-    /// How many have expired and are kept by holds.
+    /// How many have expired but are kept by holds.
     pub kept_by_hold: u64,
 }
 
@@ -39,22 +33,52 @@ pub struct PurgeCount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgePlan {
-    /// The expiry clock: what ends at or before this has expired.
+    /// The expiry clock's time: entries whose retention ends at or before it have expired.
     pub cut_off: Timestamp,
-    /// What goes.
+    /// The entries that are purged.
     pub expired: SeqSet,
-    /// By class and then by tool (by kind for system events).
+    /// Counts by class and then by tool (by kind for system events).
     pub counts: BTreeMap<String, BTreeMap<String, PurgeCount>>,
-    /// How many expired entries each hold keeps, by the hold's id. An entry that two holds keep counts for both.
+    /// How many expired entries each hold keeps, by the hold's id. An entry kept by two holds counts for both.
     pub by_hold: BTreeMap<u64, u64>,
     /// How many expired entries are kept by holds.
     pub kept_by_hold: u64,
-    /// When the next entry of each class expires, of those that have not.
+    /// For each class, when the next entry that has not yet expired will.
     pub next: BTreeMap<String, Timestamp>,
 }
 
+attestlog_proof::json_form!(members PurgeCount { expired, kept_by_hold });
+attestlog_proof::json_form!(methods PurgePlan);
+
 impl PurgePlan {
-    /// The plan for all of `entries`, each with its seq.
+    /// `{"cut_off","would_purge","seqs":"0-4,9-9","kept_by_hold","classes":{CLASS:{TOOL:{"expired","kept_by_hold"}}},"holds":{ID:count},
+    /// "next":{CLASS:time}}`
+    pub fn to_json(&self) -> Json {
+        Object::from_iter([
+            ("cut_off", self.cut_off.form()),
+            ("would_purge", self.expired.len().form()),
+            ("seqs", self.expired.form()),
+            ("kept_by_hold", self.kept_by_hold.form()),
+            ("classes", self.counts.form()),
+            ("holds", self.by_hold.form()),
+            ("next", self.next.form()),
+        ])
+        .into()
+    }
+
+    fn from_json(value: &Json) -> Result<PurgePlan> {
+        let mut members = Members::of(value)?;
+        Ok(PurgePlan {
+            cut_off: member(&mut members, "cut_off")?,
+            expired: member(&mut members, "seqs")?,
+            counts: member(&mut members, "classes")?,
+            by_hold: member(&mut members, "holds")?,
+            kept_by_hold: member(&mut members, "kept_by_hold")?,
+            next: member(&mut members, "next")?,
+        })
+    }
+
+    /// The plan for all of `entries`, each with its seq, in ascending order.
     pub fn of<'a>(
         entries: impl IntoIterator<Item = (u64, &'a Body)>,
         cut_off: Timestamp,
@@ -68,16 +92,16 @@ impl PurgePlan {
         planner.finish()
     }
 
-    /// How many entries of each class go; classes of which none goes are left out.
+    /// How many entries of each class are purged; classes with none are left out.
     pub fn classes(&self) -> BTreeMap<String, u64> {
         let of = |tools: &BTreeMap<String, PurgeCount>| tools.values().map(|c| c.expired).sum::<u64>();
         self.counts.iter().map(|(class, tools)| (class.clone(), of(tools))).filter(|(_, n)| *n > 0).collect()
     }
 
-    /// What the entry of this purge says.
+    /// The record for the entry of this purge.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): no actor.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the actor is missing.
     pub fn record(&self, actor: impl Into<String>, policies: &PolicyHistory) -> Result<PurgeRecord> {
         PurgeRecord {
             actor: actor.into(),
@@ -92,7 +116,7 @@ impl PurgePlan {
     }
 }
 
-/// Makes a [`PurgePlan`] entry by entry, in any portions.
+/// Builds a [`PurgePlan`] entry by entry, in any number of batches.
 ///
 /// ```
 /// use attestlog::retention::{Holds, Planner, PolicyHistory, RetentionPolicy};
@@ -107,9 +131,40 @@ pub struct Planner<'a> {
     policies: &'a PolicyHistory,
     aliases: Option<&'a Aliases<'a>>,
     reviewed: BTreeSet<u64>,
-    /// By hold, what it keeps: alerts about that are kept too.
+    /// The entries that each hold keeps: alerts about them are kept too.
     held: BTreeMap<u64, SeqSet>,
+    /// Entries with what they belong to: an end with its beginning, a call with its grant.
+    parts: BTreeSet<(u64, u64)>,
+    /// The calls that were begun and whose end was considered.
+    ended: BTreeSet<u64>,
+    /// The emergency grants that were considered.
+    grants: BTreeSet<u64>,
+    /// The entries to which others belong, if all of these are known; else every entry that can have others waits.
+    wholes: Option<BTreeSet<u64>>,
+    /// Entries that stay, of those to which others may belong.
+    live: BTreeSet<u64>,
+    /// Expired entries that are decided together with others.
+    waiting: BTreeMap<u64, Waiting>,
+    /// Expired alerts, with the entries that they are about. They are decided last.
+    alerts: BTreeMap<u64, (Waiting, BTreeSet<u64>)>,
+    names: BTreeSet<Arc<str>>,
+    /// By tool and day, how many of the purged calls statistics had counted.
+    days: BTreeMap<(String, i32), u64>,
     plan: PurgePlan,
+}
+
+/// An expired entry whose fate is not decided yet.
+struct Waiting {
+    class: Arc<str>,
+    /// Its tool; its kind if it is a system event.
+    tool: Arc<str>,
+    /// The day on which statistics count it.
+    counted: Option<i32>,
+    covering: BTreeSet<u64>,
+    /// Whether it is part of a grant that nobody has reviewed.
+    wants_review: bool,
+    /// Whether it is a call that was only begun.
+    is_begun: bool,
 }
 
 impl fmt::Debug for Planner<'_> {
@@ -119,7 +174,7 @@ impl fmt::Debug for Planner<'_> {
 }
 
 impl<'a> Planner<'a> {
-    /// A plan as of `cut_off`, the expiry clock's time, with no entry in it yet.
+    /// An empty plan as of `cut_off`, the expiry clock's time.
     pub fn new(cut_off: Timestamp, holds: &'a Holds, policies: &'a PolicyHistory) -> Planner<'a> {
         let plan = PurgePlan {
             cut_off,
@@ -129,57 +184,201 @@ impl<'a> Planner<'a> {
             kept_by_hold: 0,
             next: BTreeMap::new(),
         };
-        Planner { holds, policies, aliases: None, reviewed: BTreeSet::new(), held: BTreeMap::new(), plan }
+        Planner {
+            holds,
+            policies,
+            aliases: None,
+            reviewed: BTreeSet::new(),
+            held: BTreeMap::new(),
+            parts: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            grants: BTreeSet::new(),
+            wholes: None,
+            live: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            alerts: BTreeMap::new(),
+            names: BTreeSet::new(),
+            days: BTreeMap::new(),
+            plan,
+        }
     }
 
-    /// With the emergency grants that were reviewed and not used since, by their seqs. All others stay.
+    /// Sets the emergency grants, by their seqs, that were reviewed and not used since. All others are kept.
     pub fn reviewed(self, grants: BTreeSet<u64>) -> Planner<'a> {
         Planner { reviewed: grants, ..self }
     }
 
-    /// With what tells the pseudonyms of people whom entries name in clear: holds name them by pseudonym.
+    /// Sets the function that gives the pseudonyms of people whom entries name in clear, because holds name them by
+    /// pseudonym.
     pub(crate) fn named(self, aliases: &'a Aliases<'a>) -> Planner<'a> {
         Planner { aliases: Some(aliases), ..self }
     }
 
-    /// Takes the entry at `seq` into the plan, once, and says what becomes of it. In ascending order: an alert is held
-    /// with the entries before it that it is about.
-    pub fn consider(&mut self, seq: u64, body: &Body) -> Fate {
-        let Some(retention) = body.retention.as_ref().filter(|_| may_expire(body)) else {
-            return Fate::Permanent;
+    /// Says which entries belong to which others, also of entries that are not considered. Ends are left out: they say it
+    /// themselves.
+    pub(crate) fn joined(self, parts: BTreeSet<(u64, u64)>) -> Planner<'a> {
+        Planner { wholes: Some(parts.iter().map(|(_, whole)| *whole).collect()), parts, ..self }
+    }
+
+    /// Adds the entry at `seq` to the plan, once. Entries must come in ascending order.
+    pub fn consider(&mut self, seq: u64, body: &Body) {
+        self.join(seq, body);
+        let expired = body.retention.as_ref().filter(|_| may_expire(body)).filter(|retention| {
+            let until = self.policies.effective_until(seq, retention);
+            let live = until > self.plan.cut_off;
+            if live {
+                self.stays(&retention.class, until);
+            }
+            !live
+        });
+        let joined = self.is_joined(seq, body);
+        let Some(retention) = expired else {
+            if joined {
+                self.live.insert(seq);
+            }
+            return;
         };
-        let until = self.policies.effective_until(seq, retention);
-        if until > self.plan.cut_off {
-            self.stays(&retention.class, until);
-            return Fate::Live;
-        }
         let about = About::of(body);
-        let mut covering = match self.aliases {
+        let covering = match self.aliases {
             Some(aliases) => self.holds.covering_named(seq, body, aliases),
             None => self.holds.covering(seq, body),
         };
-        if let Some(about) = &about {
-            let keeps = |held: &SeqSet| about.entries.iter().any(|seq| held.contains(*seq));
-            covering.extend(self.held.iter().filter(|(_, held)| keeps(held)).map(|(hold, _)| *hold));
-        }
-        if !covering.is_empty() {
-            for hold in covering {
-                *self.plan.by_hold.entry(hold).or_default() += 1;
-                self.held.entry(hold).or_default().insert(seq);
+        let (tool, counted, is_begun) = match &body.content {
+            Content::Call(call) => {
+                let day = call.is_counted().then(|| call.timestamp.day());
+                (call.tool_name.as_str(), day, call.phase == Phase::Begun)
             }
-            self.plan.kept_by_hold += 1;
-            self.count(body, &retention.class).kept_by_hold += 1;
-            return Fate::Held;
+            Content::System(own) => (own.kind.as_str(), None, false),
+        };
+        let wants_review = about.as_ref().is_some_and(|about| self.wants_review(seq, body, about));
+        let (class, tool) = (self.name(&retention.class), self.name(tool));
+        let waiting = Waiting { class, tool, counted, covering, wants_review, is_begun };
+        match about {
+            Some(about) if !joined => _ = self.alerts.insert(seq, (waiting, about.entries)),
+            _ if joined => _ = self.waiting.insert(seq, waiting),
+            _ => self.decide(seq, &waiting, &waiting.covering),
         }
-        if about.is_some_and(|about| self.wants_review(seq, body, &about)) {
-            return Fate::Live;
-        }
-        self.plan.expired.insert(seq);
-        self.count(body, &retention.class).expired += 1;
-        Fate::Expired
     }
 
-    /// Whether an entry is of a grant that was not reviewed.
+    /// Notes what an entry belongs to.
+    fn join(&mut self, seq: u64, body: &Body) {
+        let grant = match &body.content {
+            Content::Call(call) => {
+                self.parts.extend(call.part_of().map(|whole| (seq, whole)));
+                if let Phase::Finished(begun) = call.phase {
+                    self.ended.insert(begun);
+                }
+                call.grant
+            }
+            Content::System(own) if own.kind == Kind::BreakGlassOpened => {
+                self.grants.insert(seq);
+                None
+            }
+            Content::System(own) if own.kind == Kind::BreakGlassClosed => {
+                own.detail.to_json().get("grant").and_then(Json::as_u64)
+            }
+            Content::System(_) => None,
+        };
+        // A call may name any entry as its grant.
+        self.parts.extend(grant.filter(|grant| self.grants.contains(grant)).map(|grant| (seq, grant)));
+    }
+
+    /// Whether the fate of an entry depends on that of others.
+    fn is_joined(&self, seq: u64, body: &Body) -> bool {
+        match &body.content {
+            Content::System(own) => matches!(own.kind, Kind::BreakGlassOpened | Kind::BreakGlassClosed),
+            Content::Call(call) => {
+                call.phase != Phase::Whole
+                    || self.parts.range((seq, 0)..=(seq, u64::MAX)).next().is_some()
+                    || match &self.wholes {
+                        Some(wholes) => wholes.contains(&seq),
+                        // Only what this library captured gets a late answer or further patients.
+                        None => call.captured_by.is_some(),
+                    }
+            }
+        }
+    }
+
+    /// The entries of which it has to be known whether they [stay](Planner::lives), after every expired entry was considered:
+    /// those that belong together with an expired one and have not expired themselves, if they are there at all.
+    pub(crate) fn unseen(&self) -> BTreeSet<u64> {
+        let expired = |seq: &u64| self.waiting.contains_key(seq);
+        let known = |seq: &u64| expired(seq) || self.live.contains(seq);
+        let joined = self.parts.iter().filter(|(part, whole)| expired(part) || expired(whole));
+        joined.flat_map(|(part, whole)| [*part, *whole]).filter(|seq| !known(seq)).collect()
+    }
+
+    /// The expired calls of which no end was considered, although they may have one that has not expired.
+    pub(crate) fn without_end(&self) -> Vec<u64> {
+        let begun = self.waiting.iter().filter(|(seq, waiting)| waiting.is_begun && !self.ended.contains(seq));
+        begun.map(|(seq, _)| *seq).collect()
+    }
+
+    /// Adds that the entry at `seq`, or one that belongs together with it, stays.
+    pub(crate) fn lives(&mut self, seq: u64) {
+        self.live.insert(seq);
+    }
+
+    /// Decides what belongs together: all of it stays, or all of it goes.
+    fn decide_together(&mut self) {
+        let mut groups = Groups::default();
+        for (part, whole) in &self.parts {
+            if self.waiting.contains_key(part) || self.waiting.contains_key(whole) {
+                groups.join(*part, *whole);
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut live: BTreeSet<u64> = self.live.iter().map(|seq| groups.first(*seq)).collect();
+        let mut covering: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for (seq, one) in &waiting {
+            let group = groups.first(*seq);
+            if one.wants_review {
+                live.insert(group);
+            }
+            if !one.covering.is_empty() {
+                covering.entry(group).or_default().extend(&one.covering);
+            }
+        }
+        let none = BTreeSet::new();
+        for (seq, one) in &waiting {
+            let group = groups.first(*seq);
+            if !live.contains(&group) {
+                self.decide(*seq, one, covering.get(&group).unwrap_or(&none));
+            }
+        }
+    }
+
+    /// Alerts that no hold covers are kept if a hold keeps an entry that they are about.
+    fn decide_alerts(&mut self) {
+        for (seq, (alert, entries)) in std::mem::take(&mut self.alerts) {
+            let mut covering = alert.covering.clone();
+            let keeps = |held: &SeqSet| entries.iter().any(|seq| held.contains(*seq));
+            covering.extend(self.held.iter().filter(|(_, held)| keeps(held)).map(|(hold, _)| *hold));
+            self.decide(seq, &alert, &covering);
+        }
+    }
+
+    /// Keeps an expired entry for the holds that cover it, or purges it if there are none.
+    fn decide(&mut self, seq: u64, one: &Waiting, covering: &BTreeSet<u64>) {
+        let tools = self.plan.counts.entry(one.class.to_string()).or_default();
+        let count = tools.entry(one.tool.to_string()).or_default();
+        if covering.is_empty() {
+            count.expired += 1;
+            self.plan.expired.insert(seq);
+            if let Some(day) = one.counted {
+                *self.days.entry((one.tool.to_string(), day)).or_default() += 1;
+            }
+            return;
+        }
+        count.kept_by_hold += 1;
+        self.plan.kept_by_hold += 1;
+        for hold in covering {
+            *self.plan.by_hold.entry(*hold).or_default() += 1;
+            self.held.entry(*hold).or_default().insert(seq);
+        }
+    }
+
+    /// Whether an entry belongs to a grant that was not reviewed.
     fn wants_review(&self, seq: u64, body: &Body, about: &About) -> bool {
         match &body.content {
             Content::System(own) if own.kind == Kind::BreakGlassOpened => !self.reviewed.contains(&seq),
@@ -190,7 +389,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Takes an entry into the plan of which only this is known: its class, and its end, which has not come.
+    /// Adds an entry of which only the class and the end of retention, which has not come, are known.
     pub(crate) fn stays(&mut self, class: &str, until: Timestamp) {
         match self.plan.next.get_mut(class) {
             Some(next) => *next = until.min(*next),
@@ -200,20 +399,55 @@ impl<'a> Planner<'a> {
 
     /// The plan.
     pub fn finish(self) -> PurgePlan {
-        self.plan
+        self.finish_counting().0
     }
 
-    fn count(&mut self, body: &Body, class: &str) -> &mut PurgeCount {
-        let tool = match &body.content {
-            Content::Call(call) => call.tool_name.as_str(),
-            Content::System(own) => own.kind.as_str(),
-        };
-        self.plan.counts.entry(class.to_owned()).or_default().entry(tool.to_owned()).or_default()
+    /// The plan, and how many of the purged calls statistics had counted, by tool and day.
+    pub(crate) fn finish_counting(mut self) -> (PurgePlan, BTreeMap<(String, i32), u64>) {
+        self.decide_together();
+        self.decide_alerts();
+        (self.plan, self.days)
+    }
+
+    /// One copy of a name, however many entries have it.
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        name
     }
 }
 
-/// Calls may, and alerts and emergency grants, which live as long as what they concern. All else says what happened to
-/// the log itself, or that somebody looked into an emergency access.
+/// Sets of entries that belong together, by the first of each.
+#[derive(Debug, Default)]
+struct Groups(BTreeMap<u64, u64>);
+
+impl Groups {
+    fn first(&mut self, seq: u64) -> u64 {
+        let mut at = seq;
+        while let Some(before) = self.0.get(&at).copied() {
+            // Every path is halved as it is walked.
+            if let Some(further) = self.0.get(&before).copied() {
+                self.0.insert(at, further);
+            }
+            at = before;
+        }
+        at
+    }
+
+    fn join(&mut self, one: u64, other: u64) {
+        let (one, other) = (self.first(one), self.first(other));
+        if one != other {
+            self.0.insert(one.max(other), one.min(other));
+        }
+    }
+}
+
+/// Whether an entry may ever expire. Calls may, and so may alerts and emergency grants, which live as long as the
+/// entries they concern. All other entries say what happened to the log itself, or that somebody reviewed an emergency
+/// access.
 fn may_expire(body: &Body) -> bool {
     match &body.content {
         Content::Call(_) => true,

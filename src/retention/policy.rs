@@ -1,14 +1,14 @@
-//! The retention policy: which class an entry falls in, and how long a class is kept.
+//! The retention policy: the class of each entry, and how long a class is kept.
 //!
-//! Invariant R3: what a policy demands of a call is the longest period of all rules that fit it; there is no order of
-//! rules to get wrong, and no exception can shorten. Invariant R4: a caller can lengthen what is demanded, never
-//! shorten it. Invariant R5: a policy that succeeds another demands no less of any call, and keeps every class at least
-//! as long.
+//! Invariant R3: a policy demands of a call the longest period among all rules that match it; rules have no order to
+//! get wrong, and no exception can shorten. Invariant R4: a caller can lengthen what is demanded, never shorten it.
+//! Invariant R5: a policy that succeeds another demands no less of any call, and keeps every class at least as long.
 //!
-//! A policy is immutable and compiled: assigning a class looks the tool's name up once and runs the patterns over it.
+//! A policy is immutable and compiled: assigning a class looks the tool's name up once and matches the patterns against
+//! it.
 
 use super::glob::{Glob, tool_form};
-use super::{Period, Preset};
+use super::{NamePattern, Period, Preset};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use attestlog_proof::entry::Retention;
@@ -18,20 +18,21 @@ use std::time::Duration;
 
 const MAX_CLASSES: usize = 256;
 const MAX_RULES: usize = 10_000;
-/// Each pattern is run over the tool's name of every call.
+/// Each pattern is matched against the tool name of every call.
 const MAX_PATTERNS: usize = 256;
 const MAX_NAME_BYTES: usize = 64;
 const MAX_TOOL_BYTES: usize = 1024;
 const DEFAULT_CLOCK_BOUND_DAYS: u32 = 7;
 const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 
-/// How long each entry is kept: classes with their periods, and rules that say which call is of which class.
+/// How long each entry is kept: classes with their periods, and rules that assign calls to classes.
 ///
-/// A tool's name, or a pattern with `*` and `?`, leads to a class, however the tool's words are put together (`issueRefund`,
-/// `issue-refund` and `ISSUE_REFUND` are `issue_refund`; `issuerefund` is not). Where several rules fit, the one with the longest
-/// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient
-/// is of the patients' class, whatever its tool, unless its tool demands a longer period: then it is of the tool's class.
-/// So an entry names the class whose period it is kept for. Every other call is of the default class.
+/// A tool's name, or a pattern with `*` and `?`, selects a class, however the tool's words are joined (`issueRefund`,
+/// `issue-refund` and `ISSUE_REFUND` are `issue_refund`; `issuerefund` is not). If several rules match, the one with
+/// the longest period decides (between equal periods a full name before a pattern, then the first). A call that touches
+/// a patient is in the patients' class, whatever its tool, unless its tool demands a longer period: then it is in the
+/// tool's class. So an entry always names the class whose period applies to it. Every other call is in the default
+/// class.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::RetentionPolicy};
@@ -48,12 +49,12 @@ const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 pub struct RetentionPolicy {
     /// Sorted by name.
     classes: Vec<(String, Period)>,
-    /// As they were given: tool name or pattern, class. Classes are positions in `classes` throughout.
+    /// As they were given: tool name or pattern, class. Classes are indexes into `classes` throughout.
     rules: Vec<(String, usize)>,
     default: usize,
     patient: Option<usize>,
     clock_bound_days: u32,
-    /// Both by the form in which names of tools are compared.
+    /// Both in the normalized form of tool names.
     exact: HashMap<String, usize>,
     patterns: Vec<(Glob, usize)>,
 }
@@ -74,12 +75,12 @@ impl RetentionPolicy {
         PolicyBuilder::builtin()
     }
 
-    /// The built-in policy with what this preset demands.
+    /// The built-in policy plus what this preset demands.
     pub fn preset(preset: Preset) -> RetentionPolicy {
         PolicyBuilder::builtin().preset(preset).build().unwrap_or_else(|_| RetentionPolicy::keep_all())
     }
 
-    /// What is left where nothing else can be built: everything for as long as can be said.
+    /// The fallback if a policy cannot be built: keeps everything for the maximum period.
     fn keep_all() -> RetentionPolicy {
         RetentionPolicy {
             classes: vec![("general".to_owned(), Period::of_years(100))],
@@ -94,13 +95,13 @@ impl RetentionPolicy {
 
     /// The class and the end of retention of a call of `tool`.
     ///
-    /// `base` is the later of the time of recording and the expiry clock. A class that the caller asks for replaces the
-    /// policy's (that of patients only with a longer period); both it and a time that the caller asks for may only
-    /// lengthen. The end is a whole second.
+    /// `base` is the later of the time of recording and the expiry clock. A class that the caller requests replaces the
+    /// policy's (the patients' class only if its period is longer); a requested class or time may only lengthen. The
+    /// end is a whole second, or [`Timestamp::MAX`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: the class asked for is unknown, or it or the time asked for is less than the policy
-    /// demands. The message says what it demands.
+    /// [`ErrorKind::InvalidInput`]: the requested class is unknown, or the requested class or time is less than the
+    /// policy demands. The message says what it demands.
     pub fn assign(
         &self,
         tool: &str,
@@ -112,7 +113,7 @@ impl RetentionPolicy {
         let mut class = self.class_of_tool(tool);
         let mut period = self.period(class);
         let patient = self.patient.filter(|_| has_patient);
-        // The class that an entry names is the one that it is kept for.
+        // An entry names the class whose period applies to it.
         if let Some(patient) = patient.filter(|patient| self.period(*patient) >= period) {
             (class, period) = (patient, self.period(patient));
         }
@@ -134,7 +135,7 @@ impl RetentionPolicy {
                         self.described(demanded),
                     )));
                 }
-                // Of equal periods the patients' class stays.
+                // If the periods are equal, the patients' class is kept.
                 if self.period(asked) > period || patient.is_none() {
                     (class, period) = (asked, self.period(asked));
                 }
@@ -155,7 +156,7 @@ impl RetentionPolicy {
         Ok(Retention { class: self.name(class).to_owned(), until })
     }
 
-    /// How long this policy keeps a class, if it has it.
+    /// How long this policy keeps a class, if it has that class.
     pub fn period_of(&self, class: &str) -> Option<Period> {
         self.position(class).map(|i| self.period(i))
     }
@@ -170,17 +171,17 @@ impl RetentionPolicy {
         self.clock_bound_days
     }
 
-    /// The same as the [`ExpiryClock`](super::ExpiryClock) takes it.
+    /// The same as a duration, for the [`ExpiryClock`](super::ExpiryClock).
     pub fn clock_bound(&self) -> Duration {
         Duration::from_secs(u64::from(self.clock_bound_days) * 86_400)
     }
 
-    /// Whether this policy may take the place of `old`: it must keep every class of `old` at least as long, and demand
-    /// no less of any call.
+    /// Checks that this policy may replace `old`: it must keep every class of `old` at least as long, demand no less of
+    /// any call, and not widen the clock bound.
     ///
-    /// Rules are compared one by one, and on the safe side: what `old` demands of `charge_*` must be met by one rule
-    /// here whose pattern plainly takes in all of `charge_*`, or by the default class; several narrower patterns that
-    /// would do it together are not added up.
+    /// Rules are compared one by one and conservatively: what `old` demands for `charge_*` must be met by a single rule
+    /// here whose pattern certainly covers all of `charge_*`, or by the default class. Several narrower patterns that
+    /// cover it together are not combined.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] names the class or tool that would be kept for less, or the clock bound that would be wider.
@@ -194,11 +195,16 @@ impl RetentionPolicy {
         for (name, was) in old.classes() {
             match self.period_of(name) {
                 None => return refused(format!("class {name} ({was}) is missing")),
-                Some(is) if is < was => return refused(format!("class {name} was kept {was} and would be kept {is}")),
+                Some(is) if is < was => {
+                    return refused(format!(
+                        "class {name} was kept {was} and would be kept {is}; what a policy leaves out has its default again, \
+                         so write {name} = \"{was}\" into it"
+                    ));
+                }
                 Some(_) => {}
             }
         }
-        // The bound is what keeps a clock that was set ahead from letting entries expire.
+        // The bound limits how far a clock that was set ahead can let entries expire.
         if self.clock_bound_days > old.clock_bound_days {
             return refused(format!(
                 "clock_bound_days was {} and would be {}, so a clock that is set ahead could end retention sooner",
@@ -226,7 +232,7 @@ impl RetentionPolicy {
             let (was, is) = (old.period(*class), self.surely_demanded(tool));
             if is < was {
                 let was = old.described((*class, was));
-                return refused(match Glob::is_pattern(tool) {
+                return refused(match NamePattern::is_pattern(tool) {
                     true => format!("tools {tool} were kept {was}, and no one rule would keep them all more than {is}"),
                     false => format!("tool {tool} was kept {was} and would be kept {is}"),
                 });
@@ -242,10 +248,10 @@ impl RetentionPolicy {
         Ok(())
     }
 
-    /// What is demanded at least of every tool that `pattern` matches: by the best single rule that takes in all of
-    /// them; where there is none, what any rule or the default might demand.
+    /// The minimum demanded for every tool that `pattern` matches: by the best single rule that covers all of them; if
+    /// there is none, the least that any rule or the default may demand.
     fn surely_demanded(&self, pattern: &str) -> Period {
-        if !Glob::is_pattern(pattern) {
+        if !NamePattern::is_pattern(pattern) {
             return self.period(self.class_of_tool(pattern));
         }
         let form = tool_form(pattern);
@@ -253,20 +259,20 @@ impl RetentionPolicy {
         fits.max().unwrap_or_else(|| {
             let among = Glob::new(&form).ok();
             let matches = |tool: &str| among.as_ref().is_none_or(|glob| glob.matches(&tool_form(tool)));
-            self.least_demanded(|tool| Glob::is_pattern(tool) || matches(tool))
+            self.least_demanded(|tool| NamePattern::is_pattern(tool) || matches(tool))
         })
     }
 
-    /// The least that the default, or any rule whose tool or pattern `concerned` lets through, demands.
+    /// The least that the default, or any rule whose tool or pattern passes `concerned`, demands.
     fn least_demanded(&self, concerned: impl Fn(&str) -> bool) -> Period {
         let rules = self.rules.iter().filter(|(tool, _)| concerned(tool)).map(|(_, class)| self.period(*class));
         rules.fold(self.period(self.default), Period::min)
     }
 
-    /// Whether every tool that `pattern` matches surely has a rule.
+    /// Whether every tool that `pattern` matches certainly has a rule.
     fn has_rule_for(&self, pattern: &str) -> bool {
         let form = tool_form(pattern);
-        if !Glob::is_pattern(pattern) {
+        if !NamePattern::is_pattern(pattern) {
             return self.exact.contains_key(&form) || self.patterns.iter().any(|(glob, _)| glob.matches(&form));
         }
         self.patterns.iter().any(|(glob, _)| glob.covers(&form))
@@ -296,13 +302,13 @@ impl RetentionPolicy {
         format!("{} ({period})", self.name(class))
     }
 
-    /// SHA-256 of the canonical form of [`RetentionPolicy::to_json`].
+    /// The SHA-256 of the canonical form of [`RetentionPolicy::to_json`].
     pub fn digest(&self) -> Hash {
         Hash::of(self.to_json().to_canonical().as_str().as_bytes())
     }
 
-    /// The whole policy, as the entry that sets it holds it: `classes` (name to period), `default`, `patient` (absent
-    /// where patients make no difference), `rules` (each `tool` and `class`, in order) and `clock_bound_days`.
+    /// The whole policy, as in the entry that sets it: `classes` (name to period), `default`, `patient` (absent if
+    /// patients make no difference), `rules` (each `tool` and `class`, in order) and `clock_bound_days`.
     pub fn to_json(&self) -> Json {
         let classes: Object = self.classes().map(|(name, period)| (name, period.to_string())).collect();
         let rules = self.rules.iter().map(|(tool, class)| {
@@ -319,10 +325,10 @@ impl RetentionPolicy {
         out.into()
     }
 
-    /// Reads what [`RetentionPolicy::to_json`] writes.
+    /// Parses the output of [`RetentionPolicy::to_json`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or wrong.
+    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or invalid.
     pub fn from_json(value: &Json) -> Result<RetentionPolicy> {
         let mut members = Members::of(value)?;
         let mut builder = PolicyBuilder::empty();
@@ -351,7 +357,7 @@ impl RetentionPolicy {
     }
 }
 
-/// Where in a policy a fault lies, so that whoever read it from a text can say at which line.
+/// The part of a policy that has an error, so that the reader of a text can give the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PolicyPart {
     Class(String),
@@ -362,7 +368,7 @@ pub(super) enum PolicyPart {
     Whole,
 }
 
-/// Puts a [`RetentionPolicy`] together; what is wrong with it is said by [`PolicyBuilder::build`].
+/// Builds a [`RetentionPolicy`]; errors are reported by [`PolicyBuilder::build`].
 ///
 /// ```
 /// use attestlog::retention::{Period, Preset, RetentionPolicy};
@@ -378,7 +384,7 @@ pub(super) enum PolicyPart {
 #[derive(Debug, Clone)]
 #[must_use = "a policy is finished by `build`"]
 pub struct PolicyBuilder {
-    /// Whether the period was said, or only came with the built-in policy.
+    /// With each period, whether it was set explicitly or only came from the built-in policy.
     classes: BTreeMap<String, (Period, bool)>,
     rules: Vec<(String, String)>,
     default: String,
@@ -394,7 +400,7 @@ pub(super) const FINANCIAL_TOOLS: &[&str] = &["charge_payment", "issue_refund", 
 pub(super) const HEALTHCARE_TOOLS: &[&str] = &["access_patient_record", "update_treatment"];
 
 impl PolicyBuilder {
-    /// No class and no rule; the default class is `general`, once there is a class of that name.
+    /// A builder without classes and rules. The default class is `general`; a class with that name must be added.
     pub fn empty() -> PolicyBuilder {
         PolicyBuilder {
             classes: BTreeMap::new(),
@@ -416,39 +422,39 @@ impl PolicyBuilder {
         builder
     }
 
-    /// A class and how long it is kept.
+    /// Sets how long a class is kept.
     pub fn class(mut self, name: impl Into<String>, period: Period) -> Self {
         self.classes.insert(name.into(), (period, true));
         self
     }
 
-    /// Calls of this tool, or of tools that fit this pattern (`*` any run of characters, `?` any one), are of this
-    /// class.
+    /// Assigns calls of this tool, or of tools that match this pattern (`*` any run of characters, `?` any one), to
+    /// this class.
     pub fn tool(mut self, name_or_pattern: impl Into<String>, class: impl Into<String>) -> Self {
         self.rules.push((name_or_pattern.into(), class.into()));
         self
     }
 
-    /// Calls that touch a patient are of this class.
+    /// Assigns calls that touch a patient to this class.
     pub fn patient_class(mut self, class: impl Into<String>) -> Self {
         self.patient = Some(class.into());
         self
     }
 
-    /// Calls that no rule fits are of this class.
+    /// Assigns calls that match no rule to this class.
     pub fn default_class(mut self, class: impl Into<String>) -> Self {
         self.default = class.into();
         self
     }
 
-    /// How much unexplained time is credited to the expiry clock, 1 to 366 days.
+    /// Sets how much unexplained time is credited to the expiry clock, 1 to 366 days.
     pub fn clock_bound_days(mut self, days: u32) -> Self {
         self.clock_bound_days = days;
         self
     }
 
-    /// Adds what a preset demands: its class is kept for its period at least. It shortens nothing, also of what is built in; whoever
-    /// wants to keep a class no longer than that says so with [`PolicyBuilder::class`].
+    /// Adds what a preset demands: its class is kept at least for its period. A preset shortens nothing, not even
+    /// built-in periods; to keep a class for the preset's period only, set it with [`PolicyBuilder::class`].
     pub fn preset(mut self, preset: Preset) -> Self {
         if !self.presets.contains(&preset) {
             self.presets.push(preset);
@@ -477,11 +483,12 @@ impl PolicyBuilder {
         self.rules.len()
     }
 
-    /// The policy.
+    /// Builds the policy.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: a class that does not exist is named, a name or pattern cannot be kept, or a class
-    /// is kept for less than a preset demands.
+    /// [`ErrorKind::InvalidInput`]: a class is named that does not exist, a name or pattern is not valid, there are too
+    /// many classes, rules or patterns, the clock bound is not between 1 and 366 days, or a class is kept for less than
+    /// a preset demands.
     pub fn build(self) -> Result<RetentionPolicy> {
         self.build_or_place().map_err(|(_, message)| Error::invalid(message))
     }
@@ -522,12 +529,13 @@ impl PolicyBuilder {
             if tool.is_empty() || tool.len() > MAX_TOOL_BYTES || tool.contains('\0') {
                 return Err(wrong(format!("a name has 1 to {MAX_TOOL_BYTES} bytes and no NUL")));
             }
-            if Glob::is_pattern(&tool) {
-                patterns.push((Glob::new(&tool_form(&tool)).map_err(wrong)?, class));
-            } else {
-                let known = exact.entry(tool_form(&tool)).or_insert(class);
-                if classes[class].1 > classes[*known].1 {
-                    *known = class;
+            match NamePattern::of_tool(&tool).map_err(wrong)? {
+                NamePattern::Pattern(glob) => patterns.push((glob, class)),
+                NamePattern::Whole(form) => {
+                    let known = exact.entry(form).or_insert(class);
+                    if classes[class].1 > classes[*known].1 {
+                        *known = class;
+                    }
                 }
             }
             rules.push((tool, class));
@@ -546,7 +554,8 @@ impl PolicyBuilder {
         })
     }
 
-    /// Gives each class that presets concern the longest period among them; a shorter one that was said is refused.
+    /// Gives each class that presets concern the longest period among them; refuses a class whose period was explicitly
+    /// set shorter.
     fn settle_presets(&mut self) -> Result<(), (PolicyPart, String)> {
         let mut demanded: BTreeMap<&str, Preset> = BTreeMap::new();
         for &preset in &self.presets {
@@ -565,7 +574,7 @@ impl PolicyBuilder {
                     return Err((PolicyPart::Class(class.to_owned()), message));
                 }
                 Some((_, true)) => {}
-                // What is built in already may be longer than what the preset asks for at least: a preset shortens nothing.
+                // A built-in period may be longer than the preset's minimum: a preset shortens nothing.
                 Some((period, false)) => *period = preset.period().max(*period),
                 None => {
                     self.classes.insert(class.to_owned(), (preset.period(), false));

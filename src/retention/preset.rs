@@ -1,4 +1,4 @@
-//! Retention that rules and standards demand, by name.
+//! Retention periods that laws and standards demand, by name.
 
 use super::Period;
 use super::policy::{FINANCIAL, FINANCIAL_TOOLS, HEALTHCARE, HEALTHCARE_TOOLS};
@@ -6,7 +6,7 @@ use std::fmt;
 
 macro_rules! presets {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $period:expr, $class:expr, $tools:expr;)*) => {
-        /// What a rule or standard demands of an audit trail: for how long the class that it concerns is kept at least.
+        /// What a law or standard demands for an audit trail: the minimum period for the class that it concerns.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Preset { $($(#[$doc])* $variant,)* }
@@ -20,12 +20,12 @@ macro_rules! presets {
                 match self { $(Preset::$variant => $name,)* }
             }
 
-            /// How long it demands that the class is kept.
+            /// The period for which it demands that the class is kept.
             pub const fn period(self) -> Period {
                 match self { $(Preset::$variant => $period,)* }
             }
 
-            /// The class that it concerns; `None`: the default class, whatever it is called.
+            /// The class that it concerns; `None` means the default class, whatever its name.
             pub const fn class(self) -> Option<&'static str> {
                 match self { $(Preset::$variant => $class,)* }
             }
@@ -51,7 +51,7 @@ presets! {
 }
 
 impl Preset {
-    /// The preset of that name.
+    /// The preset with this name.
     pub fn from_name(name: &str) -> Option<Preset> {
         Preset::ALL.iter().copied().find(|p| p.as_str() == name)
     }

@@ -29,7 +29,7 @@
 //! ```
 
 use super::form::{Fault, MEMBERS};
-use super::rule::{Rule, Rules};
+use super::rule::{Measure, Rule, Rules};
 use crate::Result;
 use crate::json::{Json, Number, Object};
 use crate::toml_reader::{At, Document, Entries, listed};
@@ -96,7 +96,11 @@ fn rule(
         let spot = document.spot("alerts", number, &fault.member).unwrap_or_else(|| at.clone());
         document.error(&spot, format_args!("{} {}", fault.member, fault.message))
     };
-    let mut rule = rules.get(&name).cloned().or_else(|| Rules::optional(&name)).unwrap_or_else(|| Rule::new(&name));
+    let known = known_names();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // Also after `*`: a built-in rule that is named again is itself.
+    let known_rule = || Rules::built_in().get(&name).cloned().or_else(|| Rules::optional(&name));
+    let mut rule = rules.get(&name).cloned().or_else(known_rule).unwrap_or_else(|| Rule::new(&name));
     let (mut enabled, mut measure) = (true, None);
     for (key, At { value: Value(value), spot }) in members {
         let member = key.value;
@@ -116,6 +120,13 @@ fn rule(
             value => rule.set(&member, &value).map_err(place)?,
         }
     }
+    let is_known = name == "*" || known.contains(&&*name);
+    if !enabled && !is_known {
+        let known = listed(&name, &known);
+        return Err(
+            document.error(&at, format_args!("there is no alert rule {name:?} to switch off; there are {known}"))
+        );
+    }
     if !enabled {
         return Ok(if name == "*" { Rules::none() } else { rules.without(&name) });
     }
@@ -125,7 +136,32 @@ fn rule(
         let member = if member == "off_hours" && zone() { "off_hours.zone" } else { member };
         return Err(place(Fault { member: member.to_owned(), message }));
     }
-    rules.with(rule).map_err(|e| document.place(&at, e))
+    // A misspelt name would make a second rule, which any call fires.
+    let takes_every_call = !is_known && takes_every_call(&rule);
+    let rules = rules.with(rule).map_err(|e| document.place(&at, e))?;
+    if takes_every_call {
+        let known = listed(&name, &known);
+        let what = format_args!(
+            "{name:?} is not a built-in alert rule (these are {known}), and it has no condition of its own, so any call would count: say \
+             which calls count (`when = {{ kind = \"tool_call\" }}` if it is to be every call)"
+        );
+        return Err(document.error(&at, what));
+    }
+    Ok(rules)
+}
+
+/// The names of the rules that are built in or known ([`Rules::optional`]).
+fn known_names() -> Vec<String> {
+    let built_in = Rules::built_in().0.into_iter().map(|rule| rule.name);
+    built_in.chain(["first-access", "off-hours"].map(str::to_owned)).collect()
+}
+
+/// Whether every call counts: the rule has no condition, and counts calls.
+fn takes_every_call(rule: &Rule) -> bool {
+    let named = rule.when.is_empty() && rule.except.is_empty() && rule.attributes.is_empty();
+    let is = rule.failed.is_some() || rule.emergency.is_some() || rule.off_hours.is_some();
+    let flags = rule.misused_grant || rule.first_access || rule.back_dated;
+    named && !is && !flags && matches!(rule.measure, Measure::Count(_))
 }
 
 impl<'de> Deserialize<'de> for Value {

@@ -2,7 +2,7 @@
 //! are side by side; every error gives the path of the wrong member.
 
 use super::hours::{DAYS, Hours, Zone};
-use super::rule::{Measure, Part, Rule, Rules, Severity};
+use super::rule::{Measure, Part, Rule, Rules};
 use crate::json::{Json, Number, Object};
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
@@ -135,9 +135,9 @@ impl Rule {
         match member {
             "name" => self.name = text(member, value)?.to_owned(),
             "summary" => self.summary = Some(text(member, value)?.to_owned()),
-            "severity" => match Severity::from_name(text(member, value)?) {
-                Some(severity) => self.severity = severity,
-                None => return fault(member, "is one of info, warning, critical"),
+            "severity" => match text(member, value)?.parse() {
+                Ok(severity) => self.severity = severity,
+                Err(_) => return fault(member, "is one of info, warning, critical"),
             },
             "when" => self.when = facets(member, value)?,
             "except" => self.except = facets(member, value)?,
@@ -151,7 +151,9 @@ impl Rule {
             "key" => {
                 let read = |part: &str| match Part::from_name(part) {
                     Some(part) => Ok(part),
-                    None => fault(member, format!("{} is no facet; there are {}, grant", shown(part), fields())),
+                    None => {
+                        fault(member, format!("{} is not a facet; the facets are {}, grant", shown(part), fields()))
+                    }
                 };
                 self.key = texts(member, value)?.into_iter().map(read).collect::<std::result::Result<_, _>>()?;
             }
@@ -176,7 +178,10 @@ impl Rule {
             "tampering" if flag(member, value)? => self.measure = Measure::Tampering,
             "unreviewed" | "tampering" => {}
             _ => {
-                return fault(member, format!("is no member of an alert rule; there are {}", MEMBERS.join(", ")));
+                return fault(
+                    member,
+                    format!("is not a member of an alert rule; the members are {}", MEMBERS.join(", ")),
+                );
             }
         }
         Ok(())
@@ -212,7 +217,7 @@ fn hours(member: &str, value: &Json) -> std::result::Result<Hours, Fault> {
             "from" => hours.clone().between(text(&at, value)?, "24:00").map(|h| Hours { to: hours.to, ..h }),
             "to" => hours.clone().between("00:00", text(&at, value)?).map(|h| Hours { from: hours.from, ..h }),
             "holidays" => texts(&at, value)?.into_iter().try_fold(hours.clone(), Hours::holiday),
-            _ => return fault(&at, "is no member of off_hours; there are zone, days, from, to, holidays"),
+            _ => return fault(&at, "is not a member of off_hours; the members are zone, days, from, to, holidays"),
         };
         hours = made.or_else(|e| fault(&at, e.to_string()))?;
     }
@@ -258,7 +263,7 @@ fn field(member: &str, value: &Json) -> std::result::Result<Facet, Fault> {
     let name = text(member, value)?;
     match Facet::ALL.iter().find(|f| f.as_str() == name) {
         Some(field) => Ok(*field),
-        None => fault(member, format!("{} is no facet; there are {}", shown(name), fields())),
+        None => fault(member, format!("{} is not a facet; the facets are {}", shown(name), fields())),
     }
 }
 

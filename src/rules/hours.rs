@@ -61,11 +61,11 @@ impl Zone {
                 "needs a time zone: zone = \"Europe/Berlin\", \"UTC\" or an offset such as \"+05:30\"",
             )),
             None if cfg!(feature = "config") => Err(Error::invalid(format!(
-                "{shown:?} is no time zone; write a name of the IANA database such as Europe/Berlin, UTC, or an offset such \
+                "{shown:?} is not a time zone; write a name of the IANA database such as Europe/Berlin, UTC, or an offset such \
                  as +05:30"
             ))),
             None => Err(Error::invalid(format!(
-                "{shown:?} is no offset such as +05:30, and names of time zones need the feature `config`"
+                "{shown:?} is not an offset such as +05:30, and names of time zones need the feature `config`"
             ))),
         }
     }

@@ -10,4 +10,5 @@ mod rule;
 pub use form::parse_duration;
 pub(crate) use form::span;
 pub use hours::{Hours, Zone};
+pub(crate) use rule::pattern;
 pub use rule::{Measure, Part, Rule, Rules, Severity};

@@ -2,8 +2,10 @@
 
 use super::hours::{Hours, Zone};
 use crate::json::Json;
+use crate::retention::NamePattern;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
+use attestlog_proof::members::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -31,7 +33,7 @@ pub enum Severity {
 
 impl Severity {
     /// All severities.
-    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+    pub const ALL: &[Severity] = &[Severity::Info, Severity::Warning, Severity::Critical];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -41,12 +43,9 @@ impl Severity {
             Severity::Critical => "critical",
         }
     }
-
-    /// The severity with this name.
-    pub fn from_name(name: &str) -> Option<Severity> {
-        Severity::ALL.into_iter().find(|s| s.as_str() == name)
-    }
 }
+
+attestlog_proof::named_form!(serde Severity, "severity");
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,8 +114,8 @@ pub enum Measure {
 ///
 /// The window is half-open (an event as old as the window is long is outside) and uses the store's clock:
 /// `recorded_at`. A call recorded in two steps counts once. History does not count: imported calls, and calls that, by
-/// their caller's clock, ended more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) before they were recorded.
-/// Since a caller could evade rules by stating old times, rules about emergencies and misused grants count the latter
+/// their caller's clock, ended more than [`CLAIMED_TIME_BOUND`](attestlog_proof::entry::CLAIMED_TIME_BOUND) before they were
+/// recorded. Since a caller could evade rules by stating old times, rules about emergencies and misused grants count the latter
 /// too, and [`Rule::back_dated`] detects them.
 ///
 /// ```
@@ -188,13 +187,14 @@ impl Rule {
     }
 
     /// Only calls with this value of a facet, or with another value given for the same facet. Users, patients and
-    /// conversations are given by their clear values.
+    /// conversations are given by their clear values. `*` stands for any characters and `?` for one; tools are compared by
+    /// their words, as [`RetentionPolicy`](crate::retention::RetentionPolicy) compares them.
     pub fn when(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.when.entry(field).or_default().push(value.into());
         self
     }
 
-    /// Excludes calls with this value of a facet.
+    /// Excludes calls with this value of a facet, which is compared as [`Rule::when`] compares it.
     pub fn except(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.except.entry(field).or_default().push(value.into());
         self
@@ -232,7 +232,7 @@ impl Rule {
         self
     }
 
-    /// Only back-dated calls: not imported, and recorded more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND)
+    /// Only back-dated calls: not imported, and recorded more than [`CLAIMED_TIME_BOUND`](attestlog_proof::entry::CLAIMED_TIME_BOUND)
     /// after their end.
     pub fn back_dated(mut self) -> Rule {
         self.back_dated = true;
@@ -297,6 +297,14 @@ impl Rule {
         }
     }
 
+    /// The first pattern by which it names values of this facet, and the member with it.
+    pub(crate) fn pattern_of(&self, field: Facet) -> Option<(&'static str, &str)> {
+        [("when", &self.when), ("except", &self.except)].into_iter().find_map(|(member, facets)| {
+            let value = facets.get(&field)?.iter().find(|value| NamePattern::is_pattern(value))?;
+            Some((member, value.as_str()))
+        })
+    }
+
     /// Says what is wrong with it.
     pub(crate) fn check(&self) -> Result<()> {
         self.fault()
@@ -331,10 +339,25 @@ impl Rule {
         {
             return Some(("key", "names one to eight different parts".to_owned()));
         }
+        for (member, facets) in [("when", &self.when), ("except", &self.except)] {
+            for (field, value) in facets.iter().flat_map(|(field, values)| values.iter().map(move |v| (field, v))) {
+                if let Err(e) = pattern(*field, value) {
+                    return Some((member, format!("names the {} {}: {e}", field.as_str(), shown(value))));
+                }
+            }
+        }
         if let Some(Err(e)) = self.off_hours.as_ref().map(|hours| hours.zone.check()) {
             return Some(("off_hours", e.to_string()));
         }
         None
+    }
+}
+
+/// A value that a rule names for a facet, to be compared with those of entries: tools by their words.
+pub(crate) fn pattern(field: Facet, value: &str) -> std::result::Result<NamePattern, String> {
+    match field {
+        Facet::Tool => NamePattern::of_tool(value),
+        _ => NamePattern::of_name(value),
     }
 }
 

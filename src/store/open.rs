@@ -1,82 +1,55 @@
 //! Creating a store, opening it, and reopening it after a failed write.
 //!
-//! Opening rebuilds the in-memory state: the Merkle frontier from stored nodes and the newest hashes, the in-memory index
-//! from the entries that no index batch covers. If one of these cannot be read, the store is opened for reading only: the
-//! next write would build on all of them.
+//! Opening rebuilds the in-memory state (`load`): the Merkle frontier from stored nodes and the newest hashes, and the in-memory
+//! index from the entries that no index batch covers. If any of these cannot be read, the store is opened for reading only, because
+//! the next write would build on all of them.
 
-use crate::chain_state::{ChainState, Genesis};
-use crate::keys::{KeyFile, KeyVault, Mark};
+use crate::chain_state::Genesis;
+use crate::files::Writes;
+use crate::keys::{KeyFile, KeyVault};
 use crate::merkle::Frontier;
 use crate::process::Process;
-use crate::retention::{ExpiryClock, SeqSet};
-use crate::rows::BATCH;
+use crate::retention::ExpiryClock;
 use crate::store::engine::group_commit::GroupCommit;
 use crate::store::engine::handover::Anchoring;
-use crate::store::engine::jobs::{News, Work};
-use crate::store::engine::keyring::{self, Keyring, Signed};
-use crate::store::engine::mem_index::MemSegment;
+use crate::store::engine::jobs::{Delivering, News, Work};
+use crate::store::engine::keyring::{self, Keyring};
 use crate::store::engine::reading::Reading;
 use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::engine::{Config, Engine, Facts, Jobs, Published, ReadSide, WriteSide};
-use crate::store::file::database_handle::{Damage, DatabaseHandle};
+use crate::store::file::all_tables;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::overlay::Overlay;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::paths::new_private_file;
+use crate::store::file::paths::{new_private_file, taken};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::replacement;
 use crate::store::file::storage;
 use crate::store::file::storage::{InMemory, Storage};
-use crate::store::file::tables::{self, Stored};
-use crate::store::layout::entry_record::TailRow;
+use crate::store::file::tables;
 use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::layout::state::State;
-use crate::store::log::AuditLog;
+use crate::store::load::{Loaded, load};
+use crate::store::log::OpenStore;
+use crate::store::maintain::manage::as_written;
 use crate::store::options::Access;
 use crate::store::options::KeySource;
 use crate::store::options::{Options, Source};
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::commit::Staging;
-use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Body, Content, Phase, SystemEvent};
+use crate::store::write::staging::Staging;
+use crate::{Error, ErrorKind, Kind, Result};
 use redb::Builder;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
 
-impl AuditLog {
-    /// Creates a store at `path`, which must not exist, with default [`Options`].
-    ///
-    /// # Errors
-    /// As [`Options::create`].
-    pub fn create(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().create(path)
-    }
-
-    /// Opens the store at `path` with default [`Options`]. Never creates one.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().open(path)
-    }
-
-    /// Opens the store at `path` only for reading, with default [`Options`]: nothing is written to it.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().read_only().open(path)
-    }
-
-    /// Creates a store in memory, for tests.
-    ///
-    /// # Errors
-    /// As [`Options::in_memory`].
-    pub fn in_memory() -> Result<AuditLog> {
-        Options::new().in_memory()
+#[cfg(test)]
+impl OpenStore {
+    /// Creates a store in memory.
+    pub(crate) fn in_memory() -> Result<OpenStore> {
+        Options::new().store_in_memory()
     }
 }
 
@@ -87,10 +60,12 @@ impl Options {
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if anything exists at `path`, at the path of its key file or at
     /// that of an anchor file, or if the vault already holds keys; [`Key`](crate::ErrorKind::Key) if keys cannot be put into
     /// the vault; errors of the file system.
-    pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+    pub(crate) fn create_store(self, path: impl AsRef<Path>) -> Result<OpenStore> {
         for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
+            let key = key_path(&self, Some(path.as_ref())).unwrap_or_default();
+            crate::files::check_beside(file, Writes::Checkpoints, path.as_ref(), &key)?;
             if std::fs::symlink_metadata(file).is_ok() {
-                let message = "an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
+                let message = "an anchor file with this name exists already; deleting a store and beginning again must not go unnoticed, so \
                      choose another name, or move the file away";
                 return Err(Error::new(ErrorKind::AlreadyExists, message).in_file(file));
             }
@@ -106,7 +81,7 @@ impl Options {
     /// [`Damaged`](crate::ErrorKind::Damaged), [`Key`](crate::ErrorKind::Key) if the keys do not belong to the store or its
     /// present state, [`OtherHistory`](crate::ErrorKind::OtherHistory) if the store does not begin with what they signed, or
     /// errors of the file system.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+    pub(crate) fn open_store(self, path: impl AsRef<Path>) -> Result<OpenStore> {
         guarded(|| open(self, Source::File(path.as_ref().to_owned())))
     }
 
@@ -114,7 +89,7 @@ impl Options {
     ///
     /// # Errors
     /// Only for invalid options, such as invalid policies or a vault that cannot take new keys.
-    pub fn in_memory(mut self) -> Result<AuditLog> {
+    pub(crate) fn store_in_memory(mut self) -> Result<OpenStore> {
         self.settings.background = false;
         create(self, Source::Storage(Arc::new(InMemory::default())))
     }
@@ -125,7 +100,7 @@ impl Options {
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the storage is not empty; I/O errors of the storage.
-    pub fn create_on(self, storage: impl Storage) -> Result<AuditLog> {
+    pub(crate) fn create_store_on(self, storage: impl Storage) -> Result<OpenStore> {
         guarded(|| create(self, Source::Storage(Arc::new(storage))))
     }
 
@@ -133,68 +108,49 @@ impl Options {
     ///
     /// # Errors
     /// As [`Options::open`].
-    pub fn open_on(self, storage: impl Storage) -> Result<AuditLog> {
+    pub(crate) fn open_store_on(self, storage: impl Storage) -> Result<OpenStore> {
         guarded(|| open(self, Source::Storage(Arc::new(storage))))
     }
 }
 
-/// The result of reading the file.
-pub(crate) struct Loaded {
-    pub writer: WriterState,
-    pub mem_segments: Vec<Arc<MemSegment>>,
-    pub chain_state: ChainState,
-    pub purged: SeqSet,
-    /// The recording time of the newest entry that no index batch covers.
-    newest: Timestamp,
-}
-
-impl Loaded {
-    /// Checks the row of the expiry clock, which anybody with write access to the file can change, against the recording
-    /// times of the newest entries and of those before the system clock was set back (R77).
-    fn hold_clock(&mut self, snapshot: &Snapshot, wall: Timestamp) -> Result<()> {
-        let Some((_, policies)) = &self.chain_state.policies else { return Ok(()) };
-        let writer = &mut self.writer;
-        let mut seqs = snapshot.system_entries(|kind| kind == Kind::Clock)?;
-        // The entries that no index batch covers were just read; `newest` includes them.
-        seqs.insert(writer.state.indexed);
-        let before: Vec<u64> = seqs.iter().filter_map(|seq| seq.checked_sub(1)).collect();
-        seqs.extend(before);
-        let mut newest = self.newest;
-        for seq in seqs {
-            match snapshot.checked(seq) {
-                Ok(Some(entry)) => newest = newest.max(entry.body.recorded_at),
-                Ok(None) => {}
-                // Verification reports it.
-                Err(e) if e.kind() == ErrorKind::Damaged => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let mut clock = ExpiryClock::resume(writer.state.clock.clone(), policies.retention.clock_bound());
-        writer.brought_back = clock.bring_back(newest, wall);
-        writer.state.clock = clock.state().clone();
-        Ok(())
-    }
-}
-
-pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
+pub(crate) fn create_file(options: Options, path: &Path) -> Result<OpenStore> {
     let key = key_path(&options, Some(path));
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(unfinished(path, key.as_deref()).unwrap_or_else(|| taken(path)));
+    }
     if let Some(key) = key.as_ref().filter(|key| std::fs::symlink_metadata(key).is_ok()) {
         let message = "a key file of that name exists; deleting a store and beginning again must not go unnoticed, so move the key \
              away or choose another name";
         return Err(Error::new(ErrorKind::AlreadyExists, message).in_file(key));
     }
-    let file = new_private_file(path)?;
+    let file = new_private_file(path, Writes::Store)?;
     drop(file);
     let made = create(options, Source::File(path.to_owned()))
         .and_then(|log| Ok(crate::files::sync_parent(path).map(|()| log)?));
     if made.is_err() {
-        // Nothing was recorded in it yet; a partly created store would only obstruct the next attempt.
+        // Nothing was recorded yet; a partly created store would only block the next attempt.
         let _ = std::fs::remove_file(path);
         if let Some(key) = key {
             let _ = std::fs::remove_file(key);
         }
     }
     made
+}
+
+/// The error of making a store where an interrupted attempt has left a file that holds nothing.
+fn unfinished(path: &Path, key: Option<&Path>) -> Option<Error> {
+    let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let made = Options::new().without_keys().read_only().exclusive().open_store(path);
+    let begun = about.len() == 0 || crate::files::is_database(path);
+    if !begun || made.err().map(|e| e.kind()) != Some(ErrorKind::NotAStore) {
+        return None;
+    }
+    let key = key.filter(|key| std::fs::symlink_metadata(key).is_ok());
+    let files = key.map_or_else(|| "it".to_owned(), |key| format!("it and {}", key.display()));
+    let message = format!(
+        "the making of a store was interrupted here, and nothing was recorded in it: remove {files}, and make the store again"
+    );
+    Some(Error::new(ErrorKind::AlreadyExists, message).in_file(path))
 }
 
 /// The path of a store's key file, if it has one.
@@ -210,12 +166,13 @@ pub(crate) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBu
     }
 }
 
-pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
+pub(crate) fn create(options: Options, source: Source) -> Result<OpenStore> {
     if let Source::Storage(storage) = &source
         && storage::length(&**storage)? > 0
     {
         return Err(Error::new(ErrorKind::AlreadyExists, "the storage is not empty; a store is never made over it"));
     }
+    options.policies.check()?;
     let database = Arc::new(open_database(&options, &source)?);
     let keys = match options.keys {
         KeySource::Nowhere => None,
@@ -253,29 +210,22 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let writer =
         WriterState::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
-    let policies = options.policies.clone();
-    let loaded = Loaded {
-        writer,
-        mem_segments: Vec::new(),
-        chain_state: ChainState::default(),
-        purged: SeqSet::new(),
-        newest: Timestamp::MIN,
-    };
-    let engine = share(options, source, database, loaded, keys, None, None)?;
+    let policies = as_written(keyring::ready(0, options.policies.clone(), keys.as_ref())?)?;
+    let engine = share(options, source, database, Loaded::nothing(writer), keys, None, None)?;
     engine.with_writer(|engine, writer| {
         let mut staging = Staging::new(engine, writer)?;
         staging.system_event(Kind::Genesis, genesis.to_json(), None)?;
         let detail = policies.to_json().as_object().cloned().unwrap_or_default();
         staging.system_event(Kind::Policy, detail, None)?;
         engine.commit(writer, staging, |txn| {
-            tables::make_all(txn)?;
+            all_tables::make_all(txn)?;
             if let Some(series) = &series {
                 txn.open_table(tables::META).stored()?.insert(SERIES_KEY, series.as_bytes()).stored()?;
             }
             Ok(())
         })
     })?;
-    AuditLog::start(engine)
+    OpenStore::start(engine)
 }
 
 /// Puts the keys of a new store into an empty vault.
@@ -294,7 +244,7 @@ fn put_into(vault: &dyn KeyVault, file: &KeyFile, random: &mut dyn FnMut(&mut [u
     vault.store(file.to_text(random)?.as_bytes())
 }
 
-pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
+pub(crate) fn open(options: Options, source: Source) -> Result<OpenStore> {
     if let Source::Storage(storage) = &source
         && storage::length(&**storage)? == 0
     {
@@ -302,20 +252,27 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     }
     if let Source::File(path) = &source {
         let about = std::fs::metadata(path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::new(
-                ErrorKind::NotFound,
-                "there is no store; make one with `attestlog init` or `AuditLog::create`",
-            )
-            .in_file(path),
+            io::ErrorKind::NotFound => {
+                let key = key_path(&options, Some(path)).filter(|key| key.exists());
+                let message = match key {
+                    Some(key) => format!(
+                        "there is no store, but its key file is here ({}), so there was one: put it back, or restore a backup \
+                         (`attestlog restore`). A new store needs a place without this key file",
+                        key.display()
+                    ),
+                    None => "there is no store; make one with `attestlog init` or `AuditLog::create`".to_owned(),
+                };
+                Error::new(ErrorKind::NotFound, message).in_file(path)
+            }
             _ => Error::from(e).in_file(path),
         })?;
         if !about.is_file() || about.len() == 0 {
-            return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
+            return Err(Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(path));
         }
     }
     let (database, overlay) = match options.settings.access {
         Access::Write => (open_database(&options, &source)?, None),
-        Access::ReadFirst | Access::Read => {
+        Access::Read => {
             let (database, overlay) = open_for_reading(&options, &source)?;
             (database, Some(overlay))
         }
@@ -323,10 +280,18 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let database = Arc::new(database);
     let keys = match (&options.keys, key_path(&options, source.path())) {
         (KeySource::Vault(vault), _) => keyring::load_vault(vault.clone(), options.passphrase.as_deref())?,
-        (_, Some(path)) => keyring::load(&path, options.passphrase.as_deref())?,
+        (_, Some(path)) => {
+            let keys = keyring::load(&path, options.passphrase.as_deref())?;
+            if keys.is_none() && options.passphrase.is_some() && !options.settings.unsigned {
+                let message = "a passphrase was given, and there is no key file that needs it: bring the key file back, or name it, or give \
+                     no passphrase";
+                return Err(Error::new(ErrorKind::Key, message).in_file(path));
+            }
+            keys
+        }
         (_, None) => None,
     };
-    // A copy being restored may be older, or of another history. It is verified first.
+    // A copy being restored may be older, or have another history. It is verified first.
     let restoring = options.settings.restoring || options.settings.is_copy;
     let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
     let mut loaded = load(&database, options.clock.monotonic(), signed)?;
@@ -340,7 +305,7 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let engine = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *engine.keys() {
         match restoring {
-            // The copy may be of an epoch that has ended; the entry about the restore adds what is missing.
+            // The copy may be from an epoch that has ended; the entry about the restore adds what is missing.
             true => keys.check_log(&engine.chain_state())?,
             false => keys.check(&engine, &engine.chain_state(), engine.writer().state.size)?,
         }
@@ -350,7 +315,7 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
         // erasure completes it, and reading does not depend on it.
         let _ = engine.with_writer(Engine::settle_masters);
     }
-    AuditLog::start(engine)
+    OpenStore::start(engine)
 }
 
 pub(crate) fn open_database(options: &Options, source: &Source) -> Result<DatabaseHandle> {
@@ -393,8 +358,9 @@ fn share(
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     let found = (options.clock.now(), options.clock.monotonic());
     let grant_times = chain_state.open_grants.keys().map(|&seq| (seq, found)).collect();
-    // A copy being restored may be of another history than what the keys signed last.
+    // A copy being restored may have another history than the one that the keys signed last.
     let own = keys.as_ref().filter(|_| !options.settings.restoring && !options.settings.is_copy);
+    let giving = options.settings.gives_way.clone();
     let mark = own.and_then(Keyring::signed).map(|signed| signed.mark);
     Ok(Arc::new(Engine {
         config: Config {
@@ -412,7 +378,8 @@ fn share(
             database: RwLock::new(Some(database)),
             published: RwLock::new(published),
             readers: Mutex::default(),
-            reading: Reading::of(overlay),
+            before: Mutex::default(),
+            reading: Reading { now: overlay.is_some(), giving },
             block_locator: Arc::default(),
             closed: AtomicBool::new(false),
             damage: RwLock::new(damaged),
@@ -434,259 +401,6 @@ fn share(
             epoch_began: Mutex::default(),
             grant_times: Mutex::new(grant_times),
         },
-        jobs: Jobs { work: Work::default(), anchoring, news: News::default() },
+        jobs: Jobs { work: Work::default(), anchoring, news: News::default(), delivering: Delivering::default() },
     }))
-}
-
-impl Engine {
-    /// Reopens the file and reads it again. Fails if another program has overwritten it.
-    pub(crate) fn reopen(&self) -> Result<Loaded> {
-        self.config.process.check()?;
-        let mut database = self.read.database.write().unwrap_or_else(PoisonError::into_inner);
-        if self.read.closed.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
-        }
-        guarded(|| {
-            if let Some(before) = &*database {
-                before.check_unchanged()?;
-            }
-            // redb releases its lock only when the old handle is dropped.
-            drop(database.take());
-            self.note(|changes| changes.any = true);
-            // A purge may have put a file in place whose rename is not durable yet.
-            replacement::settle(&self.config.source)?;
-            let options = Options { settings: self.config.settings.clone(), ..Options::new() };
-            let fresh = Arc::new(open_database(&options, &self.config.source)?);
-            let signed = self.keys().as_ref().filter(|_| !self.config.settings.restoring).and_then(Keyring::signed);
-            let loaded = load(&fresh, self.config.clock.monotonic(), signed)?;
-            let fresh = database.insert(fresh);
-            if !self.continues(&loaded, fresh)? {
-                fresh.condemn();
-                fresh.check_unchanged()?;
-            }
-            Ok(loaded)
-        })
-    }
-
-    /// Whether a file that was read again contains everything that readers were shown.
-    fn continues(&self, loaded: &Loaded, file: &Arc<DatabaseHandle>) -> Result<bool> {
-        let (size, head) = self.shown();
-        let state = &loaded.writer.state;
-        match size.checked_sub(1) {
-            None => Ok(true),
-            Some(_) if state.size <= size => Ok((state.size, state.head) == (size, head)),
-            // A purge that was not published yet may have removed it.
-            Some(newest) => Ok(loaded.purged.contains(newest) || Snapshot::raw(file)?.hash(newest)? == head),
-        }
-    }
-}
-
-/// Builds the in-memory state from the file. `signed` is what the keys, if available, last signed of the store.
-pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option<Signed>) -> Result<Loaded> {
-    let snapshot = Snapshot::raw(database)?;
-    let mut state = snapshot.state.clone();
-    // The value in the state row is not covered by a signature; verification compares the two.
-    state.signed = snapshot.newest_signed(state.size)?;
-    let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
-    if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
-        return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
-    }
-    let mut tail = Vec::new();
-    for (seq, row) in (state.sealed..).zip(snapshot.tail()?.range(state.sealed..).stored()?) {
-        let (key, row) = row.stored()?;
-        if key.value() != seq {
-            return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));
-        }
-        tail.push(TailRow::from_row(row.value())?);
-    }
-    if state.sealed + tail.len() as u64 != state.size {
-        return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
-    }
-    if tail.last().is_some_and(|newest| newest.hash != state.head) {
-        return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
-    }
-    let frontier = Frontier::load(&snapshot, state.size).map_err(|e| match e.kind() {
-        // A purge always leaves enough nodes to compute the tree.
-        ErrorKind::NoSuchEntry => {
-            Error::damaged("the file is damaged: entries are missing that no purge took; restore a backup")
-                .with_source(e)
-        }
-        _ => e,
-    })?;
-    let mut purged = SeqSet::new();
-    snapshot.scan_purges(&mut |_, set| {
-        purged = purged.union(&set?);
-        Ok(())
-    })?;
-    let mut found = Found::indexed(&snapshot, &purged, signed)?;
-    let mut mem_segments: Vec<Arc<MemSegment>> = Vec::new();
-    let mut recorded_at = Timestamp::MIN;
-    let mut calls = OpenCalls::default();
-    for seq in state.indexed..state.size {
-        let body = match pending_body(&snapshot, seq) {
-            Ok(body) => Some(body),
-            Err(e) if e.kind() == ErrorKind::Damaged => {
-                found.wrong(Damage::Entry(seq));
-                None
-            }
-            Err(e) => return Err(e),
-        };
-        let newest = match mem_segments.last() {
-            Some(newest) if seq < newest.from + BATCH && !(newest.is_frozen()) => newest.clone(),
-            _ => {
-                let newest = Arc::new(MemSegment::new(seq));
-                mem_segments.push(newest.clone());
-                newest
-            }
-        };
-        recorded_at = body.iter().map(|body| body.recorded_at).fold(recorded_at, Timestamp::max);
-        match &body {
-            Some(body) => newest.add(std::iter::once(body)),
-            None => newest.add_unreadable(),
-        }
-        calls.take(seq, body.as_ref());
-        if let Some(Content::System(own)) = body.as_ref().map(|body| &body.content)
-            && ChainState::wants(own.kind)
-        {
-            found.own(&snapshot, seq, own);
-        }
-        // An interrupted batch is continued with the same end.
-        if state.merging == Some(seq + 1) {
-            newest.freeze();
-        }
-    }
-    found.reach(&snapshot, state.size);
-    let whole = calls.check(&snapshot, state.indexed).and_then(|whole| snapshot.open_tables().map(|()| whole));
-    if !whole.unwrap_or(false) {
-        found.wrong(Damage::Tables);
-    }
-    let mut writer = WriterState::new(state, frontier, &tail, now);
-    let tables = || database.is_damaged().then_some(Damage::Tables);
-    writer.damaged = found.damaged.or(writer.damaged).or_else(tables);
-    Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
-}
-
-/// Which calls the entries that no index batch covers begin and end.
-#[derive(Default)]
-struct OpenCalls {
-    begun: BTreeSet<u64>,
-    ended: Vec<u64>,
-    /// An entry could not be read, so nobody knows.
-    unknown: bool,
-}
-
-impl OpenCalls {
-    fn take(&mut self, seq: u64, body: Option<&Body>) {
-        match body.map(|body| &body.content) {
-            Some(Content::Call(call)) => match call.phase {
-                Phase::Begun => _ = self.begun.insert(seq),
-                Phase::Finished(begun) => self.ended.push(begun),
-                Phase::Whole => {}
-            },
-            Some(Content::System(_)) => {}
-            None => self.unknown = true,
-        }
-    }
-
-    /// Whether the table of the calls without an end says the same.
-    fn check(mut self, snapshot: &Snapshot, indexed: u64) -> Result<bool> {
-        if self.unknown {
-            return Ok(true);
-        }
-        let listed = snapshot.unfinished()?;
-        let none_ended = self.ended.iter().all(|begun| !listed.contains(begun));
-        self.ended.iter().for_each(|begun| _ = self.begun.remove(begun));
-        Ok(none_ended && listed.range(indexed..).eq(&self.begun))
-    }
-}
-
-/// The system events read so far.
-struct Found {
-    chain_state: ChainState,
-    /// What the keys last signed; `None` once the entries up to there were read and compared.
-    mark: Option<Mark>,
-    /// What is wrong. The rest is still readable, and verification reports everything.
-    damaged: Option<Damage>,
-}
-
-impl Found {
-    /// Reads the system events that the index in the file leads to. After the last signed entry every entry is read, so that
-    /// the index is not relied upon.
-    fn indexed(snapshot: &Snapshot, purged: &SeqSet, signed: Option<Signed>) -> Result<Found> {
-        let mut found =
-            Found { chain_state: ChainState::default(), mark: signed.map(|signed| signed.mark), damaged: None };
-        let indexed = snapshot.indexed;
-        let all = signed.filter(|signed| signed.is_kept).map_or(indexed, |signed| signed.mark.size.min(indexed));
-        let mut own = snapshot.system_entries(ChainState::wants)?;
-        let purgeable = snapshot.system_entries(ChainState::wants_purgeable)?;
-        if indexed > 0 {
-            // The genesis entry must be known, whatever the index contains.
-            own.insert(0);
-        }
-        for &seq in own.range(..all) {
-            match snapshot.find(seq)? {
-                Some(entry) => found.take(snapshot, &entry),
-                None if purgeable.contains(&seq) => {}
-                None => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
-            }
-        }
-        for seq in all..indexed {
-            match snapshot.find(seq) {
-                Ok(Some(entry)) => {
-                    found.take(snapshot, &entry);
-                    if !own.contains(&seq) && ChainState::wants(entry.kind()) {
-                        found.wrong(Damage::InForce);
-                    }
-                }
-                Ok(None) if purged.contains(seq) => {}
-                Ok(None) => found.wrong(Damage::Entry(seq)),
-                Err(e) if e.kind() == ErrorKind::Damaged => found.wrong(Damage::Entry(seq)),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(found)
-    }
-
-    fn take(&mut self, snapshot: &Snapshot, entry: &Entry) {
-        if snapshot.hash(entry.seq).and_then(|hash| snapshot.check_against(entry, hash)).is_err() {
-            self.wrong(Damage::Entry(entry.seq));
-        }
-        if let Some(own) = entry.own() {
-            self.own(snapshot, entry.seq, own);
-        }
-    }
-
-    fn own(&mut self, snapshot: &Snapshot, seq: u64, own: &SystemEvent) {
-        self.reach(snapshot, seq);
-        if self.chain_state.apply(seq, own).is_err() {
-            // It is not a valid event, or contradicts an earlier one.
-            self.wrong(Damage::InForce);
-        }
-    }
-
-    fn wrong(&mut self, damage: Damage) {
-        self.damaged = self.damaged.or(Some(damage));
-    }
-
-    /// Compares what is in force before the entry at `seq` with what was in force when the keys last signed, once that point
-    /// is reached (R60).
-    fn reach(&mut self, snapshot: &Snapshot, seq: u64) {
-        let Some(mark) = self.mark.take_if(|mark| mark.size <= seq) else { return };
-        let signed = self.chain_state.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
-        if signed && self.chain_state.in_force().all != mark.in_force.all {
-            // For another history the mark check fails with an explanation (K4).
-            match crate::merkle::root(snapshot, mark.size) {
-                Ok(root) if root != mark.root => {}
-                _ => self.wrong(Damage::InForce),
-            }
-        }
-    }
-}
-
-/// The entry at `seq`, which no index batch covers, so it cannot have been purged.
-fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
-    match snapshot.checked(seq)? {
-        Some(found) => Ok(found.body),
-        None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
-    }
 }

@@ -1,4 +1,4 @@
-//! The deserializer: values that know where they stand, and faults that are told there.
+//! The deserializer: values that know their place, and errors that name it.
 
 use super::Spot;
 use super::values::{self, AT, ONE_OR_MORE};
@@ -8,7 +8,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// What is wrong, and where, as far as it is known: whoever reads the innermost value that is wrong says where that stands.
+/// An error, and its place if it is known: whichever code reads the innermost wrong value adds the place.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub message: String,
@@ -16,18 +16,18 @@ pub(super) struct Fault {
     kind: Kind,
 }
 
-/// What the message still lacks while nobody has said where the fault is.
+/// What the message still lacks until the place is known.
 #[derive(Debug)]
 enum Kind {
     /// Nothing.
     Sentence,
-    /// The member before it.
+    /// The member's name before it.
     Must,
-    /// The member before it, and what it is instead behind it.
+    /// The member's name before it, and the actual type after it.
     MustBe,
-    /// The table that lacks something behind it.
+    /// The name of the table that lacks something, after it.
     Missing,
-    /// The table that has other keys behind it.
+    /// The keys of the table, after it.
     Unknown(String, &'static [&'static str]),
 }
 
@@ -36,7 +36,7 @@ impl Fault {
         Fault { message: message.into(), spot: None, kind }
     }
 
-    /// The same at a value, unless its place is known already.
+    /// Adds the place of a value, unless a place is known already.
     fn at_value(mut self, item: &Item<'_, '_>) -> Fault {
         if self.spot.is_none() {
             let member = &item.spot.member;
@@ -51,7 +51,7 @@ impl Fault {
         self
     }
 
-    /// The same at a key of a table.
+    /// Adds the place of a key in a table.
     fn at_key(mut self, table: &Spot, key: &Spot) -> Fault {
         if self.spot.is_none() {
             if let Kind::Unknown(name, known) = &self.kind {
@@ -106,14 +106,14 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The members of a table in the order of the text, which the order of rules depends on, and in which faults are told.
+/// The members of a table in the order of the text: rules are applied, and errors reported, in this order.
 pub(super) fn in_order<'a, 't>(table: &'a DeTable<'t>) -> Vec<(&'a Spanned<DeString<'t>>, &'a Spanned<DeValue<'t>>)> {
     let mut members: Vec<_> = table.iter().collect();
     members.sort_by_key(|(key, _)| key.span().start);
     members
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Item<'a, 't> {
     value: &'a Spanned<DeValue<'t>>,
@@ -139,7 +139,7 @@ impl<'a, 't> Item<'a, 't> {
         Err(Fault::new(Kind::MustBe, format!("must be {wanted}")))
     }
 
-    /// A whole number from 0 to `most`.
+    /// Reads a whole number from 0 to `most`.
     fn number(&self, most: u64) -> Result<u64, Fault> {
         let DeValue::Integer(n) = self.value.get_ref() else { return Item::wrong("a whole number") };
         let n = u64::from_str_radix(n.as_str(), n.radix()).ok().filter(|n| *n <= most);
@@ -182,7 +182,7 @@ impl<'de> de::Deserializer<'de> for Item<'_, '_> {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        // What is larger cannot be kept as JSON does.
+        // JSON cannot hold larger numbers exactly.
         self.number((1 << 53) - 1).and_then(|n| visitor.visit_u64(n))
     }
 
@@ -204,7 +204,7 @@ impl<'de> de::Deserializer<'de> for Item<'_, '_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.value.get_ref() {
             DeValue::Array(_) => self.deserialize_any(visitor),
-            // At the top of a file a list of tables is written so.
+            // A list of tables at the top level is written this way.
             _ if !self.spot.member.contains(['.', '[']) => {
                 Err(Fault::new(Kind::Must, format!("must be a list of tables: write [[{}]]", self.spot.member)))
             }
@@ -251,7 +251,7 @@ impl<'de> de::Deserializer<'de> for Item<'_, '_> {
     }
 }
 
-/// A key as a value of its own.
+/// A key, deserialized as a value.
 struct Key<'a, 't> {
     key: &'a Spanned<DeString<'t>>,
     spot: Spot,
@@ -280,7 +280,7 @@ impl<'de> de::Deserializer<'de> for Key<'_, '_> {
     }
 }
 
-/// What [`At`](super::At) is read from: where the value and its key stand, which member it is, and the value.
+/// What [`At`](super::At) is deserialized from: the offsets of the value and its key, the member's path, and the value.
 struct Spotted<D> {
     spot: Spot,
     step: u8,

@@ -1,9 +1,10 @@
-//! Configuration files: the one reader of TOML. A text is parsed once, with the place of everything in it; each section is then
-//! a type that serde reads, and whatever is wrong is told with file, line, column and member, also as data
+//! Reads configuration files; all TOML is read here. A text is parsed once, with the place of everything in it. Each
+//! section is then a type that serde deserializes, and every error names file, line, column and member, also as data
 //! ([`Error::place`](crate::Error::place)).
 //!
-//! A section says what it has by the members of its type (`deny_unknown_fields`), keeps the place of what can only be judged
-//! later ([`At`]), and has [`Document::error`] say what is wrong there. `item` is the deserializer, `values` what sections are made of.
+//! A section declares its members by its type (`deny_unknown_fields`), keeps the place of what can only be checked
+//! later ([`At`]), and uses [`Document::error`] to report errors there. `item` is the deserializer, `values` has the
+//! types that sections are made of.
 
 mod item;
 mod values;
@@ -17,7 +18,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// A text that is TOML.
+/// A parsed TOML text.
 #[derive(Debug)]
 pub(crate) struct Document<'t> {
     text: &'t str,
@@ -25,7 +26,7 @@ pub(crate) struct Document<'t> {
     root: Spanned<DeValue<'t>>,
 }
 
-/// A place in a text: how many bytes stand before the value and before its key, and which member it is.
+/// A place in a text: the byte offsets of the value and of its key, and the path of the member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub offset: usize,
@@ -34,7 +35,7 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    /// The same where the key is at fault, not its value.
+    /// The same place, for errors about the key and not its value.
     pub fn at_key(&self) -> Spot {
         Spot { offset: self.key, ..self.clone() }
     }
@@ -67,7 +68,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Refuses a table or key at the top of the text that is none of these.
+    /// Refuses any top-level table or key that is not one of these.
     pub fn check_tables(&self, known: &[&'static str]) -> Result<()> {
         for (key, value) in item::in_order(self.root()) {
             let name = key.get_ref().as_ref();
@@ -80,25 +81,25 @@ impl<'t> Document<'t> {
         Ok(())
     }
 
-    /// Whether the text has one of these at its top.
+    /// Whether the text has one of these at the top level.
     pub fn has(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.root().contains_key(*name))
     }
 
-    /// The section of that name; `None` where the text has none.
+    /// The section with this name; `None` if the text has none.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some((key, value)) = self.root().get_key_value(name) else { return Ok(None) };
         let spot = Spot::default().member(key, value);
         Item::new(value, spot).read().map(Some).map_err(|fault| self.fault(fault))
     }
 
-    /// The whole text as one section.
+    /// Deserializes the whole text as one section.
     pub fn whole<T: DeserializeOwned>(&self) -> Result<T> {
         Item::new(&self.root, Spot::default()).read().map_err(|fault| self.fault(fault))
     }
 
-    /// Where a member of the text stands that is named from the top: its value, or, within such a value, its key, which may be at
-    /// fault itself. What is not there stands where the nearest is that would hold it.
+    /// The place of a member that is named by its path: of its value or, inside such a value, of its key, since the key
+    /// itself may be wrong. If the member does not exist, the place of the nearest one that would contain it.
     pub fn spot(&self, section: &str, index: usize, member: &str) -> Option<Spot> {
         let (key, list) = self.root().get_key_value(section)?;
         let top = list.get_ref().as_array()?.get(index)?;
@@ -106,19 +107,19 @@ impl<'t> Document<'t> {
         nearest(top.get_ref().as_table()?, &spot, member, true)
     }
 
-    /// An error at a place of the text.
+    /// An error at a place in the text.
     pub fn error(&self, spot: &Spot, message: impl fmt::Display) -> Error {
         self.place(spot, Error::invalid(message.to_string()))
     }
 
-    /// What was found wrong with what stands there.
+    /// Adds a place in the text to an error.
     pub fn place(&self, spot: &Spot, error: Error) -> Error {
         let place = Place::in_text(self.text.as_bytes(), spot.offset).file(self.file);
         let error = error.at(&place);
         error.with_place(if spot.member.is_empty() { place } else { place.member(spot.member.as_str()) })
     }
 
-    /// What is wrong with the text as a whole.
+    /// Adds the file to an error about the text as a whole.
     pub fn of_file(&self, error: Error) -> Error {
         error.in_file(self.file)
     }

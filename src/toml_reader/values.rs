@@ -1,4 +1,5 @@
-//! What sections are made of: values that keep their place, names of things that there are, one or a list, members in order.
+//! The types that sections are made of: values with their place, names from a fixed set, one value or a list, ordered
+//! members.
 
 use super::Spot;
 use serde::Deserialize;
@@ -7,11 +8,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-/// By these names of types the deserializer knows what is asked of it.
+/// The deserializer recognises requests for these types by their names.
 pub(super) const AT: &str = "attestlog value with its place";
 pub(super) const ONE_OR_MORE: &str = "attestlog value or list";
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
     pub value: T,
@@ -75,7 +76,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for All<T> {
     }
 }
 
-/// A table whose keys are names that people give, in the order of the text.
+/// A table with keys that people choose, in the order of the text.
 #[derive(Debug)]
 pub(crate) struct Entries<T>(pub Vec<(At<String>, At<T>)>);
 
@@ -107,23 +108,23 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
-/// Something that there are several of, each with a name.
+/// A set of things that each have a name.
 pub(crate) trait Named: Sized {
-    /// What it is: `preset`.
+    /// What one of them is called, such as `preset`.
     const WHAT: &'static str;
-    /// The names that there are.
+    /// All names.
     fn names() -> Vec<&'static str>;
-    /// The one of that name.
+    /// The one with this name.
     fn named(name: &str) -> Option<Self>;
 
-    /// The one of that name, or what to say where there is none.
+    /// The one with this name, or an error message.
     fn find(name: &str) -> Result<Self, String> {
         Self::named(name)
             .ok_or_else(|| format!("no {} {name:?}; there are {}", Self::WHAT, listed(name, &Self::names())))
     }
 }
 
-/// One of them, by its name.
+/// One of them, given by its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<T>(pub T);
 
@@ -133,7 +134,7 @@ impl<'de, T: Named> Deserialize<'de> for Name<T> {
     }
 }
 
-/// Something that is written as a text of its own form.
+/// A value given as a text that is parsed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parsed<T>(pub T);
 
@@ -143,7 +144,8 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     }
 }
 
-/// A text for the operating system or the network: not empty, and without NUL; with `CONTROL` it may have other control characters.
+/// A text for the operating system or the network: not empty, without NUL; with `CONTROL`, other control characters are
+/// allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Word<const CONTROL: bool>(pub String);
 
@@ -175,7 +177,7 @@ impl<'de, const CONTROL: bool> Deserialize<'de> for Command<CONTROL> {
     }
 }
 
-/// The names that there are, and which of them is meant where one is nearly so.
+/// Lists all names, and suggests the one that was probably meant.
 pub(crate) fn listed(name: &str, names: &[&str]) -> String {
     let all = names.join(", ");
     let near = names.iter().map(|known| (distance(name, known), known)).min();
@@ -185,9 +187,9 @@ pub(crate) fn listed(name: &str, names: &[&str]) -> String {
     }
 }
 
-/// How many letters are to be put in, left out, exchanged, or swapped with their neighbour.
+/// How many letters must be inserted, deleted, replaced, or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    // Nobody misspells at length; a text without end is not worth the time.
+    // Long texts are not misspellings, and would take too long to compare.
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut rows: [Vec<usize>; 3] = [Vec::new(), Vec::new(), (0..=b.len()).collect()];
     for (i, x) in a.iter().enumerate() {

@@ -1,6 +1,7 @@
-//! One batch of the index: the rows and the retention column that its entries should have, and what the file has.
+//! Compares one batch of the index: the rows and the retention column that its entries should have with those in the
+//! file.
 //!
-//! A batch is compared in parts that need nothing of each other, so that several threads share the last one too.
+//! A batch is compared in independent parts, so that several threads can also share the last batch.
 
 use super::finding::{Finding, FindingKind as K};
 use super::segment::{Indexed, VerifyInputs};
@@ -15,67 +16,67 @@ use attestlog_proof::entry::Facet;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What the retention column of a batch says of the entries that a purge took from it.
+/// What the retention column of a batch says about the entries that a purge took from it.
 #[derive(Debug)]
 pub(super) struct Expiry {
-    /// How many it took.
+    /// How many entries it took.
     pub taken: u64,
-    /// By class, how many, and until when the last of them was to be kept, in seconds. Nothing where one was to stay for
-    /// ever, or where the column does not say.
+    /// For each class: how many entries, and the latest time in seconds until which one of them was to be kept. `None`
+    /// if one was to be kept forever, or if the column does not say.
     pub classes: Option<BTreeMap<String, (u64, i64)>>,
 }
 
-/// What is compared of a batch by itself.
+/// A part of a batch that is compared by itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
-    /// What purges left of rows.
+    /// What purges left of index rows.
     PurgedRows,
     Column,
     /// The rows of one facet.
     Rows(Facet),
 }
 
-/// What a part of a batch turned out to be.
+/// The result of comparing one part.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
     findings: Vec<Finding>,
-    /// Index rows that the entries of the batch should have.
+    /// How many index rows the entries of the batch should have.
     rows: u64,
     /// The ids of their terms.
     terms: Vec<u64>,
-    /// Place and hash of each row that the facet's values should have, in the order of these, and whether its value is a
-    /// pseudonym; nothing for one that is not there.
+    /// For each of the facet's values, in their order: position and hash of its row, and whether the value is a
+    /// pseudonym. `None` if the row is missing or does not decode.
     read: Vec<Option<(u64, Hash, bool)>>,
     /// Whether each of the facet's values has a term.
     named: bool,
-    /// Place and hash of what is left of rows, in order.
+    /// Position and hash of each purged row, in order.
     purged_rows: Vec<(u64, Hash)>,
     column_root: Option<Hash>,
     expiries: BTreeMap<u64, Expiry>,
 }
 
-/// What a batch turned out to be.
+/// The result of comparing a batch.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub range: Range<u64>,
     pub findings: Vec<Finding>,
-    /// Index rows that its entries should have.
+    /// How many index rows its entries should have.
     pub rows: u64,
     /// The ids of their terms.
     pub terms: Vec<u64>,
     pub rows_root: Option<Hash>,
     pub column_root: Option<Hash>,
-    /// By the seq of a purge: what the column says of what it took.
+    /// What the column says about the entries that each purge took, by the purge's seq.
     pub expiries: BTreeMap<u64, Expiry>,
 }
 
-/// A batch whose entries were all read.
+/// A batch whose entries have all been read.
 pub(super) struct Batch<'a> {
     inputs: &'a VerifyInputs<'a>,
     range: Range<u64>,
-    /// What is gone of it.
+    /// Which of its entries are purged.
     gone: Bits,
-    /// What its segments say, in order.
+    /// What the index should say about its segments, in order.
     segments: Vec<Indexed>,
 }
 
@@ -84,12 +85,12 @@ impl<'a> Batch<'a> {
         Batch { inputs, gone: inputs.purged.bits(range.clone()), range, segments }
     }
 
-    /// All that there is to compare. What takes longest comes first.
+    /// All parts of a batch, the slowest first.
     pub(super) fn parts() -> impl Iterator<Item = Part> {
         [Part::PurgedRows, Part::Column].into_iter().chain(Facet::ALL.iter().map(|field| Part::Rows(*field)))
     }
 
-    /// Compares a part of it with what the file has.
+    /// Compares one part with the file.
     pub(super) fn compare(&self, part: Part) -> Result<Compared> {
         match part {
             Part::PurgedRows => self.purged_rows(),
@@ -98,7 +99,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// What its parts, in their order, come to.
+    /// Combines the results of all parts, which are in the order of [`Batch::parts`].
     pub(super) fn outcome(&self, parts: Vec<Compared>) -> Outcome {
         let mut out = Outcome {
             range: self.range.clone(),
@@ -110,7 +111,7 @@ impl<'a> Batch<'a> {
             expiries: BTreeMap::new(),
         };
         let mut whole = true;
-        // Rows, in the order in which their spans should be, and then what purges left of others.
+        // The rows in the order in which their positions should be, then the purged rows.
         let mut leaves: Vec<(u64, Hash)> = Vec::new();
         let (mut purged_rows, mut rows) = (Vec::new(), Vec::new());
         for (part, mut compared) in Batch::parts().zip(parts) {
@@ -163,12 +164,12 @@ impl<'a> Batch<'a> {
         out
     }
 
-    /// The facet's values, in the order of their bytes.
+    /// The facet's values in byte order.
     fn values(&self, field: Facet) -> Joined<'_> {
         Joined::of(self.segments.iter().filter_map(|segment| segment.terms.get(field.place())))
     }
 
-    /// The first of these spans in the batch.
+    /// The seq of the first of these offsets in the batch.
     fn first(&self, spans: &[u32]) -> u64 {
         self.range.start + spans.first().copied().map_or(0, u64::from)
     }
@@ -195,7 +196,7 @@ impl<'a> Batch<'a> {
         let values = self.values(field);
         let stored = self.inputs.snapshot.index()?;
         out.rows = values.len() as u64;
-        // Rows are read in the order of the terms' ids, and have their spans in the order of the values.
+        // Rows are read in the order of term ids; their positions follow the order of the values.
         let mut terms = Vec::with_capacity(values.len());
         for i in 0..values.len() {
             let (value, spans) = values.get(i);
@@ -220,12 +221,12 @@ impl<'a> Batch<'a> {
                 Some(Some((position, leaf, wrong))) => {
                     out.read[i] = Some((position, leaf, is_pseudonym(value)));
                     if let Some(wrong) = wrong {
-                        let detail = format!("the index does not list it rightly under {}", name(field, value));
+                        let detail = format!("the index does not list it correctly under {}", name(field, value));
                         out.find(K::IndexRowChanged, wrong, detail);
                     }
                 }
                 Some(None) => {
-                    let detail = format!("the row of {} does not decode", name(field, value));
+                    let detail = format!("the row of {} cannot be decoded", name(field, value));
                     out.find(K::IndexRowChanged, self.first(spans), detail);
                 }
                 None => {
@@ -260,11 +261,11 @@ impl<'a> Batch<'a> {
             );
         }
         for segment in &self.segments {
-            // By span of the class in the column, its span among those of the entries.
+            // For each class of the column: its index in the segment's classes.
             let span = |class: &String| segment.classes.iter().position(|c| c == class).map(|span| span as u32);
             let spans: Vec<_> = column.classes.iter().map(span).collect();
             for retained in &segment.retentions {
-                // One that is too short was found already.
+                // A column that is too short was reported above.
                 let Some(&(class, until)) = column.rows.get(retained.span as usize) else { continue };
                 let said = usize::from(class).checked_sub(1).map(|class| (spans.get(class).copied().flatten(), until));
                 if said != retained.until.map(|(class, until)| (Some(class), until)) {
@@ -276,10 +277,10 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        // What it says of entries that are gone is held against the purges when they are known.
+        // What the column says about purged entries is compared with the purges later (`signed`).
         for (&purge, set) in self.inputs.purges {
             let mut taken = 0;
-            // By class; the first is that of entries without one, which stay for ever.
+            // By class. The first is for entries without a class, which are kept forever.
             let mut counted = vec![(0, i64::MIN); column.classes.len() + 1];
             let mut said = true;
             for (first, last) in set.ranges_within(start, end - 1) {
@@ -314,34 +315,35 @@ impl Compared {
     }
 }
 
-/// A value of a facet, for people.
+/// A value of a facet, shortened for messages.
 fn name(field: Facet, value: &str) -> String {
     let shown: String = value.chars().take(80).collect();
     format!("{} {shown:?}", field.as_str())
 }
 
-/// Whether all entries of a row that a purge took away are gone; `None` where it does not decode.
+/// Whether all entries of a purged row are purged. `None` if the row does not decode.
 fn all_gone(purged_row: &PurgedRow<'_>, gone: &Bits) -> Option<bool> {
     let mut all = true;
     purged_row.list.ranges(BATCH as usize, |from, end| all &= gone.count(from, end) == end - from)?;
     Some(all)
 }
 
-/// A row of the index, and what it should list.
+/// An index row, and what it should list.
 struct Listed<'a> {
     row: &'a Row<'a>,
     /// The first seq of the batch.
     batch: u64,
-    /// Where in it entries stand that have the term.
+    /// The offsets in the batch of the entries that have the term.
     spans: &'a [u32],
-    /// What of it is gone: a row keeps the seqs of entries that are gone, since its hash is over all.
+    /// The purged entries of the batch: a row keeps their seqs, since its hash covers all of them.
     gone: &'a Bits,
 }
 
 impl Listed<'_> {
-    /// The first entry that the row lists wrongly or does not list; `None` where it does not decode.
+    /// The first entry that the row lists by mistake or fails to list; `Some(None)` if the row is right, `None` if it
+    /// does not decode.
     fn wrong(&self, purged: &SeqSet) -> Option<Option<u64>> {
-        // As a rule nothing of it is gone.
+        // Usually none of the row's entries are purged.
         if self.row.list.is(self.spans.iter().map(|&span| self.batch + u64::from(span))) {
             return Some(None);
         }
@@ -358,16 +360,16 @@ impl Listed<'_> {
         if right && there.is_empty() {
             return Some(None);
         }
-        self.search(purged).map(Some).or(Some(None))
+        self.search(purged)
     }
 
-    /// As [`Listed::wrong`], one by one.
-    fn search(&self, purged: &SeqSet) -> Option<u64> {
+    /// Like [`Listed::wrong`], entry by entry.
+    fn search(&self, purged: &SeqSet) -> Option<Option<u64>> {
         let listed = self.row.list.seqs(BATCH as usize)?;
         let mut there = self.spans.iter().map(|&span| self.batch + u64::from(span)).peekable();
         let stray = purged.first_outside(listed.into_iter().filter(|seq| there.next_if_eq(seq).is_none()));
-        // What is left of the entries was not listed where it should be.
+        // An entry that is left over was not listed where it should be.
         let unlisted = there.next().filter(|seq| *seq < stray.unwrap_or(u64::MAX));
-        unlisted.or(stray)
+        Some(unlisted.or(stray))
     }
 }

@@ -1,4 +1,4 @@
-//! What the tables should hold that are derived from the entries, and the comparison with what they do hold.
+//! Computes what the tables derived from the entries should hold, and compares it with what they hold.
 
 use super::finding::{Finding, FindingKind as K};
 use super::segment::Segment;
@@ -13,7 +13,7 @@ use attestlog_proof::entry::Facet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-/// What the tables should hold, added up segment by segment.
+/// What the tables should hold, accumulated segment by segment.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
     /// How many Merkle nodes of the stored levels there should be.
@@ -21,7 +21,7 @@ pub(super) struct Derived {
     /// How many of the nodes that purges kept below these levels were used.
     pub covered: u64,
     rows: u64,
-    /// The ids of terms that entries have.
+    /// The ids of the terms that entries have.
     terms: Ids,
     zones: Zones,
     prints: RollupFingerprints,
@@ -29,12 +29,12 @@ pub(super) struct Derived {
     senders: HashMap<String, BTreeMap<u64, u64>>,
 }
 
-/// A set of numbers that mostly lie close together, in pages of bits.
+/// A set of numbers, most of them close together, stored as pages of bits.
 #[derive(Debug, Default)]
 struct Ids(BTreeMap<u64, [u64; 8]>);
 
 impl Ids {
-    /// Whether it was not there before.
+    /// Returns whether the id is new.
     fn insert(&mut self, id: u64) -> bool {
         let word = &mut self.0.entry(id >> 9).or_default()[(id >> 6 & 7) as usize];
         let bit = 1 << (id & 63);
@@ -53,12 +53,12 @@ impl Ids {
 pub(super) struct Rollups {
     /// The names of the tools, by their terms' ids.
     tools: HashMap<u64, String>,
-    /// By tool and day: what is stored adds up to this, if it can be read.
+    /// The fingerprint of each stored rollup, by tool and day; `None` if the rollup cannot be read.
     prints: Vec<(u64, i32, Option<RollupFingerprint>)>,
 }
 
 impl Rollups {
-    /// Reads all of them. Nothing needs to be known of the entries for it.
+    /// Reads all of them. Needs nothing from the entries.
     pub(super) fn read(snapshot: &Snapshot, hashes: &Hashes) -> Result<Rollups> {
         let mut hashes = hashes.fork();
         let tools = snapshot.terms_of(Facet::Tool)?.into_iter().map(|(name, id)| (id, name)).collect();
@@ -72,7 +72,7 @@ impl Rollups {
     }
 }
 
-/// What the tables are compared with.
+/// The inputs of the comparison.
 struct Compare<'a> {
     derived: &'a Derived,
     snapshot: &'a Snapshot,
@@ -90,7 +90,7 @@ impl Derived {
         terms.into_iter().for_each(|id| _ = self.terms.insert(id));
     }
 
-    /// Adds what a segment should have in the tables.
+    /// Adds what the tables should hold for a segment.
     pub(super) fn add(&mut self, segment: &mut Segment) {
         for (key, zone) in std::mem::take(&mut segment.zones) {
             let old = self.zones.entry(key).or_insert(zone);
@@ -110,7 +110,7 @@ impl Derived {
         }
     }
 
-    /// Compares every table, on so many threads.
+    /// Compares every table, on this many threads.
     pub(super) fn compare(
         mut self,
         snapshot: &Snapshot,
@@ -121,7 +121,7 @@ impl Derived {
     ) -> Vec<Finding> {
         let prints = std::mem::take(&mut self.prints);
         let compare = &Compare { derived: &self, snapshot, purged, sizes };
-        // What takes longest comes first.
+        // The slowest check comes first.
         let checks: [Check<'_>; 9] = [
             Box::new(|| compare.terms()),
             Box::new(move || compare.rollups(prints, rollups?)),
@@ -133,22 +133,23 @@ impl Derived {
             Box::new(|| compare.tail()),
             Box::new(|| compare.small_tables()),
         ];
-        let waiting = Mutex::new(checks.into_iter());
-        let findings = Mutex::new(Vec::new());
+        let waiting = Mutex::new(checks.into_iter().enumerate());
+        // By the place of the check, so that their order does not depend on which thread is done first.
+        let findings = Mutex::new(BTreeMap::new());
         let work = || {
             loop {
                 let check = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(check) = check else { break };
+                let Some((at, check)) = check else { break };
                 let found = guarded(check);
                 let found = found.unwrap_or_else(|e| vec![Finding::new(K::FileDamaged, None, e.to_string())]);
-                findings.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+                findings.lock().unwrap_or_else(PoisonError::into_inner).insert(at, found);
             }
         };
         std::thread::scope(|scope| {
             (1..threads).for_each(|_| _ = scope.spawn(work));
             work();
         });
-        findings.into_inner().unwrap_or_else(PoisonError::into_inner)
+        findings.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().flatten().collect()
     }
 }
 
@@ -235,7 +236,7 @@ impl Compare<'_> {
         snapshot.scan_terms(&mut |field, key, id| {
             let shown = || String::from_utf8_lossy(key).chars().take(80).collect::<String>();
             let Some(field) = Facet::from_u8(field) else {
-                let detail = format!("the term {:?} is of no facet", shown());
+                let detail = format!("the term {:?} belongs to no facet", shown());
                 find(&mut found, K::TermMismatch, None, detail);
                 return Ok(());
             };
@@ -243,7 +244,8 @@ impl Compare<'_> {
                 let detail = format!("the id {id} of {} {:?} is another term's", field.as_str(), shown());
                 find(&mut found, K::TermMismatch, None, detail);
             }
-            // Where no entry was seen to have it there may still be a row. Terms of a batch that is being written have none.
+            // A term that no entry was seen to have may still have a row. While a batch is being written, its terms
+            // have none.
             let known = self.derived.terms.contains(id) || snapshot.state.merging.is_some();
             if !known && !index.has_row(field, id, snapshot.indexed)? {
                 let detail = format!("no entry has the {} {:?}", field.as_str(), shown());
@@ -254,7 +256,8 @@ impl Compare<'_> {
         Ok(found)
     }
 
-    /// Rows that should be there were looked up one by one; if there are more, they are searched for here.
+    /// The rows that should exist were looked up one by one. If the table has a different number, this finds the extra
+    /// ones.
     fn postings(&self) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
         let (stored, columns, _) = self.snapshot.row_counts()?;
@@ -266,7 +269,8 @@ impl Compare<'_> {
                 starts.push(first);
                 Ok(())
             })?;
-            // A term has one row in a batch. A second one would hide what the first lists behind it.
+            // A term has one row per batch. A second row would hide what the first one lists after the second's
+            // beginning.
             let mut before = None;
             snapshot.scan_postings(&mut |field, term, first, row| {
                 if snapshot.is_half_written(first) {
@@ -310,7 +314,8 @@ impl Compare<'_> {
         Ok(found)
     }
 
-    /// What purges left of rows stands by the batch that the rows were of; each batch looks at its own.
+    /// Purged rows are stored under the batch they belonged to, and each batch checks its own. This finds those of no
+    /// batch.
     fn purged_rows(&self) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
         let mut starts = BTreeSet::new();
@@ -408,7 +413,7 @@ impl Compare<'_> {
             let none = BTreeMap::new();
             let known = senders.get(id).unwrap_or(&none);
             let right = window.is_ok_and(|window| {
-                // A purge takes the entry, not the number: it would be recorded again otherwise.
+                // A purge removes the entry but not the number: otherwise a call sent again would be recorded again.
                 let listed = window.seqs().filter(|(_, seq)| !gone.contains(*seq));
                 let full = window.seqs().count() >= REMEMBERED;
                 let oldest = window.seqs().next().map_or(0, |(number, _)| if full { number } else { 0 });

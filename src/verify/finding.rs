@@ -1,11 +1,12 @@
-//! What a verification can find.
+//! The findings of a verification, and their kinds.
 
-use std::cmp::Ordering;
+use super::settled::Settled;
+use std::collections::HashSet;
 use std::fmt;
 
 macro_rules! findings {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What is wrong. A closed set; later versions may add to it.
+        /// What is wrong. Later versions may add kinds.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum FindingKind { $($(#[$doc])* $variant,)* }
@@ -23,13 +24,13 @@ macro_rules! findings {
 }
 
 findings! {
-    /// An entry says something else than what was hashed: it was edited.
+    /// An entry does not say what was hashed: it was edited.
     EntryChanged = "entry_changed",
     /// An entry cannot be read.
     EntryDamaged = "entry_damaged",
-    /// An entry is neither there nor purged.
+    /// An entry is neither in the store nor purged.
     EntryMissing = "entry_missing",
-    /// An entry stands where none should.
+    /// An entry is where none should be.
     EntryUnexpected = "entry_unexpected",
     /// An entry does not follow the one before it.
     ChainBroken = "chain_broken",
@@ -37,62 +38,67 @@ findings! {
     HeadMismatch = "head_mismatch",
     /// A block of entries is not as it was written.
     BlockDamaged = "block_damaged",
-    /// A node of the Merkle tree is missing, changed or too many.
+    /// A node of the Merkle tree is missing, was changed, or should not exist.
     TreeMismatch = "tree_mismatch",
-    /// What a purge kept is missing, changed or too many.
+    /// A node that a purge kept is missing, was changed, or should not exist.
     CoverMismatch = "cover_mismatch",
-    /// The index does not list an entry under one of its facets: it would be missing from answers.
+    /// The index does not list an entry under one of its facets: query results would lack it.
     IndexRowMissing = "index_row_missing",
     /// An index row does not list the entries that it should.
     IndexRowChanged = "index_row_changed",
-    /// An index row stands where none should.
+    /// An index row is where none should be.
     IndexRowUnexpected = "index_row_unexpected",
-    /// The term dictionary is not what the entries make it.
+    /// The term dictionary does not match the entries.
     TermMismatch = "term_mismatch",
-    /// The index batches are not those of the chain.
+    /// The index batches do not match the chain.
     BatchMismatch = "batch_mismatch",
-    /// A retention column is not what the entries make it.
+    /// A retention column does not match the entries.
     ColumnMismatch = "column_mismatch",
-    /// The time index is not what the entries make it.
+    /// The time index does not match the entries.
     ZoneMismatch = "zone_mismatch",
-    /// The statistics are not what the entries make them.
+    /// The statistics do not match the entries.
     RollupMismatch = "rollup_mismatch",
-    /// The table of numbered senders is not what the entries make it.
+    /// The table of numbered senders does not match the entries.
     SenderMismatch = "sender_mismatch",
-    /// The list of unfinished calls is not what the entries make it.
+    /// The list of unfinished calls does not match the entries.
     UnfinishedMismatch = "unfinished_mismatch",
-    /// The state of the store contradicts what lies in it.
+    /// The state of the store contradicts its contents.
     StateMismatch = "state_mismatch",
-    /// a system event contradicts those before it.
+    /// A system event contradicts those before it.
     OwnEntryInvalid = "own_entry_invalid",
-    /// A checkpoint in the store is not one of this history.
+    /// A checkpoint in the store does not match the store's history.
     CheckpointMismatch = "checkpoint_mismatch",
     /// A checkpoint is not signed with the store's keys.
     SignatureInvalid = "signature_invalid",
-    /// A checkpoint is sealed with the key of another epoch than its size belongs to.
+    /// A checkpoint is signed with the key of another epoch than its size belongs to.
     EpochMismatch = "epoch_mismatch",
     /// The store's key is not the one that was given.
     KeyMismatch = "key_mismatch",
     /// Something kept elsewhere covers more entries than the store has: it was cut, or is an older copy.
     Rollback = "rollback",
-    /// Something kept elsewhere covers other entries than the store has: its history was rewritten.
+    /// Something kept elsewhere, or the key file, covers other entries than the store has: its history was rewritten. If entries
+    /// below are not as they were recorded, that is the cause, and the disagreement is a
+    /// [`CheckpointMismatch`](FindingKind::CheckpointMismatch).
     Fork = "fork",
-    /// A part of what was kept elsewhere cannot be read or does not hold: what it would have shown was not compared.
+    /// Part of what was kept elsewhere cannot be read or is not valid, so it was not compared.
     KeptDamaged = "kept_damaged",
-    /// What is said to have been purged is not what a purge's entry says.
+    /// The set of entries listed as purged does not match the purge's entry.
     PurgeMismatch = "purge_mismatch",
     /// An entry was purged before it had expired, or by a system clock that was set back afterwards by more than the bound.
     PurgedEarly = "purged_early",
-    /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
+    /// The key of sealed values is missing or changed, or is back although an entry says that it was destroyed.
     SubjectKeyMismatch = "subject_key_mismatch",
-    /// A page of the file is not as it was written, or a key in it leads elsewhere than it should: answers could lack rows. Or the
-    /// header or the tables of free pages are not: what is recorded next could be written over what was recorded.
+    /// A page of the file is not as it was written, or a key in it leads to the wrong place: query results could lack
+    /// rows. Or the header or the tables of free pages are damaged: what is recorded next could overwrite what was
+    /// recorded.
     PageDamaged = "page_damaged",
-    /// A row of a small table that no entry bears out says what cannot be, or was not written with the store's keys.
+    /// A row of a small table that no entry vouches for is impossible, or was not written with the store's keys.
     SmallTableMismatch = "small_table_mismatch",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }
+
+attestlog_proof::named_form!(serde FindingKind, "kind of finding");
 
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,59 +106,49 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// One thing that is wrong. Ordered by entry, then by kind, then by what is said, where numbers count as numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that is wrong. Findings are ordered by entry, then by kind, then by their text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Finding {
     /// The entry that it concerns, if it concerns one.
     pub seq: Option<u64>,
-    /// What it is.
+    /// The kind of the finding.
     pub kind: FindingKind,
     /// Where and how, for people.
     pub detail: String,
+    /// How somebody settled it, if somebody did.
+    pub settled: Option<Settled>,
 }
+
+attestlog_proof::json_form!(members Finding { kind, seq, detail, settled });
 
 impl Finding {
     pub(crate) fn new(kind: FindingKind, seq: impl Into<Option<u64>>, detail: impl Into<String>) -> Finding {
-        Finding { seq: seq.into(), kind, detail: detail.into() }
+        Finding { seq: seq.into(), kind, detail: detail.into(), settled: None }
     }
 }
 
-/// What an error says that stops because of a finding.
+/// Allows an error to name a finding as its source.
 impl std::error::Error for Finding {}
 
-impl Ord for Finding {
-    fn cmp(&self, other: &Finding) -> Ordering {
-        let by_place = self.seq.cmp(&other.seq).then(self.kind.cmp(&other.kind));
-        by_place.then_with(|| natural(&self.detail, &other.detail)).then_with(|| self.detail.cmp(&other.detail))
+impl FindingKind {
+    /// Whether it says itself what was changed; other findings may follow from that.
+    pub(super) fn is_cause(self) -> bool {
+        use FindingKind::*;
+        matches!(
+            self,
+            EntryChanged | EntryDamaged | EntryMissing | EntryUnexpected | BlockDamaged | PageDamaged | FileDamaged
+        )
     }
 }
 
-impl PartialOrd for Finding {
-    fn partial_cmp(&self, other: &Finding) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Compares texts with each run of digits as one number: 2 before 18.
-fn natural(mut a: &str, mut b: &str) -> Ordering {
-    /// The first character, or the first number without its leading zeros, and the rest.
-    fn next(text: &str) -> (&str, &str) {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let end = if digits > 0 { digits } else { text.chars().next().map_or(0, char::len_utf8) };
-        let (head, rest) = text.split_at(end);
-        (if digits > 0 { head.trim_start_matches('0') } else { head }, rest)
-    }
-    while !a.is_empty() && !b.is_empty() {
-        let both = a.starts_with(|c: char| c.is_ascii_digit()) && b.starts_with(|c: char| c.is_ascii_digit());
-        let ((head_a, rest_a), (head_b, rest_b)) = (next(a), next(b));
-        let by_length = if both { head_a.len().cmp(&head_b.len()) } else { Ordering::Equal };
-        match by_length.then_with(|| head_a.cmp(head_b)) {
-            Ordering::Equal => (a, b) = (rest_a, rest_b),
-            other => return other,
-        }
-    }
-    a.len().cmp(&b.len())
+/// Puts what a verification found in order: first what was changed, then what may follow from it; each by entry, then by kind; what
+/// is alike in all that stays in the order in which it was found, which is that of the data (checkpoints by their size, rows by their
+/// keys). Each is there once.
+pub(super) fn in_order(findings: &mut Vec<Finding>) {
+    findings.sort_by_key(|finding| (!finding.kind.is_cause(), finding.seq.is_none(), finding.seq, finding.kind));
+    let mut seen = HashSet::new();
+    findings.retain(|finding| seen.insert(finding.clone()));
 }
 
 impl fmt::Display for Finding {
@@ -161,22 +157,5 @@ impl fmt::Display for Finding {
             Some(seq) => write!(f, "entry {seq}: {}: {}", self.kind, self.detail),
             None => write!(f, "{}: {}", self.kind, self.detail),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// They were sorted as text: the checkpoint of 18 entries, then of 2, then of 21.
-    #[test]
-    fn findings_are_sorted_by_their_numbers() {
-        let of =
-            |n: u64| Finding::new(FindingKind::SignatureInvalid, None, format!("the checkpoint of {n} entries: no"));
-        let mut all: Vec<Finding> = [18, 2, 21, 0, 100].map(of).to_vec();
-        all.sort();
-        assert_eq!(all, [0, 2, 18, 21, 100].map(of));
-        assert_eq!(natural("a02", "a2"), Ordering::Equal);
-        assert!(of(2) != Finding::new(FindingKind::Fork, None, "2") && natural("é", "z") == Ordering::Greater);
     }
 }

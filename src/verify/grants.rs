@@ -1,8 +1,10 @@
-//! Whether those who reviewed emergency grants, and purges that took some, may have done so by the entries themselves.
+//! Checks, by the entries alone, whether emergency grants were reviewed by somebody entitled to, and whether purges
+//! that took grants were allowed to.
 //!
-//! The log asks its index who used a grant before it takes a review (Y4), and before a purge takes the grant (R15). What was
-//! decided then stays in the chain, so it is tried again here without the index (R76). A reviewer whom a policy hides is
-//! compared by the pseudonym in the entry: one of another key is not known to be the same person.
+//! The log uses its index to find out who used a grant before it accepts a review (Y4), and before a purge takes the
+//! grant (R15). Both decisions are in the chain, so they are checked again here without the index (R76). A reviewer
+//! whom a policy hides is compared by the pseudonym in the entry: a pseudonym under another key is not recognised as
+//! the same person.
 
 use super::finding::FindingKind as K;
 use crate::grants::OpenGrant;
@@ -12,14 +14,14 @@ use crate::retention::SeqSet;
 use attestlog_proof::entry::{Kind, SystemEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What entries until now say of one grant, or of what calls name as one.
+/// What the entries so far say about one grant, or about a seq that calls name as their grant.
 #[derive(Debug, Default)]
 struct Known {
-    /// Who used it, and whose it is.
+    /// The user of the grant, and everybody who used it.
     users: BTreeSet<String>,
     last_use: Option<u64>,
     last_review: Option<u64>,
-    /// Whether it is known to be a grant, though its entry may be gone.
+    /// Whether it is known to be a grant; its own entry may be purged.
     is_grant: bool,
 }
 
@@ -28,14 +30,14 @@ struct Known {
 pub(super) struct Grants(BTreeMap<u64, Known>);
 
 impl Grants {
-    /// A call under a grant. In the order of seqs, also among what the log itself says.
+    /// Adds a call under a grant. Calls and system events must be added in the order of their seqs.
     pub(super) fn used(&mut self, seq: u64, grant: u64, user: String) {
         let known = self.0.entry(grant).or_default();
         known.users.insert(user);
         known.last_use = Some(seq);
     }
 
-    /// What is wrong with what the log itself says at `seq`; `purges` has what each purge took.
+    /// Adds the system event at `seq` and returns what is wrong with it; `purges` holds what each purge took.
     pub(super) fn said(&mut self, seq: u64, own: &SystemEvent, purges: &BTreeMap<u64, SeqSet>) -> Vec<(K, String)> {
         let detail = own.detail.to_json();
         let grant = detail.get("grant").and_then(Json::as_u64);

@@ -1,40 +1,91 @@
-//! The JSON of a verification, as `verify --json` prints it and as an evidence folder holds it.
+//! The JSON of a verification, as `verify --json` prints it and as an evidence folder holds it, and of how to verify.
 
-use super::{LostAnchors, Verification};
-use crate::json::{Json, Number, Object};
-use crate::keyless::Keyless;
-use crate::restored::Restored;
+use super::{LostAnchors, Verification, VerifyOptions};
+use crate::Result;
+use crate::json::{Json, Object};
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
+
+attestlog_proof::json_form!(members LostAnchors { restored, from, to, count });
+
+attestlog_proof::json_form!(members Verification {
+    size,
+    entries,
+    purged,
+    root,
+    head,
+    signed,
+    signed_size,
+    key_pinned,
+    anchored,
+    anchored_size,
+    rewritable_from,
+    restored,
+    lost_anchors,
+    recorded_without_key,
+    not_authenticated,
+    unfinished_commit,
+    pages_only,
+    findings,
+    seconds,
+} repeats { "ok" => |it| it.ok(), "unsettled" => |it| it.unsettled().count() as u64 });
 
 impl Verification {
     /// `{"ok","size","entries","purged","root","head","signed","signed_size","key_pinned","anchored","anchored_size",
-    /// "rewritable_from","restored":[…],"lost_anchors":[{"restored","from","to","count"}],"recorded_without_key":[{"from","to","at"}],"not_authenticated":[…],
-    /// "unfinished_commit","pages_only","findings":[{"kind","seq","detail"}],"seconds"}`.
+    /// "rewritable_from","restored":[…],"lost_anchors":[{"restored","from","to","count"}],
+    /// "recorded_without_key":[{"from","to","at"}],"not_authenticated":[…],"unfinished_commit","pages_only",
+    /// "findings":[{"kind","seq","detail","settled":{"seq","actor","disposition","at"}}],"unsettled",
+    /// "seconds"}`.
     pub fn to_json(&self) -> Json {
-        let findings = self.findings.iter().map(|f| {
-            let kind = Json::from(f.kind.as_str());
-            Object::from_iter([("kind", kind), ("seq", f.seq.into()), ("detail", f.detail.as_str().into())])
-        });
-        Json::from(Object::from_iter([
-            ("ok", Json::from(self.ok())),
-            ("size", self.size.into()),
-            ("entries", self.entries.into()),
-            ("purged", self.purged.into()),
-            ("root", self.root.to_string().into()),
-            ("head", self.head.to_string().into()),
-            ("signed", self.signed.into()),
-            ("signed_size", self.signed_size.into()),
-            ("key_pinned", self.key_pinned.into()),
-            ("anchored", self.anchored.into()),
-            ("anchored_size", self.anchored_size.into()),
-            ("rewritable_from", self.rewritable_from.into()),
-            ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
-            ("lost_anchors", self.lost_anchors.iter().map(LostAnchors::to_json).collect::<Vec<_>>().into()),
-            ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
-            ("not_authenticated", self.not_authenticated.iter().copied().map(Json::from).collect::<Vec<_>>().into()),
-            ("unfinished_commit", self.unfinished_commit.into()),
-            ("pages_only", self.pages_only.into()),
-            ("findings", findings.collect::<Vec<_>>().into()),
-            ("seconds", Number::from_f64(self.seconds).map_or(Json::Null, Json::Number)),
-        ]))
+        self.form()
     }
 }
+
+impl super::Finding {
+    /// `{"kind","seq","detail","settled":{"seq","actor","disposition","at"}}`; `settled` is null if nobody has settled it.
+    pub fn to_json(&self) -> Json {
+        self.form()
+    }
+}
+
+impl Form for VerifyOptions {
+    /// `{"threads","public_key","against":[{"checkpoint","time","source":{"file","line","form"}}],
+    /// "unreadable":[{"file","line","reason","cut_off"}]}`. Who is told of the progress is no part of it.
+    fn form(&self) -> Json {
+        let unreadable = self.unreadable.iter().map(|(file, place)| {
+            let mut json = place.form();
+            if let Json::Object(members) = &mut json {
+                members.insert("file", file.as_str());
+            }
+            json
+        });
+        Object::from_iter([
+            ("threads", self.threads.form()),
+            ("public_key", self.public_key.form()),
+            ("against", self.against.form()),
+            ("unreadable", Json::Array(unreadable.collect())),
+        ])
+        .into()
+    }
+
+    fn read(value: &Json) -> Result<VerifyOptions> {
+        let mut members = Members::of(value)?;
+        let mut options = VerifyOptions::new();
+        if let Some(threads) = member(&mut members, "threads")? {
+            options = options.threads(threads);
+        }
+        if let Some(key) = member(&mut members, "public_key")? {
+            options = options.public_key(key);
+        }
+        options = options.against(member::<Option<Vec<_>>>(&mut members, "against")?.unwrap_or_default());
+        for place in member::<Option<Vec<Object>>>(&mut members, "unreadable")?.unwrap_or_default() {
+            let mut place = place;
+            let file = place.remove("file").map(|file| String::read(&file)).transpose()?.unwrap_or_default();
+            options = options.against_unreadable(&file, [Form::read(&place.into())?]);
+        }
+        members.end()?;
+        Ok(options)
+    }
+}
+
+attestlog_proof::json_form!(own VerifyOptions);

@@ -1,9 +1,9 @@
-//! What spans the batches: the tree, the links between them, what is signed. Every table that is not read batch by batch is
-//! for `derived`.
+//! Checks what spans the batches: the tree, the links between segments, and signatures. Tables that are not read batch
+//! by batch are left to `derived_tables`.
 
 use super::batch::{Expiry, Outcome};
 use super::derived_tables::{Derived, Rollups};
-use super::finding::{Finding, FindingKind as K};
+use super::finding::{Finding, FindingKind as K, in_order};
 use super::grants::Grants;
 use super::pages;
 use super::segment::{Group, Leaf, Segment, VerifyInputs};
@@ -16,19 +16,21 @@ use crate::merkle::{self, Frontier, Nodes};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, PurgeRecord, SeqSet, is_within};
 use crate::rows::BATCH;
+use crate::store::OpenStore;
 use crate::store::{Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
-use crate::{AuditLog, Error, Hash, Result, Timestamp};
+use crate::{Error, Hash, Result, Timestamp};
 use attestlog_proof::entry::{Kind, SystemEvent};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
+pub(super) fn verify(log: &OpenStore, options: &VerifyOptions) -> Result<Verification> {
     let clock = &log.engine().config.clock;
     let start = clock.monotonic();
-    // One transaction and nothing from memory: what is compared must be of one moment.
+    // Use one transaction and nothing from memory: everything that is compared must be of the same moment.
     let snapshot = match log.engine().stored_with_pages() {
-        // What the file holds is not what readers are answered from: neither vouches for the other.
+        // Another program has written over the file. Readers are not served from what it holds now, so neither vouches
+        // for the other.
         Err(e) if log.engine().is_written_over() => return Ok(nothing(log, &e)),
         snapshot => snapshot?,
     };
@@ -69,7 +71,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     whole.state();
     whole.batches();
     let derived = std::mem::take(&mut whole.derived);
-    // They were read, or nothing was.
+    // `besides` has set this.
     let rollups = rollups.unwrap_or_else(|| Err(Error::damaged("the statistics could not be read")));
     whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
@@ -78,21 +80,23 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         Default::default()
     });
     whole.findings.extend(small.findings);
-    // An entry that cannot be read any more was found already.
+    // An entry that cannot be read was reported already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
     let restored = whole.restored.iter().filter_map(|(seq, own)| Some((*seq, recorded_at(*seq)?, own)));
     let restored = Restored::all(restored);
-    let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries, &restored);
+    let changed =
+        whole.findings.iter().filter(|finding| finding.kind.is_cause()).filter_map(|finding| finding.seq).min();
+    let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries, &restored, changed);
     let recorded_without_key = guarded(|| Keyless::stretches(&whole.keyless, &snapshot)).unwrap_or_else(|e| {
         whole.find(K::FileDamaged, None, e.to_string());
         Vec::new()
     });
     let mut findings = whole.findings;
     findings.extend(reach.findings);
-    // So that all of it was of one file.
+    // Make sure that everything was read from the same file.
     findings.extend(snapshot.check_unchanged().err().map(|e| Finding::new(K::FileDamaged, None, e.to_string())));
-    findings.sort_unstable();
-    findings.dedup();
+    in_order(&mut findings);
+    log.mark_settled(&mut findings);
     Ok(Verification {
         size: snapshot.size,
         entries: whole.entries,
@@ -116,13 +120,13 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     })
 }
 
-/// Of a file that somebody else has written over.
-fn nothing(log: &AuditLog, e: &Error) -> Verification {
+/// The result for a file that another program has written over.
+fn nothing(log: &OpenStore, e: &Error) -> Verification {
     let (size, head) = log.engine().shown();
     Verification { size, head, ..Verification::of_nothing() }.and_not_opened(&e.to_string())
 }
 
-/// What purges are said to have taken, as far as it can be read, by the seqs of their entries.
+/// The entries that each purge took, by the seq of the purge's entry; a finding for each set that cannot be read.
 fn purges(snapshot: &Snapshot) -> Result<(BTreeMap<u64, SeqSet>, Vec<Finding>)> {
     let mut purges = BTreeMap::new();
     let mut findings = Vec::new();
@@ -144,29 +148,29 @@ struct LogCheck<'a> {
     signed: Signed<'a>,
     grants: Grants,
     chain_state: ChainState,
-    /// The nodes that should stand for what is gone, in order.
+    /// The kept nodes that should stand for purged entries, in order.
     covers: VecDeque<(u8, u64)>,
     findings: Vec<Finding>,
     entries: u64,
     tree: Frontier,
     last: Option<Hash>,
-    /// What the tables that are derived from the entries should hold.
+    /// What the tables derived from the entries should hold.
     derived: Derived,
-    /// By first seq of a batch and seq of a purge.
+    /// What the retention columns say about purged entries, by first seq of the batch and seq of the purge.
     expiries: BTreeMap<u64, BTreeMap<u64, Expiry>>,
     sealed: BTreeMap<String, u64>,
     erased: BTreeMap<String, u64>,
-    /// By first seq: end, roots over what is in the file.
+    /// The index batches in the file, by first seq: end, root of the rows, root of the column.
     batches: BTreeMap<u64, (u64, Option<Hash>, Option<Hash>)>,
-    /// By first seq: the seq of the batch's entry, as the table of batches has it.
+    /// The seq of each batch's entry according to the table of batches, by first seq.
     named: BTreeMap<u64, u64>,
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
-    /// Entries about restorings and their confirmations.
+    /// The entries about restores and their confirmations.
     restored: Vec<(u64, SystemEvent)>,
     /// Entries that say that the store was opened without its key, and when.
     keyless: Vec<(u64, Timestamp)>,
-    /// Cut-offs of purges by their seqs, as long as nothing contradicts them.
+    /// The cut-offs of purges by their seqs, as long as nothing contradicts them.
     cut_offs: BTreeMap<u64, Timestamp>,
 }
 
@@ -207,7 +211,8 @@ impl<'a> LogCheck<'a> {
         self.findings.push(Finding::new(kind, seq, detail));
     }
 
-    /// The index's batches, and what no batch covers in segments of the same size.
+    /// The ranges to verify, each with whether it is a batch of the index: the index batches, then the rest of the log
+    /// in ranges of `BATCH` entries.
     fn stretches(&mut self) -> Result<Vec<(Range<u64>, bool)>> {
         let mut stretches = Vec::new();
         let mut at = 0;
@@ -282,7 +287,8 @@ impl<'a> LogCheck<'a> {
         }
         uses.for_each(|(at, grant, user)| self.grants.used(at, grant, user));
         for (first, end, rows, column, seq) in segment.batches {
-            // The first counts: a second one, by whoever can append, could leave out what the first lists.
+            // The first entry counts: an attacker who can append could write a second one that leaves out rows of the
+            // first.
             match self.chained.entry(first) {
                 Entry::Vacant(place) => _ = place.insert((end, rows, column, seq)),
                 Entry::Occupied(_) => self.find(
@@ -295,8 +301,8 @@ impl<'a> LogCheck<'a> {
         self.last_recorded_at = self.last_recorded_at.max(segment.last_recorded_at);
     }
 
-    /// That no time by which entries expire lies beyond the system clock, as the entry that says it was recorded, and the
-    /// bound of the policy in force (R16).
+    /// Checks that no cut-off of a purge and no trusted time lies further ahead of the system clock than the clock
+    /// bound of the policy in force allows (R16). The system clock is known from the recording time of the entry.
     fn clocked(&mut self, seq: u64, recorded_at: Timestamp, own: &SystemEvent) {
         let detail = own.detail.to_json();
         let (what, time, kind) = match own.kind {
@@ -325,8 +331,8 @@ impl<'a> LogCheck<'a> {
         }
     }
 
-    /// That no purge before took what had not expired by a system clock that was then set back: what the clock showed at
-    /// the purge was not the time. Once for each purge.
+    /// Checks that no earlier purge took entries that had not expired at `to`, the time to which the system clock was
+    /// set back: the clock was wrong at that purge. Reports each purge once.
     fn set_back(&mut self, seq: u64, to: Timestamp) {
         let Ok(history) = self.chain_state.history() else { return };
         let bounds = |purge| history.at(purge).clock_bound();
@@ -351,7 +357,7 @@ impl<'a> LogCheck<'a> {
         self.batches.insert(start, (end, batch.rows_root, batch.column_root));
     }
 
-    /// Grows the tree by the entries of a segment, and by what stands for those that are gone.
+    /// Appends the entries of a segment to the tree, and the kept nodes that stand for purged entries.
     fn leaves(&mut self, segment: &Segment) {
         let Range { start, end } = segment.range;
         let purged = self.purged;
@@ -376,7 +382,7 @@ impl<'a> LogCheck<'a> {
                 break;
             }
             while let Some(leaf) = there.next_if(|leaf| leaf.seq <= last) {
-                self.find(K::EntryUnexpected, leaf.seq, "it is there although it was purged");
+                self.find(K::EntryUnexpected, leaf.seq, "it is present although it was purged");
             }
             self.last = None;
             while self.tree.size() <= last {
@@ -386,7 +392,7 @@ impl<'a> LogCheck<'a> {
         }
     }
 
-    /// Entries that make up a whole node.
+    /// Appends a group: entries that make up a complete node.
     fn group(&mut self, group: &Group) {
         self.last = Some(group.recorded);
         let mut completed = vec![(NODE_LEVEL, group.first >> NODE_LEVEL, group.node)];
@@ -400,10 +406,10 @@ impl<'a> LogCheck<'a> {
     }
 
     fn leaf(&mut self, seq: u64, leaf: Option<&Leaf>) {
-        // The next entry's link is compared with what was recorded of this one, its leaf with what it says now.
+        // The next entry's link is compared with the recorded hash; the tree gets the hash of the line as it is now.
         self.last = leaf.map(|leaf| leaf.recorded);
         if leaf.is_none() {
-            self.find(K::EntryMissing, seq, "it is neither there nor purged");
+            self.find(K::EntryMissing, seq, "it is neither present nor purged");
         }
         let mut completed = Vec::new();
         self.tree.append(leaf.map(|leaf| leaf.hash).unwrap_or_default(), &mut |level, index, hash| {
@@ -414,14 +420,14 @@ impl<'a> LogCheck<'a> {
         self.completed(completed);
     }
 
-    /// The next node that stands for purged entries.
+    /// Appends the next kept node that stands for purged entries.
     fn cover<'k>(&mut self, kept: &mut std::iter::Peekable<impl Iterator<Item = &'k Kept>>) {
         let seq = self.tree.size();
         let found = self.covers.pop_front().filter(|&(level, index)| merkle::leaves_of(level, index).start == seq);
         let hash = match found {
             Some((level, index)) if level >= NODE_LEVEL => self.snapshot.node(level, index).ok(),
             Some((level, _)) => {
-                // What lies before it stands for nothing; that it is there is found when all are counted.
+                // Kept nodes before it stand for nothing; `derived_tables` reports them.
                 while kept.next_if(|kept| (kept.first, kept.level) < (seq, level)).is_some() {}
                 kept.next_if(|kept| (kept.first, kept.level) == (seq, level)).map(|kept| kept.hash)
             }
@@ -460,16 +466,18 @@ impl<'a> LogCheck<'a> {
             let first = merkle::leaves_of(level, index).start;
             match guarded(|| self.snapshot.node(level, index)) {
                 Ok(stored) if stored == hash => {}
-                Ok(_) => {
-                    self.find(K::TreeMismatch, first, format!("the Merkle node {index} of level {level} is another"))
-                }
+                Ok(_) => self.find(
+                    K::TreeMismatch,
+                    first,
+                    format!("the Merkle node {index} of level {level} has another hash"),
+                ),
                 Err(e) => self.find(K::TreeMismatch, first, e.to_string()),
             }
         }
     }
 
-    /// The keys of sealed values.
-    fn sealed(&mut self, log: &AuditLog) {
+    /// Checks the keys of sealed values.
+    fn sealed(&mut self, log: &OpenStore) {
         let check = || super::sealed::check(log.engine(), self.snapshot, &self.sealed, &self.erased);
         match guarded(check) {
             Ok(findings) => self.findings.extend(findings),
@@ -479,14 +487,15 @@ impl<'a> LogCheck<'a> {
 
     fn state(&mut self) {
         let state = &self.snapshot.state;
-        // The state may belong to a commit after the snapshot's size; what it says of the newest entry does not count then.
+        // The state may belong to a commit after the snapshot's size. Then it says nothing about the snapshot's newest
+        // entry.
         if state.size == self.snapshot.size {
             if self.last != Some(state.head) && state.size > 0 {
                 let detail = format!("the state names {} as the newest entry", state.head);
                 self.find(K::HeadMismatch, state.size - 1, detail);
             }
             if state.last_recorded_at != self.last_recorded_at && state.size > 0 {
-                self.find(K::StateMismatch, None, "the time of the newest entry is another than the state says");
+                self.find(K::StateMismatch, None, "the time of the newest entry is not the one in the state");
             }
         }
     }

@@ -1,22 +1,24 @@
-//! What lies below the tables: the pages of the file, and whether look-ups lead to what was walked over (V4).
+//! Checks what is below the tables: the pages of the file, and that look-ups find the rows that a walk finds (V4).
 
 use super::Verification;
-use super::finding::{Finding, FindingKind as K};
+use super::finding::{Finding, FindingKind as K, in_order};
 use crate::merkle::Frontier;
 use crate::store::{Flaw, Snapshot, check_pages, guarded};
 use crate::{Hash, Result};
 use std::path::Path;
 
 impl Verification {
-    /// Goes through the pages of the store's file at `path`, without opening it: for a file that cannot be opened, to say what is wrong
-    /// with it and where. Says nothing of the entries, and writes nothing.
+    /// Checks the pages of the store file at `path` without opening the store: for a file that cannot be opened, to say
+    /// what is wrong with it and where. Checks no entries, and writes nothing.
     ///
     /// # Errors
-    /// [`NotAStore`](crate::ErrorKind::NotAStore) where the file was never one; [`Locked`](crate::ErrorKind::Locked) where another
-    /// process has it open; what the file system says.
+    /// [`NotAStore`](crate::ErrorKind::NotAStore) if the file never was a store; [`Locked`](crate::ErrorKind::Locked)
+    /// if another process has it open; [`NotFound`](crate::ErrorKind::NotFound) or [`Io`](crate::ErrorKind::Io) if it
+    /// cannot be read.
     ///
     /// ```
-    /// # use attestlog::{AuditLog, Verification};
+    /// # use attestlog::AuditLog;
+    /// # use attestlog::verify::Verification;
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("audit.log");
     /// # AuditLog::create(&path)?.close()?;
@@ -32,11 +34,11 @@ impl Verification {
     pub fn of_pages(path: impl AsRef<Path>) -> Result<Verification> {
         let mut findings = Vec::new();
         let unfinished_commit = check_pages(path.as_ref(), &mut |flaw| findings.push(finding(flaw)))?;
-        findings.sort_unstable();
+        in_order(&mut findings);
         Ok(Verification { unfinished_commit, pages_only: true, findings, ..Verification::of_nothing() })
     }
 
-    /// That nothing was checked yet.
+    /// A result for which nothing was checked.
     pub(super) fn of_nothing() -> Verification {
         Verification {
             size: 0,
@@ -61,14 +63,14 @@ impl Verification {
         }
     }
 
-    /// The same with what the store said when it was opened.
+    /// Adds a finding that says why the store could not be opened, and that no entry was checked.
     pub fn and_not_opened(mut self, why: &str) -> Verification {
         self.findings.push(Finding::new(K::FileDamaged, None, format!("no entry was checked: {why}")));
         self
     }
 }
 
-/// Goes through the pages of the snapshot, and looks up what walks meet.
+/// Checks the pages of the snapshot, and looks up the rows that walks find.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut find = |flaw| found.push(finding(flaw));

@@ -1,4 +1,4 @@
-//! One segment of the log: its entries, their links, and what the derived tables should say of them.
+//! Reads one segment of the log: its entries, their links, and what the derived tables should say about them.
 
 use super::finding::{Finding, FindingKind as K};
 use super::terms::{Collected, Terms};
@@ -13,66 +13,66 @@ use attestlog_proof::entry::{Body, Content, Facet, Kind, Outcome, Phase, SystemE
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-/// How many entries a segment has, at most. Smaller ones leave the threads less to wait for at the end, and have more terms
-/// that are new to them.
+/// The maximum number of entries in a segment. With smaller segments, threads wait less at the end, but each segment
+/// has more terms that are new to it.
 const PIECE: u64 = 8_192;
 
-/// How many entries the lowest stored node of the tree covers.
+/// How many entries one of the lowest stored nodes of the tree covers.
 const GROUP: u64 = 1 << NODE_LEVEL;
 
-/// An entry that is there.
+/// An entry that is in the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaf {
     pub seq: u64,
-    /// The hash of its line, or, where that could not be made, as it was recorded.
+    /// The hash of its line; the recorded hash if the line could not be rebuilt.
     pub hash: Hash,
-    /// The hash as it was recorded.
+    /// The recorded hash.
     pub recorded: Hash,
 }
 
-/// Entries that are all there and make up one of the lowest stored nodes.
+/// A run of entries that are all in the file and make up one of the lowest stored nodes.
 #[derive(Debug)]
 pub(super) struct Group {
     pub first: u64,
-    /// The node over their hashes.
+    /// The hash of the node.
     pub node: Hash,
-    /// The hash of the last as it was recorded.
+    /// The recorded hash of the last entry.
     pub recorded: Hash,
 }
 
-/// What an entry says of its retention.
+/// The retention that an entry states.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Retained {
-    /// The entry's span in its batch.
+    /// The entry's offset in its batch.
     pub span: u32,
-    /// The class, by its span among those of the segment, and the end in seconds; nothing for system events.
+    /// The class, as an index into the classes of the segment, and the end in seconds. `None` for system events.
     pub until: Option<(u32, i64)>,
 }
 
-/// What the index should say of a segment.
+/// What the index should say about a segment.
 #[derive(Debug, Default)]
 pub(super) struct Indexed {
-    /// What each facet's values are, by its span among all.
+    /// The values of each facet, indexed by [`Facet::place`].
     pub terms: Vec<Collected>,
     pub retentions: Vec<Retained>,
     pub classes: Vec<String>,
 }
 
-/// What a segment of the log turned out to be.
+/// The result of reading a segment.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
     pub range: Range<u64>,
-    /// The entries that are there, in order, but for those in groups.
+    /// The entries in the file, in order, except those in groups.
     pub leaves: Vec<Leaf>,
     pub groups: Vec<Group>,
-    /// What the first entry says of the one before it.
+    /// The first entry's seq and the hash that it names as the entry before it.
     pub first_prev: Option<(u64, Hash)>,
     pub entries: u64,
     pub findings: Vec<Finding>,
-    /// Where the file's index covers the segment: what it should say.
+    /// What the index should say, if the file's index covers the segment.
     pub indexed: Option<Indexed>,
     pub zones: Zones,
-    /// For each tool and day, what its calls add up to.
+    /// The sums of the calls of each tool on each day.
     pub calls: RollupFingerprints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
@@ -80,42 +80,42 @@ pub(super) struct Segment {
     /// `index_batch` entries: first, end, rows root, column root, seq of the entry.
     pub batches: Vec<(u64, u64, Hash, Hash, u64)>,
     pub last_recorded_at: i64,
-    /// The store's own entries that establish facts, with the time of recording.
+    /// The system events that the chain state and other checks need, with their recording times.
     pub own: Vec<(u64, Timestamp, SystemEvent)>,
-    /// Calls under emergency grants, but for the ends of calls: seq, grant, user.
+    /// Calls under emergency grants, without the second entries of calls in two steps: seq, grant, user.
     pub uses: Vec<(u64, u64, String)>,
-    /// What purges kept of entries that are gone, in order.
+    /// The nodes that purges kept for entries they removed, in order.
     pub covers: Vec<Kept>,
-    /// Ids of the keys that sealed values need, with the first seq of each.
+    /// The ids of the keys that sealed values need, with the first seq that needs each.
     pub sealed: BTreeMap<String, u64>,
     /// Ids of the keys that erasures destroyed, with the seq of the erasure.
     pub erased: BTreeMap<String, u64>,
 }
 
-/// What everything is read by.
+/// Inputs shared by all verification workers.
 pub(super) struct VerifyInputs<'a> {
     pub snapshot: &'a Snapshot,
-    /// All that is gone.
+    /// All purged entries.
     pub purged: &'a SeqSet,
     /// What each purge took, by the seq of its entry.
     pub purges: &'a BTreeMap<u64, SeqSet>,
     pub hashes: &'a Hashes,
-    /// Every size whose root somebody will ask for, rising.
+    /// All sizes whose roots are needed, ascending.
     pub sizes: &'a [u64],
 }
 
-/// Where a segment lies.
+/// The location of a segment.
 #[derive(Debug, Clone)]
 pub(super) struct Span {
     pub range: Range<u64>,
-    /// The stretch that it is a segment of.
+    /// The range of the log that the segment is part of.
     pub stretch: Range<u64>,
-    /// Whether the file's index covers that, as one batch.
+    /// Whether the file's index covers that range as one batch.
     pub indexed: bool,
 }
 
 impl Span {
-    /// The segments of a stretch. They meet where groups do.
+    /// Divides a range into segments. Inner boundaries are multiples of `PIECE`, so no group spans two segments.
     pub(super) fn within(stretch: &Range<u64>, indexed: bool) -> impl Iterator<Item = Span> {
         let stretch = stretch.clone();
         let (first, end) = (stretch.start / PIECE, stretch.end.div_ceil(PIECE));
@@ -126,27 +126,27 @@ impl Span {
     }
 }
 
-/// The reader of one segment.
+/// Reads one segment.
 struct Reader<'a> {
     inputs: &'a VerifyInputs<'a>,
-    /// Where its stretch begins.
+    /// The first seq of the range that the segment is part of.
     start: u64,
     out: Segment,
-    /// The line of the entry that is read, and of the one before it, which is hashed together with it.
+    /// The line of the current entry, and of the one before it: two lines are hashed together.
     text: Vec<u8>,
     waiting: Vec<u8>,
-    /// Where among the leaves the entry is whose line waits.
+    /// The index in `leaves` of the entry whose line waits to be hashed.
     unhashed: Option<usize>,
-    /// By the place of the facet among all.
+    /// The terms of each facet, indexed by [`Facet::place`].
     index: Vec<Terms>,
     retentions: Vec<Retained>,
     classes: Vec<String>,
     tally: Tally,
-    /// The time of each entry that could be read.
+    /// The timestamp of each entry that could be read.
     times: Vec<(u64, i64)>,
-    /// The last entry that was read, and its hash.
+    /// The last entry that was read, and its recorded hash.
     before: Option<(u64, Hash)>,
-    /// How many of the segment's covers lie before what is read.
+    /// How many of the segment's covers come before the current entry.
     cover: usize,
 }
 
@@ -192,7 +192,7 @@ pub(super) fn read(inputs: &VerifyInputs<'_>, span: &Span) -> Result<Segment> {
 impl Reader<'_> {
     fn entries(&mut self, range: &Range<u64>) -> Result<()> {
         let mut at = range.start;
-        // The least seq at or beyond the end that a block has. No other block may begin before it.
+        // The smallest seq after the range that a block holds. No later block may begin at or before it.
         let mut beyond: Option<u64> = None;
         let snapshot = self.inputs.snapshot;
         let sealed = snapshot.state.sealed;
@@ -249,7 +249,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Says where a block begins; an entry that one before it has and that does not come before is read by nobody.
+    /// Called with the first seq of a block. If an earlier block holds an entry at or after that seq, no reader finds
+    /// it there.
     fn misplaced(&mut self, beyond: &mut Option<u64>, key: u64) {
         if let Some(seq) = beyond.take_if(|seq| key <= *seq) {
             self.find(K::EntryUnexpected, seq, "stands in a block where it should not");
@@ -260,7 +261,7 @@ impl Reader<'_> {
         self.out.findings.push(Finding::new(kind, seq, detail));
     }
 
-    /// An entry that is there and does not decode.
+    /// Adds an entry that is in the file but does not decode.
     fn unreadable(&mut self, seq: u64, recorded: Hash, e: &CodecError) {
         self.out.entries += 1;
         self.before = Some((seq, recorded));
@@ -289,14 +290,15 @@ impl Reader<'_> {
         };
         self.text.clear();
         line::write(&mut self.text, seq, &prev, &body);
-        // What follows is compared with what was recorded, so that one edited entry is one finding.
+        // The recorded hash of the entry before is compared, not the computed one, so that one edited entry is one
+        // finding.
         let expected = match before {
             Some((before, expected)) if before + 1 == seq => Some(expected),
             _ if seq == self.out.range.start => {
                 self.out.first_prev = Some((seq, prev));
                 None
             }
-            // A purge may have taken the hash before it along.
+            // A purge may have removed the entry before.
             _ => self.kept(seq),
         };
         if let Some(expected) = expected.filter(|expected| *expected != prev) {
@@ -307,8 +309,8 @@ impl Reader<'_> {
         self.facts(seq, &body);
     }
 
-    /// Hashes the line of the entry at this span among the leaves, which was just written, with that of one before it; or lets
-    /// it wait for the next.
+    /// Hashes the line that was just written, of the entry at this index in `leaves`, together with the line that
+    /// waits. If none waits, this one waits for the next.
     fn hash(&mut self, span: usize) {
         match self.unhashed.take() {
             Some(waiting) => {
@@ -338,7 +340,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes groups of the leaves that make up one whole and inside of which nobody asks for a root.
+    /// Replaces runs of leaves by groups where they make up a complete node and no root is needed inside it.
     fn group(&mut self) {
         let leaves = std::mem::take(&mut self.out.leaves);
         let sizes = self.inputs.sizes;
@@ -346,7 +348,7 @@ impl Reader<'_> {
         while let Some(leaf) = leaves.get(at) {
             let (first, last) = (leaf.seq, leaf.seq | (GROUP - 1));
             let all = leaves.get(at..at + GROUP as usize).filter(|all| {
-                // As many as there can be between the first and the last are all.
+                // All entries are there if there are as many as fit between the first and the last.
                 first.is_multiple_of(GROUP) && all.last().is_some_and(|leaf| leaf.seq == last)
             });
             let inside = sizes.get(sizes.partition_point(|&size| size <= first)).is_some_and(|&size| size <= last);
@@ -368,7 +370,7 @@ impl Reader<'_> {
         self.out.leaves = left;
     }
 
-    /// The hash of the entry before this one, which is gone, where it was kept.
+    /// The hash of the entry before this one, which was purged, if it was kept.
     fn kept(&mut self, seq: u64) -> Option<Hash> {
         let before = seq.checked_sub(1)?;
         if before < self.out.range.start {
@@ -381,7 +383,7 @@ impl Reader<'_> {
         covers.get(self.cover).filter(|kept| (kept.first, kept.level) == (before, 0)).map(|kept| kept.hash)
     }
 
-    /// What the entry should look like in the derived tables.
+    /// Adds what the derived tables should say about the entry.
     fn facts(&mut self, seq: u64, body: &Body<&str>) {
         if let Content::System(own) = &body.content
             && (ChainState::wants(own.kind) || matches!(own.kind, Kind::Clock | Kind::BreakGlassReviewed))
@@ -418,7 +420,7 @@ impl Reader<'_> {
                 {
                     self.out.uses.push((seq, grant, call.user_id.to_owned()));
                 }
-                for id in super::sealed::keys_of(call) {
+                for id in call.sealed_under() {
                     self.out.sealed.entry(id).or_insert(seq);
                 }
                 match call.phase {
@@ -448,7 +450,7 @@ impl Reader<'_> {
             }
             Content::System(own) if own.kind == Kind::Erasure => {
                 let erased = &mut self.out.erased;
-                super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
+                crate::entry::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
             }
             Content::System(_) => {}
         }

@@ -1,11 +1,10 @@
-//! The history held against what is signed, against what was kept elsewhere, and against what purges say they took.
+//! Compares the history with what is signed, with what was kept elsewhere, and with what purges say they took.
 
 use super::VerifyOptions;
 use super::batch::Expiry;
 use super::finding::{Finding, FindingKind as K};
 use crate::anchor::Kept;
 use crate::chain_state::ChainState;
-use crate::json::{Json, Object};
 use crate::merkle::Frontier;
 use crate::note::{EpochError, SignedCheckpoint, VerifierKey};
 use crate::restored::Restored;
@@ -16,17 +15,17 @@ use attestlog_proof::entry::Retention;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What must be compared, and the roots that it is compared with, taken as the tree grows.
+/// The checkpoints to compare, and the tree's roots at the sizes that are needed, collected as the tree grows.
 pub(super) struct Signed<'a> {
     options: &'a VerifyOptions,
     checkpoints: Vec<(u64, Vec<u8>)>,
-    /// What the file says of all checkpoints that were ever kept in it.
+    /// The signed summary of all checkpoints that were ever kept in the file.
     series: Option<Vec<u8>>,
     purges: &'a BTreeMap<u64, SeqSet>,
     mark: Option<(u64, Hash)>,
-    /// What is wrong with the keys that were found for a store without keys.
+    /// What is wrong with keys that were found for a store without keys.
     stray: Option<String>,
-    /// Every size whose root a purge must have kept.
+    /// All sizes whose root must still be computable after a purge.
     pub sizes: Vec<u64>,
     roots: BTreeMap<u64, Option<Hash>>,
 }
@@ -38,24 +37,27 @@ pub(super) struct Reach {
     pub key_pinned: bool,
     pub anchored_size: u64,
     pub rewritable_from: u64,
-    /// What was kept elsewhere of entries that a restoring lost, as its entry says.
+    /// Checkpoints kept elsewhere of entries that a restore lost, as its entry says.
     pub lost_anchors: Vec<LostAnchors>,
-    /// How many entries were signed by an epoch that is over.
+    /// How many entries were signed by an epoch that has ended.
     closed_size: u64,
+    /// The first entry that is not as it was recorded.
+    changed: Option<u64>,
     pub findings: Vec<Finding>,
 }
 
-/// What was kept elsewhere of entries that the log has lost by a restoring, whose signed entry names what had been signed until then.
+/// Checkpoints kept elsewhere of entries that the log lost by a restore. The signed entry about the restore names what
+/// had been signed before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostAnchors {
-    /// The seq of the entry about the restoring.
+    /// The seq of the entry about the restore.
     pub restored: u64,
-    /// The least number of entries that one of them covers.
+    /// The smallest number of entries that one of these checkpoints covers.
     pub from: u64,
-    /// The greatest.
+    /// The largest number of entries that one of them covers.
     pub to: u64,
-    /// How many there are.
+    /// How many checkpoints there are.
     pub count: u64,
 }
 
@@ -67,14 +69,6 @@ impl fmt::Display for LostAnchors {
             true => write!(f, "the anchor of {to} entries is of what was lost"),
             false => write!(f, "the anchors of {from} to {to} entries are of what was lost"),
         }
-    }
-}
-
-impl LostAnchors {
-    /// `{"restored","from","to","count"}`
-    pub(super) fn to_json(&self) -> Json {
-        let LostAnchors { restored, from, to, count } = *self;
-        Object::from_iter([("restored", restored), ("from", from), ("to", to), ("count", count)]).into()
     }
 }
 
@@ -91,7 +85,8 @@ impl<'a> Signed<'a> {
             Ok(())
         })?;
         let mark = engine.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
-        // What they signed beyond a copy is what the entry about its restoring says.
+        // The mark does not count for a copy that is being restored: the entry about the restore says what was signed
+        // beyond it.
         let mark = mark.filter(|_| !engine.config.settings.is_copy);
         let mut sizes: Vec<u64> = checkpoints.iter().map(|(size, _)| *size).collect();
         sizes.extend(engine.chain_state().rotation_roots().map(|(size, _)| size));
@@ -104,12 +99,12 @@ impl<'a> Signed<'a> {
         Ok(Signed { options, checkpoints, series, purges, mark, stray: engine.config.stray.clone(), sizes, roots })
     }
 
-    /// Every size whose root somebody will ask for, rising.
+    /// All sizes whose roots are needed, ascending.
     pub(super) fn asked(&self) -> Vec<u64> {
         self.roots.keys().copied().collect()
     }
 
-    /// Takes the root where somebody will ask for it.
+    /// Stores the tree's root if it is needed at the current size.
     pub(super) fn saw(&mut self, tree: &Frontier) {
         if let Some(root) = self.roots.get_mut(&tree.size()) {
             *root = Some(tree.root());
@@ -120,16 +115,18 @@ impl<'a> Signed<'a> {
         self.roots.get(&size).copied().flatten()
     }
 
-    /// Says how far the history is signed and anchored, and what contradicts it.
+    /// Determines how far the history is signed and anchored, and reports what contradicts it. `changed`: the first entry that is
+    /// not as it was recorded. What covers it does not agree with the store for that reason, and is no sign of another history.
     pub(super) fn judge(
         &self,
         chain_state: &ChainState,
         snapshot: &Snapshot,
         expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
         restored: &[Restored],
+        changed: Option<u64>,
     ) -> Reach {
         let size = snapshot.size;
-        let mut reach = Reach::default();
+        let mut reach = Reach { changed, ..Reach::default() };
         let own = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
         let pinned = self.options.public_key.as_ref();
         match (pinned, own) {
@@ -140,7 +137,7 @@ impl<'a> Signed<'a> {
             }
             (None, _) => {}
         }
-        // With a key from outside, nothing that another key signed counts.
+        // If a key was given from outside, only its signatures count.
         let key = pinned.or(own);
         if let Some(key) = key {
             self.checkpoints(chain_state, key, &mut reach);
@@ -148,13 +145,9 @@ impl<'a> Signed<'a> {
                 self.series(key, &mut reach);
             }
         } else if let Some((size, _)) = self.checkpoints.first() {
-            reach.find(
-                K::SignatureInvalid,
-                None,
-                format!("a checkpoint of {size} entries lies in a store without keys"),
-            );
+            reach.find(K::SignatureInvalid, None, format!("a store without keys has a checkpoint of {size} entries"));
         }
-        self.mark(size, &mut reach);
+        self.mark(size, chain_state, &mut reach);
         if let Some(stray) = &self.stray {
             reach.find(K::KeyMismatch, 0, stray.clone());
         }
@@ -166,17 +159,18 @@ impl<'a> Signed<'a> {
             reach.find(K::KeptDamaged, None, detail);
         }
         if reach.key_pinned && reach.signed_size.max(reach.anchored_size) == 0 {
-            // Whoever writes a log anew without its key keeps what it says its key is, and leaves the checkpoints out.
-            reach.find(K::SignatureInvalid, None, "nothing that is here was signed by the key that was given");
+            // An attacker who rewrites a log without its key keeps the key that the log states, and leaves out the
+            // checkpoints.
+            reach.find(K::SignatureInvalid, None, "nothing in this store was signed by the key that was given");
         }
         self.purges(chain_state, &mut reach);
         if let Err(e) = guarded(|| self.purged_in_time(chain_state, snapshot, expiries, &mut reach)) {
             reach.find(K::FileDamaged, None, e.to_string());
         }
-        // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
-        // epochs are this log's is known from the key alone, which must be one that the keeper of the store cannot choose.
-        // A restoring hands nothing over: with it whoever holds the present key can go on from anywhere. There it is the last
-        // rotation among the entries that counts, and what an epoch signed that is over.
+        // Only an earlier epoch's key could sign again what it handed over at its end, and that key is destroyed. That
+        // the epochs belong to this log follows from the log key alone, which must be one that the keeper of the store
+        // cannot choose. A restore hands nothing over: after it, a holder of the current key file can continue from
+        // anywhere. Then the last rotation among the entries counts, and what an ended epoch signed.
         let in_place = chain_state.rotation_roots().last().map_or(0, |(size, _)| size);
         let sealed = if reach.key_pinned { in_place.max(reach.closed_size) } else { 0 };
         reach.rewritable_from = reach.anchored_size.max(sealed);
@@ -222,7 +216,7 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// That the checkpoints which are here are all that were ever kept (R50).
+    /// Checks that the store still holds all checkpoints that were ever kept in it (R50).
     fn series(&self, key: &VerifierKey, reach: &mut Reach) {
         let here = self.checkpoints.iter().fold(Series::new(), |series, (size, note)| series.push(*size, note));
         let said = self.series.as_deref().map(|bytes| Series::read(bytes, key));
@@ -230,30 +224,32 @@ impl<'a> Signed<'a> {
             Some(Some(said)) if said == here => return,
             Some(Some(said)) if said.count != here.count => {
                 format!(
-                    "{} checkpoints were signed and kept, {} are here: some were taken away",
+                    "{} checkpoints were signed and kept, {} are present: some were removed",
                     said.count, here.count
                 )
             }
             Some(Some(_)) => "the checkpoints that are here are not those that were signed and kept".to_owned(),
-            Some(None) => "what says how many checkpoints there are is not signed by the store's key".to_owned(),
-            None => "what says how many checkpoints there are was taken away".to_owned(),
+            Some(None) => "the record of how many checkpoints there are is not signed by the store's key".to_owned(),
+            None => "the record of how many checkpoints there are was removed".to_owned(),
         };
         reach.find(K::CheckpointMismatch, None, wrong);
     }
 
-    /// The key file remembers the last checkpoint that it signed.
-    fn mark(&self, size: u64, reach: &mut Reach) {
+    /// Compares the store with the mark: the last checkpoint that the key file signed.
+    fn mark(&self, size: u64, chain_state: &ChainState, reach: &mut Reach) {
         let Some((marked, root)) = self.mark else { return };
+        let to_do = chain_state.restored_without_keys().map_or_else(String::new, |to_do| format!("; {to_do}"));
         if marked > size {
             let detail = format!(
-                "the store has {size} entries, its key file has signed {marked}: it was cut, or is an older copy"
+                "the store has {size} entries, its key file has signed {marked}: it was cut, or is an older copy{to_do}"
             );
             reach.find(K::Rollback, None, detail);
         } else if self.root(marked) != Some(root) {
-            let detail = format!(
-                "the first {marked} entries are not those that the key file has signed: another history was put in their place"
-            );
-            reach.find(K::Fork, None, detail);
+            let not = format!("the first {marked} entries are not those that the key file has signed");
+            match reach.changed_below(marked) {
+                Some(because) => reach.find(K::CheckpointMismatch, None, format!("{not}{because}")),
+                None => reach.find(K::Fork, None, format!("{not}: another history was put in their place{to_do}")),
+            }
         }
     }
 
@@ -272,36 +268,81 @@ impl<'a> Signed<'a> {
             return reach.lost(seq, covered);
         }
         if covered > size {
-            let detail =
-                format!("{source}: it covers {covered} entries, the store has {size}: it was cut, or is an older copy");
+            let lost = Signed::may_be_lost(covered, restored);
+            let detail = format!(
+                "{source}: it covers {covered} entries, the store has {size}: it was cut, or is an older copy{lost}"
+            );
             return reach.find(K::Rollback, None, detail);
         }
         if self.root(covered) != Some(checkpoint.root()) {
-            return reach.find(K::Fork, None, format!("{source}: it covers another history of {covered} entries"));
+            if let Some(because) = reach.changed_below(covered) {
+                let detail = format!("{source}: the first {covered} entries are not those that it covers{because}");
+                return reach.find(K::CheckpointMismatch, None, detail);
+            }
+            let lost = Signed::may_be_lost(covered, restored);
+            return reach.find(
+                K::Fork,
+                None,
+                format!("{source}: it covers another history of {covered} entries{lost}"),
+            );
         }
         reach.anchored_size = reach.anchored_size.max(covered);
     }
 
-    /// The entry about a restoring by which what this covers was lost.
+    /// The seq of the entry about the restore that lost what `kept` covers, if there is one.
     ///
-    /// Whoever restores says so in an entry that the store's key has signed, with the size and root of what had been signed last. What
-    /// stands in the same file up to the record of just that was kept before the restoring; what comes behind it is of the log as it went on,
-    /// and is to agree with it. And all that lies before the entry must. So nobody without the key can pass off as lost what was
-    /// recorded since, and whoever has it can do no more than restore a copy, which the log says.
+    /// A restore is recorded in an entry that the store's key signs, with the size and root of what had been signed
+    /// last. That entry is the first after the copy's. In a file of kept checkpoints, everything up to the record of exactly
+    /// that checkpoint was kept before the restore, and so was what differs from this log before a checkpoint that agrees with
+    /// it beyond the restore. What follows belongs to the log as it continued, and must agree with it. So nobody without the key
+    /// can pass off as lost what was recorded later, and a holder of the key can do no more than restore a copy, which the log
+    /// then says.
+    ///
+    /// What covers only entries that the copy has must agree with it too, unless an older copy had been restored before, and
+    /// continued: then it is what the entry names, or is kept before that and after a checkpoint of this log that covers as
+    /// much. By then these entries of this log were kept, so none can have been put in the place of others later.
     fn lost_by(&self, kept: &Kept, key: &VerifierKey, restored: &[Restored], signed: u64) -> Option<u64> {
         let covered = kept.checkpoint.checkpoint().size();
         let is_mark = |other: &Kept, mark: (u64, Hash)| {
             let checkpoint = other.checkpoint.checkpoint();
             (checkpoint.size(), checkpoint.root()) == mark && other.checkpoint.verify(key).is_ok()
         };
-        let lost = restored.iter().filter(|restored| restored.seq < covered.min(signed)).find(|restored| {
-            restored.signed.is_some_and(|mark| {
-                let same_file = |other: &&Kept| other.source.file == kept.source.file;
-                let mut marks = self.options.against.iter().filter(same_file).filter(|other| is_mark(other, mark));
-                covered <= mark.0 && marks.next().is_some_and(|other| kept.source.line <= other.source.line)
+        let agrees = |other: &Kept, from: u64| {
+            let checkpoint = other.checkpoint.checkpoint();
+            checkpoint.size() >= from
+                && self.root(checkpoint.size()) == Some(checkpoint.root())
+                && other.checkpoint.verify(key).is_ok()
+        };
+        let same_file = |other: &&Kept| other.source.file == kept.source.file;
+        let from_here = |other: &&Kept| same_file(other) && other.source.line >= kept.source.line;
+        let was_here = || {
+            let mut before = self.options.against.iter().filter(same_file).filter(|other| !from_here(other));
+            before.any(|other| agrees(other, covered))
+        };
+        let lost = restored.iter().filter(|restored| restored.seq < signed).find(|restored| {
+            restored.had_signed().filter(|mark| covered <= mark.0).any(|mark| {
+                let mut later = self.options.against.iter().filter(from_here);
+                match restored.seq < covered {
+                    true => later.any(|other| is_mark(other, mark) || agrees(other, restored.seq + 1)),
+                    false => is_mark(kept, mark) || later.any(|other| is_mark(other, mark)) && was_here(),
+                }
             })
         });
         lost.map(|restored| restored.seq)
+    }
+
+    /// Where a kept checkpoint may be of what a restore lost, and what was given does not show it: what would.
+    fn may_be_lost(covered: u64, restored: &[Restored]) -> String {
+        let lost = restored.iter().find_map(|restored| {
+            let (size, _) = restored.had_signed().find(|(size, _)| covered <= *size)?;
+            Some((restored.seq, size))
+        });
+        lost.map_or_else(String::new, |(seq, size)| {
+            format!(
+                "; it may be of what the restore of entry {seq} lost: an anchor file that has it, and after it the checkpoint of {size} \
+                 entries, would show that"
+            )
+        })
     }
 
     fn purges(&self, chain_state: &ChainState, reach: &mut Reach) {
@@ -324,8 +365,8 @@ impl<'a> Signed<'a> {
                 let detail = format!("it names entry {} as the policy in force, which was another", record.policy);
                 reach.find(K::PurgeMismatch, *seq, detail);
             }
-            // The first time that somebody else vouches for after the purge: it cannot have been later than that.
-            // What covers another history, which a restoring lost, says nothing of it.
+            // The earliest trusted time after the purge: the purge happened no later. A checkpoint of another history,
+            // which a restore lost, says nothing about it.
             let agrees = |size, root| size > *seq && self.root(size) == Some(root);
             let covering = self.options.against.iter().filter(|kept| {
                 let checkpoint = kept.checkpoint.checkpoint();
@@ -343,11 +384,11 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// Whether every purged entry had expired by then, as far as that can still be seen: the retention columns of the
-    /// index batches speak of entries that are gone too, and their roots are in the chain. What is gone may be much more
-    /// than what is there: of each batch and class only the last to expire is looked at, since what expires earlier never
-    /// does so later by another policy (R1). Where that had not expired, or the policy changed within the batch, the column
-    /// is read again and each entry is looked at.
+    /// Checks that every purged entry had expired when it was purged, as far as that can still be seen: the retention
+    /// columns of the index batches also cover purged entries, and their roots are in the chain. There may be many more
+    /// purged entries than remaining ones, so only the last entry to expire is checked for each batch and class: an
+    /// entry that expires earlier never expires later under another policy (R1). If that entry had not expired, or the
+    /// policy changed within the batch, the column is read again and each entry is checked.
     fn purged_in_time(
         &self,
         chain_state: &ChainState,
@@ -392,13 +433,17 @@ impl<'a> Signed<'a> {
                     }
                     continue;
                 }
-                // One that cannot be read was found already.
+                // A column that cannot be read was reported already.
                 let Ok(Some(column)) = snapshot.column(start) else { continue };
                 for seq in set.ranges_within(start, end - 1).flat_map(|(first, last)| first..=last) {
                     covered += 1;
                     let row = column.rows.get((seq - start) as usize).and_then(|row| column.retention(*row));
                     let Some((class, until)) = row else {
-                        reach.find(K::PurgedEarly, seq, format!("it was to stay for ever, the purge {at} took it"));
+                        reach.find(
+                            K::PurgedEarly,
+                            seq,
+                            format!("it was to be kept for ever, but the purge {at} took it"),
+                        );
                         continue;
                     };
                     match classes.get_mut(class) {
@@ -415,7 +460,7 @@ impl<'a> Signed<'a> {
                     };
                     if due > record.cut_off {
                         let cut_off = record.cut_off;
-                        let detail = format!("it was to be kept until {due}, the purge {at} took it at {cut_off}");
+                        let detail = format!("it was to be kept until {due}, but the purge {at} took it at {cut_off}");
                         reach.find(K::PurgedEarly, seq, detail);
                     }
                 }
@@ -445,6 +490,14 @@ impl Reach {
             }
             None => self.lost_anchors.push(LostAnchors { restored, from: covered, to: covered, count: 1 }),
         }
+    }
+
+    /// Why what covers this many entries cannot agree with the store, if one of them is not as it was recorded.
+    fn changed_below(&self, size: u64) -> Option<String> {
+        let changed = self.changed.filter(|changed| *changed < size)?;
+        Some(format!(
+            ", because entry {changed} is not as it was recorded; only once it is can be told whether there is more to it"
+        ))
     }
 
     fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {

@@ -1,5 +1,5 @@
-//! The small tables that decide something and that no entry bears out whole: what of them cannot be, what was not written with
-//! the store's keys, and which of them nobody here can check.
+//! Checks the small tables that affect decisions and that the entries do not fully vouch for: reports what is
+//! impossible, what was not written with the store's keys, and which tables cannot be checked here.
 
 use super::finding::{Finding, FindingKind as K};
 use crate::Result;
@@ -7,12 +7,13 @@ use crate::anchor::Record;
 use crate::note::SignedCheckpoint;
 use crate::retention::SeqSet;
 use crate::store::{Engine, Snapshot, Vouched};
+use std::borrow::Cow;
 
-/// What was found, and the tables whose rows nothing here can authenticate.
+/// The findings, and the tables whose rows cannot be authenticated here.
 #[derive(Debug, Default)]
 pub(super) struct Small {
     pub findings: Vec<Finding>,
-    pub not_authenticated: Vec<&'static str>,
+    pub not_authenticated: Vec<Cow<'static, str>>,
 }
 
 pub(super) fn check(engine: &Engine, snapshot: &Snapshot, purged: &SeqSet) -> Result<Small> {
@@ -30,15 +31,19 @@ pub(super) fn check(engine: &Engine, snapshot: &Snapshot, purged: &SeqSet) -> Re
     if engine.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_none())
         && snapshot.series()?.is_some()
     {
-        find(K::SmallTableMismatch, None, "a count of signed checkpoints lies in a store without keys".to_owned());
+        find(
+            K::SmallTableMismatch,
+            None,
+            "a store without keys has a record of how many checkpoints there are".to_owned(),
+        );
     }
-    for wrong in engine.check_marks(snapshot)?.into_iter().chain(engine.check_owed(snapshot)?) {
+    for wrong in engine.check_cursors(snapshot)?.into_iter().chain(engine.check_owed(snapshot)?) {
         find(K::SmallTableMismatch, None, wrong);
     }
     let unsigned = engine.chain_state().opened_without_key;
     let mut senders = false;
     snapshot.scan_senders(&mut |id, window| {
-        // One that cannot be read is found where it is compared with the entries.
+        // A window that cannot be read is reported where it is compared with the entries.
         let Ok(window) = window else { return Ok(()) };
         if !window.seqs().any(|(_, seq)| purged.contains(seq)) {
             return Ok(());
@@ -65,7 +70,7 @@ pub(super) fn check(engine: &Engine, snapshot: &Snapshot, purged: &SeqSet) -> Re
         if !same {
             let name: String = name.chars().take(80).collect();
             let detail =
-                format!("what the anchor {name:?} gave for {size} entries is not of a checkpoint of this store");
+                format!("what the anchor {name:?} gave for {size} entries is not about a checkpoint of this store");
             find(K::CheckpointMismatch, size.checked_sub(1), detail);
         }
         Ok(())
@@ -73,10 +78,10 @@ pub(super) fn check(engine: &Engine, snapshot: &Snapshot, purged: &SeqSet) -> Re
     let keyless = engine.keys().is_none();
     let tables = [
         ("anchors", keyless && engine.has_owed(snapshot)?),
-        ("marks", keyless && snapshot.has_marks()?),
+        ("marks", keyless && snapshot.has_cursors()?),
         ("senders", senders),
         ("subjects", keyless && snapshot.has_subjects()?),
     ];
-    small.not_authenticated = tables.into_iter().filter(|(_, not)| *not).map(|(table, _)| table).collect();
+    small.not_authenticated = tables.into_iter().filter(|(_, not)| *not).map(|(table, _)| table.into()).collect();
     Ok(small)
 }

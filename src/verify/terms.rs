@@ -1,29 +1,28 @@
-//! The values of one facet as they are collected from entries, and put together for the index rows that they should have.
+//! Collects the values of one facet from entries, and joins them for the index rows that the entries should have.
 //!
-//! A million entries have ten million of them, most of which were met a moment ago, so a value is told by its ends, and
-//! nothing is allocated for one that is new but the room in which all of them lie.
+//! A million entries have ten million values, most of which occurred a moment ago. So a value is recognised by its
+//! length and its first and last bytes, and a new one needs no allocation of its own: all values share one buffer.
 
-/// The values of one facet in a stretch of entries, in order of appearance, each with the places where it stands.
+/// The values of one facet in a segment, in order of appearance, each with the places where it occurs.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
-    /// The values, one behind the other.
+    /// The values, concatenated.
     text: String,
     values: Vec<Value>,
-    /// Where in `values` a value may be, from the place on that follows from its ends; `FREE` for none. At most half are in
-    /// use.
+    /// A hash table of indexes into `values`; `FREE` marks an empty slot. At most half of the slots are in use.
     slots: Vec<u32>,
-    /// Value and place, as they came.
+    /// Pairs of value and place, in the order they were added.
     hits: Vec<(u32, u32)>,
 }
 
-/// A value, and what is compared of it first.
+/// A value, and the part of it that is compared first.
 #[derive(Debug, Clone, Copy)]
 struct Value {
     ends: Ends,
     start: usize,
 }
 
-/// Length, first and last bytes of a text. They are all there is of one of up to 16 bytes.
+/// The length and the first and last bytes of a text. They determine a text of up to 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Ends {
     length: usize,
@@ -32,8 +31,8 @@ struct Ends {
 }
 
 const FREE: u32 = u32::MAX;
-/// How many slots are looked at for a value. One that is not found there is entered once more: values that were chosen to
-/// fall on one slot then cost a few rows too many, and not time in their square.
+/// How many slots are tried for a value. A value that is not found there is entered again: values chosen to collide
+/// then cost a few extra rows instead of quadratic time.
 const TRIES: usize = 16;
 
 impl Ends {
@@ -47,7 +46,7 @@ impl Ends {
         Ends { length, head, tail: 0 }
     }
 
-    /// Both halves of a product, since all bits of both factors count there.
+    /// Mixes both halves of the product, since they depend on all bits of both factors.
     #[inline]
     fn hash(&self) -> usize {
         const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
@@ -57,13 +56,13 @@ impl Ends {
 }
 
 impl Terms {
-    /// With room for a value of each of so many entries.
+    /// Allocates room for one value for each of this many entries.
     pub(super) fn new(entries: usize) -> Terms {
         Terms { hits: Vec::with_capacity(entries), ..Terms::default() }
     }
 
-    /// Adds a place where a value stands; gives the value's number. Places rise. The same value may come to have several
-    /// numbers.
+    /// Adds a place where a value occurs, and returns the value's number. Places must not decrease. The same value may
+    /// get several numbers.
     pub(super) fn add(&mut self, value: &str, place: u32) -> u32 {
         let ends = Ends::of(value);
         let number = self.find(value, &ends).unwrap_or_else(|| self.enter(value, ends));
@@ -117,7 +116,7 @@ impl Terms {
         self.values.get(number as usize).map_or("", |value| self.text(value))
     }
 
-    /// All of it, put in order, once nothing more is added.
+    /// Sorts everything by value, once nothing more is added.
     pub(super) fn collected(self) -> Collected {
         let Terms { text, values, hits, .. } = self;
         let mut ends = vec![0usize; values.len()];
@@ -126,7 +125,7 @@ impl Terms {
         for end in &mut ends {
             sum += std::mem::replace(end, sum);
         }
-        // Each end is where its value's places begin, until they are written.
+        // At first, each end is where its value's places begin; writing them moves it to where they end.
         let mut places = vec![0; hits.len()];
         for (number, place) in hits {
             let end = &mut ends[number as usize];
@@ -138,7 +137,7 @@ impl Terms {
     }
 }
 
-/// What [`Terms`] come to.
+/// The sorted result of [`Terms`].
 #[derive(Debug)]
 pub(super) struct Collected {
     text: String,
@@ -148,7 +147,7 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// Each value with the places where it stands.
+    /// Each value with the places where it occurs.
     fn values(&self) -> impl Iterator<Item = (&str, &[u32])> {
         let (mut text, mut place) = (0, 0);
         self.values.iter().map(move |&(text_end, place_end)| {
@@ -159,25 +158,26 @@ impl Collected {
     }
 }
 
-/// The values of a facet in a whole batch, in the order of their bytes, each with all places where it stands.
+/// The values of a facet in a whole batch, in byte order, each with all places where it occurs.
 #[derive(Debug, Default)]
 pub(super) struct Joined<'a> {
-    /// Each with where its places end in `places`.
+    /// Each value, with the end of its places in `places`.
     values: Vec<(&'a str, usize)>,
     places: Vec<u32>,
 }
 
 impl<'a> Joined<'a> {
-    /// Puts together what was collected in stretches that follow each other.
+    /// Joins what was collected from consecutive segments.
     pub(super) fn of(stretches: impl Iterator<Item = &'a Collected>) -> Joined<'a> {
         let mut all: Vec<_> = stretches.flat_map(|stretch| stretch.values()).map(|(v, p)| (head(v), v, p)).collect();
-        // Stable, so that the places of a value follow each other.
+        // The sort is stable, so the places of a value stay in order.
         all.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         let mut joined = Joined::default();
         for same in all.chunk_by(|a, b| a.1 == b.1) {
             let start = joined.places.len();
             same.iter().for_each(|(_, _, places)| joined.places.extend_from_slice(places));
-            // A value that was entered twice in a stretch has its places in two lists, and an entry may name one twice.
+            // A value that was entered twice in a segment has its places in two lists, and an entry may name a value
+            // twice.
             if !joined.places[start..].is_sorted_by(|a, b| a < b) {
                 let mut places = joined.places.split_off(start);
                 places.sort_unstable();
@@ -193,7 +193,7 @@ impl<'a> Joined<'a> {
         self.values.len()
     }
 
-    /// The value at this place among all, and its places.
+    /// The value at this index, and its places.
     pub(super) fn get(&self, i: usize) -> (&'a str, &[u32]) {
         let start = i.checked_sub(1).and_then(|before| self.values.get(before)).map_or(0, |(_, end)| *end);
         let (value, end) = self.values.get(i).copied().unwrap_or(("", start));
@@ -201,7 +201,7 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// The first bytes of a text as a number that is in the same order, where it decides.
+/// The first bytes of a text as a number that orders as the text does, unless the numbers are equal.
 fn head(text: &str) -> u64 {
     let mut head = [0; 8];
     let bytes = text.as_bytes();
@@ -217,7 +217,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn value() -> impl Strategy<Value = String> {
-        // Of all lengths around those of the ends; many with the same ends.
+        // Texts of all lengths around that of the ends; many have the same ends.
         prop_oneof!["[ab]{0,9}", "[a-z]{7,9}[xy]{0,2}[a-z]{7,9}", "a{8}[bc]{1,9}d{8}", "é{0,9}", any::<String>()]
     }
 
@@ -230,7 +230,7 @@ mod tests {
             for stretch in values.chunks(values.len().div_ceil(cuts).max(1)) {
                 let mut terms = Terms::default();
                 for value in stretch {
-                    // Two values an entry, which may be the same.
+                    // Two values per entry, which may be equal.
                     let place = nth / 2;
                     nth += 1;
                     let number = terms.add(value, place);
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn values_that_fall_on_one_slot_are_all_there() {
-        // The same ends, and so the same hash.
+        // Equal ends, and so equal hashes.
         let values: Vec<String> = (0..500).map(|i| format!("aaaaaaaa{i:03}bbbbbbbb")).collect();
         let mut terms = Terms::default();
         for place in 0..3 {

@@ -1,23 +1,28 @@
-//! What verifications said last, for whoever looks after the log: `STORE.verified`, a file beside the store.
+//! What verifications found last, for the people who look after the log: `STORE.verified`, a file beside the store.
 //!
-//! Not in the store, because who verifies must not write to what is judged: the file may be evidence, damaged, or not
-//! theirs to write. And no evidence itself: whoever can write beside the store can write this. What a scheduled
-//! verification finds is an alert in the chain besides.
+//! It is not in the store, because a verifier must not write to what is being verified: the file may be evidence,
+//! damaged, or not theirs to write. And it is no evidence itself: anybody who can write beside the store can write this
+//! file. What a scheduled verification finds also becomes an alert in the chain.
 //!
-//! Invariant E1: a verification that found something stays until somebody has settled it, in the chain, with name and
-//! disposition. Later ones that find nothing (of a restored copy, say) stand beside it and do not take its place.
+//! Invariant E1: a verification that found something is kept until somebody has settled it, in the chain, with a name
+//! and a disposition. Later ones that find nothing (of a restored copy, say) are kept beside it and do not replace it. A file that
+//! cannot be read may hold one, so it never counts as a file without.
 
-use super::Verification;
+use super::{Finding, Verification, settled};
+use crate::files::{self, Writes, beside};
 use crate::json::{Json, Object};
 use crate::rules::Severity;
+use crate::store::OpenStore;
 use crate::store::Receipt;
-use crate::{AuditLog, Error, ErrorKind, Result, Timestamp};
+use crate::text::Justification;
+use crate::{Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::Kind;
+use attestlog_proof::json::form::Form;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// One verification, in short.
+/// A summary of one verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerificationRecord {
@@ -25,64 +30,47 @@ pub struct VerificationRecord {
     pub at: Timestamp,
     /// How many entries the log had.
     pub size: u64,
-    /// How many things were wrong.
+    /// How many things were wrong, without those that were settled before.
     pub findings: u64,
-    /// Of which kinds, sorted.
+    /// How many things were wrong that had been settled before.
+    pub settled: u64,
+    /// The kinds of its findings that were not settled, sorted.
     pub kinds: Vec<String>,
+    /// The beginnings of the digests of those, as far as there is room: they tell a settlement what it settles.
+    pub digests: Vec<String>,
     /// How many entries something outside the log confirmed.
     pub anchored_size: u64,
 }
 
 impl VerificationRecord {
-    /// Whether nothing was wrong.
+    /// Whether nothing was wrong but what was settled before.
     pub fn ok(&self) -> bool {
         self.findings == 0
     }
-
-    pub(crate) fn to_json(&self) -> Json {
-        Object::from_iter([
-            ("at", Json::from(self.at.to_string())),
-            ("ok", self.ok().into()),
-            ("size", self.size.into()),
-            ("findings", self.findings.into()),
-            ("kinds", self.kinds.clone().into()),
-            ("anchored_size", self.anchored_size.into()),
-        ])
-        .into()
-    }
-
-    fn from_json(value: &Json) -> Option<VerificationRecord> {
-        let number = |key: &str| value.get(key).and_then(Json::as_u64);
-        let kinds = value.get("kinds")?.as_array()?.iter().filter_map(|kind| kind.as_str().map(str::to_owned));
-        Some(VerificationRecord {
-            at: value.get("at")?.as_str()?.parse().ok()?,
-            size: number("size")?,
-            findings: number("findings")?,
-            kinds: kinds.collect(),
-            anchored_size: number("anchored_size")?,
-        })
-    }
 }
 
-/// What verifications said last.
+attestlog_proof::json_form!(members VerificationRecord { at, size, findings, settled, kinds, digests, anchored_size } repeats { "ok" => |it| it.ok() });
+
+/// What verifications found last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verifications {
-    /// The last one.
+    /// The last verification.
     pub last: Option<VerificationRecord>,
     /// The last one that found something, until that is settled.
     pub found: Option<VerificationRecord>,
+    /// Why the file cannot be read, if it cannot: it may hold either.
+    pub unread: Option<String>,
 }
 
-/// The file is a few hundred bytes.
+attestlog_proof::json_form!(members Verifications { last, found, unread });
+
+/// The limit for the file, which normally has a few hundred bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
-impl AuditLog {
+impl OpenStore {
     /// What verifications said last, as far as they were noted. Nothing of a store that is no file.
-    ///
-    /// # Errors
-    /// What the file system says; a file that cannot be understood counts as none.
-    pub fn verifications(&self) -> Result<Verifications> {
+    pub(crate) fn verifications(&self) -> Result<Verifications> {
         self.noted_path().map_or_else(|| Ok(Verifications::default()), |path| Verifications::read(&path))
     }
 
@@ -90,41 +78,29 @@ impl AuditLog {
     /// file has no such place. Nothing else calls this but the alert engine for the verifications that it makes: verifying by
     /// itself writes nothing. The program does so where it is asked to remember, and for whatever it finds wrong. Also for a
     /// store that was opened for reading only.
-    ///
-    /// # Errors
-    /// What the file system says.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, VerifyOptions};
-    /// # let dir = tempfile::tempdir()?;
-    /// # let log = AuditLog::create(dir.path().join("audit.log"))?;
-    /// log.note_verification(&log.verify(&VerifyOptions::new())?)?;
-    /// assert!(log.verifications()?.last.unwrap().ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
+    pub(crate) fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
         let Some(store) = self.engine().path() else { return Ok(None) };
         verification.note_beside(store, self.engine().config.clock.now()).map(Some)
     }
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
     /// rule `tampering` where it is not one already, and what it came to as its acknowledgement.
-    ///
-    /// # Errors
-    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry) where there is nothing to settle; as [`AuditLog::ack_alert`] and
-    /// [`AuditLog::record`].
-    pub fn settle_verification(&self, actor: &str, disposition: &str) -> Result<Receipt> {
+    pub(crate) fn settle_verification(&self, by: Justification<'_>) -> Result<Receipt> {
         let noted = self.verifications()?;
         let Some(found) = noted.found else {
+            if let Some(unread) = noted.unread {
+                return Err(Error::invalid(unread));
+            }
             return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
         };
         let known = self.alerts()?.into_iter().map(|state| state.alert);
+        let settles = self.settling(&found.digests)?;
         let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
         let alert = match known.next_back() {
             Some(alert) => alert.seq,
             None => {
-                crate::text::check_text("actor", actor)?;
-                crate::text::check_text("disposition", disposition)?;
+                crate::text::check_text("actor", by.actor)?;
+                crate::text::check_text("disposition", by.reason)?;
                 let detail = Object::from_iter([
                     ("id", Json::from(format!("tampering:{}", found.size))),
                     ("rule", "tampering".into()),
@@ -137,77 +113,88 @@ impl AuditLog {
                 self.own_kept(Kind::Alert, |_, _, _| Ok((detail, None)))?.seq
             }
         };
-        let receipt = self.ack_alert(alert, actor, disposition)?;
+        let receipt = self.ack_alert(alert, by, settles)?;
         if let Some(path) = self.noted_path() {
-            Verifications { last: noted.last, found: None }.write(&path)?;
+            Verifications { last: noted.last, found: None, unread: None }.write(&path)?;
         }
         Ok(receipt)
     }
 
     fn noted_path(&self) -> Option<PathBuf> {
-        self.engine().path().map(beside)
+        self.engine().path().map(|store| beside(store, VERIFIED))
     }
 }
 
-/// Where verifications of a store are noted.
-fn beside(store: &Path) -> PathBuf {
-    let mut path = store.as_os_str().to_owned();
-    path.push(".verified");
-    path.into()
-}
+/// The extension of the file in which verifications of a store are recorded.
+const VERIFIED: &str = "verified";
 
 impl Verification {
-    /// As [`AuditLog::note_verification`], of a store that could not be opened. Says where it is noted.
+    /// Like [`Verifications::note`](crate::groups::Verifications::note), for a store that could not be opened. Returns the path
+    /// of the file.
     ///
     /// # Errors
-    /// What the file system says.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the file beside the store is a link, not a regular file or too
+    /// large, or if nothing was found and it cannot be read, since it may hold a finding; otherwise the error of the file system, such as [`DiskFull`](ErrorKind::DiskFull) or
+    /// [`Io`](ErrorKind::Io).
     pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
-        let kinds: BTreeSet<&str> = self.findings.iter().map(|finding| finding.kind.as_str()).collect();
+        let kinds: BTreeSet<&str> = self.unsettled().map(|finding| finding.kind.as_str()).collect();
+        let findings = self.unsettled().count();
         let noted = VerificationRecord {
             at: now,
             size: self.size,
-            findings: self.findings.len() as u64,
+            findings: findings as u64,
+            settled: (self.findings.len() - findings) as u64,
             kinds: kinds.into_iter().map(str::to_owned).collect(),
+            digests: self.unsettled().map(Finding::short_digest).take(settled::MOST).collect(),
             anchored_size: if self.anchored { self.anchored_size } else { 0 },
         };
-        let path = beside(store);
-        let before = Verifications::read(&path)?;
-        let found = if noted.ok() { before.found } else { Some(noted.clone()) };
-        Verifications { last: Some(noted), found }.write(&path)?;
+        let path = beside(&files::resolve(store), VERIFIED);
+        // A finding replaces even what cannot be read: nothing is hidden by that.
+        let found = match noted.ok() {
+            true => match Verifications::read(&path)? {
+                Verifications { unread: Some(unread), .. } => return Err(Error::invalid(unread)),
+                before => before.found,
+            },
+            false => Some(noted.clone()),
+        };
+        Verifications { last: Some(noted), found, unread: None }.write(&path)?;
         Ok(path)
     }
 }
 
 impl Verifications {
     fn read(path: &Path) -> Result<Verifications> {
-        let Some(bytes) = crate::files::read_small(path, MAX_BYTES).map_err(|e| e.in_file(path))? else {
+        let Some(bytes) = files::read_small(path, MAX_BYTES).map_err(|e| e.in_file(path))? else {
             return Ok(Verifications::default());
         };
-        let noted = Json::parse(&bytes).map(|parsed| parsed.value).unwrap_or(Json::Null);
-        let part = |key: &str| noted.get(key).and_then(VerificationRecord::from_json);
-        Ok(Verifications { last: part("last"), found: part("found") })
+        let part = |noted: &Json, key: &str| Option::<VerificationRecord>::read(noted.get(key)?).ok();
+        let noted = Json::parse(&bytes).ok().map(|parsed| parsed.value);
+        Ok(match noted.and_then(|noted| Some((part(&noted, "last")?, part(&noted, "found")?))) {
+            Some((last, found)) => Verifications { last, found, unread: None },
+            None => {
+                let message = format!(
+                    "{}: it was cut off or edited, and may have held a finding that nobody has settled: run `attestlog verify`, and \
+                     remove the file once it is known what was found",
+                    path.display()
+                );
+                Verifications { unread: Some(message), ..Verifications::default() }
+            }
+        })
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let part = |noted: &Option<VerificationRecord>| noted.as_ref().map(VerificationRecord::to_json);
-        let text = Object::from_iter([("last", Json::from(part(&self.last))), ("found", part(&self.found).into())]);
+        let members = [("found", self.found.form()), ("last", self.last.form())];
+        let text = Json::from(Object::from_iter(members)).to_canonical();
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".part-{}", std::process::id()));
         let temporary = PathBuf::from(temporary);
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&temporary).and_then(|mut file| {
-            writeln!(file, "{}", Json::from(text).to_canonical().as_str())?;
+        let mut file = files::create(&temporary, Writes::Companion)?;
+        let written = (|| {
+            writeln!(file, "{}", text.as_str())?;
             file.sync_all()?;
-            std::fs::rename(&temporary, path)?;
-            crate::files::sync_parent(path)
-        });
-        if written.is_err() {
-            // What could be removed was made just now.
-            let _ = std::fs::remove_file(&temporary);
-        }
-        Ok(written?)
+            files::put_in_place(&temporary, path, Writes::Companion)?;
+            Ok(files::sync_parent(path)?)
+        })();
+        written.inspect_err(|_: &Error| drop(std::fs::remove_file(&temporary)))
     }
 }

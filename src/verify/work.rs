@@ -1,9 +1,9 @@
-//! Who does what: segments are read and batches compared on several threads, and what they turn out to be is handed over on the
-//! caller's.
+//! Distributes the work: several threads read segments and compare batches, and the results are handed over on the
+//! caller's thread.
 //!
-//! Pieces are begun and handed over in the order of the log. A batch whose segments are all read is compared in parts. These are
-//! put off while there are segments to be read, so that whoever would wait for the last segment has something to do, but not
-//! until a second batch is complete: at most so many entries are in memory.
+//! Segments are started and handed over in the order of the log. A batch whose segments have all been read is compared
+//! in parts. Comparing is postponed while there are segments to read, so that threads have work while the last segments
+//! are being read. It is not postponed once a second batch is complete: that bounds the number of entries in memory.
 
 use super::batch::{Batch, Compared, Outcome, Part};
 use super::segment::{self, Indexed, Segment, Span, VerifyInputs};
@@ -13,18 +13,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// At most how many segments a thread are read and not yet handed over.
+/// The maximum number of segments per thread that have been started and not yet handed over.
 const AHEAD: usize = 4;
 
-/// What is handed over.
+/// A result that is handed over.
 pub(super) enum Done {
     /// The next segment.
     Segment(Box<Segment>),
-    /// A batch of which all segments were read.
+    /// A batch whose segments have all been read, compared with the index.
     Batch(Outcome),
 }
 
-/// Reads and compares these stretches of the log, each with whether the index covers it, as one batch. Does `besides` on one of
+/// Reads and compares these ranges of the log, each with whether it is a batch of the index. Runs `besides` on one of
 /// the threads.
 pub(super) fn run(
     inputs: &VerifyInputs<'_>,
@@ -63,32 +63,32 @@ struct Work<'a> {
     spans: Vec<Span>,
     ahead: usize,
     state: Mutex<State<'a>>,
-    /// Somebody may have something to do.
+    /// Signalled when there may be something to do.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State<'a> {
-    /// How many segments were begun, and how many handed over.
+    /// How many segments were started, and how many were handed over.
     begun: usize,
     taken: usize,
-    /// Pieces that wait for those before them, by number.
+    /// Segments that wait for those before them, by number.
     read: BTreeMap<usize, Result<Box<Segment>>>,
-    /// What the segments of batches say that are not all read, by the batch's first seq.
+    /// What the index should say about batches whose segments have not all been read, by the batch's first seq.
     partial: BTreeMap<u64, BTreeMap<u64, Indexed>>,
-    /// What is to be compared of complete batches.
+    /// The parts of complete batches that are still to be compared.
     parts: VecDeque<(Arc<Complete<'a>>, usize, Part)>,
-    /// How many complete batches are not compared.
+    /// How many complete batches have not been compared in full.
     complete: usize,
-    /// Batches that were compared and not handed over.
+    /// Batches that were compared and not yet handed over.
     compared: Vec<Result<Outcome>>,
     /// How many batches have not been handed over.
     to_compare: usize,
-    /// Nobody needs any more.
+    /// Set when no more results are needed.
     stopped: bool,
 }
 
-/// A batch that is compared, and its parts that were.
+/// A complete batch, and the results of the parts that were compared.
 struct Complete<'a> {
     batch: Batch<'a>,
     parts: Mutex<BTreeMap<usize, Result<Compared>>>,
@@ -100,7 +100,7 @@ enum Task<'a> {
     Compare(Arc<Complete<'a>>, usize, Part),
 }
 
-/// Sends the threads home, also when what was handed over was too much for whoever took it.
+/// Stops the threads when it is dropped, also if the caller's `take` panics.
 struct Stop<'w, 'a>(&'w Work<'a>);
 
 impl Drop for Stop<'_, '_> {
@@ -115,7 +115,7 @@ impl<'a> Work<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What comes next; nothing when all was handed over.
+    /// The next result; `None` when everything was handed over.
     fn next(&self) -> Result<Option<Done>> {
         let mut state = self.state();
         loop {
@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Does what there is to do until there is nothing more.
+    /// Does tasks until there are no more.
     fn help(&self) {
         while let Some(task) = self.task() {
             match task {

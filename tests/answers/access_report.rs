@@ -1,9 +1,10 @@
-//! The access report tells who accessed a patient's data and what the log behind it is worth, and nothing clinical.
+//! The access report shows who accessed a patient's data and how far the log behind it can be trusted, and nothing
+//! clinical.
 
 use crate::entries::{begun_and_finished, call, call_named, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
-use attestlog_report::access::{AccessReport, Context, Purged, Subject, TextStyle};
+use attestlog_report::access::{AccessReport, Context, Purged, Subject, TextStyle, WrongClocks};
 use proptest::prelude::*;
 
 fn patient() -> Context {
@@ -15,6 +16,110 @@ fn formats(report: &AccessReport) -> [String; 4] {
     report.write_csv(&mut csv).unwrap();
     let json = report.to_json().to_canonical().to_string();
     [report.to_text(&TextStyle::plain(200)), report.to_html(), String::from_utf8(csv).unwrap(), json]
+}
+
+/// A call that was recorded while the system clock stood six years back was in no report of the time at which it was made.
+#[test]
+fn nobody_leaves_a_report_by_setting_the_clock() {
+    let at = |seq: u64, user: &str, time: &str| {
+        call(seq, &format!(r#"{{"user_id":"{user}","timestamp":"{time}","recorded_at":"{time}"}}"#))
+    };
+    let clock = |seq: u64, event: &str| own(seq, "clock", event);
+    let back = r#"{"event":"set_back","from":"2026-03-02T14:30:00Z","to":"2020-01-01T00:00:00Z"}"#;
+    let ahead = r#"{"event":"frozen","at":"2026-03-05T00:00:00Z","wall":"2031-01-01T00:00:00Z"}"#;
+    let right = r#"{"event":"set_back","from":"2031-01-01T02:00:00Z","to":"2026-03-05T02:00:00Z"}"#;
+    let entries = [
+        at(1, "before", "2026-03-02T14:05:00Z"),
+        clock(2, back),
+        at(3, "snoop", "2020-01-01T00:00:01Z"),
+        at(4, "after", "2026-03-02T15:00:00Z"),
+        clock(5, ahead),
+        at(6, "early_bird", "2031-01-01T01:00:00Z"),
+        clock(7, right),
+        at(8, "late", "2026-03-05T03:00:00Z"),
+    ];
+    let report = |start: &str, end: &str| {
+        let mut clocks = WrongClocks::default();
+        entries.iter().for_each(|entry| clocks.add(entry));
+        let period = patient().period(Some(start.parse().unwrap()), Some(end.parse().unwrap())).unwrap();
+        AccessReport::of(period.wrong_clocks(clocks), &entries)
+    };
+    let rows =
+        |report: &AccessReport| report.rows().iter().map(|row| (row.seq, row.by_wrong_clock)).collect::<Vec<_>>();
+    let march = report("2026-03-01", "2026-04-01");
+    assert_eq!(rows(&march), [(1, false), (3, true), (4, false), (6, true), (8, false)]);
+    assert_eq!(march.totals().by_wrong_clock, 2);
+    assert_eq!(rows(&report("2020-01-01", "2020-02-01")), [(3, true)]);
+    assert_eq!(rows(&report("2031-01-01", "2032-01-01")), [(6, true)]);
+    assert_eq!(rows(&report("2026-03-03", "2026-03-04")), []);
+    let [text, html, csv, json] = formats(&march);
+    for form in [&text, &html, &csv] {
+        assert!(form.contains("2 of 5 may have been recorded while the system clock was wrong"), "{form}");
+    }
+    assert!(
+        text.contains("by a clock that may have been wrong") && html.contains("by a clock that may have been wrong")
+    );
+    assert_eq!((csv.matches(",by_wrong_clock,").count(), json.matches(r#""by_wrong_clock":true"#).count()), (2, 2));
+}
+
+/// The story: a store was closed for ten days, and a week later its clock was set back by less than a second. The report for the
+/// authority said of all entries in between that they "were recorded while the system clock stood wrong", and after a single step of a
+/// second, without any idle time, it listed an access of January in the report for May (invariant R88).
+#[test]
+fn a_step_back_says_no_more_than_its_length() {
+    let at = |seq: u64, time: &str| call(seq, &format!(r#"{{"timestamp":"{time}","recorded_at":"{time}"}}"#));
+    let clock = |seq: u64, time: &str, event: &str| {
+        let mut entry = own(seq, "clock", event);
+        entry.body.recorded_at = time.parse().unwrap();
+        entry
+    };
+    let rows = |entries: &[Entry], start: &str, end: &str| {
+        let mut clocks = WrongClocks::default();
+        entries.iter().for_each(|entry| clocks.add(entry));
+        let period = patient().period(Some(start.parse().unwrap()), Some(end.parse().unwrap())).unwrap();
+        let report = AccessReport::of(period.wrong_clocks(clocks), entries);
+        report.rows().iter().map(|row| (row.seq, row.by_wrong_clock)).collect::<Vec<_>>()
+    };
+    let closed_then_back = |to: &str| {
+        let frozen = r#"{"event":"frozen","at":"2024-01-09T10:00:00Z","wall":"2024-01-12T10:00:00Z"}"#;
+        let back = format!(r#"{{"event":"set_back","from":"2024-01-19T10:00:01Z","to":"{to}"}}"#);
+        [
+            at(1, "2024-01-02T10:00:00Z"),
+            clock(2, "2024-01-12T10:00:00Z", frozen),
+            at(3, "2024-01-12T10:00:00Z"),
+            at(4, "2024-01-19T10:00:01Z"),
+            clock(5, to, &back),
+            at(6, to),
+        ]
+    };
+    // An adjustment is none of the report's business.
+    let adjusted = closed_then_back("2024-01-19T10:00:00Z");
+    assert_eq!(rows(&adjusted, "2024-01-01", "2024-02-01"), [(1, false), (3, false), (4, false), (6, false)]);
+    assert_eq!(rows(&adjusted, "2024-05-01", "2024-06-01"), []);
+    // A step of two hours: what was recorded since the jump may be two hours earlier, and is in its own period.
+    let stepped = closed_then_back("2024-01-19T08:00:01Z");
+    assert_eq!(rows(&stepped, "2024-01-12", "2024-01-13"), [(3, true)]);
+    assert_eq!(rows(&stepped, "2024-01-02", "2024-01-12"), [(1, false)]);
+    assert_eq!(rows(&stepped, "2024-01-19", "2024-01-20"), [(4, true), (6, true)]);
+    // A jump that was undone: what was recorded meanwhile is of before, and what comes then is as it says.
+    let undone = closed_then_back("2024-01-09T11:00:00Z");
+    assert_eq!(rows(&undone, "2024-01-02", "2024-01-03"), [(1, false), (3, true)]);
+    assert_eq!(rows(&undone, "2024-01-09", "2024-01-10"), [(3, true), (4, true), (6, false)]);
+    // Many small steps are not small together.
+    let minutes = |seq: u64, hour: u64| {
+        let event = format!(
+            r#"{{"event":"set_back","from":"2024-03-01T{hour:02}:04:00Z","to":"2024-03-01T{hour:02}:00:00Z"}}"#
+        );
+        clock(seq, &format!("2024-03-01T{hour:02}:00:00Z"), &event)
+    };
+    let often = [
+        minutes(1, 10),
+        at(2, "2024-03-01T10:02:00Z"),
+        at(3, "2024-03-01T10:05:00Z"),
+        minutes(4, 11),
+        at(5, "2024-03-01T11:02:00Z"),
+    ];
+    assert_eq!(rows(&often, "2024-03-01", "2024-03-02"), [(2, false), (3, false), (5, true)]);
 }
 
 #[test]
@@ -76,7 +181,7 @@ fn colour_is_only_for_terminals_that_show_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever stands in the ids: the report has one row for each call, and reads back as JSON.
+    /// Whatever the ids contain, the report has one row for each call, and can be parsed as JSON.
     #[test]
     fn any_text_in_any_place(ids in proptest::collection::vec("[^\0]{1,40}", 1..5), width in 20usize..160) {
         let entries: Vec<Entry> = ids.iter().enumerate().map(|(i, id)| call_named(i as u64, "get_", id)).collect();

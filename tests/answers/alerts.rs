@@ -1,5 +1,5 @@
-//! Promise: what a rule says of the log is said in the chain, exactly once whatever is killed when, and delivered until
-//! somebody took it; nothing of it slows or fails a record.
+//! Promise: an alert is recorded in the chain exactly once, whatever is killed when, and is delivered until somebody
+//! accepts it; none of this slows or fails a record.
 
 #![allow(
     dropping_copy_types,
@@ -7,12 +7,14 @@
     reason = "a test records for the effect, and in order"
 )]
 
+use attestlog::Justification;
 use attestlog::alert::{Alert, AlertEngine, Callback, Deliver, Hours, JsonLines, Measure, Part, Rule, Rules, Zone};
 use attestlog::anchor::Backoff;
+use attestlog::emergency::EmergencyAccess;
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::{
-    AuditLog, Error, ErrorKind, Facet, Kind, ManualClock, Options, Outcome, PolicySet, Query, ToolCall, VerifyOptions,
-};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Error, ErrorKind, Facet, Kind, Options, Outcome, PolicySet, Query, ToolCall};
 use attestlog_capture::import;
 use redb::StorageBackend;
 use std::io;
@@ -38,7 +40,7 @@ impl Place {
 
     fn engine(&self, rules: impl IntoIterator<Item = Rule>) -> AlertEngine {
         let rules = rules.into_iter().try_fold(Rules::none(), Rules::with).unwrap();
-        AlertEngine::with_rules(&self.log, rules).unwrap()
+        self.log.alerts().engine_with(rules).unwrap()
     }
 
     fn call(&self, user: &str, patient: &str) -> u64 {
@@ -46,7 +48,7 @@ impl Place {
     }
 
     fn of(&self, rule: &str) -> Vec<Alert> {
-        let alerts = self.log.alerts().unwrap().into_iter().map(|state| state.alert);
+        let alerts = self.log.alerts().list().unwrap().into_iter().map(|state| state.alert);
         alerts.filter(|alert| alert.rule == rule).collect()
     }
 }
@@ -72,7 +74,7 @@ fn one_alert_per_crossing_of_a_half_open_window() {
     let key = alerts[0].detail.get("key").unwrap().to_canonical();
     assert_eq!(key.as_str(), r#"{"patient":"P-1","user":"u"}"#);
     assert_eq!(alerts[0].detail.get("entries").unwrap().as_array().unwrap().len(), 3);
-    // Exactly an hour later all of them are out of the window: it is armed again, and three more fire it.
+    // Exactly an hour later all of them are out of the window: the rule can fire again, and three more calls make it fire.
     place.clock.advance(HOUR);
     (0..2).for_each(|_| drop(place.call("u", "P-1")));
     engine.run_once().unwrap();
@@ -88,12 +90,12 @@ fn built_in_rules_fire_at_what_they_are_for() {
     let place = Place::new();
     let off_hours = Rules::optional("off-hours").unwrap().off_hours(Hours::new(Zone::utc()));
     let rules = Rules::built_in().with(Rules::optional("first-access").unwrap()).unwrap().with(off_hours).unwrap();
-    let mut engine = AlertEngine::with_rules(&place.log, rules).unwrap();
+    let mut engine = place.log.alerts().engine_with(rules).unwrap();
     let mut run = |place: &Place| {
         engine.run_once().unwrap();
-        place.log.alerts().unwrap().into_iter().map(|s| s.alert.rule).collect::<Vec<_>>()
+        place.log.alerts().list().unwrap().into_iter().map(|s| s.alert.rule).collect::<Vec<_>>()
     };
-    // Ten accesses to one patient by several, then by one.
+    // Ten accesses to one patient by several users, then by one.
     for i in 0..10 {
         place.call(["a", "b"][i % 2], "P-1");
     }
@@ -147,12 +149,12 @@ fn conditions_restrict_what_counts() {
     place.log.record(with("vip", "true".into())).unwrap();
     place.log.record(ToolCall::new("c", "u", "print").error("jam")).unwrap();
     engine.run_once().unwrap();
-    assert!(place.log.alerts().unwrap().is_empty());
+    assert!(place.log.alerts().list().unwrap().is_empty());
     place.log.record(with("attributes", json(r#"{"vip": true}"#)).purpose("research")).unwrap();
     place.log.record(with("staff", json(r#"{"status": ["part_time", "on_leave"]}"#))).unwrap();
     place.log.record(ToolCall::new("c", "u", "print")).unwrap();
     engine.run_once().unwrap();
-    let rules: Vec<_> = place.log.alerts().unwrap().into_iter().map(|s| s.alert.rule).collect();
+    let rules: Vec<_> = place.log.alerts().list().unwrap().into_iter().map(|s| s.alert.rule).collect();
     assert_eq!(rules, ["vip", "leave", "tool"]);
 }
 
@@ -163,13 +165,13 @@ fn patients_and_users_in_rules_are_clear_values_where_the_log_has_pseudonyms() {
     policies.redaction = Policy::preset(Preset::Hipaa);
     let log = Options::new().policies(policies).in_memory().unwrap();
     let rules = Rules::none().with(Rule::new("one").when(Facet::Patient, "P-1").key([Part::PATIENT])).unwrap();
-    let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
+    let mut engine = log.alerts().engine_with(rules).unwrap();
     for patient in ["P-2", "P-1\u{200b}"] {
         log.record(call("u", patient)).unwrap();
-        log.rotate_pseudonym_key().unwrap();
+        log.keys().rotate_pseudonym_key().unwrap();
         engine.run_once().unwrap();
     }
-    let alerts = log.alerts().unwrap();
+    let alerts = log.alerts().list().unwrap();
     assert_eq!(alerts.len(), 1);
     assert!(!log.entry(alerts[0].alert.seq).unwrap().line().contains("P-1"));
 }
@@ -177,16 +179,16 @@ fn patients_and_users_in_rules_are_clear_values_where_the_log_has_pseudonyms() {
 #[test]
 fn back_filled_recordings_raise_nothing_but_are_remembered() {
     let place = Place::new();
-    let mut engine = AlertEngine::new(&place.log).unwrap();
+    let mut engine = place.log.alerts().engine().unwrap();
     let line = r#"{"conversation_id":"conv_1","user_id":"u","tool_name":"read_chart","patient_id":"P-1"}"#;
     let recording = format!("{line}\n").repeat(200);
     let recording = import::calls(import::Format::Jsonl, recording.as_bytes(), &import::ImportOptions::new()).unwrap();
     assert_eq!(import::record(&place.log, recording, false, |_| ()).unwrap().receipts.len(), 200);
     engine.run_once().unwrap();
-    assert!(place.log.alerts().unwrap().is_empty());
+    assert!(place.log.alerts().list().unwrap().is_empty());
     place.call("u", "P-1"); // not the first access: the recording knew it
     engine.run_once().unwrap();
-    assert!(place.log.alerts().unwrap().is_empty());
+    assert!(place.log.alerts().list().unwrap().is_empty());
 }
 
 #[test]
@@ -197,12 +199,12 @@ fn the_two_entries_of_a_call_count_once() {
     let begun = place.log.begin(call("u", "P-1")).unwrap();
     begun.finish(|call| call.error("no")).unwrap();
     engine.run_once().unwrap();
-    assert!(place.log.alerts().unwrap().is_empty());
-    // A patient who is known only at the end counts at the end, the other one not again.
+    assert!(place.log.alerts().list().unwrap().is_empty());
+    // A patient who is known only at the end counts at the end; the other one is not counted again.
     let begun = place.log.begin(call("u", "P-2")).unwrap();
     begun.finish(|call| call.patient("P-1").outcome(Outcome::Timeout)).unwrap();
     engine.run_once().unwrap();
-    let alerts = place.log.alerts().unwrap();
+    let alerts = place.log.alerts().list().unwrap();
     let keys: Vec<_> = alerts.iter().map(|s| s.alert.detail.get("key").unwrap().to_canonical().to_string()).collect();
     assert_eq!(keys, [r#"{"patient":"P-1","user":"u"}"#, r#"{"user":"u"}"#]);
 }
@@ -210,13 +212,23 @@ fn the_two_entries_of_a_call_count_once() {
 #[test]
 fn emergencies_alert_at_once_when_misused_and_when_nobody_reviews_them() {
     let place = Place::new();
-    let mut engine = AlertEngine::new(&place.log).unwrap();
+    let mut engine = place.log.alerts().engine().unwrap();
     let mut run = |place: &Place| {
         engine.run_once().unwrap();
-        let alerts = place.log.alerts().unwrap().into_iter().map(|state| state.alert);
+        let alerts = place.log.alerts().list().unwrap().into_iter().map(|state| state.alert);
         alerts.filter(|a| a.rule.starts_with("break-glass")).map(|a| a.rule).collect::<Vec<_>>()
     };
-    let open = || place.log.open_emergency("dr", "P-1", "unconscious", "immediate", HOUR, "dr").unwrap().seq;
+    let open = || {
+        place
+            .log
+            .emergency()
+            .open(
+                EmergencyAccess { user: "dr", patient: "P-1", urgency: "immediate", ttl: HOUR },
+                Justification { actor: "dr", reason: "unconscious" },
+            )
+            .unwrap()
+            .seq
+    };
     let used = |user: &str, grant| drop(place.log.record(call(user, "P-1").emergency(grant)).unwrap());
     let grant = open();
     used("dr", Some(grant));
@@ -227,17 +239,17 @@ fn emergencies_alert_at_once_when_misused_and_when_nobody_reviews_them() {
     assert_eq!(place.of("break-glass-misused")[0].detail.get("misuse").unwrap().as_str(), Some("other_user"));
     place.clock.advance(HOUR);
     used("dr", Some(grant));
-    // It was used before: of a grant its first use is told, and each kind of misuse.
+    // The grant was used before: an alert is raised for its first use, and for each kind of misuse.
     assert_eq!(run(&place)[3..], ["break-glass-misused"]);
     used("dr", None);
     assert_eq!(run(&place)[4..], ["break-glass-used"]);
-    // Nobody looks at it for three days: one alert, also after the engine was started anew.
+    // Nobody reviews it for three days: one alert, also after the engine was restarted.
     place.clock.advance(71 * HOUR);
     assert_eq!(run(&place)[5..], ["break-glass-unreviewed"]);
     assert_eq!(place.of("break-glass-unreviewed")[0].id, format!("break-glass-unreviewed:{grant}"));
-    AlertEngine::new(&place.log).unwrap().run_once().unwrap();
+    place.log.alerts().engine().unwrap().run_once().unwrap();
     assert_eq!(run(&place).len(), 6);
-    // Expiry is said even where nothing is recorded: the engine notices.
+    // Expiry is reported even if nothing is recorded: the engine notices it.
     open();
     place.clock.advance(HOUR);
     run(&place);
@@ -251,10 +263,11 @@ fn alerts_live_as_long_as_what_they_concern() {
     place.log.record(ToolCall::new("c", "u", "issue_refund")).unwrap();
     place.log.record(ToolCall::new("c", "u", "lookup")).unwrap();
     engine.run_once().unwrap();
-    let alert = place.log.alerts().unwrap()[0].alert.seq;
+    let alert = place.log.alerts().list().unwrap()[0].alert.seq;
     let kept = |seq| place.log.entry(seq).unwrap().body.retention.unwrap();
     assert_eq!(kept(alert).class, "financial");
-    let ack = place.log.ack_alert(alert, "office", "explained: month end").unwrap().seq;
+    let ack =
+        place.log.alerts().ack(alert, Justification { actor: "office", reason: "explained: month end" }).unwrap().seq;
     assert_eq!(kept(ack), kept(alert));
 }
 
@@ -265,11 +278,17 @@ fn acknowledging_is_an_entry_with_actor_and_disposition() {
     let seq = place.call("u", "P-1");
     place.engine([repeated(1)]).run_once().unwrap();
     let alert = place.of("repeated")[0].seq;
-    assert_eq!(place.log.ack_alert(seq, "office", "x").unwrap_err().kind(), ErrorKind::NoSuchEntry);
-    assert_eq!(place.log.ack_alert(alert, "", "x").unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert!(place.log.alerts().unwrap()[0].is_open());
-    place.log.ack_alert(alert, "office", "explained").unwrap();
-    let state = &place.log.alerts().unwrap()[0];
+    assert_eq!(
+        place.log.alerts().ack(seq, Justification { actor: "office", reason: "x" }).unwrap_err().kind(),
+        ErrorKind::NoSuchEntry
+    );
+    assert_eq!(
+        place.log.alerts().ack(alert, Justification { actor: "", reason: "x" }).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+    assert!(place.log.alerts().list().unwrap()[0].is_open());
+    place.log.alerts().ack(alert, Justification { actor: "office", reason: "explained" }).unwrap();
+    let state = &place.log.alerts().list().unwrap()[0];
     assert_eq!(state.acknowledgements[0].disposition, "explained");
     let said = state.to_json();
     assert_eq!(said.get("acknowledged").unwrap().get("actor").unwrap().as_str(), Some("office"));
@@ -277,7 +296,7 @@ fn acknowledging_is_an_entry_with_actor_and_disposition() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// What a receiver was told.
+/// The alerts that a receiver got.
 #[derive(Default, Clone)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
@@ -327,7 +346,7 @@ fn a_receiver_that_fails_is_tried_again_and_holds_up_nobody() {
     place.clock.advance(MINUTE);
     engine.run_once().unwrap();
     assert_eq!(told.ids(), seqs.iter().map(|seq| format!("repeated:{seq}")).collect::<Vec<_>>());
-    // Another engine goes on where this one was: nobody is told twice, and who is new is not told old news.
+    // Another engine continues where this one stopped: no receiver gets an alert twice, and a new one gets no old alerts.
     let late = Told::default();
     let mut other = place.engine([repeated(1)]).deliver_to(good.receiver("good")).deliver_to(late.receiver("late"));
     other.run_once().unwrap();
@@ -407,7 +426,7 @@ fn a_webhook_is_signed_and_told_again_until_it_answers_well() {
     assert!(asked[1].0.contains(&signature), "{:?}", asked[1].0);
 }
 
-/// Storage that dies after so many writes and syncs, and comes back with what had been written.
+/// Storage that fails permanently after a number of writes and syncs, and comes back with what had been written.
 #[derive(Debug, Clone)]
 struct Mortal {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -465,10 +484,10 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
         log.record_batch(calls).unwrap();
     };
     let rounds = 4;
-    // Without a death.
+    // Without a failure.
     let expected = {
         let log = Options::new().in_memory().unwrap();
-        let mut engine = AlertEngine::with_rules(&log, rules()).unwrap();
+        let mut engine = log.alerts().engine_with(rules()).unwrap();
         for round in 0..rounds {
             record(&log, round);
             engine.run_once().unwrap();
@@ -484,7 +503,7 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
         let mut log = options().create_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
         for round in 0..rounds {
             record(&log, round);
-            let mut engine = AlertEngine::with_rules(&log, rules()).unwrap().deliver_to(told.receiver("told"));
+            let mut engine = log.alerts().engine_with(rules()).unwrap().deliver_to(told.receiver("told"));
             storage.left.store(dies_after, Ordering::SeqCst);
             let _ = engine.run_once();
             drop(engine);
@@ -492,11 +511,11 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
             storage.left.store(u64::MAX, Ordering::SeqCst);
             let backend = storage.clone();
             log = options().open_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
-            let mut engine = AlertEngine::with_rules(&log, rules()).unwrap().deliver_to(told.receiver("told"));
+            let mut engine = log.alerts().engine_with(rules()).unwrap().deliver_to(told.receiver("told"));
             engine.run_once().unwrap();
         }
         assert_eq!(fired(&log), expected, "killed after {dies_after} steps");
-        let ids: Vec<String> = log.alerts().unwrap().into_iter().map(|state| state.alert.id).collect();
+        let ids: Vec<String> = log.alerts().list().unwrap().into_iter().map(|state| state.alert.id).collect();
         let told = told.ids();
         assert!(ids.iter().all(|id| told.contains(id)), "killed after {dies_after} steps: {ids:?} {told:?}");
         let mut once = ids.clone();
@@ -508,11 +527,11 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
     }
 }
 
-/// The alerts by rule and by which call, counted without the store's own entries, fired them.
+/// The alerts by rule, and by the call that fired them, counted without the store's own entries.
 fn fired(log: &AuditLog) -> Vec<(String, usize)> {
     let calls: Vec<u64> = log.query(&Query::new().kind(Kind::ToolCall)).unwrap().map(|e| e.unwrap().seq).collect();
     let place = |seq: u64| calls.iter().position(|call| *call == seq).unwrap();
-    log.alerts().unwrap().into_iter().map(|state| (state.alert.rule, place(state.alert.crossing))).collect()
+    log.alerts().list().unwrap().into_iter().map(|state| (state.alert.rule, place(state.alert.crossing))).collect()
 }
 
 #[test]
@@ -538,11 +557,11 @@ fn in_the_background_it_wakes_when_something_is_recorded() {
     let receiver = Callback::new("test", move |alert: &Alert| {
         told.send(alert.id.clone()).map_err(|_| Error::new(ErrorKind::Closed, "gone"))
     });
-    let running = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(receiver).start().unwrap();
+    let running = log.alerts().engine_with(rules).unwrap().deliver_to(receiver).start().unwrap();
     let third = (0..3).map(|_| log.record(call("u", "P-1")).unwrap().seq).last().unwrap();
     assert_eq!(heard.recv_timeout(MINUTE).unwrap(), format!("repeated:{third}"));
     running.stop();
-    assert_eq!(log.alerts().unwrap().len(), 1);
+    assert_eq!(log.alerts().list().unwrap().len(), 1);
 }
 
 #[test]
@@ -550,7 +569,7 @@ fn rules_stand_in_the_policy_entry_and_come_back() {
     let mut policies = PolicySet::default();
     policies.alerts = Rules::none().with(repeated(2)).unwrap();
     let log = Options::new().policies(policies.clone()).in_memory().unwrap();
-    assert_eq!(log.policies().alerts, policies.alerts);
+    assert_eq!(log.retention().policies().unwrap().alerts, policies.alerts);
     assert!(log.entry(1).unwrap().line().contains(r#""name":"repeated""#));
 }
 
@@ -642,7 +661,7 @@ mod config {
             ("[[alerts]]\nname = 'x'\nbaseline = { multiple = 'much' }\n", "f:3:"),
             ("[[alerts]]\nname = 'X y'\n", "f:2:8: "),
             ("[[alerts]]\ncount = 2\n", "f:1:1: "),
-            ("[[alerts]]\nname = 'x'\n[[alerts]]\nname = 'x'\n", "f:4:8: "),
+            ("[[alerts]]\nname = 'failures'\n[[alerts]]\nname = 'failures'\n", "f:4:8: "),
             ("[[alerts]\n", "f:1:"),
             ("alerts = 3\n", "f:1:10: "),
         ];

@@ -1,10 +1,14 @@
-//! Promise: what the host says of a call (a VIP's chart, a relative's, somebody on leave, nobody who cares for the patient)
-//! and what the log knows of it (the usual volume, reviews, a verification) decide whether a rule fires; each fires where
-//! it should and stays silent where it should not.
+//! Promise: what the host says about a call (a VIP's chart, a relative's, somebody on leave, no care relationship) and what
+//! the log knows (the usual volume, reviews, a verification) decide whether a rule fires; each fires where it should and
+//! stays silent where it should not.
 
-use attestlog::alert::{AlertEngine, Measure, Part, Rule, Rules};
+use attestlog::Justification;
+use attestlog::alert::{Measure, Part, Rule, Rules};
+use attestlog::emergency::EmergencyAccess;
+use attestlog::host::ManualClock;
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, Facet, ManualClock, Options, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Facet, Options, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +27,8 @@ fn call(user: &str, patient: &str) -> ToolCall {
 
 fn fired(log: &AuditLog, rules: impl IntoIterator<Item = Rule>) -> Vec<String> {
     let rules = rules.into_iter().try_fold(Rules::none(), Rules::with).unwrap();
-    AlertEngine::with_rules(log, rules).unwrap().run_once().unwrap();
-    log.alerts().unwrap().into_iter().map(|state| state.alert.id).collect()
+    log.alerts().engine_with(rules).unwrap().run_once().unwrap();
+    log.alerts().list().unwrap().into_iter().map(|state| state.alert.id).collect()
 }
 
 #[test]
@@ -98,9 +102,23 @@ fn more_than_a_user_usually_does() {
 fn an_emergency_that_nobody_reviews() {
     let (log, clock) = log();
     let unreviewed = || Rule::new("unreviewed").window(24 * HOUR).measure(Measure::Unreviewed);
-    let reviewed = log.open_emergency("dr", "P-1", "unconscious", "now", HOUR, "dr").unwrap().seq;
-    let forgotten = log.open_emergency("dr", "P-2", "unconscious", "now", HOUR, "dr").unwrap().seq;
-    log.review_emergency(reviewed, "office", "justified", None).unwrap();
+    let reviewed = log
+        .emergency()
+        .open(
+            EmergencyAccess { user: "dr", patient: "P-1", urgency: "now", ttl: HOUR },
+            Justification { actor: "dr", reason: "unconscious" },
+        )
+        .unwrap()
+        .seq;
+    let forgotten = log
+        .emergency()
+        .open(
+            EmergencyAccess { user: "dr", patient: "P-2", urgency: "now", ttl: HOUR },
+            Justification { actor: "dr", reason: "unconscious" },
+        )
+        .unwrap()
+        .seq;
+    log.emergency().review(reviewed, Justification { actor: "office", reason: "justified" }, None).unwrap();
     clock.advance(24 * HOUR - Duration::from_secs(1));
     assert!(fired(&log, [unreviewed()]).is_empty());
     clock.advance(Duration::from_secs(1));
@@ -111,9 +129,9 @@ fn an_emergency_that_nobody_reviews() {
 fn a_verification_that_finds_nothing() {
     let (log, _) = log();
     log.record(call("u", "P-1")).unwrap();
-    let mut engine = AlertEngine::new(&log).unwrap();
+    let mut engine = log.alerts().engine().unwrap();
     assert!(engine.verify_once(&VerifyOptions::new()).unwrap().ok());
-    assert!(log.alerts().unwrap().is_empty());
+    assert!(log.alerts().list().unwrap().is_empty());
 }
 
 #[test]
@@ -130,11 +148,11 @@ fn an_engine_that_finishes_has_looked_at_everything_and_waits_for_nobody() {
     let (came, arrived) = std::sync::mpsc::channel();
     let stuck = Callback::new("stuck", move |_: &Alert| {
         came.send(()).unwrap();
-        // Until the test lets go.
+        // Until the test releases it.
         let _ = hold.recv();
         Ok(())
     });
-    let engine = AlertEngine::with_rules(&log, rules.clone()).unwrap().deliver_to(quick);
+    let engine = log.alerts().engine_with(rules.clone()).unwrap().deliver_to(quick);
     let running = engine.start().unwrap();
     let seq = log.record(call("u", "P-1")).unwrap().seq;
     let status = running.finish(Duration::from_secs(60));
@@ -143,12 +161,12 @@ fn an_engine_that_finishes_has_looked_at_everything_and_waits_for_nobody() {
     let lag = log.health().unwrap().alerts;
     assert_eq!((lag.behind, lag.oldest, lag.receivers.get("quick").unwrap().alerts), (0, None, 0));
 
-    let running = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(stuck).start().unwrap();
+    let running = log.alerts().engine_with(rules).unwrap().deliver_to(stuck).start().unwrap();
     log.record(call("v", "P-1")).unwrap();
     // The receiver has it, however long that took; finishing does not wait for its answer.
     arrived.recv().unwrap();
     running.finish(Duration::from_millis(1));
-    assert_eq!(log.alerts().unwrap().len(), 2);
+    assert_eq!(log.alerts().list().unwrap().len(), 2);
     assert_eq!(log.health().unwrap().alerts.receivers.get("stuck").unwrap().alerts, 1, "it is owed still");
     drop(held);
     log.close().unwrap();
@@ -168,16 +186,17 @@ fn health_knows_how_far_alerts_are_behind() {
         Err(attestlog::Error::from(std::io::Error::other("no")))
     });
     let rules = Rules::built_in().with(Rules::optional("first-access").unwrap()).unwrap();
-    let mut engine = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(failing);
+    let mut engine = log.alerts().engine_with(rules).unwrap().deliver_to(failing);
     engine.run_once().unwrap();
     drop(engine);
     log.checkpoint().unwrap();
     assert_eq!(log.health().unwrap().alerts.oldest, None);
     let owed = log.health().unwrap().alerts.receivers;
-    // What was tried and not taken is not a matter of time: nobody was told of it for a quarter of an hour.
+    // A delivery that was tried and not accepted is reported at once: it used to be reported only after a quarter of an
+    // hour.
     assert!(owed.get("pager").unwrap().alerts > 0 && owed.get("pager").unwrap().failed);
     assert!(log.health().unwrap().concerns()[0].contains("delivered to pager"));
-    assert!(log.forget_receiver("pager").unwrap() && !log.forget_receiver("pager").unwrap());
+    assert!(log.alerts().forget_receiver("pager").unwrap() && !log.alerts().forget_receiver("pager").unwrap());
     assert!(log.health().unwrap().concerns().is_empty());
 }
 
@@ -191,4 +210,46 @@ fn receivers_come_back_from_their_file() {
     let receivers = Receivers::from_toml(text, "f").unwrap();
     assert_eq!(receivers.0.len(), 4);
     assert_eq!(Receivers::from_toml(&receivers.to_toml(), "g").unwrap(), receivers);
+}
+
+/// A rule about `issue_refund` was silent when the same tool called itself `issueRefund`, and one about `read_*` always was: alert
+/// rules compared names letter by letter, while retention rules of the same policy compared them by words, with patterns.
+#[test]
+fn names_of_rules_are_compared_as_retention_compares_them() {
+    let tools = ["issue_refund", "issueRefund", "ISSUE-REFUND", "issuerefund", "read_chart", "getaway", "readX"];
+    let rule = || Rule::new("r").key([Part::USER]).window(HOUR).count(1);
+    let cases: [(Rule, &[usize]); 6] = [
+        (rule().when(Facet::Tool, "IssueRefund"), &[0, 1, 2]),
+        (rule().when(Facet::Tool, "read_*"), &[4, 6]),
+        (rule().when(Facet::Tool, "*a?").when(Facet::Tool, "get_*"), &[5]),
+        (rule().except(Facet::Tool, "issue_refund").except(Facet::Tool, "read*"), &[3, 5]),
+        (rule().when(Facet::User, "svc-issue*").when(Facet::Tool, "*fund"), &[0, 1, 3]),
+        (rule().when(Facet::User, "SVC-*"), &[]),
+    ];
+    for (rule, fires) in cases {
+        let (log, _) = log();
+        let seqs = tools.map(|tool| log.record(ToolCall::new("visit", format!("svc-{tool}"), tool)).unwrap().seq);
+        let wanted: Vec<String> = fires.iter().map(|at| format!("r:{}", seqs[*at])).collect();
+        assert_eq!(fired(&log, [rule.clone()]), wanted, "{rule:?}");
+    }
+}
+
+/// A pattern finds no pseudonym: such a rule would never fire, and nobody would be told.
+#[test]
+fn a_pattern_of_names_that_the_policy_hides_is_refused() {
+    let (log, _) = log();
+    let mut set = attestlog::PolicySet::default();
+    set.redaction = attestlog::redact::Policy::preset(attestlog::redact::Preset::Hipaa);
+    let mut with = |rule: Rule| {
+        set.alerts = Rules::none().with(rule).unwrap();
+        set.clone()
+    };
+    log.retention().set_policies(with(Rule::new("r").when(Facet::Patient, "P-1").when(Facet::User, "svc-*"))).unwrap();
+    let hidden = with(Rule::new("r").except(Facet::Patient, "P-?"));
+    let refused = log.retention().set_policies(hidden.clone()).unwrap_err();
+    assert_eq!(refused.kind(), attestlog::ErrorKind::InvalidInput);
+    assert!(refused.to_string().starts_with("alert rule \"r\": except.patient \"P-?\": the policy keeps"), "{refused}");
+    assert!(Options::new().policies(hidden).in_memory().is_err());
+    let long = Rule::new("r").when(Facet::Tool, format!("{}*", "a".repeat(200)));
+    assert!(Rules::none().with(long).unwrap_err().to_string().contains("at most 127 characters"));
 }

@@ -1,11 +1,12 @@
-//! Promise: tampering that a scheduled verification finds is alerted, once.
+//! Promise: tampering that a scheduled verification finds raises one alert.
 
-use attestlog::alert::{AlertEngine, Callback, Rules, Severity};
-use attestlog::{AuditLog, ErrorKind, Options, ToolCall, VerifyOptions};
+use attestlog::alert::{Callback, Rules, Severity};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// A log with calls, some of which somebody has edited in the file: an equally long name in place of another.
+/// A log with calls, some of which somebody has edited in the file: a name was replaced by another of the same length.
 fn edited(path: &Path, indexed: bool) -> AuditLog {
     let log = Options::new().background(false).create(path).unwrap();
     for i in 0..50 {
@@ -33,17 +34,17 @@ fn call(user: &str, patient: &str) -> ToolCall {
 fn tampering_found_by_a_verification_is_alerted_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = edited(&dir.path().join("s"), true);
-    let mut engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
+    let mut engine = log.alerts().engine_with(Rules::built_in()).unwrap();
     assert!(!engine.verify_once(&VerifyOptions::new()).unwrap().ok());
     engine.verify_once(&VerifyOptions::new()).unwrap();
-    let alerts: Vec<_> = log.alerts().unwrap().into_iter().filter(|s| s.alert.rule == "tampering").collect();
+    let alerts: Vec<_> = log.alerts().list().unwrap().into_iter().filter(|s| s.alert.rule == "tampering").collect();
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0].alert.severity, Severity::Critical);
 }
 
-/// Where an entry was edited that no index batch covers, nothing may be recorded, the alert about it included: whoever looked at the
-/// alerts saw none, the error said nothing of a finding, and no receiver was told. Now it does, receivers are told without an entry,
-/// and what was found is noted beside the store.
+/// If an edited entry is in no index batch, nothing can be recorded, including the alert about it: the list of alerts was
+/// empty, the error did not mention a finding, and no receiver was told. Now the error does, receivers are told without an
+/// entry, and the finding is kept beside the store.
 #[test]
 fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -56,12 +57,12 @@ fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
             Ok(())
         })
     };
-    let mut engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap().deliver_to(hears(&heard));
+    let mut engine = log.alerts().engine_with(Rules::built_in()).unwrap().deliver_to(hears(&heard));
     let told = engine.verify_once(&VerifyOptions::new()).unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Damaged);
     assert!(told.to_string().contains("things wrong, which cannot be recorded as an alert"), "{told}");
-    assert_eq!(log.alerts().unwrap_err().kind(), ErrorKind::Damaged);
-    assert!(log.despite_damage().alerts().unwrap().is_empty());
+    assert_eq!(log.alerts().list().unwrap_err().kind(), ErrorKind::Damaged);
+    assert!(log.despite_damage().alerts().list().unwrap().is_empty());
     engine.verify_once(&VerifyOptions::new()).unwrap_err();
     {
         let heard = heard.lock().unwrap();
@@ -72,7 +73,7 @@ fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
     }
     // In the background too.
     heard.lock().unwrap().clear();
-    let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap().deliver_to(hears(&heard));
+    let engine = log.alerts().engine_with(Rules::built_in()).unwrap().deliver_to(hears(&heard));
     let running = engine.verify_every(std::time::Duration::from_millis(1)).start().unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while heard.lock().unwrap().is_empty() {
@@ -80,6 +81,6 @@ fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
         std::thread::yield_now();
     }
     running.stop();
-    let noted = log.verifications().unwrap().found.unwrap();
+    let noted = log.verifications().known().unwrap().found.unwrap();
     assert!(noted.findings > 0 && noted.kinds.iter().any(|kind| kind == "entry_changed"), "{noted:?}");
 }

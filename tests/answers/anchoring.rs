@@ -3,18 +3,19 @@
 
 use crate::store_common::{Disk, clock, time};
 use attestlog::anchor::{Anchor, AnchorReceipt, Backoff, Consistency, FileAnchor, read_anchor_file};
+use attestlog::host::{Clock, ManualClock};
 use attestlog::note::SignedCheckpoint;
-use attestlog::{AuditLog, Clock, Error, ErrorKind, Kind, ManualClock, Options, Query, Result, Timestamp, ToolCall};
+use attestlog::{AuditLog, Error, ErrorKind, Kind, Options, Query, Result, Timestamp, ToolCall};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// As long as nothing is wrong nobody waits that long.
+/// An upper bound for waiting, reached only if something is wrong.
 const LONG: Duration = Duration::from_secs(120);
 const QUICK: Backoff = Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(2) };
 
-/// An anchor that takes what it gets while it is `up`, and may tell the time.
+/// An anchor that accepts checkpoints while it is `up`, and may supply the time.
 #[derive(Debug, Clone, Default)]
 struct Elsewhere {
     up: Arc<AtomicBool>,
@@ -76,7 +77,7 @@ fn an_anchor_that_fails_is_reported_and_tried_again_and_recording_goes_on() {
     record(&log);
     let size = log.checkpoint().unwrap().checkpoint().size();
     record(&log);
-    assert!(!log.flush_anchors(LONG));
+    assert!(!log.anchors().flush(LONG).unwrap());
     let health = log.health().unwrap();
     let [anchor] = &health.anchors[..] else { panic!("{:?}", health.anchors) };
     assert!(anchor.at_hand && anchor.status.owed == Some(size) && anchor.status.failures > 0);
@@ -85,11 +86,11 @@ fn an_anchor_that_fails_is_reported_and_tried_again_and_recording_goes_on() {
     let json = health.to_json();
     assert_eq!(json.get("anchors").unwrap().as_array().unwrap()[0].get("owed").unwrap().as_u64(), Some(size));
     elsewhere.up.store(true, Ordering::SeqCst);
-    assert!(log.flush_anchors(LONG));
+    assert!(log.anchors().flush(LONG).unwrap());
     assert_eq!(elsewhere.has(), [size]);
     let health = log.health().unwrap();
     assert!(health.concerns().is_empty() && health.last_anchor().map(|(_, size, _)| size) == Some(size));
-    // Closing signs what is new, and gives the anchor the time to take it.
+    // Closing signs what is new, and gives the anchor time to accept it.
     log.close().unwrap();
     assert_eq!(elsewhere.has(), [size, size + 1]);
 }
@@ -102,35 +103,37 @@ fn what_is_owed_outlives_crashes_and_runs_without_the_anchor() {
     let log = options().anchor(Elsewhere::default()).create_on(disk.backend()).unwrap();
     record(&log);
     let size = log.checkpoint().unwrap().checkpoint().size();
-    // Killed here. The next run does not know the anchor.
+    // Killed here. The next run has no such anchor configured.
     let disk = Disk::of(disk.bytes());
     drop(log);
     let log = options().open_on(disk.backend()).unwrap();
-    let [anchor] = &log.anchors()[..] else { panic!() };
+    let [anchor] = &log.anchors().list().unwrap()[..] else { panic!() };
     assert!(!anchor.at_hand && anchor.status.owed == Some(size));
     assert!(log.health().unwrap().concerns()[0].contains("not configured any more"));
     record(&log);
     log.close().unwrap();
     let elsewhere = Elsewhere::up();
     let log = options().anchor(elsewhere.clone()).open_on(disk.backend()).unwrap();
-    assert!(log.flush_anchors(LONG));
+    assert!(log.anchors().flush(LONG).unwrap());
     assert_eq!(elsewhere.has(), [size + 1]);
-    // Once it has that, nothing is owed, also after another start.
+    // Once the anchor has that, nothing is owed, also after another start.
     log.close().unwrap();
     let log = options().anchor(elsewhere.clone()).open_on(disk.backend()).unwrap();
-    assert!(log.flush_anchors(LONG) && log.anchors()[0].status.owed.is_none());
+    assert!(log.anchors().flush(LONG).unwrap() && log.anchors().list().unwrap()[0].status.owed.is_none());
     assert_eq!(elsewhere.has(), [size + 1]);
-    // One that is in use would be owed the next checkpoint: it was forgotten with success, and stood in the list as before.
-    let refused = log.forget_anchor("elsewhere").unwrap_err();
+    // An anchor in use would be owed the next checkpoint: it was reported as forgotten, and was in the list as before.
+    let refused = log.anchors().forget("elsewhere").unwrap_err();
     assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("is in use"), "{refused}");
-    log.set_anchors(Vec::new()).unwrap();
-    assert!(log.forget_anchor("elsewhere").unwrap().is_some() && log.forget_anchor("elsewhere").unwrap().is_none());
+    log.anchors().set(Vec::new()).unwrap();
+    assert!(
+        log.anchors().forget("elsewhere").unwrap().is_some() && log.anchors().forget("elsewhere").unwrap().is_none()
+    );
     log.close().unwrap();
-    assert!(options().open_on(disk.backend()).unwrap().anchors().is_empty());
+    assert!(options().open_on(disk.backend()).unwrap().anchors().list().unwrap().is_empty());
 }
 
-/// A program that had the store open went on with the anchors it had begun with: one that was set meanwhile got nothing, and one
-/// that was taken away went on getting checkpoints.
+/// A program that had the store open continued with the anchors with which it had started: one that was added got nothing,
+/// and one that was removed went on getting checkpoints.
 #[test]
 fn anchors_are_changed_while_the_store_is_open() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,15 +141,15 @@ fn anchors_are_changed_while_the_store_is_open() {
     record(&log);
     let size = log.checkpoint().unwrap().checkpoint().size();
     let elsewhere = Elsewhere::up();
-    log.set_anchors(vec![Arc::new(elsewhere.clone())]).unwrap();
-    assert!(log.flush_anchors(LONG));
+    log.anchors().set(vec![Arc::new(elsewhere.clone())]).unwrap();
+    assert!(log.anchors().flush(LONG).unwrap());
     assert_eq!(elsewhere.has(), [size]);
-    log.set_anchors(Vec::new()).unwrap();
+    log.anchors().set(Vec::new()).unwrap();
     record(&log);
     log.checkpoint().unwrap();
-    assert!(log.flush_anchors(LONG));
+    assert!(log.anchors().flush(LONG).unwrap());
     assert_eq!(elsewhere.has(), [size]);
-    let [anchor] = &log.anchors()[..] else { panic!() };
+    let [anchor] = &log.anchors().list().unwrap()[..] else { panic!() };
     assert!(!anchor.at_hand && anchor.status.owed.is_some());
     let concerns = log.health().unwrap().concerns();
     assert!(concerns.iter().any(|c| c.contains("not configured any more")), "{concerns:?}");
@@ -161,11 +164,11 @@ fn an_anchor_that_is_new_gets_what_was_signed_before_it() {
     log.close().unwrap();
     let kept = dir.path().join("kept");
     let log = options(&clock()).anchor(FileAnchor::new(&kept)).open(&path).unwrap();
-    assert!(log.flush_anchors(LONG));
+    assert!(log.anchors().flush(LONG).unwrap());
     drop(log);
     let records = read_anchor_file(&std::fs::read(&kept).unwrap()).unwrap().records;
     assert_eq!(records[0].1.checkpoint.checkpoint().size(), 3);
-    // A store is not begun anew beside the anchor file of one that was deleted.
+    // A new store cannot be created beside the anchor file of a deleted one.
     std::fs::remove_file(&path).unwrap();
     std::fs::remove_file(dir.path().join("s.key")).unwrap();
     let again = options(&clock()).anchor(FileAnchor::new(&kept)).create(&path);
@@ -173,7 +176,7 @@ fn an_anchor_that_is_new_gets_what_was_signed_before_it() {
     assert!(!path.exists());
 }
 
-/// An anchor that does not answer before it is told to.
+/// An anchor that does not answer until it is told to.
 #[derive(Debug)]
 struct Silent(Sender<()>, Mutex<Receiver<()>>);
 
@@ -208,9 +211,9 @@ fn neither_recording_nor_closing_nor_dropping_waits_for_an_answer() {
         } else {
             drop(log)
         }
-        // The file is free while the anchor has still not answered.
+        // The file is free although the anchor has still not answered.
         let log = Options::new().open(&path).unwrap();
-        assert!(log.anchors()[0].status.owed.is_some());
+        assert!(log.anchors().list().unwrap()[0].status.owed.is_some());
         drop(log);
         drop(answer);
     }
@@ -231,8 +234,8 @@ fn a_panic_in_an_anchor_is_a_failure_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let log = options(&clock()).anchor(Panics).create(dir.path().join("s")).unwrap();
     log.checkpoint().unwrap();
-    assert!(!log.flush_anchors(LONG));
-    assert!(log.anchors()[0].status.last_failure.is_some());
+    assert!(!log.anchors().flush(LONG).unwrap());
+    assert!(log.anchors().list().unwrap()[0].status.last_failure.is_some());
     record(&log);
     log.close().unwrap();
 }
@@ -247,7 +250,7 @@ fn a_time_that_can_be_trusted_lets_expiry_go_on_and_is_an_entry_only_where_it_sa
     let path = dir.path().join("s");
     let clock = clock();
     options(&clock).create(&path).unwrap().close().unwrap();
-    // A month passes while the store is closed: more than anybody may claim.
+    // A month passes while the store is closed: more than the bound allows.
     clock.set(time("2025-04-01T09:00:00Z"));
     let with = |trusted| {
         let elsewhere = Elsewhere { time: Some(clock.clone()), trusted, ..Elsewhere::up() };
@@ -256,23 +259,23 @@ fn a_time_that_can_be_trusted_lets_expiry_go_on_and_is_an_entry_only_where_it_sa
     let log = with(false);
     record(&log);
     log.checkpoint().unwrap();
-    assert!(log.flush_anchors(LONG));
-    assert!(log.clock_status().unwrap().frozen.is_some());
+    assert!(log.anchors().flush(LONG).unwrap());
+    assert!(log.retention().clock().unwrap().frozen.is_some());
     log.close().unwrap();
     let log = with(true);
     record(&log);
     log.checkpoint().unwrap();
-    assert!(log.flush_anchors(LONG));
-    let status = log.clock_status().unwrap();
+    assert!(log.anchors().flush(LONG).unwrap());
+    let status = log.retention().clock().unwrap();
     assert!(status.frozen.is_none() && status.now == clock.now(), "{status:?}");
     let said = clock_entries(&log);
     assert!(said.last().unwrap().contains(r#""event":"trusted""#) && said.last().unwrap().contains("elsewhere"));
-    // The same again says nothing new.
+    // The same again is not recorded again.
     record(&log);
     log.checkpoint().unwrap();
-    assert!(log.flush_anchors(LONG));
+    assert!(log.anchors().flush(LONG).unwrap());
     assert_eq!(clock_entries(&log), said);
-    let found = log.verify(&attestlog::VerifyOptions::new()).unwrap();
+    let found = log.verify(&attestlog::verify::VerifyOptions::new()).unwrap();
     assert!(found.ok() && Timestamp::MIN < clock.now(), "{:?}", found.findings);
     log.close().unwrap();
 }

@@ -1,5 +1,5 @@
 //! Promise: a checkpoint that is kept elsewhere stays whole and is found again, and an anchor that fails is retried and
-//! reported, never forgotten. Witnesses and time-stamping authorities have files of their own beside this one.
+//! reported, never forgotten. Witnesses and time-stamping authorities have separate test files.
 
 use attestlog::anchor::{
     Anchor, AnchorQueue, Backoff, CommandAnchor, Evidence, FileAnchor, Form, MAX_ANCHORS, Record, read_anchor_file,
@@ -108,7 +108,7 @@ fn what_a_crash_leaves_of_a_record_is_reported_and_hides_nothing() {
     // Only the newline is missing: the record is whole.
     assert_eq!(read_anchor_file(&both[..both.len() - 1]).unwrap().records.len(), 2);
 
-    // The next append closes the torn line and stands on its own; the fragment stays, and is still reported.
+    // The next append ends the torn line and begins its own; the fragment stays, and is still reported.
     for cut in [first.len() + 1, first.len() + 100, both.len() - 2, both.len() - 1] {
         std::fs::write(&path, &both[..cut]).unwrap();
         submit(&FileAnchor::new(&path), 3).unwrap();
@@ -127,7 +127,7 @@ fn every_form_in_which_a_checkpoint_is_kept_is_recognised() {
     let alone = parse(note.as_bytes()).unwrap();
     assert_eq!((sizes(&alone), alone.kept[0].source.form), (vec![5], Form::Checkpoint));
 
-    // Notes one after the other, as a shell appends them, with and without blank lines, and records among them.
+    // Notes one after the other, as a shell appends them, with and without blank lines, with records among them.
     let notes =
         format!("{}{}\n\n{}{}", checkpoint(1), checkpoint(2), Record { checkpoint: checkpoint(3), token: None }, note);
     assert_eq!(sizes(&parse(notes.as_bytes()).unwrap()), [1, 2, 3, 5]);
@@ -206,7 +206,7 @@ mod command {
         assert_eq!(failed.kind(), ErrorKind::Io);
         let message = failed.to_string();
         assert!(message.contains("exit status: 3") && message.contains("no room"), "{message}");
-        // However much it says, in whatever bytes, the message stays one short line.
+        // However much it prints, in whatever bytes, the message stays one short line.
         let loud =
             "cat >/dev/null; head -c 300000 /dev/zero | tr '\\0' '\\033' >&2; yes ab | head -c 300000 >&2; exit 1";
         let message = submit(&shell(loud, 60), 1).unwrap_err().to_string();
@@ -222,7 +222,7 @@ mod command {
         let script = format!("echo $$ > '{}'; echo waiting >&2; exec tail -f /dev/null", pid.display());
         let anchor = CommandAnchor::new("/bin/sh", ["-c", &script], Duration::from_millis(500));
         let message = submit(&anchor, 1).unwrap_err().to_string();
-        assert!(message.contains("no end after 500ms"), "{message}");
+        assert!(message.contains("had not ended after 500ms"), "{message}");
         if let Ok(pid) = std::fs::read_to_string(&pid)
             && std::path::Path::new("/proc/self").exists()
             // On a busy machine it may be killed before it has written that.
@@ -277,7 +277,7 @@ fn an_anchor_that_fails_is_tried_again_and_the_others_do_not_wait() {
     queue.succeeded("a", at(1), Some(at(7)));
     queue.failed("b", at(1), &io());
     queue.owe(20, at(2));
-    // A newer checkpoint takes the older one's place, and does not cut the wait short.
+    // A newer checkpoint replaces the older one, and does not shorten the wait.
     assert_eq!(due(&mut queue, 2), [("a".to_owned(), 20)]);
     queue.succeeded("a", at(3), None);
     assert_eq!(queue.next_due(), Some(at(11)));
@@ -290,7 +290,7 @@ fn an_anchor_that_fails_is_tried_again_and_the_others_do_not_wait() {
     assert!(b.last_failure.is_some_and(|f| f.conflict && f.message == "another root" && f.at == at(12)));
     assert_eq!(queue.anchored(), (Some(20), None));
     assert_eq!(due(&mut queue, 32), [("b".to_owned(), 20)]);
-    // Signed while under way: owed at once afterwards.
+    // Signed while one was being sent: owed at once afterwards.
     queue.owe(30, at(32));
     queue.succeeded("b", at(33), None);
     assert_eq!(due(&mut queue, 33), [("a".to_owned(), 30), ("b".to_owned(), 30)]);
@@ -324,7 +324,7 @@ fn a_queue_survives_being_written_down() {
     let mut again =
         AnchorQueue::from_json(&Json::parse(text.as_str().as_bytes()).unwrap().value, Backoff::default()).unwrap();
     assert_eq!(again.to_json(), queue.to_json());
-    // What was under way when it was written is due again.
+    // What was being sent when the state was written is due again.
     assert_eq!(due(&mut again, 3).iter().map(|(name, _)| name.as_str()).collect::<String>(), "abd");
 
     let json = |text: &str| Json::parse(text.as_bytes()).unwrap().value;
@@ -358,8 +358,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Against a plain model: the largest size signed is what an anchor has, what is under way, or what is owed to it,
-    /// and whatever is owed is due within the longest wait.
+    /// Compared with a plain model: the largest signed size is what an anchor has, what is being sent to it, or what it is
+    /// owed, and whatever is owed becomes due within the longest wait.
     #[test]
     fn nothing_that_is_owed_is_ever_forgotten(steps in steps()) {
         let (mut queue, mut now, mut signed, mut taken) = (AnchorQueue::new(Backoff::default()), 0, None, None);

@@ -1,5 +1,5 @@
-//! Promise: a witness's cosignature counts only if it holds, its time is then the trusted one, and what a witness has
-//! against a log is told apart from its being out of reach.
+//! Promise: a witness's cosignature counts only if it is valid, its time is then trusted, and a witness's objection to a
+//! log is distinguished from its being out of reach.
 #![cfg(feature = "witness")]
 
 use crate::witness::*;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const LOG: &str = "example.com/log";
 const TIME: u64 = 1_760_000_000;
 
-/// A log whose entry `i` is `SALT-i`: another salt is another log.
+/// A log whose entry `i` is `SALT-i`: another salt gives another log.
 struct Tree(&'static str);
 
 impl Nodes for Tree {
@@ -35,7 +35,7 @@ fn checkpoint(salt: &'static str, size: u64) -> SignedCheckpoint {
     SignedCheckpoint::sign(head, &[&log_key(1)]).unwrap()
 }
 
-/// A witness for the log here.
+/// A witness for this log.
 fn honest(recorded: Option<(u64, Hash)>) -> impl FnMut(&Request) -> Option<Answer> {
     honest_for(log_key(1).verifier().clone(), recorded, || TIME)
 }
@@ -56,7 +56,7 @@ fn a_witness_cosigns_what_grew_and_its_time_is_kept_with_it() {
         assert_eq!(receipt.at, Some(time));
         assert!(matches!(receipt.attestation, Some(Attestation::Cosignature(_))));
         let record = receipt.record(&checkpoint("a", size)).unwrap();
-        // What is kept tells the time to whoever trusts the witness, and to nobody else.
+        // The stored answer gives the time to those who trust the witness, and to nobody else.
         let parse = |keys: &[VerifierKey]| Evidence::parse("x", record.to_string().as_bytes(), None, keys).unwrap();
         let kept = parse(&[witness_key(9).0]).kept.remove(0);
         assert_eq!((kept.time, kept.source.form), (Some(time), Form::AnchorFile));
@@ -77,7 +77,7 @@ fn a_witness_that_has_another_size_on_record_is_asked_again_from_there() {
     let server = Server::start(honest(recorded(5)));
     submit(&server.anchor().with_known_size(3), "a", 12).unwrap();
     assert_eq!(server.olds(), ["old 3", "old 5"]);
-    // Remembered from a larger log, or the same size as now.
+    // The witness remembers a larger log, or the same size as now.
     let server = Server::start(honest(recorded(5)));
     submit(&server.anchor().with_known_size(99), "a", 5).unwrap();
     assert_eq!(server.olds(), ["old 0", "old 5"]);
@@ -133,7 +133,7 @@ fn an_answer_that_does_not_hold_is_refused() {
         let error = submit(&server.anchor(), "a", 3).unwrap_err();
         assert!(error.to_string().contains(says), "{says}: {error}");
     }
-    // A cosignature that the checkpoint has already does not stand in for the one that is missing.
+    // A cosignature that the checkpoint already has does not replace the missing one.
     let mut cosigned = checkpoint("a", 3);
     cosigned.add(attestlog::note::Signature::parse_line(&good).unwrap()).unwrap();
     let server = Server::start(|_| Some((200, "— a AAAAAAAA\n".as_bytes().to_vec())));
@@ -172,7 +172,7 @@ fn a_witness_that_says_nothing_or_is_not_there_is_given_up() {
     let anchor = WitnessAnchor::new(&server.url, witness_key(9).0, Duration::from_millis(300)).unwrap();
     let error = submit(&anchor, "a", 3).unwrap_err();
     assert!(error.kind() == ErrorKind::Io && error.to_string().contains("no answer"), "{error}");
-    // A port that was free a moment ago may be another test's by now; nobody listens on the first one.
+    // A port that was free a moment ago may be another test's by now; nothing listens on the first one.
     let anchor = WitnessAnchor::new("http://127.0.0.1:1", witness_key(9).0, Duration::from_secs(60)).unwrap();
     assert_eq!(submit(&anchor, "a", 3).unwrap_err().kind(), ErrorKind::Io);
 }

@@ -1,4 +1,4 @@
-//! The configuration file: the documented example holds, and whatever is wrong has a place.
+//! The configuration file: the documented example is valid, and every error has a place.
 #![cfg(feature = "config")]
 
 use attestlog::redact::{Action, Detector, IdentityKind};
@@ -21,7 +21,7 @@ fn the_documented_example_is_read_whole() {
     assert!(set.redaction.needs_subject_keys());
     assert_eq!(set.results.keep_full, Some(4096));
     assert_eq!(PolicySet::from_json(&set.to_json()).unwrap(), set);
-    // Each of its lines that is a setting is read: taking any table's name away is noticed.
+    // Each table heading in it is read: a misspelt one is noticed.
     for (n, line) in example().lines().enumerate().filter(|(_, line)| line.starts_with('[')) {
         let broken = example().replacen(line, &line.replacen(|c: char| c.is_alphabetic(), "x", 1), 1);
         let error = PolicySet::from_toml(&broken, "store.toml").unwrap_err();
@@ -72,8 +72,8 @@ fn the_first_fault_of_the_file_is_told() {
     assert!(error.to_string().starts_with("f:1:2: unknown table \"a\""), "{error}");
 }
 
-/// The place of a fault stood in the message alone, and the program cut messages apart to find it. Six readers each counted lines
-/// in their own way, two did not know the file's name, and half of the messages did not say which member was meant.
+/// The place of an error was only in the message, and the program parsed messages to find it. Six readers each counted
+/// lines in their own way, two did not know the file's name, and half of the messages did not say which member was meant.
 #[test]
 fn every_fault_carries_its_place_as_data() {
     let cases = [
@@ -99,7 +99,37 @@ fn every_fault_carries_its_place_as_data() {
     }
 }
 
-/// The nearest of the names that there are is offered, whichever section it is in.
+/// `name = "falures"` with `enabled = false` was accepted: no rule of that name existed, nothing was switched off, and nothing said so.
+/// With `count = 20` a second rule came into force that any 20 calls fired, and `failures` stayed as it was.
+#[test]
+fn a_misspelt_alert_rule_is_refused_and_makes_no_rule_that_any_call_fires() {
+    let cases = [
+        ("[[alerts]]\nname = 'falures'\nenabled = false\n", "is it failures?"),
+        ("[[alerts]]\nname = 'falures'\ncount = 20\n", "is it failures?"),
+        ("[[alerts]]\nname = 'firstaccess'\n", "is it first-access?"),
+        ("[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'offhours'\nwindow = '1h'\n", "is it off-hours?"),
+        ("[[alerts]]\nname = 'busy'\ncount = 1000\n", "no condition of its own"),
+        ("[[alerts]]\nname = 'busy'\nenabled = false\n", "no alert rule"),
+    ];
+    for (text, said) in cases {
+        let error = PolicySet::from_toml(text, "f").unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains(said), "{text}: {error}");
+        assert!(error.to_string().starts_with("f:"), "{error}");
+    }
+    for text in [
+        "[[alerts]]\nname = 'busy'\ncount = 1000\nwhen = { kind = 'tool_call' }\n",
+        "[[alerts]]\nname = 'busy'\ndistinct = { facet = 'tool', count = 30 }\n",
+        "[[alerts]]\nname = 'failures'\nenabled = false\n[[alerts]]\nname = 'first-access'\nenabled = false\n",
+    ] {
+        PolicySet::from_toml(text, "f").unwrap();
+    }
+    // After all rules were switched off, one that was named again was a rule without its condition.
+    let again = "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'failures'\n";
+    let (again, built_in) = (PolicySet::from_toml(again, "f").unwrap().alerts, PolicySet::default().alerts);
+    assert_eq!((again.iter().len(), again.get("failures")), (1, built_in.get("failures")));
+}
+
+/// The nearest existing name is suggested, whichever section it is in.
 #[test]
 fn a_misspelt_name_is_told_with_the_one_that_it_is_like() {
     let cases = [

@@ -1,10 +1,12 @@
-//! Promise: the evidence folder of a store holds by itself: whoever has it and the public key needs neither the store
-//! nor this program to see that every entry is the one that was signed.
+//! Promise: the evidence folder of a store is sufficient by itself: with it and the public key, neither the store nor this
+//! program is needed to see that every entry is the one that was signed.
 
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
 use attestlog::retention::SeqSet;
-use attestlog::{AuditLog, Entry, ErrorKind, Hash, ManualClock, Options, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Entry, ErrorKind, Hash, Options, ToolCall};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ fn log(calls: u64) -> AuditLog {
             log.flush_index().unwrap();
         }
         if n % 11 == 10 {
-            log.rotate_epoch_key().unwrap();
+            log.keys().rotate_epoch_key().unwrap();
         }
     }
     log
@@ -27,7 +29,7 @@ fn read(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap()
 }
 
-/// The root over the rows, as the folder's README says it.
+/// Computes the root over the rows, as the folder's README describes.
 fn root(rows: &str) -> Hash {
     let mut parts: Vec<(u64, Hash)> = Vec::new();
     for row in rows.lines() {
@@ -53,11 +55,11 @@ fn a_folder_holds_by_itself() {
     for calls in [0, 1, 40] {
         let log = log(calls);
         let dir = parent.path().join(format!("of {calls}"));
-        let verification = log.write_evidence(&dir, &VerifyOptions::new()).unwrap();
+        let verification = log.proofs().write_evidence(&dir, &VerifyOptions::new()).unwrap();
         assert!(verification.ok());
         let checkpoint = SignedCheckpoint::parse(read(&dir, "checkpoint").as_bytes()).unwrap();
         let key: VerifierKey = read(&dir, "public-key").trim().parse().unwrap();
-        assert_eq!(Some(&key), log.public_key().as_ref());
+        assert_eq!(Some(&key), log.public_key().unwrap().as_ref());
         checkpoint.verify(&key).unwrap();
         let rows = read(&dir, "entries.jsonl");
         assert_eq!(root(&rows), checkpoint.checkpoint().root());
@@ -89,21 +91,21 @@ fn an_existing_folder_is_left_alone_and_a_failed_one_is_taken_away() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("evidence");
     std::fs::create_dir(&dir).unwrap();
-    let refused = log(1).write_evidence(&dir, &VerifyOptions::new()).unwrap_err();
+    let refused = log(1).proofs().write_evidence(&dir, &VerifyOptions::new()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
     assert!(dir.exists());
     let other = parent.path().join("other");
     let keyless = Options::new().without_keys().in_memory().unwrap();
-    assert_eq!(keyless.write_evidence(&other, &VerifyOptions::new()).unwrap_err().kind(), ErrorKind::Key);
+    assert_eq!(keyless.proofs().write_evidence(&other, &VerifyOptions::new()).unwrap_err().kind(), ErrorKind::Key);
     assert!(!other.exists());
 }
 
-/// What the folder's README tells an auditor to type is run as it stands there.
+/// The commands in the folder's README are run exactly as shown.
 #[test]
 fn the_readme_can_be_followed() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("evidence");
-    log(40).write_evidence(&dir, &VerifyOptions::new()).unwrap();
+    log(40).proofs().write_evidence(&dir, &VerifyOptions::new()).unwrap();
     let readme = read(&dir, "README.txt");
     let indented = |from: &str, to: &str| {
         let part = readme.split_once(from).unwrap().1.split_once(to).unwrap().0;
@@ -138,7 +140,7 @@ fn the_readme_can_be_followed() {
     assert_eq!(String::from_utf8_lossy(&run(&whole).stdout), "False\n");
 }
 
-/// 100 calls that are gone, in two purges with a checkpoint inside the first, between entries that are there.
+/// 100 purged calls, in two purges with a checkpoint inside the first, between entries that are present.
 fn purged_log() -> AuditLog {
     let clock = Arc::new(ManualClock::at("2025-01-01".parse().unwrap()));
     let log = Options::new().clock(clock.clone()).in_memory().unwrap();
@@ -153,7 +155,7 @@ fn purged_log() -> AuditLog {
     }
     for purged in [90, 10] {
         clock.advance(std::time::Duration::from_secs(if purged == 90 { 520 } else { 366 } * 86_400));
-        assert_eq!(log.purge("records_officer").unwrap().purged, purged);
+        assert_eq!(log.retention().purge("records_officer").unwrap().purged, purged);
     }
     log
 }
@@ -163,7 +165,7 @@ fn what_was_purged_is_told_from_what_is_missing() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("evidence");
     let log = purged_log();
-    log.write_evidence(&dir, &VerifyOptions::new()).unwrap();
+    log.proofs().write_evidence(&dir, &VerifyOptions::new()).unwrap();
     let checkpoint = SignedCheckpoint::parse(read(&dir, "checkpoint").as_bytes()).unwrap();
     let rows = read(&dir, "entries.jsonl");
     assert_eq!(root(&rows), checkpoint.checkpoint().root());
@@ -174,14 +176,14 @@ fn what_was_purged_is_told_from_what_is_missing() {
         all.union(&SeqSet::from_json(row.get("seqs").unwrap()).unwrap())
     });
     assert_eq!(sets.len(), 100);
-    if let Some((ok, said)) = script(&dir, &log.public_key().unwrap().to_string()) {
+    if let Some((ok, said)) = script(&dir, &log.public_key().unwrap().unwrap().to_string()) {
         assert!(ok && said.contains("100 of them purged"), "{said}");
         std::fs::write(dir.join("purges.jsonl"), read(&dir, "purges.jsonl").lines().next().unwrap()).unwrap();
-        assert!(!script(&dir, &log.public_key().unwrap().to_string()).unwrap().0);
+        assert!(!script(&dir, &log.public_key().unwrap().unwrap().to_string()).unwrap().0);
     }
 }
 
-/// Runs the independent script; `None`, said, where that cannot be done here.
+/// Runs the independent script; prints a message and returns `None` if that is not possible here.
 fn script(dir: &Path, key: &str) -> Option<(bool, String)> {
     let found = Command::new("python3").args(["-c", "import cryptography"]).output();
     if !found.is_ok_and(|out| out.status.success()) {
@@ -195,17 +197,17 @@ fn script(dir: &Path, key: &str) -> Option<(bool, String)> {
     Some((out.status.success(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap()))
 }
 
-/// The independent script, on a folder that the store wrote.
+/// Runs the independent script on a folder that the store wrote.
 #[test]
 fn the_independent_script_accepts_the_folder_and_nothing_that_was_changed() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("evidence");
     let log = log(40);
-    log.write_evidence(&dir, &VerifyOptions::new()).unwrap();
-    let key = log.public_key().unwrap().to_string();
+    log.proofs().write_evidence(&dir, &VerifyOptions::new()).unwrap();
+    let key = log.public_key().unwrap().unwrap().to_string();
     let Some((ok, said)) = script(&dir, &key) else { return };
     assert!(ok && said.contains("signed in epoch 3"), "{said}");
-    let (ok, said) = script(&dir, &self::log(1).public_key().unwrap().to_string()).unwrap();
+    let (ok, said) = script(&dir, &self::log(1).public_key().unwrap().unwrap().to_string()).unwrap();
     assert!(!ok, "{said}");
     let rows = read(&dir, "entries.jsonl");
     std::fs::write(dir.join("entries.jsonl"), rows.replacen("P-3", "P-4", 1)).unwrap();

@@ -1,8 +1,8 @@
 //! Promise: an evidence folder and a proof file can be checked without any of this crate's code, by a short script that
-//! uses Python's standard library and the `cryptography` package; and the script notices what was tampered with.
+//! uses Python's standard library and the `cryptography` package; and the script notices tampering.
 //!
-//! The folder is made here by hand, from the tree, the notes and the epochs. The script runs with the `python3` on the
-//! path if that has the package, else in a virtual environment under `target`; where neither can be had the test says so.
+//! The folder is made here by hand, from the tree, the notes and the epochs. The script runs with the `python3` on the path
+//! if that has the package, else in a virtual environment under `target`; if neither is available the test says so.
 
 use attestlog::Hash;
 use attestlog::json::{Json, Object};
@@ -16,13 +16,13 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-/// A Python that has `cryptography`, if one can be had.
+/// A Python that has `cryptography`, if available.
 static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let works = |python: &Path| {
         let out = Command::new(python).args(["-c", "import cryptography"]).output();
         out.is_ok_and(|out| out.status.success())
     };
-    // The program itself: what is called python3 may be a script that looks for it, each time anew.
+    // The actual interpreter: `python3` may be a wrapper script that looks for it each time.
     let out = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     let system = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim_end());
     if works(&system) {
@@ -47,7 +47,7 @@ fn run(args: &[&str]) -> Option<Output> {
     Some(Command::new(python).arg(script).args(args).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap())
 }
 
-/// Runs the script; gives whether it found everything in order, and what it said. `None` where there is no Python.
+/// Runs the script; returns whether it found everything in order, and its output. `None` if there is no Python.
 fn check(args: &[&str]) -> Option<(bool, String)> {
     let out = run(args)?;
     let said = [out.stdout, out.stderr].concat();
@@ -58,7 +58,7 @@ fn check(args: &[&str]) -> Option<(bool, String)> {
     Some((ok, said))
 }
 
-/// What was purged: entries 4 to 7 whole, as one subtree, and entry 13, whose sibling is alive.
+/// The purged entries: 4 to 7, a whole subtree, and 13, whose sibling still exists.
 const PURGED: [(u64, u64); 2] = [(4, 7), (13, 13)];
 /// The entry that hands over to epoch 1.
 const ROTATION: u64 = 17;
@@ -126,7 +126,7 @@ impl Log {
                     [("count", Json::from(5u64)), ("cut_off", "2026-01-01T00:00:00Z".into()), ("seqs", digest.into())];
                 ("purge", Object::from_iter(detail))
             }
-            // Text beyond ASCII, and a line separator that some readers take for the end of a line.
+            // Text beyond ASCII, and a line separator that some parsers take for the end of a line.
             _ => ("tool_call", Object::from_iter([("name", format!("Grüße {seq} \u{2028} \u{1f600}"))])),
         }
     }
@@ -197,7 +197,7 @@ impl Folder {
         check(&[self.dir.path().to_str().unwrap(), "--public-key", &self.key])
     }
 
-    /// That the script refuses the folder, with these words.
+    /// Checks that the script refuses the folder, with this message.
     fn refused(&self, says: &str) {
         let Some((ok, said)) = self.check() else { return };
         assert!(!ok && said.starts_with("WRONG: ") && said.contains(says), "{says:?}: {said}");
@@ -210,7 +210,7 @@ fn a_folder_that_holds_is_accepted() {
     let Some((ok, said)) = folder.check() else { return };
     assert!(ok && said.starts_with("OK: 23 entries of example.com/ward-3/"), "{said}");
     assert!(said.contains("5 of them purged, signed in epoch 1") && !said.contains("OWN"), "{said}");
-    // Without a key from outside it says what that is worth.
+    // Without a key from outside it says how little that is worth.
     let (ok, said) = check(&[folder.dir.path().to_str().unwrap()]).unwrap();
     assert!(ok && said.contains("THE KEY IS THE FOLDER'S OWN"), "{said}");
 }
@@ -233,7 +233,7 @@ fn a_row_that_was_changed_dropped_added_or_moved_is_found() {
     with(&|rows| rows.clear(), "there are 0 entries");
     with(&|rows| rows.push(rows[1].replace("\"seq\":1", "\"seq\":23")), "entry 23 does not name");
     with(&|rows| rows.swap(1, 2), "stands where");
-    // Behind a subtree that is gone nobody knows the hash before; the root still tells.
+    // After a purged subtree the preceding hash is unknown; the root still shows the change.
     with(&|rows| rows[5] = rows[5].replace("Grüße 8", "Grüße 9"), "does not name");
     let prev = Hash::ZERO.to_string();
     with(
@@ -246,16 +246,16 @@ fn a_row_that_was_changed_dropped_added_or_moved_is_found() {
 fn an_entry_that_is_missing_is_told_from_one_that_was_purged() {
     let log = Log::new(1);
     let note = log.checkpoint(1, 1).to_string();
-    // Replaced by its hash, the root still holds; but no purge took it.
+    // With an entry replaced by its hash, the root is still right; but no purge removed it.
     let mut rows = log.rows();
     rows[1] = format!(r#"{{"purged":{{"count":1,"first":1,"hash":"{}"}}}}"#, log.node(0, 1).unwrap());
     Folder::of(&log, &rows, &note, 1).refused("gone without a purge, or purged and not gone");
-    // One that was purged is shown all the same.
+    // A purged entry is shown all the same.
     let mut rows = log.rows();
     let at = rows.iter().position(|row| row.contains("\"first\":13")).unwrap();
     rows[at] = log.lines[13].clone();
     Folder::of(&log, &rows, &note, 1).refused("gone without a purge, or purged and not gone");
-    // The account of the purge is another, none, or of a purge that never was.
+    // The record of the purge is changed, missing, or of a purge that never happened.
     for (purges, says) in [
         ("{\"seq\":20,\"seqs\":\"4-7,14-14\"}\n", "another set"),
         ("{\"seq\":19,\"seqs\":\"4-7,13-13\"}\n", "another set"),
@@ -300,7 +300,7 @@ fn a_log_that_was_signed_anew_is_found_by_the_key_from_outside() {
 fn bad_files_are_refused_without_a_traceback() {
     for name in ["entries.jsonl", "checkpoint", "purges.jsonl", "report.json"] {
         for bytes in [&b"\xff\xfe\n"[..], b"{\n", b"[]\n[]\n", b"null\n", &[b'['; 100_000]] {
-            // Any JSON will do for a report, which proves nothing.
+            // Any JSON is accepted as a report, which proves nothing.
             if name == "report.json" && (bytes.starts_with(b"null")) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Exports say what was recorded, to a spreadsheet and to a SIEM, and nothing in them runs.
+//! Exports give what was recorded to a spreadsheet and to a SIEM, and nothing in them is executed.
 
 use crate::entries::{begun_and_finished, call, call_named, call_with, json, nasty, own};
 use attestlog::Entry;
@@ -15,7 +15,7 @@ fn csv(entries: &[Entry]) -> String {
     String::from_utf8(csv.finish().unwrap()).unwrap()
 }
 
-/// RFC 4180, read plainly.
+/// A plain RFC 4180 parser.
 fn rows(text: &str, separator: char) -> Vec<Vec<String>> {
     let (mut rows, mut row, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
     let mut chars = text.chars().peekable();
@@ -61,7 +61,7 @@ fn no_cell_is_a_formula_and_every_cell_can_be_had_back() {
         for column in ["user_id", "tool_name", "model", "agent_id", "purpose", "call_id", "conversation_id"] {
             assert_eq!(unguard(&cell(&table[1], column)), id, "{column}");
         }
-        // Read with the comma, and with what other locales and other programs take for one.
+        // Parsed with the comma, and with the separators of other locales and programs.
         for separator in [',', ';', '\t'] {
             for cell in rows(&csv(&[call_named(1, "", &id)]), separator).concat() {
                 let first = cell.trim_start().chars().next();
@@ -82,7 +82,7 @@ fn at<'a>(value: &'a Json, path: &str) -> &'a Json {
     })
 }
 
-/// What the class requires, and what must agree.
+/// Checks what the class requires, and members that must agree.
 fn check_ocsf(event: &Json) {
     for required in ["activity_id", "actor", "api", "class_uid", "metadata", "severity_id", "src_endpoint", "time"] {
         at(event, required);

@@ -1,7 +1,7 @@
-//! AuditEvents are ones that a FHIR server takes, say who did it, and claim IHE BALP only where they keep its rules.
+//! AuditEvents are accepted by a FHIR server, say who did it, and claim IHE BALP only if they follow its rules.
 //!
 //! One test runs `fhir.resources` (PyPI) over everything written here, in a Python environment that it makes under
-//! `target/`. Where there is no Python or no package index, it says on standard error that it was skipped;
+//! `target/`. If there is no Python or no package index, it says on standard error that it was skipped;
 //! `ATTESTLOG_REQUIRE_FHIR=1` makes that a failure.
 
 use crate::entries::{begun_and_finished, call, call_named, json, nasty, own};
@@ -55,7 +55,7 @@ fn claimed(event: &Json) -> Option<&str> {
     url.strip_prefix("https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.")
 }
 
-/// The rules of BALP 1.1.3 for the three profiles, on a resource that claims one.
+/// Checks the rules of BALP 1.1.3 for the three profiles, on a resource that claims one.
 fn check_balp(event: &Json) {
     let profile = claimed(event).expect("claims a profile");
     let (action, subtype, client, server, users) = match profile {
@@ -102,7 +102,7 @@ fn check_balp(event: &Json) {
     requests.iter().for_each(|r| assert!(!text(r, "what.identifier.value").is_empty()));
 }
 
-/// What holds in every AuditEvent and the validators do not all look at.
+/// Checks what must hold in every AuditEvent and is not checked by all validators.
 fn check_event(event: &Json) {
     fn walk(value: &Json) {
         match value {
@@ -160,7 +160,7 @@ fn successes_keep_the_rules_of_the_profiles_that_they_claim() {
     }
 }
 
-/// A check that finds nothing wrong with anything would prove nothing.
+/// A check that accepts everything would prove nothing.
 #[test]
 fn the_checks_refuse_what_breaks_the_rules() {
     let read = r4(&call(7, "{}"));
@@ -402,7 +402,7 @@ fn any_id_comes_out_safely() {
     }
 }
 
-/// The published examples keep the rules that are checked here, or the checks are wrong.
+/// The published examples follow the rules that are checked here; otherwise the checks are wrong.
 #[test]
 fn the_checks_agree_with_examples() {
     let shared = std::env::var_os("ATTESTLOG_SHARED").map(PathBuf::from);
@@ -497,7 +497,7 @@ fn write(entries: &[Entry], release: FhirRelease, form: FhirForm) -> String {
     String::from_utf8(fhir.finish().unwrap()).unwrap()
 }
 
-/// A Python that has `fhir.resources`, made where there is none yet.
+/// A Python that has `fhir.resources`, installed if there is none yet.
 fn python() -> Option<PathBuf> {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fhir-venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
@@ -537,7 +537,7 @@ fn skipped(why: &str) {
     say(&format!("SKIPPED: FHIR resources were not validated: {why}"));
 }
 
-/// On standard error itself, which the test runner does not hold back.
+/// Writes directly to standard error, which the test runner does not capture.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "\n{text}");
 }

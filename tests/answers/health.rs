@@ -1,7 +1,8 @@
-//! What health says is what is so; and who follows the log sees each entry once, in order, and none before it is durable.
+//! Health reports the true state; and a follower sees each entry once, in order, and none before it is durable.
 
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::{AuditLog, Entry, ErrorKind, Kind, ManualClock, Options, Query, ToolCall};
+use attestlog::{AuditLog, Entry, ErrorKind, Kind, Options, Query, ToolCall};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -57,17 +58,17 @@ fn health_weighs_the_file_against_the_quota() {
     assert_eq!(json.get("over_quota").and_then(Json::as_bool), Some(true));
     assert_eq!(json.get("size").and_then(Json::as_u64), Some(health.size));
     assert_eq!(json.get("oldest_unsealed").and_then(|o| o.get("seq")?.as_u64()), Some(0));
-    // It is over, and recording goes on: the quota warns.
+    // The file is over the quota, and recording goes on: the quota only warns.
     log.record(call("t")).unwrap();
-    let before = log.size();
+    let before = log.size().unwrap();
     log.health().unwrap();
-    assert_eq!(log.size(), before, "asking writes nothing");
+    assert_eq!(log.size().unwrap(), before, "asking writes nothing");
 }
 
 #[test]
 fn a_follower_sees_each_entry_once_in_order() {
     let log = AuditLog::in_memory().unwrap();
-    let start = log.size();
+    let start = log.size().unwrap();
     let follower = log.follow(start);
     let writers: Vec<_> = (0..3)
         .map(|t| {
@@ -83,7 +84,7 @@ fn a_follower_sees_each_entry_once_in_order() {
 #[test]
 fn following_begins_with_what_is_there_and_ends_with_the_log() {
     let log = AuditLog::in_memory().unwrap();
-    let begin = log.size();
+    let begin = log.size().unwrap();
     let other = log.clone();
     let reader = thread::spawn(move || other.follow(0).map(Result::unwrap).collect::<Vec<_>>());
     for i in 0..500 {
@@ -96,10 +97,10 @@ fn following_begins_with_what_is_there_and_ends_with_the_log() {
     }
     assert!(polling.try_next().unwrap().is_none());
     assert!(polling.next_within(Duration::ZERO).unwrap().is_none());
-    let mut waits = log.follow(log.size());
+    let mut waits = log.follow(log.size().unwrap());
     let other = log.clone();
     let recorder = thread::spawn(move || other.record(call("new")).unwrap());
-    // However long it takes: it is the record that ends the wait.
+    // However long it takes: the record ends the wait.
     let entry = waits.next_within(Duration::from_secs(3600)).unwrap().unwrap();
     assert_eq!(entry.hash(), recorder.join().unwrap().hash);
     log.close().unwrap();
@@ -123,11 +124,11 @@ fn a_follower_can_be_choosy() {
         assert_eq!(follower.try_next().unwrap().unwrap().call().unwrap().turn_number, Some(i));
     }
     assert!(follower.try_next().unwrap().is_none());
-    assert_eq!(follower.position(), log.size());
-    // It finds what is in the file's index as well as what is in memory.
+    assert_eq!(follower.position(), log.size().unwrap());
+    // It finds entries in the file's index as well as those in memory.
     log.flush_index().unwrap();
     log.record(call("wanted")).unwrap();
-    assert_eq!(follower.try_next().unwrap().unwrap().seq, log.size() - 1);
+    assert_eq!(follower.try_next().unwrap().unwrap().seq, log.size().unwrap() - 1);
     assert_eq!(log.follow(0).matching(&query).map(Result::unwrap).take(101).count(), 101);
 }
 
@@ -159,13 +160,17 @@ fn until(what: &str, is: impl Fn() -> bool) {
 #[test]
 fn what_is_recorded_is_signed_in_bounded_time_and_number_or_health_says_so() {
     let clock = Arc::new(ManualClock::at("2025-07-06T14:00:00Z".parse().unwrap()));
-    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    // A store in memory has no thread that would sign by time.
+    let dir = tempfile::tempdir().unwrap();
+    let log = Options::new().clock(clock.clone()).create(dir.path().join("s.log")).unwrap();
     log.record(call("t")).unwrap();
     assert_eq!(log.health().unwrap().signed_size, 0);
     until("ten minutes of the store's clock", || {
         clock.advance(Duration::from_secs(600));
         log.record(call("t")).unwrap();
-        log.health().unwrap().signed_size > 0
+        let health = log.health().unwrap();
+        assert!(health.size < 2_000, "within days, not when the epoch ends after thirty");
+        health.signed_size > 0
     });
 
     // By number.
@@ -173,7 +178,7 @@ fn what_is_recorded_is_signed_in_bounded_time_and_number_or_health_says_so() {
     log.record_batch((0..20).map(|i| call(format!("t{i}")))).unwrap();
     until("ten entries", || log.health().unwrap().signed_size >= 10);
 
-    // Where it cannot be: here for want of a thread.
+    // If signing is not possible: here because there is no background thread.
     let options = || Options::new().clock(clock.clone()).background(false);
     let log = options().in_memory().unwrap();
     log.record(call("t")).unwrap();
@@ -186,4 +191,39 @@ fn what_is_recorded_is_signed_in_bounded_time_and_number_or_health_says_so() {
     log.checkpoint().unwrap();
     let health = log.health().unwrap();
     assert!(!health.checkpoint_overdue && health.oldest_unsigned.is_none());
+}
+
+/// An emergency access was not reviewed for five days, and the rule allows three. Nothing had the store open in that time, so no
+/// alert was raised, and `health` was content: "rules have looked at every entry".
+#[test]
+fn health_tells_of_a_review_that_is_overdue_though_nobody_looked() {
+    use attestlog::Justification;
+    use attestlog::emergency::EmergencyAccess;
+    let clock = Arc::new(ManualClock::at("2025-07-07T10:00:00Z".parse().unwrap()));
+    let options = || Options::new().clock(clock.clone()).background(false);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.log");
+    let log = options().create(&path).unwrap();
+    let access =
+        EmergencyAccess { user: "dr_j", patient: "P-1", urgency: "unconscious", ttl: Duration::from_secs(3600) };
+    let grant = log.emergency().open(access, Justification { actor: "dr_j", reason: "unconscious" }).unwrap().seq;
+    log.alerts().engine().unwrap().run_once().unwrap();
+    let is_about = |concern: &String| concern.contains(&format!("the emergency access of entry {grant}"));
+    assert!(!log.health().unwrap().concerns().iter().any(is_about), "there are three days for it");
+    log.close().unwrap();
+
+    clock.advance(Duration::from_secs(5 * 86_400));
+    let log = options().open(&path).unwrap();
+    let health = log.health().unwrap();
+    let concerns = health.concerns();
+    let told = concerns.iter().find(|concern| is_about(concern)).unwrap_or_else(|| panic!("{concerns:?}"));
+    assert!(told.contains("break-glass-unreviewed") && told.contains("2025-07-07T10:00:00Z"), "{told}");
+    let json = health.to_json();
+    let unreviewed = json.get("alerts").and_then(|alerts| alerts.get("unreviewed")).unwrap();
+    assert!(unreviewed.get(&grant.to_string()).is_some(), "{unreviewed:?}");
+
+    // Once the alert is there, it is an alert like any other.
+    log.alerts().engine().unwrap().run_once().unwrap();
+    assert_eq!(log.alerts().list().unwrap().iter().filter(|s| s.alert.rule == "break-glass-unreviewed").count(), 1);
+    assert!(!log.health().unwrap().concerns().iter().any(is_about));
 }

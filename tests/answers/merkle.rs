@@ -1,4 +1,4 @@
-//! Promise: roots, proofs and covers are those of RFC 6962, whatever was purged and whatever a proof says.
+//! Promise: roots, proofs and covers are those of RFC 6962, whatever was purged and whatever a proof claims.
 
 use attestlog::Hash;
 use attestlog::json::Json;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The tree as RFC 6962 section 2.1 defines it, recursively, with nothing clever.
+/// The tree as RFC 6962 section 2.1 defines it, recursively, without optimisations.
 fn naive_root(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Hash::of(b""),
@@ -63,7 +63,7 @@ fn naive_subproof(m: usize, leaves: &[Hash], known: bool) -> Vec<Hash> {
     proof
 }
 
-/// Nodes from what a purge leaves: hashes of surviving leaves and of covers. Anything else is not to be had.
+/// The nodes that remain after a purge: hashes of surviving leaves and of covers. Nothing else is available.
 struct Sparse {
     known: BTreeMap<(u8, u64), Hash>,
 }
@@ -162,7 +162,7 @@ fn shared() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from)
 }
 
-/// The published verification vectors: every one gives the verdict it asks for.
+/// The published verification vectors: each gives the expected verdict.
 #[test]
 fn published_vectors() {
     fn files(dir: &Path, out: &mut Vec<PathBuf>) {
@@ -175,11 +175,11 @@ fn published_vectors() {
             }
         }
     }
-    // `None` where it is not as long as a hash: no typed proof can say that, so it counts as refused.
+    // `None` if it does not have the length of a hash: no typed proof can contain it, so it counts as refused.
     fn hash(value: &Json) -> Option<Hash> {
         Some(Hash(STANDARD.decode(value.as_str()?).ok()?.try_into().ok()?))
     }
-    // Some consistency vectors put short texts where roots go, and mean only their equality; padding keeps that.
+    // Some consistency vectors use short texts as roots, and only compare them; padding preserves that.
     fn padded(value: &Json) -> Hash {
         let mut bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
         bytes.resize(32, 0);
@@ -215,7 +215,7 @@ fn published_vectors() {
     }
 }
 
-/// Every proof for every pair of sizes up to 40 is the naive one and verifies.
+/// Every proof for every pair of sizes up to 40 equals the naive one and verifies.
 #[test]
 fn every_small_proof() {
     let all = leaves(40);
@@ -235,7 +235,7 @@ fn every_small_proof() {
     }
 }
 
-/// A tree in which every leaf is the same, as large as a sequence number can say.
+/// A tree in which all leaves are equal, with as many as a seq can count.
 struct Uniform(Vec<Hash>, Cell<usize>);
 
 impl Uniform {
@@ -257,7 +257,7 @@ impl Nodes for Uniform {
     }
 }
 
-/// Sizes up to 2^64-1: proofs are made in logarithmic time, hold, and nothing overflows.
+/// Sizes up to 2^64-1: proofs are made in logarithmic time and are valid, and nothing overflows.
 #[test]
 fn huge_sizes() {
     let nodes = Uniform::new();
@@ -317,7 +317,7 @@ fn the_span_of_a_node() {
     }
 }
 
-/// Naive minimality: a node is needed as it is iff it is fully purged and no signed size ends strictly inside.
+/// Minimal cover, naively: a node is kept if it is fully purged and no signed size ends strictly inside it.
 fn naive_cover(node: (u8, u64), purged: &BTreeSet<u64>, sizes: &[u64], out: &mut Vec<(u8, u64)>) {
     let span = leaves_of(node.0, node.1);
     if purged.range(span.clone()).next().is_none() {
@@ -336,7 +336,7 @@ fn ranges(seqs: &BTreeSet<u64>, join: bool) -> Vec<Range<u64>> {
     let mut out: Vec<Range<u64>> = Vec::new();
     for &seq in seqs {
         match out.last_mut() {
-            // Some ranges are left touching each other: that must make no difference.
+            // Some adjacent ranges are not joined: that must make no difference.
             Some(last) if last.end == seq && (join || seq % 7 != 0) => last.end += 1,
             _ => out.push(seq..seq + 1),
         }
@@ -344,7 +344,7 @@ fn ranges(seqs: &BTreeSet<u64>, join: bool) -> Vec<Range<u64>> {
     out
 }
 
-/// Trees of up to 200 leaves, with purged runs, and sizes that were signed.
+/// Trees of up to 200 leaves, with purged runs, and signed sizes.
 fn purges() -> impl Strategy<Value = (usize, BTreeSet<u64>, Vec<u64>)> {
     (1usize..200)
         .prop_flat_map(|n| {
@@ -375,7 +375,7 @@ proptest! {
         let covered: Vec<u64> = covers.iter().flat_map(|&(l, i)| leaves_of(l, i)).collect();
         prop_assert!(covered.iter().eq(purged.iter()), "covers exactly what was purged");
 
-        // From survivors and covers alone: every root, every proof, equal to the whole tree's.
+        // From survivors and covers alone: every root and every proof equals the whole tree's.
         let left = purged_tree(&all, &purged, &covers);
         let now = n as u64;
         let known: Vec<u64> = sizes.iter().copied().chain([now]).collect();
@@ -393,7 +393,7 @@ proptest! {
             }
         }
 
-        // No two siblings could be one: some signed size would lose its root.
+        // No two siblings could be merged: some signed size would lose its root.
         for pair in covers.windows(2) {
             let ((level, left_index), right) = (pair[0], pair[1]);
             if right == (level, left_index + 1) && left_index % 2 == 0 {
@@ -405,8 +405,8 @@ proptest! {
         }
     }
 
-    /// Entries are purged, the tree grows and is signed, more is purged: the nodes kept first are enough to make those
-    /// that must be kept later.
+    /// Entries are purged, the tree grows and is signed, and more is purged: the nodes kept first are enough to compute
+    /// those that must be kept later.
     #[test]
     fn covers_only_merge(
         (n, first, sizes) in purges(),
@@ -455,7 +455,7 @@ proptest! {
         prop_assert_eq!(Frontier::from_parts(n as u64, short), None);
     }
 
-    /// Whatever is changed in a true proof, it no longer holds.
+    /// Any change to a valid proof makes it invalid.
     #[test]
     fn altered_proofs_fail(n in 2usize..300, a: prop::sample::Index, b: prop::sample::Index, bit in 0usize..256) {
         let all = leaves(n);

@@ -1,4 +1,5 @@
-//! Promise: notes, checkpoints, epochs and proof files are read strictly, and what does not hold is refused with the reason.
+//! Promise: notes, checkpoints, epochs and proof files are parsed strictly, and anything invalid is refused with the
+//! reason.
 
 use attestlog::Hash;
 use attestlog::json::Json;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 use proptest::prelude::*;
 
-/// The key and note of the examples of golang.org/x/mod/sumdb/note.
+/// The key and note from the examples of golang.org/x/mod/sumdb/note.
 const PETER: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 const PETER_SECRET: &str = "AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 const PETER_TEXT: &str =
@@ -161,7 +162,7 @@ fn signatures_of_trusted_keys_must_hold_and_others_are_passed_over() {
     let other = [SigningKey::from_seed("a", &seed(3)).unwrap().verifier().clone()];
     assert_eq!(note.verify(&other).unwrap_err().to_string(), "not signed by a");
     assert_eq!(note.verify(&[]).unwrap_err(), NoteError::Unsigned("any key".to_owned()));
-    // One trusted signature that does not hold condemns the note, although another holds.
+    // One invalid signature by a trusted key makes the note invalid, although another signature is valid.
     let forged = note.to_string().replace("text", "test");
     let forged = Note::parse(forged.as_bytes()).unwrap();
     assert_eq!(forged.verify(&keys).unwrap_err(), NoteError::BadSignature("a".to_owned()));
@@ -186,7 +187,7 @@ fn keys_are_read_strictly() {
     for key in bad {
         assert!(key.parse::<VerifierKey>().is_err(), "{key:?} was accepted");
     }
-    // Under the neutral element everything verifies.
+    // Under the neutral element every signature verifies.
     let mut weak = [0; 32];
     weak[0] = 1;
     assert!(
@@ -252,7 +253,7 @@ fn a_checkpoint_is_the_logs_or_refused() {
     assert!(signed.verify(&witness).unwrap_err().to_string().contains("witness"));
 }
 
-/// A witness's line over a checkpoint, made with nothing of this library.
+/// A witness's line over a checkpoint, made without this library.
 fn cosign(name: &str, n: u8, time: u64, text: &str) -> String {
     let secret = ed25519_dalek::SigningKey::from_bytes(&seed(n));
     let public = secret.verifying_key().to_bytes();
@@ -280,7 +281,7 @@ fn cosignatures_carry_their_time() {
     for line in [
         cosign("witness.example/w1", 50, 1 << 63, &text),
         cosign("witness.example/w1", 50, 5, "another text\n"),
-        // The same key signing the plain text is no cosignature.
+        // A signature of the plain text by the same key is not a cosignature.
         {
             let secret = ed25519_dalek::SigningKey::from_bytes(&seed(50));
             let blob = [&witnesses[0].id()[..], &secret.sign(text.as_bytes()).to_bytes()].concat();
@@ -336,14 +337,14 @@ fn each_size_has_one_epoch() {
             if epoch == right {
                 assert_eq!(verdict, Ok(epoch));
             } else {
-                // An earlier range sealed again with a newer key, or an old key that lived on.
+                // An earlier range signed again with a newer key, or an old key that was kept.
                 assert_eq!(verdict, Err(EpochError::WrongEpoch { size, expected: right, got: epoch }));
             }
         }
     }
     assert_eq!(Succession::from_json(&epochs.to_json()).unwrap(), epochs);
 
-    // The same size as a rotation, another root: two histories.
+    // The same size as a rotation, but another root: two histories.
     let forked = Checkpoint::new(&log.origin, 4, log.root(3)).unwrap();
     let forked = SignedCheckpoint::sign(forked, &[&log.log_key(), &log.epoch_key(0)]).unwrap();
     assert_eq!(epochs.check(&forked), Err(EpochError::Fork { number: 1, size: 4 }));
@@ -355,8 +356,8 @@ fn each_size_has_one_epoch() {
     assert!(matches!(epochs.check(&forged), Err(EpochError::Note(NoteError::BadSignature(_)))));
 }
 
-/// R54: a log that was restored from a copy of epoch 0 at entry 6 has epochs 1 and 2 from there. What their rotations say of the
-/// history that was lost is held against nothing here.
+/// R54: a log that was restored from a copy of epoch 0 at entry 6 has epochs 1 and 2 from there. What their rotations say
+/// about the lost history is not compared with anything here.
 #[test]
 fn a_restoring_puts_the_epochs_that_a_copy_lacks_in_force() {
     let log = Log::new(20);
@@ -370,7 +371,7 @@ fn a_restoring_puts_the_epochs_that_a_copy_lacks_in_force() {
     }
     assert!(epochs.epochs().iter().all(|epoch| epoch.rotation_in_place().is_none()));
     assert_eq!(Succession::from_json(&epochs.to_json()).unwrap(), epochs);
-    // The next one begins after that entry, and each is vouched for by the one before it.
+    // The next one begins after that entry, and each is authenticated by the one before it.
     assert_eq!(epochs.clone().push(log.rotation(3, 6)), Err(EpochError::Order { number: 3, size: 6 }));
     epochs.push(log.rotation(3, 8)).unwrap();
     assert_eq!(epochs.push_restored(log.rotation(4, 20), 8), Err(EpochError::Order { number: 4, size: 8 }));
@@ -448,7 +449,7 @@ fn proofs_of_the_wrong_form_are_refused_with_the_reason() {
     let extra = good.lines().nth(1).unwrap();
     let hash = good.lines().nth(3).unwrap();
     let cases = [
-        (String::new(), "neither a tlog-proof, nor JSON, nor a checkpoint"),
+        (String::new(), "it is empty"),
         ("[]".to_owned(), "neither a tlog-proof, nor JSON, nor a checkpoint"),
         (good.replace("@v1", "@v2"), "first line"),
         (good.replace(&format!("{extra}\n"), ""), "no extra line"),
@@ -489,7 +490,7 @@ fn proofs_of_the_wrong_form_are_refused_with_the_reason() {
         (json.replace("\"old_size\"", "\"kind\":\"absence\",\"old_size\""), "kind \"absence\""),
         (json.replace("\"old_size\"", "\"kind\":[],\"old_size\""), "kind \"an array\""),
         (json.trim_end().to_owned() + "x", "something follows"),
-        ("{}".to_owned(), "is no array"),
+        ("{}".to_owned(), "is not an array"),
     ];
     for (text, want) in cases {
         let got = check(text.as_bytes(), &key).unwrap_err().to_string();
@@ -500,7 +501,7 @@ fn proofs_of_the_wrong_form_are_refused_with_the_reason() {
     assert!(matches!(check(good.as_bytes(), other.verifier()), Err(CheckError::Note(NoteError::Origin { .. }))));
 }
 
-/// The recorder itself could hash a line that names another number than its place; a reader would be misled.
+/// The recorder itself could hash a line that names another number than its position; a reader would be misled.
 #[test]
 fn a_line_must_name_its_own_place() {
     for (line, want) in [(r#"{"seq":1}"#, "number 1, not 0"), ("{}", "without a number"), ("x", "not an entry")] {
@@ -512,7 +513,7 @@ fn a_line_must_name_its_own_place() {
     }
 }
 
-/// What a fuzzer's mutation does to bytes: one changed, one dropped, one added, a run doubled, the end cut off.
+/// Mutates bytes as a fuzzer does: one changed, one dropped, one added, a run doubled, the end cut off.
 fn mutate(bytes: &[u8], kind: u8, at: prop::sample::Index, byte: u8) -> Vec<u8> {
     let mut out = bytes.to_vec();
     let i = at.index(bytes.len());
@@ -543,7 +544,7 @@ proptest! {
         }
     }
 
-    /// No altered proof proves something else: it is refused with a reason, or it still proves exactly the same.
+    /// An altered proof never proves something else: it is refused with a reason, or it still proves exactly the same.
     #[test]
     fn altered_proofs_are_refused(kind: u8, at: prop::sample::Index, byte: u8, json: bool) {
         let log = Log::new(7);
@@ -552,7 +553,7 @@ proptest! {
         let bad = mutate(good.as_bytes(), kind, at, byte);
         match check(&bad, &key) {
             Err(e) => prop_assert!(!e.to_string().is_empty()),
-            // The epoch's signature line is not looked at here, and JSON may have spaces.
+            // The epoch's signature line is not checked here, and JSON may contain spaces.
             Ok(checked) => prop_assert_eq!(checked, check(good.as_bytes(), &key).unwrap()),
         }
     }

@@ -1,12 +1,14 @@
-//! Promise: a proof file says one thing, and a file with anything else in it says nothing: here the proof that a sealed
-//! value of an entry was this one.
+//! Promise: a proof file says one thing, and a file with anything else in it says nothing; here the proof of a sealed value
+//! of an entry.
 
+use attestlog::Justification;
 use attestlog::json::{Json, Object, Path};
 use attestlog::proof::{CheckError, Proof, Proven, RevealProof, check};
 use attestlog::redact::{Action, Opened, Policy, Preset, SubjectKey, open, seal};
-use attestlog::{AuditLog, Options, PolicySet, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Options, PolicySet, ToolCall};
 
-/// A log with one call of which two values are sealed, and what these are.
+/// A log with one call in which two values are sealed, and these values.
 fn sealed() -> (AuditLog, u64, Vec<(Path, Opened)>) {
     let mut policies = PolicySet::default();
     let policy = Policy::builder(Preset::Floor).field("diagnosis", Action::Seal).field("remark", Action::Seal);
@@ -15,7 +17,7 @@ fn sealed() -> (AuditLog, u64, Vec<(Path, Opened)>) {
     let arguments = Object::from_iter([("diagnosis", "J45.0"), ("remark", "afraid of cats")]);
     let seq = log.record(ToolCall::new("c", "u", "read_chart").arguments(Json::from(arguments))).unwrap().seq;
     let open = |path: &str| {
-        let proof = log.prove_reveal(seq, path, "auditor", "a test").unwrap();
+        let proof = log.proofs().reveal(seq, path, Justification { actor: "auditor", reason: "a test" }).unwrap();
         (proof.path, proof.opened)
     };
     let opened = vec![open("arguments.diagnosis"), open("arguments.remark")];
@@ -31,7 +33,7 @@ fn one_value_is_shown_and_the_other_stays_sealed() {
     let file = proof.to_string();
     assert!(file.contains("J45.0") && !file.contains("afraid"));
     assert_eq!(Proof::parse(file.as_bytes()).unwrap(), Proof::Reveal(Box::new(proof)));
-    let checked = check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
+    let checked = check(file.as_bytes(), &log.public_key().unwrap().unwrap()).unwrap();
     let Proven::Reveal { seq: at, path, value, .. } = checked.proven() else { panic!("{checked:?}") };
     assert_eq!((*at, &*path.to_string(), value), (seq, "arguments.diagnosis", &Json::from("J45.0")));
     assert_eq!(checked.to_json().get("value").and_then(Json::as_str), Some("J45.0"));
@@ -58,14 +60,14 @@ fn no_other_value_place_entry_or_log_passes() {
     ] {
         assert!(matches!(RevealProof::new(entry, path, opened), Err(CheckError::Reveal(_))));
     }
-    let key = log.public_key().unwrap();
+    let key = log.public_key().unwrap().unwrap();
     let file = RevealProof::new(entry.clone(), path.clone(), right.clone()).unwrap().to_string();
     for (from, to) in [("J45.0", "J45.1"), ("diagnosis\"", "remark\""), ("index 2", "index 3"), ("{", "{ \"x\":1,")] {
         let forged = file.replacen(from, to, 1);
         assert!(check(forged.as_bytes(), &key).is_err(), "{from}");
     }
-    assert!(check(file.as_bytes(), &AuditLog::in_memory().unwrap().public_key().unwrap()).is_err());
-    // A line that commits to what the forger likes is not in the log.
+    assert!(check(file.as_bytes(), &AuditLog::in_memory().unwrap().public_key().unwrap().unwrap()).is_err());
+    // A line with a commitment of the forger's choice is not in the log.
     let mut forged = RevealProof::new(entry, path, right).unwrap();
     forged.entry.line = String::from_utf8(forged.entry.line).unwrap().replace("read_chart", "read_notes").into_bytes();
     assert!(matches!(check(forged.to_string().as_bytes(), &key), Err(CheckError::Proof(_))));
@@ -74,8 +76,9 @@ fn no_other_value_place_entry_or_log_passes() {
     }
 }
 
-/// An agent's argument in the form of a sealed value was once recorded as it came. Its key was missed by every verification
-/// from then on, and whoever had chosen the commitment in it could prove that any value of his had been sealed there.
+/// An agent's argument in the form of a sealed value was once recorded as it came. From then on every verification reported
+/// its key as missing, and whoever had chosen the commitment in it could prove that any value of their choice had been
+/// sealed there.
 #[test]
 fn what_poses_as_a_sealed_value_is_none() {
     let random = &mut |out: &mut [u8]| {

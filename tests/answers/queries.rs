@@ -1,8 +1,10 @@
-//! Queries at the seams: index batches of full size, times out of order, cursors at every edge, and logs that grow while
-//! they are read. Every answer is compared with a plain filter over what was recorded.
+//! Queries at boundaries: index batches of full size, times out of order, cursors at every boundary, and logs that grow
+//! while they are read. Every answer is compared with a plain filter over what was recorded.
 
 use crate::store_common::*;
-use attestlog::{AuditLog, ErrorKind, Kind, Query, Statistics, Timestamp, ToolCall, VerifyOptions};
+use attestlog::query::Statistics;
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Kind, Query, Timestamp, ToolCall};
 use std::time::Duration;
 
 /// How many entries make an index batch.
@@ -12,7 +14,7 @@ fn user(seq: u64) -> u64 {
     seq * 7 % 11
 }
 
-/// Times run forward with the seq, but each lies up to half an hour beside its place, and some lie days before.
+/// Times increase with the seq, but each is up to half an hour off, and some are days earlier.
 fn at(seq: u64) -> Timestamp {
     let place = time("2025-01-01").plus(Duration::from_secs(seq * 2 + seq * 7919 % 1800));
     if seq.is_multiple_of(4999) { place.minus(Duration::from_secs(5 * 86_400)) } else { place }
@@ -35,7 +37,7 @@ fn a_cursor_may_lie_anywhere() {
         let down = seqs(&log, &Query::new().conversation("c1").after(after).newest_first());
         assert_eq!(down, of.iter().rev().copied().filter(|&s| s < after).collect::<Vec<_>>());
     }
-    // Page by page is the whole.
+    // All pages together are the whole answer.
     for newest_first in [false, true] {
         let mut query = Query::new().user("u").limit(4);
         if newest_first {
@@ -74,13 +76,13 @@ fn a_query_sees_the_log_as_it_was_when_it_was_asked() {
     assert_eq!(log.count(&Query::new().tool("t")).unwrap(), 40);
 }
 
-/// Two batches of full size and a rest, in jobs that straddle their edges.
+/// Two batches of full size and a rest, recorded in calls to `record_batch` that straddle their boundaries.
 #[test]
 fn batches_of_full_size_meet_without_a_seam() {
     let (log, disk, clock) = store(1);
     let total = BATCH * 2 + 500;
-    while log.size() < total {
-        let from = log.size();
+    while log.size().unwrap() < total {
+        let from = log.size().unwrap();
         let job = (from..(from + 9_973).min(total)).map(|i| {
             let call = ToolCall::new(format!("conv_{}", i / 100), "usr", format!("tool_{}", user(i))).turn(i);
             call.timestamp(at(i))
@@ -91,7 +93,7 @@ fn batches_of_full_size_meet_without_a_seam() {
         let turns: Vec<Option<u64>> =
             log.query(&Query::new()).unwrap().map(|e| e.unwrap().call().and_then(|c| c.turn_number)).collect();
         let own = turns.iter().filter(|t| t.is_none()).count() as u64;
-        assert_eq!(turns.len() as u64, log.size());
+        assert_eq!(turns.len() as u64, log.size().unwrap());
         assert_eq!(log.count(&Query::new().user("usr")).unwrap(), turns.len() as u64 - own);
         let listed = |keep: &dyn Fn(u64) -> bool| -> Vec<u64> {
             (0u64..).zip(&turns).filter(|(_, t)| t.is_some_and(keep)).map(|(seq, _)| seq).collect()
@@ -116,7 +118,7 @@ fn batches_of_full_size_meet_without_a_seam() {
             ("2025-01-01", "2025-01-01T01:00:00Z"),
             ("2025-01-02T12:00:00Z", "2025-01-02T12:20:00Z"),
             ("2025-01-03T23:59:00Z", "2025-01-04T00:30:00Z"),
-            // Several zones that lie inside as a whole, and the edges of the coarser ones around them.
+            // Several whole zones, and parts of the coarser ones around them.
             ("2025-01-01T10:10:10Z", "2025-01-03T15:15:15Z"),
             ("2024-12-27", "2025-01-02T06:00:00Z"),
             ("2026-01-01", "2027-01-01"),
@@ -145,7 +147,7 @@ fn batches_of_full_size_meet_without_a_seam() {
         assert!(found.ok(), "{:?}", found.findings);
     };
     check(&log);
-    // Whatever was not due before is now, and one more entry behind each edge changes nothing.
+    // Anything that was not due before is written now, and one more entry after each boundary changes nothing.
     log.record(ToolCall::new("conv_x", "other", "other")).unwrap();
     assert!(log.count(&Query::new().kind(Kind::IndexBatch)).unwrap() >= 1);
     log.close().unwrap();
@@ -159,8 +161,8 @@ fn batches_of_full_size_meet_without_a_seam() {
     assert!(log.count(&Query::new().tool("tool_5")).unwrap().abs_diff(of_tool) <= 1);
 }
 
-/// A query with only a beginning asked for times before the last instant that there is, and so missed an entry of that
-/// instant: an agent may put any time into its record.
+/// A query with only a beginning asked for times before the last possible instant, and so missed an entry at that instant:
+/// an agent may put any time into its record.
 #[test]
 fn a_beginning_without_an_end_reaches_the_last_instant() {
     let (log, _, _) = store(3);
@@ -185,7 +187,7 @@ fn a_beginning_without_an_end_reaches_the_last_instant() {
     }
 }
 
-/// Values over 64 bytes stand in the dictionary by their hash and are read again from the first entry that has them. Where
+/// The dictionary stores values over 64 bytes by their hash, and reads them again from the first entry that has them. If
 /// that entry had two long values of one facet, the last of them was taken for both.
 #[test]
 fn long_values_of_one_entry_are_told_apart() {
@@ -201,8 +203,9 @@ fn long_values_of_one_entry_are_told_apart() {
     assert_eq!(tools, ["look".to_owned(), "t".repeat(80)]);
 }
 
-/// A query kept its read transaction between two entries, and a transaction keeps every page that it sees from being used
-/// again: who stood still in a result while others recorded made the file grow by some forty KiB with each record, for ever.
+/// A query kept its read transaction between two entries, and a transaction keeps every page that it sees from being
+/// reused: while a reader paused within a result and others recorded, the file grew by some forty KiB with each record,
+/// forever.
 #[test]
 fn a_reader_that_stands_still_does_not_make_the_file_grow() {
     let grown = |reads: bool| {

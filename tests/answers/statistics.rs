@@ -1,8 +1,9 @@
-//! Statistics are exact but for the percentiles, which are told within one percent: over days from the rollups, over days
-//! that a range cuts, over what the index holds in the file and what it does not hold yet.
+//! Statistics are exact except for the percentiles, which are accurate to one percent: over days from the rollups, over
+//! days that a range cuts, over the index in the file and in memory.
 
 use crate::store_common::*;
-use attestlog::{AuditLog, ErrorKind, Outcome, Statistics, Timestamp, ToolCall};
+use attestlog::query::Statistics;
+use attestlog::{AuditLog, ErrorKind, Outcome, Timestamp, ToolCall};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ struct Made {
     nanos: Option<u64>,
 }
 
-/// A small generator of numbers, the same on every run.
+/// A small random number generator, the same on every run.
 struct Dice(u64);
 
 impl Dice {
@@ -35,7 +36,7 @@ fn made(n: usize) -> Vec<Made> {
             user: format!("usr_{}", dice.roll() % 40 + (i as u64 / 500) * 3),
             at: time("2025-02-26T18:00:00Z").plus(Duration::from_millis(dice.roll() % (6 * 86_400_000))),
             ok: !dice.roll().is_multiple_of(5),
-            // From nanoseconds to hours, each order of magnitude as often as the next.
+            // From nanoseconds to hours, with all orders of magnitude equally frequent.
             nanos: (!dice.roll().is_multiple_of(10)).then(|| (dice.roll() >> 1) >> (20 + dice.roll() % 43)),
         })
         .collect()

@@ -11,7 +11,7 @@ fn files(under: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(dir) else { return };
         for path in entries.map(|e| e.unwrap().path()) {
             match path.is_dir() {
-                // What a build left there is nobody's writing.
+                // Build output is not part of the source.
                 true if path.ends_with("target") => {}
                 true => walk(&path, found),
                 false => found.push(path),
@@ -24,12 +24,12 @@ fn files(under: &str) -> Vec<PathBuf> {
     found
 }
 
-fn sources(under: &str) -> Vec<(PathBuf, String)> {
+pub fn sources(under: &str) -> Vec<(PathBuf, String)> {
     let rust = files(under).into_iter().filter(|p| p.extension().is_some_and(|e| e == "rs"));
     rust.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// What is built: the engine, and the crates beside it without their tests.
+/// The code that is built: the engine, and the other crates without their tests.
 fn code() -> Vec<(PathBuf, String)> {
     let beside = |(path, _): &(PathBuf, String)| !path.components().any(|part| part.as_os_str() == "tests");
     sources("src").into_iter().chain(sources("crates").into_iter().filter(beside)).collect()
@@ -64,7 +64,7 @@ fn files_are_short_and_end_with_a_line() {
     assert_none(wrong);
 }
 
-/// What the program may and the library may not: the program prints and exits.
+/// What the program may do and the library may not: print and exit.
 const NOT_IN_THE_LIBRARY: [&str; 5] = ["println!", "eprintln!", "print!(", "process::exit", "dbg!"];
 const NOWHERE: [&str; 6] = ["unsafe ", "todo!", "unimplemented!", ".unwrap()", ".expect(\"", "FIXME"];
 
@@ -74,7 +74,7 @@ fn nothing_panics_or_prints_but_tests() {
     for (path, text) in code() {
         let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(&path).display().to_string();
         let program = name.contains("crates/cli");
-        // Tests stand at the end of a file, or in a module of their own.
+        // Tests are at the end of a file, or in a module of their own.
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
         if is_test_module(&path) {
             continue;
@@ -87,6 +87,52 @@ fn nothing_panics_or_prints_but_tests() {
             let library = NOT_IN_THE_LIBRARY.iter().filter(|_| !program);
             for word in NOWHERE.iter().chain(library).filter(|word| code.contains(**word)) {
                 wrong.push(format!("{name}:{number}: {word}"));
+            }
+        }
+    }
+    assert_none(wrong);
+}
+
+/// How a file is made, opened for writing or put in the place of another, and the files that may do so: `src/files.rs`, after it
+/// has asked `src/files/kept.rs` whether it may, and those that write to what they have just checked by their own means.
+const WRITERS: [(&str, &[&str]); 10] = [
+    ("create_new(", &[]),
+    (" File::create", &[]),
+    ("::File::create", &[]),
+    ("fs::write(", &[]),
+    ("fs::copy(", &[]),
+    ("hard_link(", &[]),
+    (".append(true)", &[]),
+    (".create(true)", &[]),
+    // The replaced file of a purge, under its own name.
+    ("fs::rename(", &["src/store/file/replacement.rs"]),
+    // The store itself; the bytes of a key file that was replaced; pipes and devices; `/dev/null`.
+    (
+        ".write(true)",
+        &[
+            "src/store/file/replacement.rs",
+            "src/store/file/overlay.rs",
+            "src/keys/file.rs",
+            "crates/cli/src/export.rs",
+            "crates/cli/src/mcp.rs",
+        ],
+    ),
+];
+
+/// R98. The story: an anchor and a receiver wrote into the store and its key file, and an export over another store's key, since
+/// each writer had a check of its own, or none.
+#[test]
+fn whatever_writes_a_file_asks_first_whether_it_is_kept_for_something_else() {
+    let mut wrong = Vec::new();
+    for (path, text) in code() {
+        let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(&path).display().to_string();
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        if name == "src/files.rs" || is_test_module(&path) {
+            continue;
+        }
+        for (number, line) in (1..).zip(code.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for (how, _) in WRITERS.iter().filter(|(how, who)| line.contains(how) && !who.contains(&name.as_str())) {
+                wrong.push(format!("{name}:{number}: {how}: use crate::files"));
             }
         }
     }
@@ -123,7 +169,7 @@ fn only_the_store_knows_redb_and_only_the_codec_knows_bincode() {
     for (path, text) in code() {
         let name = path.display().to_string();
         let code = || text.lines().filter(|l| !l.trim_start().starts_with("//"));
-        // What fuzz targets and tests reach of the stored bytes is in `log`, because it asks everything that reads.
+        // What fuzz targets and tests use of the stored bytes is in `log`, because it calls every reader.
         if !name.contains("src/store/")
             && !name.contains("src/log/f")
             && code().any(|l| l.contains("redb::") && !l.trim_start().starts_with("pub use redb::"))
@@ -137,24 +183,50 @@ fn only_the_store_knows_redb_and_only_the_codec_knows_bincode() {
     assert_none(wrong);
 }
 
-/// Where a `crate::` path leads: the module that it names, or the one from which the crate's root has the name.
+/// Calls, bodies and contents derived serde's traits for the file, so that a host who wrote one with `serde_json` got a second
+/// JSON form, with other names than the line's. What is stored has types of its own.
+#[test]
+fn no_public_type_derives_its_stored_form() {
+    // What is derived for these is their JSON form (`record::json_forms`), or they are frames of the socket.
+    const KNOWN: [&str; 5] = ["Place", "CallError", "Sender", "Command", "Effect"];
+    let mut wrong = Vec::new();
+    for (path, text) in code().into_iter().filter(|(path, _)| !path.components().any(|part| part.as_os_str() == "cli"))
+    {
+        let code = code_of(&text);
+        for derived in code.split("#[derive(").skip(1) {
+            let Some((traits, rest)) = derived.split_once(")]") else { continue };
+            let item =
+                rest.lines().find(|line| !line.is_empty() && !line.trim_start().starts_with("#[")).unwrap_or_default();
+            let name = ["pub struct ", "pub enum "].iter().find_map(|keyword| item.strip_prefix(keyword));
+            let name = name.and_then(|name| name.split(|c: char| !c.is_alphanumeric()).next());
+            if traits.contains("erialize") && name.is_some_and(|name| !KNOWN.contains(&name)) {
+                wrong.push(format!("{}: {item}", path.display()));
+            }
+        }
+    }
+    assert_none(wrong);
+}
+
+/// The module that a `crate::` path names, or the one from which the crate's root re-exports the name.
 fn module_of(path: &str, modules: &BTreeSet<String>, root: &BTreeMap<String, String>) -> Option<String> {
     let first = path.split("::").next().unwrap_or_default();
     modules.get(first).or_else(|| root.get(first)).cloned()
 }
 
-/// The names that the root of the engine has from its modules: `pub use store::{AuditLog, …}`.
+/// The names that the root of the engine re-exports from its modules: `pub use store::{AuditLog, …}`.
 fn names_of_the_root(lib: &str) -> BTreeMap<String, String> {
     let uses = lib.split("use ").skip(1).filter_map(|rest| rest.split(';').next());
     let of_one = uses.filter_map(|one| one.split_once("::"));
     let names = of_one.flat_map(|(module, names)| {
         let names = names.trim_matches(['{', '}']).split([',', '{', '}']).map(str::trim).map(str::to_owned);
+        // A name may come from a module within the module: `query::filter::Query`.
+        let names = names.filter_map(|name| name.rsplit("::").next().map(str::to_owned));
         names.filter(|name| !name.is_empty()).map(move |name| (name, module.to_owned()))
     });
     names.collect()
 }
 
-/// The paths behind `crate::` in code, with groups taken apart one level deep.
+/// The paths after `crate::` in code, with groups expanded one level deep.
 fn crate_paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for rest in code.split("crate::").skip(1) {
@@ -183,7 +255,8 @@ fn crate_paths(code: &str) -> Vec<String> {
     paths.iter().map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
 }
 
-/// The lines of a list of layers in ARCHITECTURE.md, each with its names: they stand before the two spaces that begin what they are for.
+/// The lines of a list of layers in ARCHITECTURE.md, each as its names: these come before the two spaces that precede the
+/// description.
 fn layers<'a>(architecture: &'a str, list: &str) -> Vec<Vec<&'a str>> {
     let list = architecture.split(&format!("```layers{list}\n")).nth(1).unwrap().split("```").next().unwrap();
     list.lines().map(|line| line.split("  ").next().unwrap().split(' ').collect()).collect()
@@ -195,7 +268,8 @@ fn code_of(text: &str) -> String {
     code.filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Thirty files of the store formed one circle around what its threads share. ARCHITECTURE.md lists them from the bottom up as well.
+/// Thirty files of the store formed one cycle around what its threads share. ARCHITECTURE.md also lists these files from
+/// the bottom up.
 #[test]
 fn no_file_of_the_store_uses_one_of_a_higher_layer() {
     let architecture = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
@@ -215,7 +289,7 @@ fn no_file_of_the_store_uses_one_of_a_higher_layer() {
         .filter_map(|(path, text)| Some((name(path)?, code_of(text))))
         .collect();
     let folders = ["layout", "file", "read", "write", "maintain"];
-    // The names that the store's own root has from its files.
+    // The names that the store's own root re-exports from its files.
     let root = fs::read_to_string(store.join("mod.rs")).unwrap();
     let of_root = names_of_the_root(&root.replace("pub(crate) use ", "use "));
     let of_crate = names_of_the_root(&fs::read_to_string(store.with_file_name("lib.rs")).unwrap());
@@ -246,7 +320,7 @@ fn no_file_of_the_store_uses_one_of_a_higher_layer() {
             let used = used.or_else(|| Some(words(of_root.get(&path[0])?).join("/")));
             let Some(used) = used.filter(|used| used != own) else { continue };
             seen += 1;
-            // `layout::NODE_LEVEL` stands in the folder itself.
+            // `layout::NODE_LEVEL` is defined in the folder itself.
             if layer(&used) >= layer(own) && path[0] != "layout" {
                 wrong.push(format!("src/store/{own}: uses {used}, which is not below it"));
             }
@@ -257,8 +331,8 @@ fn no_file_of_the_store_uses_one_of_a_higher_layer() {
     assert_none(wrong);
 }
 
-/// Nine modules of the engine formed one circle, and nobody could say where to begin to read. ARCHITECTURE.md lists them from
-/// the bottom up; a module that uses one of its own line or of a later one is a step back there.
+/// Nine modules of the engine formed one cycle, and nobody could say where to start reading. ARCHITECTURE.md lists them
+/// from the bottom up; a module that uses one of its own line or of a later one is a step back to that.
 #[test]
 fn no_module_uses_one_of_a_higher_layer() {
     let architecture = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();

@@ -4,7 +4,9 @@
 
 use attestlog::Storage;
 use redb::StorageBackend;
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a disk makes of writes that were not synced when the power went.
@@ -32,8 +34,20 @@ pub enum Fault {
     /// This operation fails, as a broken disk does, and the next ones are done. A failed sync leaves what was written
     /// before it readable but never brings it to the disk: what Linux does.
     Broken,
-    /// This and the next operations fail, as on a full disk. Syncs are done.
+    /// This and the next operations fail, as on a full disk that writes nothing in place. Syncs are done.
     Full(u64),
+    /// Of this and the next operations those fail that need room, as on a full disk of the usual kind: what was written
+    /// before can be written over, and a file can be made longer, which takes no room until something is written there.
+    NoRoom(u64),
+}
+
+/// What an operation needs of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// It changes a file, in place.
+    Change,
+    Room,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +79,16 @@ struct Bytes {
     /// What is there for certain after the power went.
     synced: Vec<u8>,
     unsynced: Vec<Write>,
+    /// The pages that something was written to: they have room.
+    held: BTreeSet<u64>,
+}
+
+/// The size of the pieces in which the disk gives room.
+const PIECE: u64 = 4096;
+
+/// The pieces that this many bytes from `at` on touch.
+fn pieces(at: u64, length: usize) -> RangeInclusive<u64> {
+    at / PIECE..=(at + length.max(1) as u64 - 1) / PIECE
 }
 
 /// The files, as they are and as they would be without what was not synced: a store's, the one that a purge writes, and
@@ -105,7 +129,12 @@ impl CrashDisk {
     /// A folder in which the store has these bytes, and in which this was left beside it.
     fn of(bytes: Vec<u8>, beside: Option<Vec<u8>>) -> CrashDisk {
         let second = beside.is_some().then_some(1);
-        let file = |bytes: Vec<u8>| Bytes { written: bytes.clone(), synced: bytes, unsynced: Vec::new() };
+        let file = |bytes: Vec<u8>| Bytes {
+            held: pieces(0, bytes.len()).collect(),
+            written: bytes.clone(),
+            synced: bytes,
+            unsynced: Vec::new(),
+        };
         let files = std::iter::once(bytes).chain(beside).map(file).collect();
         CrashDisk(Arc::new(Mutex::new(State { files, second, ..State::default() })))
     }
@@ -204,14 +233,15 @@ impl Bytes {
 
 impl State {
     /// Counts an operation; says whether it is done, and if not why.
-    fn step(&mut self, sync: bool) -> io::Result<()> {
+    fn step(&mut self, needs: Needs) -> io::Result<()> {
         let number = self.operations;
         self.operations += 1;
         let Some((at, fault)) = self.fault else { return Ok(()) };
         let hit = match fault {
             Fault::Power => number >= at,
             Fault::Broken => number == at,
-            Fault::Full(count) => !sync && (at..at + count).contains(&number),
+            Fault::Full(count) => needs != Needs::Nothing && (at..at + count).contains(&number),
+            Fault::NoRoom(count) => needs == Needs::Room && (at..at + count).contains(&number),
         };
         if !hit {
             return Ok(());
@@ -220,7 +250,7 @@ impl State {
         Err(match fault {
             Fault::Power => io::Error::other("the power is gone"),
             Fault::Broken => io::Error::from_raw_os_error(5),
-            Fault::Full(_) => io::ErrorKind::StorageFull.into(),
+            Fault::Full(_) | Fault::NoRoom(_) => io::ErrorKind::StorageFull.into(),
         })
     }
 }
@@ -237,7 +267,7 @@ impl Storage for CrashDisk {
 
     fn second(&self) -> io::Result<Box<dyn StorageBackend>> {
         let mut state = self.state();
-        state.step(false)?;
+        state.step(Needs::Change)?;
         let file = state.files.len();
         state.files.push(Bytes::default());
         state.second = Some(file);
@@ -247,7 +277,7 @@ impl Storage for CrashDisk {
 
     fn replace(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.step(true)?;
+        state.step(Needs::Nothing)?;
         let second = state.second.take().ok_or(io::ErrorKind::NotFound)?;
         state.before = Some(state.before.unwrap_or(state.first));
         state.first = second;
@@ -256,7 +286,7 @@ impl Storage for CrashDisk {
 
     fn settle(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.step(true)?;
+        state.step(Needs::Nothing)?;
         state.before = None;
         Ok(())
     }
@@ -286,9 +316,10 @@ impl StorageBackend for Opened {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step(false)?;
+        state.step(Needs::Change)?;
         let write = Write::Length(len);
         let file = &mut state.files[self.file];
+        file.held.split_off(&len.div_ceil(PIECE));
         write.apply(&mut file.written);
         file.unsynced.push(write);
         Ok(())
@@ -296,7 +327,7 @@ impl StorageBackend for Opened {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let done = state.step(true);
+        let done = state.step(Needs::Nothing);
         if done.is_err() && matches!(state.fault, Some((_, Fault::Power))) {
             return done;
         }
@@ -310,7 +341,8 @@ impl StorageBackend for Opened {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let done = state.step(false);
+        let there = pieces(offset, data.len()).all(|piece| state.files[self.file].held.contains(&piece));
+        let done = state.step(if there { Needs::Change } else { Needs::Room });
         let write = match (&done, state.fault) {
             // The write at which the power went may be under way.
             (Err(_), Some((at, Fault::Power))) if at + 1 == state.operations => {
@@ -322,6 +354,7 @@ impl StorageBackend for Opened {
         let file = &mut state.files[self.file];
         if done.is_ok() {
             write.apply(&mut file.written);
+            file.held.extend(pieces(offset, data.len()));
         }
         file.unsynced.push(write);
         done

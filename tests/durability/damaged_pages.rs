@@ -1,17 +1,19 @@
-//! One bit in redb's own tables of free pages, in a store that had been closed cleanly, ended the process of whoever opened it.
-//! redb checks its checksums after a crash only; of any other file it takes these tables over as they are. Reading went well.
-//! Then the commit with which redb closes, or the next one that recorded something, read the list of pages to free, panicked
-//! over it, and panicked again in the destructor of what was reading the list, which nobody can catch: of 143,360 bits of a
-//! store, one in each byte, five did it. Now the tables are tried when the store is opened [W5]. Where they are damaged it can be
-//! read, verification says so, nothing is recorded, and nothing is written as it is closed.
+//! One bit in redb's own tables of free pages, in a store that had been closed cleanly, ended the process that opened it.
+//! redb checks its checksums only after a crash; for any other file it trusts these tables. Reading worked. Then the commit
+//! with which redb closes, or the next one that recorded something, read the list of pages to free, panicked over it, and
+//! panicked again in the destructor of the iterator that was reading the list, which nobody can catch: of 143,360 bits of a
+//! store, one in each byte, five did it. Now the tables are checked when the store is opened [W5]. If they are damaged the
+//! store can be read, verification says so, nothing is recorded, and nothing is written as it is closed.
 //!
-//! The same after redb has panicked in a commit, over whatever: its last commit would be made of what that has left.
+//! The same after redb has panicked in a commit for any reason: its last commit would be made from the state that the panic
+//! left.
 
 use crate::store_common::*;
 use crate::tampering::*;
-use attestlog::{AuditLog, ErrorKind, FindingKind, VerifyOptions};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind};
 
-/// Where redb keeps a flag that says whether somebody has the file open.
+/// The position of redb's flag that says whether somebody has the file open.
 const FLAGS: usize = 9;
 
 fn open(disk: &Disk) -> attestlog::Result<AuditLog> {
@@ -29,7 +31,7 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
     let (mut damaged, mut recorded, mut panicked) = (0, 0, 0);
     quietly(|| {
         let used = |at: &usize| bytes[at / 4096 * 4096..][..4096].iter().any(|&b| b != 0);
-        // The beginning of each page says what else is in it; a prime step reaches every bit of a byte of the rest.
+        // The first bytes of each page say what else is in it; a prime step reaches every bit of a byte in the rest.
         for at in (4096..bytes.len()).filter(|at| at % 4096 < 32 || at % 37 == 0).filter(used) {
             let mut altered = bytes.clone();
             altered[at] ^= 1 << (at % 8);
@@ -38,7 +40,7 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
             let found = log.verify(&VerifyOptions::new().threads(1)).map(|found| found.findings).unwrap_or_default();
             let told = found.iter().any(|f| f.kind == FindingKind::FileDamaged && f.detail.contains("free pages"));
             if !told {
-                // The second call has a sender, and is the first that touches their table.
+                // The second call has a sender, and is the first that touches the senders' table.
                 let [first, second] = [98, 99].map(|i| log.record(call(i)));
                 recorded += u64::from(second.is_ok());
                 if first.is_ok() && second.is_err_and(|e| e.to_string().contains("cannot be read or written")) {
@@ -50,7 +52,7 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
                 continue;
             }
             damaged += 1;
-            let named = |f: &attestlog::Finding| f.kind == FindingKind::PageDamaged;
+            let named = |f: &attestlog::verify::Finding| f.kind == FindingKind::PageDamaged;
             assert!(found.iter().any(named), "byte {at}: {found:?}");
             assert_eq!(answers(&log.despite_damage()).unwrap(), answers_of_whole, "byte {at}");
             for _ in 0..2 {
@@ -66,7 +68,7 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
             let mut after = disk.bytes();
             after[FLAGS] = altered[FLAGS];
             assert!(after == altered, "byte {at}: something was written");
-            // Whoever opens it next is told the same.
+            // The next process that opens it gets the same error.
             assert_eq!(open(&disk).unwrap().record(call(99)).unwrap_err().kind(), ErrorKind::Damaged);
         }
     });
@@ -86,7 +88,7 @@ fn after_a_panic_in_a_commit_nothing_is_written_as_the_store_is_given_back() {
             let told = log.record(call(1)).unwrap();
             disk.panic(at);
             let failed = log.record(call(2)).is_err();
-            // Where the panic came after the commit, or the store was opened anew meanwhile, there may be more to write.
+            // If the panic came after the commit, or the store was reopened in between, there may be more to write.
             let before = disk.operations();
             drop(log);
             if disk.heal() {

@@ -1,4 +1,5 @@
 //! What survives damage, crashes and hostile writers: no wrong answer, no lost record.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a test may panic, print and ask the machine")]
 
 mod backup;
 #[path = "../crash/mod.rs"]

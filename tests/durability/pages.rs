@@ -1,18 +1,20 @@
 //! What verifies is what is answered [V4]. Verification walked through tables from their beginning, page by page; answers
-//! look keys up, which goes where the keys in the branch pages send it. So one flipped bit in such a key hid up to a tenth of
-//! the entries of a log from queries, and verification found nothing: with 1,168 calls of a flight booker's, 6 of 180 flips
-//! did it. The stores of the tests before were too small to have a branch page. Now the pages themselves are checked, and
-//! rows are looked up as they were walked over.
+//! look up keys, which follows the keys in the branch pages. So one flipped bit in such a key hid up to a tenth of the
+//! entries of a log from queries, and verification found nothing: with 1,168 calls of a flight booker's, 6 of 180 flips did
+//! it. The stores of the earlier tests were too small to have a branch page. Now the pages themselves are checked, and rows
+//! are looked up as well as scanned.
 //!
-//! `ATTESTLOG_LONG=1` flips every bit of every branch page, and one in every byte of the leaves; otherwise a sample.
+//! `ATTESTLOG_LONG=1` flips every bit of every branch page, and one bit in every byte of the leaves; otherwise a sample.
 
 use crate::store_common::*;
 use crate::tampering::trees::{self, Tree};
 use crate::tampering::*;
-use attestlog::alert::{Alert, AlertEngine, Callback, Rule, Rules};
+use attestlog::Justification;
+use attestlog::alert::{Alert, Callback, Rule, Rules};
 use attestlog::anchor::FileAnchor;
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::{AuditLog, Facet, FindingKind, Options, PolicySet, Query, Result, Sender, ToolCall, VerifyOptions};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Facet, Options, PolicySet, Query, Result, Sender, ToolCall};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,7 +27,7 @@ fn once() -> VerifyOptions {
     VerifyOptions::new().threads(1)
 }
 
-/// A store of which altered copies are opened.
+/// A store whose altered copies are opened.
 struct Subject {
     name: &'static str,
     bytes: Vec<u8>,
@@ -39,7 +41,7 @@ impl Subject {
             None => options(&clock(), 8),
             Some((folder, key)) => {
                 let path = folder.path().join(format!("{lane}.key"));
-                // Proofs sign, and the mark of another copy would be what is found.
+                // Making proofs signs, and the mark from another copy would be what is found.
                 private(&path, key);
                 keyed(&later(), 8).key_file(path)
             }
@@ -75,7 +77,7 @@ impl Subject {
         drop(log);
         let mut clean_and_different = 0;
         for tree in trees::trees(&self.bytes) {
-            let places = places(&tree);
+            let places = my_share(places(&tree));
             let tally = Tally::default();
             quietly(|| {
                 on_all_cores(&places, |lane, &(at, bit)| {
@@ -92,7 +94,7 @@ impl Subject {
             }
             tally.say(&format!("{}, {name} with {branches} branches and {leaves} leaves", self.name));
             clean_and_different += tally.wrong.lock().unwrap().len() as u64;
-            // What lies in a page and counts is never without a finding.
+            // A change to a page in use always gives a finding.
             assert_eq!(tally.harmless.load(Ordering::Relaxed), 0, "{name}: {:?}", tally.unseen.lock().unwrap());
             assert_eq!(tally.refused.load(Ordering::Relaxed), 0, "{name}");
         }
@@ -100,10 +102,10 @@ impl Subject {
     }
 }
 
-/// Places in the branch pages of a tree: in the head of each, in checksums, in numbers of children, and in the keys.
+/// Positions in the branch pages of a tree: in each page header, in checksums, in numbers of children, and in the keys.
 fn in_branches(tree: &Tree) -> Vec<(usize, u8)> {
     let used = tree.branches().flat_map(|page| page.at..page.used);
-    // Of the head of a page two bytes count for nothing, but the checksum is over them too.
+    // Two bytes of a page header are unused, but the checksum covers them too.
     if long() {
         return used.flat_map(|at| (0..8).map(move |bit| (at, bit))).collect();
     }
@@ -122,7 +124,7 @@ fn without_keys(calls: u64) -> Subject {
     Subject { name: "without keys", bytes: closed(calls), key: None }
 }
 
-/// A store with rows in every table that needs no server elsewhere: sealed values, an anchor, two purges, alerts.
+/// A store with rows in every table that needs no server: sealed values, an anchor, two purges, alerts.
 fn with_keys() -> Subject {
     let folder = folder();
     let (path, key) = (folder.path().join("audit.log"), folder.path().join("audit.log.key"));
@@ -146,12 +148,12 @@ fn with_keys() -> Subject {
         log.record_batch((part * 1000..part * 1000 + 20).map(plain)).unwrap();
         log.flush_index().unwrap();
         half_a_year();
-        log.confirm_clock("ops", "a long time").unwrap();
-        purged += log.purge("ops").unwrap().purged;
+        log.retention().confirm_clock(Justification { actor: "ops", reason: "a long time" }).unwrap();
+        purged += log.retention().purge("ops").unwrap().purged;
     }
     assert!(purged > 100, "{purged}");
     let rules = Rules::none().with(Rule::new("every_patient_access").when(Facet::Tool, "read_chart")).unwrap();
-    let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
+    let mut engine = log.alerts().engine_with(rules).unwrap();
     for name in ["pager", "mail", "desk"] {
         engine = engine.deliver_to(Callback::new(name, |_: &Alert| Ok(())));
     }
@@ -168,7 +170,7 @@ fn with_keys() -> Subject {
     Subject { name: "with keys, purges, alerts", bytes, key: Some((folder, key)) }
 }
 
-/// The story itself, in pages that redb made: a bit of a key, and rows are gone from queries.
+/// The story itself, in pages that redb made: after a bit of a key is flipped, rows are missing from queries.
 #[test]
 fn a_key_that_leads_look_ups_elsewhere_is_found() {
     let bytes = closed(1200);
@@ -191,8 +193,9 @@ fn a_key_that_leads_look_ups_elsewhere_is_found() {
                 altered[at] ^= 1 << (at % 8);
                 let Ok(log) = open(altered) else { continue };
                 let Ok(found) = log.verify(&once()) else { continue };
-                let named =
-                    |f: &attestlog::Finding| f.kind == FindingKind::PageDamaged && f.detail.contains(&tree.name);
+                let named = |f: &attestlog::verify::Finding| {
+                    f.kind == FindingKind::PageDamaged && f.detail.contains(&tree.name)
+                };
                 assert!(found.findings.iter().any(named), "{} {at}: {:?}", tree.name, found.findings);
                 if all(&log).is_ok_and(|counts| counts != right) {
                     *hidden.entry(tree.name.clone()).or_insert(0) += 1;
@@ -211,7 +214,7 @@ fn a_flip_in_a_branch_page_of_any_table_is_found() {
         let without = trees.iter().filter(|tree| tree.branches().count() == 0).map(|tree| &*tree.name);
         let without: Vec<&str> = without.collect();
         println!("{}: all of {} tables have branches but {without:?}", subject.name, trees.len());
-        // What a witness or a time-stamping authority answers, which these have none of.
+        // The answers of a witness or a time-stamping authority, which these stores do not have.
         assert!(subject.key.is_none() || without == ["attestations"], "{without:?}");
         assert_eq!(subject.flip(in_branches), 0);
     }
@@ -224,7 +227,7 @@ fn a_flip_in_a_leaf_of_any_table_is_found() {
     }
 }
 
-/// What somebody writes who edits the row of a table among the tables, every checksum made right again.
+/// Edits the row of a table in the table of tables, with every checksum corrected.
 fn with_other_tables(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let trees = trees::trees(bytes);
     let mut made: Vec<(String, Vec<u8>)> = Vec::new();
@@ -234,7 +237,7 @@ fn with_other_tables(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         trees::seal(&mut bytes);
         made.push((name, bytes));
     };
-    // Of a definition: kind, rows, whether it has a page, that with its checksum, and rows again.
+    // The layout of a definition: kind, rows, whether it has a page, that page with its checksum, and rows again.
     const ROOT: std::ops::Range<usize> = 1..42;
     for tree in trees.iter().filter(|tree| !tree.name.is_empty()) {
         let at = tree.definition.start;
@@ -251,7 +254,7 @@ fn with_other_tables(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
                 });
             }
         }
-        // A part of it, with the number of rows that this has.
+        // A part of the table, with the matching number of rows.
         for branch in tree.branches() {
             for &(child, sum) in &branch.children {
                 let Some(leaf) = tree.leaves().find(|leaf| leaf.sum_at == sum) else { continue };
@@ -271,8 +274,8 @@ fn with_other_tables(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     made
 }
 
-/// With every checksum right a whole table can be another one, or none, or a part of itself: pages are not enough to see that, but
-/// what is in them is [V4].
+/// With every checksum right a whole table can be replaced by another one, by none, or by a part of itself: the pages do
+/// not show that, but their contents do [V4].
 #[test]
 fn a_table_that_is_emptied_exchanged_or_cut_is_found() {
     for subject in [without_keys(60).spread(), with_keys().spread()] {
@@ -287,7 +290,7 @@ fn a_table_that_is_emptied_exchanged_or_cut_is_found() {
         });
         tally.say(subject.name);
         println!("no difference: {:?}", tally.unseen.lock().unwrap());
-        // What is recorded into a copy with purges is recorded by a clock that stands before them, which is found as well.
+        // Recording into a copy with purges uses a clock that is earlier than they are, which is found as well.
         assert_eq!(*tally.wrong.lock().unwrap(), Vec::<String>::new(), "verified clean and answered differently");
         assert!(tally.found.load(Ordering::Relaxed) > 40, "{}", made.len());
     }

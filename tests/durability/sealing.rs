@@ -1,4 +1,4 @@
-//! Sealed values come back with their key, in their place, and not otherwise; one can be shown without the others.
+//! Sealed values can be opened with their key, at their place, and not otherwise; one can be shown without the others.
 
 use attestlog::json::{Json, Path};
 use attestlog::redact::{
@@ -21,7 +21,7 @@ fn random() -> impl FnMut(&mut [u8]) -> Result<()> {
     }
 }
 
-/// What a store does: a key for each subject, made when it is first needed.
+/// Behaves like a store: a key for each subject, made when it is first needed.
 #[derive(Default)]
 struct Keys(HashMap<String, SubjectKey>);
 
@@ -108,13 +108,13 @@ fn what_cannot_be_an_object_takes_its_string_with_it_or_is_masked() {
     sanitizer.treat_text(Root::Text, &mut reason, &mut context).unwrap();
     assert!(!reason.contains("jane") && reason.contains("[REDACTED:email]"), "{reason}");
     assert_eq!(context.treated()[0].action, Action::Mask);
-    // Nobody to seal it for.
+    // Without a subject to seal for.
     let mut value = Json::parse(br#"{"ssn":"460-89-9847","b":"{\"ssn\":\"1\"}"}"#).unwrap().value;
     let mut context = Context::new();
     sanitizer.treat(Root::Arguments, &mut value, &mut context).unwrap();
     assert_eq!(value.get("ssn"), Some(&Json::from("[REDACTED:ssn]")));
     assert!(!value.to_canonical().as_str().contains("\\\"1"));
-    // A key that cannot be had stops the entry.
+    // If a key is unavailable, the entry fails.
     let mut random = self::random();
     let mut no_keys = NoKeys;
     let mut context = Context::sealing("P1", &mut no_keys, &mut random);
@@ -142,7 +142,7 @@ fn another_key_another_place_another_byte_do_not_open() {
         assert_eq!(open(&key, &at, &other).unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!((sealed_subject(&other), sealed_commitment(&other)), (None, None));
     }
-    // Sealing twice shows nothing in common but the subject.
+    // Sealing twice gives nothing in common but the subject.
     let again = seal(&key, "k1", &at, &Json::from("460-89-9847"), &mut random).unwrap();
     assert_ne!(sealed_commitment(&again), sealed_commitment(&sealed));
 }
@@ -173,7 +173,7 @@ fn subject_keys_are_wrapped_by_the_master_key() {
     let sealed = seal(&key, "k1", &at, &Json::from("x"), &mut random).unwrap();
     let again = SubjectKey::unwrap(&wrapped, &master, "k1", &members).unwrap();
     assert_eq!(open(&again, &at, &sealed).unwrap().value, Json::from("x"));
-    // A new master key wraps the same key anew; the old one opens nothing of it.
+    // A new master key wraps the same key again; the old one opens nothing of it.
     let next = MasterKey::generate(&mut random).unwrap();
     let rewrapped = again.wrap(&next, "k1", &members, &mut random).unwrap();
     assert!(SubjectKey::unwrap(&rewrapped, &next, "k1", &members).is_ok());

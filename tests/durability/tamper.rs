@@ -1,31 +1,20 @@
-//! Somebody who knows the format edits a closed store. Whatever is removed, changed, added or swapped in whichever table
-//! is found, by opening or by verifying, and named.
+//! Somebody who knows the format edits a closed store. Everything that is removed, changed, added or swapped in any table
+//! is detected, by opening or by verifying, and named.
 
+use crate::store_common::tables::{
+    BATCHES, BLOCKS, CHECKPOINTS, COLUMNS, COVERS, META, NODES, POSTINGS, PURGES, ROLLUPS, SENDERS, TAIL, TERMS,
+    UNFINISHED, ZONES,
+};
 use crate::store_common::*;
 use crate::tampering::{answers, closed};
-use attestlog::{AuditLog, FindingKind, Query, Result, Trigger, VerifyOptions};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Query, Result, Trigger};
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::BTreeSet;
 
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tail");
-const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
-const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
-const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
-const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
-const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
-const ROLLUPS: TableDefinition<'_, (u64, i32), &[u8]> = TableDefinition::new("rollups");
-const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
-const BATCHES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("batches");
-const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
-const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
-const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
-const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
-
-/// Numbers of facets, as keys have them.
+/// Numbers of facets, as used in keys.
 const USER: u8 = 2;
-/// Where the rows of users stand in `postings`.
+/// The key prefix of the rows of users in `postings`.
 const USERS: u8 = 202;
 const TOOL: u8 = 3;
 
@@ -33,7 +22,7 @@ fn open(bytes: Vec<u8>) -> Result<AuditLog> {
     options(&clock(), 8).open_on(Disk::of(bytes).backend())
 }
 
-/// What opening or verifying has to say, as `(kind, seq)`; an error of opening has no seq.
+/// The findings of opening or verifying, as `(kind, seq)`; an error of opening has no seq.
 fn found(bytes: Vec<u8>) -> Vec<(String, Option<u64>)> {
     let log = match open(bytes) {
         Ok(log) => log,
@@ -45,17 +34,7 @@ fn found(bytes: Vec<u8>) -> Vec<(String, Option<u64>)> {
     }
 }
 
-fn edit(bytes: &[u8], change: impl FnOnce(&WriteTransaction)) -> Vec<u8> {
-    let disk = Disk::of(bytes.to_vec());
-    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
-    let txn = database.begin_write().unwrap();
-    change(&txn);
-    txn.commit().unwrap();
-    drop(database);
-    disk.bytes()
-}
-
-/// What `of` reads of a store.
+/// Reads something from a store with `of`.
 fn read<T>(bytes: &[u8], of: impl FnOnce(&redb::ReadTransaction) -> T) -> T {
     let database = Database::builder().create_with_backend(Disk::of(bytes.to_vec())).unwrap();
     of(&database.begin_read().unwrap())
@@ -74,7 +53,7 @@ macro_rules! rows {
 
 type Change = Box<dyn Fn(&WriteTransaction)>;
 
-/// What was done, what must be said of it (a finding's kind or an error of opening), at which seq if that is known.
+/// What was done, what must be reported (a finding's kind or an error of opening), and at which seq if that is known.
 struct Case {
     name: &'static str,
     change: Change,
@@ -95,7 +74,7 @@ fn refused(name: &'static str, change: impl Fn(&WriteTransaction) + 'static) -> 
     Case { name, change: Box::new(change), kind: "open: Damaged".to_owned(), seq: None }
 }
 
-/// `bytes` with `old` replaced by `new`; it must stand there exactly once.
+/// `bytes` with `old` replaced by `new`; it must occur exactly once.
 fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     let places: Vec<usize> = (0..bytes.len()).filter(|&i| bytes[i..].starts_with(old)).collect();
     assert_eq!(places.len(), 1, "{} stands there {} times", String::from_utf8_lossy(old), places.len());
@@ -124,11 +103,11 @@ macro_rules! take {
 #[test]
 fn whatever_is_edited_is_found_and_named() {
     use FindingKind as K;
-    // Where blocks are cut decides how long the tail is; a long one holds the last calls.
+    // Where blocks are cut determines how long the tail is; a long one holds the last calls.
     let long = |calls: &u64| rows!(&closed(*calls), TAIL, u64).len() > 12;
     let store = closed((600..700).step_by(7).find(long).unwrap());
     let log = open(store.clone()).unwrap();
-    let size = log.size();
+    let size = log.size().unwrap();
     let of_user = log.query(&Query::new().user("usr_3")).unwrap().map(|e| e.unwrap().seq).collect::<Vec<_>>();
     let system = log.query(&Query::new().conversation("conv_x").trigger(Trigger::System)).unwrap().next().unwrap();
     let system = system.unwrap().seq;
@@ -161,7 +140,7 @@ fn whatever_is_edited_is_found_and_named() {
         &[&[7][..], br#"{"a":2}"#].concat(),
         &[&[smuggled.len() as u8 - 1], &smuggled[1..]].concat(),
     );
-    // Phase, policy, six things that are not said, and the trigger.
+    // Phase, policy, six absent members, and the trigger.
     let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0, 0]);
     let second = of_user[3];
 
@@ -300,7 +279,7 @@ fn whatever_is_edited_is_found_and_named() {
             }
         }),
         case("a user who made no call added to a rollup", K::RollupMismatch, None, {
-            // The list of users is the last part: how many, then pairs of distance and calls.
+            // The list of users is the last part: its length, then pairs of distance and calls.
             let users = rollup.1.len() - 11;
             assert_eq!(rollup.1[users], 5, "five users are expected at the end of {:?}", rollup.1);
             let mut row = rollup.1.clone();
@@ -401,7 +380,7 @@ fn tail_hash(bytes: &[u8], seq: u64) -> [u8; 32] {
     open(bytes.to_vec()).unwrap().entry(seq).unwrap().hash().0
 }
 
-/// Every byte of the state of a store, one after the other, and each to several values.
+/// Every byte of the state of a store, one after the other, each changed to several values.
 #[test]
 fn no_byte_of_the_state_can_change_unseen() {
     let store = closed(300);

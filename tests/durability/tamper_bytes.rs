@@ -1,22 +1,23 @@
-//! Somebody who knows nothing of the format alters the file: a byte flipped, the file cut, pages swapped or taken from an
-//! older copy. Each is found by opening or by verifying, or changes no answer. `ATTESTLOG_LONG=1` tries every byte, otherwise
-//! a sample of each page.
+//! Somebody who knows nothing of the format alters the file: a byte is flipped, the file cut, pages swapped or taken from
+//! an older copy. Each change is detected by opening or by verifying, or changes no answer. `ATTESTLOG_LONG=1` tries every
+//! byte, otherwise a sample of each page.
 
 use crate::store_common::*;
 use crate::tampering::*;
 use attestlog::anchor::Evidence;
-use attestlog::{AuditLog, ErrorKind, FindingKind, Options, Result, ToolCall, VerifyOptions};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Options, Result, ToolCall};
 
 const PAGE: usize = 4096;
 
-/// How many bytes redb's header has.
+/// The size of redb's header in bytes.
 const HEADER: usize = 320;
 
 fn long() -> bool {
     std::env::var_os("ATTESTLOG_LONG").is_some_and(|v| v != "0")
 }
 
-/// A store of which altered copies are opened.
+/// A store whose altered copies are opened.
 struct Subject {
     name: &'static str,
     bytes: Vec<u8>,
@@ -33,7 +34,7 @@ impl Subject {
             None => options(&clock(), 8),
             Some(key) => {
                 let path = self.folder.path().join(format!("{lane}.key"));
-                // Proofs sign, and the mark of another copy would be what is found.
+                // Making proofs signs, and the mark from another copy would be what is found.
                 private(&path, key);
                 keyed(&later(), 8).key_file(path)
             }
@@ -49,13 +50,13 @@ impl Subject {
     }
 
     fn flip(&self, tally: &Tally) {
-        // Whole pages of zeros are free: a handful of their bytes stand for all.
+        // Pages of zeros are free: a handful of their bytes are tried for all of them.
         let mut places = Vec::new();
         for (page, bytes) in self.bytes.chunks(PAGE).enumerate() {
             let step = match (long(), bytes.iter().all(|&b| b == 0)) {
                 (true, false) => 1,
                 (true, true) => 64,
-                // The header and the first pages decide what the rest is.
+                // The header and the first pages determine what the rest is.
                 (false, false) if page == 0 => 3,
                 (false, false) => 61,
                 (false, true) => PAGE,
@@ -67,7 +68,7 @@ impl Subject {
         places.retain(|(at, _)| *at >= HEADER);
         places.extend((0..HEADER).flat_map(|at| (0..8).map(move |bit| (at, bit))));
         let answers = self.answers();
-        on_all_cores(&places, |lane, &(at, bit)| {
+        on_all_cores(&my_share(places), |lane, &(at, bit)| {
             let mut bytes = self.bytes.clone();
             bytes[at] ^= 1 << bit;
             tally.judge(&format!("{at} {bit}"), self.open(lane, bytes), &self.verify, &answers);
@@ -79,7 +80,7 @@ impl Subject {
         let step = if long() { 1 } else { 997 };
         let lengths: Vec<usize> = (0..self.bytes.len()).step_by(step).collect();
         let answers = self.answers();
-        on_all_cores(&lengths, |lane, &length| {
+        on_all_cores(&my_share(lengths), |lane, &length| {
             let cut = self.bytes[..length].to_vec();
             tally.judge(&format!("cut to {length}"), self.open(lane, cut), &self.verify, &answers);
         });
@@ -94,7 +95,7 @@ impl Subject {
         let step = if long() { 1 } else { pairs.len() / 300 + 1 };
         let pairs: Vec<_> = pairs.into_iter().step_by(step).collect();
         let answers = self.answers();
-        on_all_cores(&pairs, |lane, &(a, b)| {
+        on_all_cores(&my_share(pairs), |lane, &(a, b)| {
             let mut bytes = self.bytes.clone();
             let (low, high) = bytes.split_at_mut(b * PAGE);
             low[a * PAGE..][..PAGE].swap_with_slice(&mut high[..PAGE]);
@@ -103,14 +104,14 @@ impl Subject {
         tally.say(&format!("{}, two of {} used pages swapped", self.name, used.len()));
     }
 
-    /// Each page, and each run of pages from the beginning, from the older copy.
+    /// Each page, and each run of pages from the beginning, taken from the older copy.
     fn mix(&self, tally: &Tally) {
         let Some(older) = &self.older else { return };
         let pages = (self.bytes.len().min(older.len())) / PAGE;
         let runs: Vec<(usize, usize)> =
             (0..pages).flat_map(|from| [(from, from + 1), (0, from + 1), (from, pages)]).collect();
         let answers = self.answers();
-        on_all_cores(&runs, |lane, &(from, to)| {
+        on_all_cores(&my_share(runs), |lane, &(from, to)| {
             let mut bytes = self.bytes.clone();
             bytes[from * PAGE..to * PAGE].copy_from_slice(&older[from * PAGE..to * PAGE]);
             let name = format!("pages {from}..{to} of the older copy");
@@ -150,9 +151,9 @@ fn a_store_with_keys_that_is_sealed_purged_and_alerted() {
     all(&Subject { name, bytes: rich.bytes, older, key: Some(key), folder: rich.folder, verify: once(1) });
 }
 
-/// The file of a killed process says which of redb's two last commits counts in one byte of its header. Whoever flips a bit
-/// of that has the commit before the last, and nothing in the file can tell. What is lost is never below the mark
-/// of the key file, and whoever kept a checkpoint that covers the last commit finds it.
+/// One byte in the header of a killed process's file says which of redb's two last commits is in force. Somebody who flips
+/// a bit of it gets the commit before the last, and nothing in the file can show it. What is lost is never below the mark
+/// of the key file, and a kept checkpoint that covers the last commit reveals it.
 #[test]
 fn the_file_of_a_killed_process_goes_back_one_commit_at_most_and_never_below_what_was_signed() {
     let rich = rich();
@@ -166,7 +167,7 @@ fn the_file_of_a_killed_process_goes_back_one_commit_at_most_and_never_below_wha
         verify,
     };
     let alone = subject(once(1));
-    let size = alone.open(98, rich.killed.clone()).unwrap().size();
+    let size = alone.open(98, rich.killed.clone()).unwrap().size().unwrap();
     assert!(size > signed + 1, "some calls are beyond the last checkpoint");
     let tally = Tally::default();
     quietly(|| alone.flip(&tally));
@@ -177,10 +178,10 @@ fn the_file_of_a_killed_process_goes_back_one_commit_at_most_and_never_below_wha
         let mut bytes = rich.killed.clone();
         bytes[at] ^= 1 << bit;
         let log = alone.open(97, bytes.clone()).unwrap();
-        println!("bit {bit} of byte {at} flipped: {} of {size} entries, {signed} signed", log.size());
-        assert_eq!(log.size(), size - 1, "more than the last commit is gone");
-        assert!(log.size() >= signed);
-        // With something that was kept elsewhere and covers the last commit it is found.
+        println!("bit {bit} of byte {at} flipped: {} of {size} entries, {signed} signed", log.size().unwrap());
+        assert_eq!(log.size().unwrap(), size - 1, "more than the last commit is gone");
+        assert!(log.size().unwrap() >= signed);
+        // A checkpoint kept elsewhere that covers the last commit reveals it.
         drop(log);
         let whole = alone.open(96, rich.killed.clone()).unwrap();
         let kept = whole.checkpoint().unwrap();
@@ -193,7 +194,7 @@ fn the_file_of_a_killed_process_goes_back_one_commit_at_most_and_never_below_wha
     println!("{} bits of the header bring the commit before the last back, and an anchor finds each", wrong.len());
 }
 
-/// Where the last commit was a checkpoint the key file's mark covers it: going back behind it is found beside the key.
+/// If the last commit was a checkpoint, the key file's mark covers it: going back before it is detected beside the key.
 #[test]
 fn the_key_files_mark_finds_what_goes_back_behind_the_last_checkpoint() {
     let rich = rich();

@@ -1,13 +1,16 @@
-//! Somebody who knows the format edits a store with keys through redb itself: each row of each table removed, changed and added.
-//! Or writes the whole chain anew: without the key, with a key of his own, with the present key, with an old copy. What is
-//! found, by what, and what is not, is the table in docs/reliability.md.
+//! Somebody who knows the format edits a store with keys through redb itself: each row of each table is removed, changed
+//! and added. Or they rewrite the whole chain: without the key, with a key of their own, with the present key, with an old
+//! copy. What is detected, by what, and what is not, is in the table in docs/reliability.md.
 
+use crate::store_common::tables::{self, Copying, EachTable};
 use crate::store_common::*;
 use crate::tampering::*;
 use attestlog::anchor::Evidence;
 use attestlog::note::SignedCheckpoint;
-use attestlog::{AuditLog, ErrorKind, FindingKind, Result, ToolCall, Verification, VerifyOptions};
-use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, Value};
+use attestlog::verify::{FindingKind, Verification, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Result, ToolCall};
+use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, Value};
+use std::convert::Infallible;
 use std::path::Path;
 
 fn long() -> bool {
@@ -33,68 +36,75 @@ fn rows<K: Key + 'static, V: Value + 'static>(
     rows.map(|(k, v)| (K::as_bytes(&k.value()).as_ref().to_vec(), V::as_bytes(&v.value()).as_ref().to_vec())).collect()
 }
 
-/// The store with one row put or, without a value, taken.
+/// The store with one row inserted or, without a value, removed.
 fn with<K: Key + 'static, V: Value + 'static>(
     bytes: &[u8],
     table: TableDefinition<'_, K, V>,
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Vec<u8> {
-    let disk = Disk::of(bytes.to_vec());
-    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
-    let txn = database.begin_write().unwrap();
-    {
+    edit(bytes, |txn| {
         let mut table = txn.open_table(table).unwrap();
         match value {
             Some(value) => drop(table.insert(K::from_bytes(key), V::from_bytes(value)).unwrap()),
             None => drop(table.remove(K::from_bytes(key)).unwrap()),
         }
-    }
-    txn.commit().unwrap();
-    drop(database);
-    disk.bytes()
+    })
 }
 
-/// Each row removed; changed in its first, middle and last byte, and swapped with its neighbour; a copy added behind it.
-fn edit_each<K: Key + 'static, V: Value + 'static>(
-    rich: &Rich,
-    key: &Path,
-    answers: &str,
-    name: &'static str,
-    table: TableDefinition<'_, K, V>,
-    text_keys: bool,
-) -> (&'static str, Tally) {
-    let tally = Tally::default();
-    let all = rows(&rich.bytes, table);
-    let step = if long() { 1 } else { all.len() / 4 + 1 };
-    for (i, (row, value)) in all.iter().enumerate().step_by(step) {
-        let judge = |what: &str, bytes: Vec<u8>| {
-            tally.judge(&format!("{name} row {i} {what}"), open(bytes, key), &once(), answers);
-        };
-        judge("removed", with(&rich.bytes, table, row, None));
-        let mut places = vec![0, value.len() / 2, value.len().saturating_sub(1)];
-        if long() && value.len() < 200 {
-            places = (0..value.len()).collect();
+/// Edits each row of each table.
+struct EditEach<'a> {
+    rich: &'a Rich,
+    key: &'a Path,
+    answers: &'a str,
+    tallies: Vec<(String, Tally)>,
+}
+
+impl EachTable for EditEach<'_> {
+    type Error = Infallible;
+
+    /// Each row is removed; changed in its first, middle and last byte, and swapped with its neighbour; a copy is added after
+    /// it.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        _: Copying,
+    ) -> std::result::Result<(), Infallible> {
+        let name = table.name().to_owned();
+        let text_keys = K::type_name().name().contains("&str");
+        let tally = Tally::default();
+        let all = rows(&self.rich.bytes, table);
+        let step = if long() { 1 } else { all.len() / 4 + 1 };
+        for (i, (row, value)) in all.iter().enumerate().step_by(step) {
+            let judge = |what: &str, bytes: Vec<u8>| {
+                tally.judge(&format!("{name} row {i} {what}"), open(bytes, self.key), &once(), self.answers);
+            };
+            judge("removed", with(&self.rich.bytes, table, row, None));
+            let mut places = vec![0, value.len() / 2, value.len().saturating_sub(1)];
+            if long() && value.len() < 200 {
+                places = (0..value.len()).collect();
+            }
+            places.retain(|at| *at < value.len());
+            for at in places {
+                let mut changed = value.clone();
+                changed[at] ^= 1;
+                judge(&format!("byte {at}"), with(&self.rich.bytes, table, row, Some(&changed)));
+            }
+            if let Some((_, other)) = all.get(i + 1).filter(|(_, other)| other != value) {
+                judge("with its neighbour's value", with(&self.rich.bytes, table, row, Some(other)));
+            }
+            let mut fresh = row.clone();
+            // Numbers are little-endian: the first byte of the last number; in texts, the last letter.
+            let at = if text_keys { fresh.len() - 1 } else { fresh.len().saturating_sub(8) };
+            fresh[at] = if text_keys { b'z' } else { fresh[at].wrapping_add(101) };
+            if !all.iter().any(|(row, _)| *row == fresh) {
+                judge("copied", with(&self.rich.bytes, table, &fresh, Some(value)));
+            }
         }
-        places.retain(|at| *at < value.len());
-        for at in places {
-            let mut changed = value.clone();
-            changed[at] ^= 1;
-            judge(&format!("byte {at}"), with(&rich.bytes, table, row, Some(&changed)));
-        }
-        if let Some((_, other)) = all.get(i + 1).filter(|(_, other)| other != value) {
-            judge("with its neighbour's value", with(&rich.bytes, table, row, Some(other)));
-        }
-        let mut fresh = row.clone();
-        // Numbers are little-endian: the first byte of the last number; of texts, the last letter.
-        let at = if text_keys { fresh.len() - 1 } else { fresh.len().saturating_sub(8) };
-        fresh[at] = if text_keys { b'z' } else { fresh[at].wrapping_add(101) };
-        if !all.iter().any(|(row, _)| *row == fresh) {
-            judge("copied", with(&rich.bytes, table, &fresh, Some(value)));
-        }
+        tally.say(&format!("table {name}, {} rows", all.len()));
+        self.tallies.push((name, tally));
+        Ok(())
     }
-    tally.say(&format!("table {name}, {} rows", all.len()));
-    (name, tally)
 }
 
 #[test]
@@ -103,40 +113,9 @@ fn every_table_of_a_store_with_keys_row_by_row() {
     let key = rich.folder.path().join("tables.key");
     private(&key, &std::fs::read(&rich.key).unwrap());
     let answers = answers(&open(rich.bytes.clone(), &key).unwrap()).unwrap();
-    macro_rules! table {
-        ($name:literal, $key:ty, $value:ty) => {
-            edit_each(
-                &rich,
-                &key,
-                &answers,
-                $name,
-                TableDefinition::<$key, $value>::new($name),
-                matches!($name, "senders" | "meta" | "subjects" | "subject_tags"),
-            )
-        };
-    }
-    let tallies = quietly(|| {
-        vec![
-            table!("meta", &str, &[u8]),
-            table!("tail", u64, &[u8]),
-            table!("blocks", u64, &[u8]),
-            table!("nodes", (u8, u64), [u8; 32]),
-            table!("covers", (u64, u8), [u8; 32]),
-            table!("terms", (u8, &[u8]), u64),
-            table!("postings", (u8, u64, u64), &[u8]),
-            table!("zones", (u8, u64), (i64, i64)),
-            table!("rollups", (u64, i32), &[u8]),
-            table!("columns", u64, &[u8]),
-            table!("batches", u64, (u64, u64)),
-            table!("senders", &str, &[u8]),
-            table!("unfinished", u64, ()),
-            table!("checkpoints", u64, &[u8]),
-            table!("purges", u64, &[u8]),
-            table!("purged_rows", (u64, u64), &[u8]),
-            table!("subjects", &str, &[u8]),
-            table!("subject_tags", &str, &str),
-        ]
-    });
+    let mut edit = EditEach { rich: &rich, key: &key, answers: &answers, tallies: Vec::new() };
+    let Ok(()) = quietly(|| tables::each(&mut edit));
+    let tallies = edit.tallies;
     let tried: u64 = tallies.iter().map(|(_, t)| t.tried()).sum();
     println!("{tried} edits of rows tried");
     for (name, tally) in &tallies {
@@ -149,13 +128,13 @@ fn every_table_of_a_store_with_keys_row_by_row() {
     }
 }
 
-/// The log of the table-by-table edits has no term that went with a purge whole, so that what a purge leaves of such rows was
-/// edited by no test. Here five users and a conversation went; and a row is passed off as such a remainder, to hide a user.
+/// In the log of the table-by-table edits no term was purged completely, so no test edited what a purge leaves of such
+/// rows. Here five users and a conversation were purged; and a row is passed off as a purged row, to hide a user.
 #[test]
 fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
-    const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
-    const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
-    /// Where the rows of users stand, and their facet.
+    use crate::store_common::tables::POSTINGS;
+    use crate::store_common::tables::PURGED_ROWS;
+    /// The key prefix of the rows of users, and their facet.
     const USERS: (u8, u8) = (202, 2);
     let (clock, folder) = (clock(), folder());
     let path = folder.path().join("audit.log");
@@ -168,7 +147,7 @@ fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
     clock.advance(std::time::Duration::from_secs(500 * 86_400));
     (0..9).for_each(|_| record("conv_new", "usr_new".to_owned()));
     log.flush_index().unwrap();
-    assert_eq!(log.purge("ops").unwrap().purged, 40);
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 40);
     assert!(log.verify(&once()).unwrap().ok());
     log.close().unwrap();
     let store = std::fs::read(&path).unwrap();
@@ -196,10 +175,10 @@ fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
     }
     println!("{} purged rows, {tried} edits", purged_rows.len());
     assert!(purged_rows.len() >= 6, "{} purged rows", purged_rows.len());
-    // The inner hash, place and list of a user who is there, so that the root of the batch stays what it was.
+    // The inner hash, place and list of a user who is in the log, so that the root of the batch is unchanged.
     let (key, row) = rows(&store, POSTINGS).into_iter().rfind(|(key, _)| key[0] == USERS.0).unwrap();
     let first = u64::from_le_bytes(key[9..].try_into().unwrap());
-    let batch = rows(&store, TableDefinition::<u64, (u64, u64)>::new("batches")).pop().unwrap().0;
+    let batch = rows(&store, tables::BATCHES).pop().unwrap().0;
     assert!(row[16] < 128 && first < 128, "one byte each");
     let (salt, place, list) = (&row[..16], row[16], &row[17..]);
     let inner = attestlog::Hash::of(&[salt, &[USERS.1], &7u64.to_be_bytes(), b"usr_new"].concat());
@@ -219,8 +198,8 @@ fn kinds(found: &Verification) -> Vec<FindingKind> {
     found.findings.iter().map(|f| f.kind).collect()
 }
 
-/// Another history, as somebody would write it who has a file and perhaps keys of some time: it goes on from `bytes`, or begins
-/// anew without them.
+/// Another history, as written by somebody who has a file and perhaps keys from some time: it continues `bytes`, or starts
+/// from nothing without them.
 fn forged(folder: &Path, from: Option<(&[u8], &[u8])>) -> (Vec<u8>, Vec<u8>) {
     let (path, key) = (folder.join("forged.log"), folder.join("forged.log.key"));
     for file in [&path, &key] {
@@ -247,21 +226,45 @@ fn the_whole_chain_written_anew_without_the_key() {
     let rich = rich();
     let folder = rich.folder.path();
     let (bytes, keys) = forged(folder, None);
-    // Beside the true key it does not open.
+    // It does not open beside the true key.
     let key = folder.join("true.key");
     private(&key, &std::fs::read(&rich.key).unwrap());
     assert_eq!(open(bytes.clone(), &key).unwrap_err().kind(), ErrorKind::Key);
-    // With the forger's own key beside it, it passes as what it is: a log that nobody vouches for.
+    // With the forger's own key beside it, it passes as what it is: a log that nothing confirms.
     let own = folder.join("own.key");
     private(&own, &keys);
     let log = open(bytes, &own).unwrap();
     let found = log.verify(&once()).unwrap();
     assert!(found.ok() && !found.key_pinned && !found.anchored, "{:?}", kinds(&found));
-    // Whoever pinned the key, or kept a checkpoint, finds it.
+    // Somebody who pinned the key, or kept a checkpoint, detects it.
     let found = log.verify(&once().public_key(rich.verifier.clone())).unwrap();
     assert!(kinds(&found).contains(&FindingKind::KeyMismatch));
     let found = log.verify(&once().against(kept(&rich.checkpoints[0]))).unwrap();
     assert!(kinds(&found).contains(&FindingKind::SignatureInvalid));
+}
+
+/// What was found of no entry was sorted by its text: the checkpoint of 18 entries, then of 2, then of 21. Then by the digits in the
+/// text, whatever they counted. It stands as it lies in the store, however many threads looked.
+#[test]
+fn findings_stand_in_the_order_of_what_they_are_about() {
+    let log = keyed(&later(), 31).in_memory().unwrap();
+    let other = keyed(&later(), 32).in_memory().unwrap().public_key().unwrap().unwrap();
+    let mut sizes = Vec::new();
+    for i in 0..30 {
+        log.record(call(i)).unwrap();
+        if i % 3 == 0 {
+            sizes.push(log.checkpoint().unwrap().checkpoint().size());
+        }
+    }
+    let verify =
+        |threads| log.verify(&VerifyOptions::new().threads(threads).public_key(other.clone())).unwrap().findings;
+    let found = verify(1);
+    let unsigned =
+        found.iter().filter(|finding| finding.kind == FindingKind::SignatureInvalid && finding.seq.is_none());
+    let said = unsigned.filter_map(|finding| finding.detail.split(' ').find_map(|word| word.parse::<u64>().ok()));
+    assert_eq!(said.collect::<Vec<_>>(), sizes);
+    assert!(found.is_sorted_by_key(|finding| (finding.seq.is_none(), finding.seq, finding.kind)));
+    assert_eq!(verify(4), found);
 }
 
 #[test]
@@ -284,7 +287,7 @@ fn the_whole_chain_written_anew_as_a_store_that_never_had_keys() {
 fn another_history_with_the_present_key_up_to_the_last_anchor() {
     let rich = rich();
     let folder = rich.folder.path();
-    // Who has today's key and yesterday's file: the key's mark is beyond the file, so nothing can be added.
+    // With today's key and yesterday's file, the key's mark is beyond the file, so nothing can be added.
     let (path, key) = (folder.join("audit.old"), folder.join("audit.old.key"));
     private(&path, &rich.older.0);
     private(&key, &std::fs::read(&rich.key).unwrap());
@@ -293,19 +296,19 @@ fn another_history_with_the_present_key_up_to_the_last_anchor() {
     assert_eq!(kinds(&log.verify(&once()).unwrap()), [FindingKind::Rollback]);
     drop(log);
 
-    // Who has file and key of one moment can go on from there otherwise.
+    // With file and key from one moment, another history can be written from there.
     let (bytes, keys) = forged(folder, Some((&rich.older.0, &rich.older.1)));
     let own = folder.join("own.key");
     private(&own, &keys);
     let log = open(bytes.clone(), &own).unwrap();
-    // This is the limit: the log, the pinned key and every anchor from before agree.
+    // This is the limit: the log, the pinned key and every earlier anchor agree.
     let found = log.verify(&once().public_key(rich.verifier.clone()).against(kept(&rich.checkpoints[0]))).unwrap();
     assert!(found.ok() && found.key_pinned && found.anchored, "{:?}", found.findings);
     assert_eq!(found.anchored_size, rich.checkpoints[0].checkpoint().size());
-    // Whatever was anchored since finds it.
+    // Anything anchored since reveals it.
     let found = log.verify(&once().against(kept(&rich.checkpoints[1]))).unwrap();
     assert!(kinds(&found).contains(&FindingKind::Fork), "{:?}", kinds(&found));
-    // And so does the true key file, beside which the forged store stands now.
+    // And so does the true key file, when the forged store lies beside it.
     let key = folder.join("true.key");
     private(&key, &std::fs::read(&rich.key).unwrap());
     let found = open(bytes, &key).unwrap().verify(&once()).unwrap();
@@ -324,15 +327,15 @@ fn another_history_from_before_the_last_rotation_does_not_count_any_more() {
     log.record_batch((0..10).map(call)).unwrap();
     log.checkpoint().unwrap();
     log.close().unwrap();
-    // What the thief will have of this epoch is the file; its key is gone by the time he comes.
+    // A thief will only get the file of this epoch; its key is destroyed by then.
     let old = std::fs::read(&path).unwrap();
     let log = keyed(&clock(), 6).open(&path).unwrap();
-    let verifier = log.public_key().unwrap();
-    log.rotate_epoch_key().unwrap();
+    let verifier = log.public_key().unwrap().unwrap();
+    log.keys().rotate_epoch_key().unwrap();
     log.close().unwrap();
     private(&folder.path().join("old.log"), &old);
     private(&folder.path().join("old.log.key"), &std::fs::read(&key).unwrap());
-    // The old file with the new epoch's key neither opens as the store nor is anything signed in it.
+    // With the new epoch's key the old file neither opens as the store, nor can anything be signed in it.
     match keyed(&clock(), 7).open(folder.path().join("old.log")) {
         Err(e) => assert_eq!(e.kind(), ErrorKind::Key, "{e}"),
         Ok(log) => {

@@ -1,16 +1,17 @@
-//! Somebody takes the key of sealed values out of a closed store, changes it, or brings one back: verification says so.
+//! Somebody removes the key of sealed values from a closed store, changes it, or puts one back: verification says so.
 
-use crate::store_common::{Disk, clock};
+use crate::store_common::tables::{SUBJECT_TAGS, SUBJECTS};
+use crate::store_common::{Disk, clock, edit};
+use attestlog::Justification;
+use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::{AuditLog, FindingKind, ManualClock, Options, PolicySet, SeededRandom, ToolCall, VerifyOptions};
-use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Options, PolicySet, ToolCall};
+use redb::{ReadableTable, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
-
-const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
-const TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
 
 fn options(key: &Path, clock: &Arc<ManualClock>) -> Options {
     let mut set = PolicySet::default();
@@ -27,7 +28,7 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// Entries 2 and 3 are P-1's (in arguments, in a result), 4 is P-2's; `then` may do more.
+/// Entries 2 and 3 are about P-1 (in arguments, in a result), 4 about P-2; `then` may do more.
 fn stored(then: impl FnOnce(&AuditLog)) -> Stored {
     let dir = tempfile::tempdir().unwrap();
     let (key, clock, disk) = (dir.path().join("key"), clock(), Disk::default());
@@ -43,14 +44,9 @@ fn stored(then: impl FnOnce(&AuditLog)) -> Stored {
 }
 
 impl Stored {
-    /// What verification finds after an edit.
+    /// The findings of a verification after an edit.
     fn found(&self, change: impl FnOnce(&WriteTransaction)) -> Vec<(FindingKind, Option<u64>)> {
-        let disk = Disk::of(self.bytes.clone());
-        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
-        let txn = database.begin_write().unwrap();
-        change(&txn);
-        txn.commit().unwrap();
-        drop(database);
+        let disk = Disk::of(edit(&self.bytes, change));
         let log = options(&self.key, &self.clock).open_on(disk.backend()).unwrap();
         let findings = log.verify(&VerifyOptions::new()).unwrap().findings;
         findings.iter().map(|f| (f.kind, f.seq)).collect()
@@ -97,8 +93,8 @@ fn a_key_that_was_changed_is_found() {
     });
     assert_eq!(cut.iter().map(|f| f.0).collect::<Vec<_>>(), [GONE]);
     let hidden = stored.found(|txn| {
-        let tag = txn.open_table(TAGS).unwrap().first().unwrap().unwrap().0.value().to_owned();
-        txn.open_table(TAGS).unwrap().remove(tag.as_str()).unwrap();
+        let tag = txn.open_table(SUBJECT_TAGS).unwrap().first().unwrap().unwrap().0.value().to_owned();
+        txn.open_table(SUBJECT_TAGS).unwrap().remove(tag.as_str()).unwrap();
     });
     assert_eq!(
         hidden.iter().map(|f| f.0).collect::<Vec<_>>(),
@@ -112,7 +108,8 @@ fn a_key_that_is_back_after_its_erasure_is_found() {
     let mut before = Vec::new();
     let first = stored(|_| ());
     first.found(|txn| before = rows(txn));
-    let erased = stored(|log| _ = log.erase("P-1", "asked for", "officer").unwrap());
+    let erased =
+        stored(|log| _ = log.privacy().erase("P-1", Justification { actor: "officer", reason: "asked for" }).unwrap());
     assert_eq!(erased.found(|_| ()), [], "an erasure that the log tells of is none");
     let back = erased.found(|txn| {
         let there: Vec<_> = rows(txn).into_iter().map(|r| r.0).collect();

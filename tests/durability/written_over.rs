@@ -1,7 +1,8 @@
-//! Somebody writes over the store's file while it is open: an older copy of it, or another log [R65].
+//! Somebody overwrites the store's file while it is open, with an older copy of it or with another log [R65].
 
 use super::store_common::{Disk, assert_clean, clock, options};
-use attestlog::{AuditLog, ErrorKind, FindingKind, Options, Query, Result, ToolCall, VerifyOptions};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Options, Query, Result, ToolCall};
 use redb::StorageBackend;
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +19,7 @@ fn refused<T>(what: Result<T>) {
     assert!(e.to_string().contains("something else has written over the store's file"), "{e}");
 }
 
-/// All that a host can ask of a log whose file was written over.
+/// Checks that nothing is answered, for everything that a host can ask of a log whose file was overwritten.
 #[track_caller]
 fn nothing_is_answered(log: &AuditLog) {
     refused(log.record(call("late", 0)));
@@ -41,9 +42,10 @@ fn nothing_is_answered(log: &AuditLog) {
     );
 }
 
-/// An older copy, or another log, was written over the file in place (`cp copy audit.log`; no key is needed for it). `verify` read
-/// header and pages of the copy, which were sound, walked the rows that redb had in memory, and found nothing wrong. Calls were
-/// acknowledged, and with the end of the process all of them were gone, and the store could not be read any more.
+/// An older copy, or another log, was written over the file in place (`cp copy audit.log`; no key is needed for it).
+/// `verify` read header and pages of the copy, which were sound, walked the rows that redb had in memory, and found nothing
+/// wrong. Calls were acknowledged, and when the process ended all of them were gone, and the store could not be read any
+/// more.
 #[test]
 fn a_file_that_was_written_over_is_not_recorded_into() {
     for which in ["old", "other", "cut", "empty"] {
@@ -79,7 +81,7 @@ fn a_file_that_was_written_over_is_not_recorded_into() {
     }
 }
 
-/// A store that is only read answers from memory as well.
+/// A store opened for reading also answers from memory.
 #[test]
 fn nor_is_it_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +103,7 @@ fn nor_is_it_read() {
     assert!(std::fs::read(&path).unwrap() == copy);
 }
 
-/// Another file under the store's path: what is asked of the handle was answered from the one that it has open.
+/// Another file was put at the store's path: the handle went on answering from the file that it had open.
 #[test]
 fn nor_is_one_answered_for_that_its_path_does_not_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,20 +124,20 @@ fn nor_is_one_answered_for_that_its_path_does_not_name() {
         }
         std::fs::write(&path, "another").unwrap();
     }
-    // Put back, it goes on.
+    // Once the file is put back, it goes on.
     std::fs::rename(&away, &path).unwrap();
     log.record(call("anna", 2)).unwrap();
     assert_clean(&log);
     log.close().unwrap();
 }
 
-/// A disk whose bytes are replaced by others before one of the operations that change something.
+/// A disk whose contents are replaced before one of the modifying operations.
 #[derive(Debug, Clone)]
 struct Swapped {
     disk: Disk,
     left: Arc<AtomicI64>,
     with: Arc<Mutex<Vec<u8>>>,
-    /// That operation fails besides.
+    /// Whether that operation also fails.
     fails: bool,
 }
 
@@ -148,7 +150,7 @@ impl Swapped {
     }
 
     fn step(&self, is_header: bool) -> io::Result<()> {
-        // Between the last look at the header and its write nobody is noticed.
+        // A change between the last look at the header and its write cannot be noticed.
         if is_header || self.left.fetch_sub(1, Ordering::SeqCst) != 0 {
             return Ok(());
         }
@@ -182,8 +184,8 @@ impl StorageBackend for Swapped {
     }
 }
 
-/// The same in the middle of a commit, before each of its writes and its sync: what is in no file afterwards was not acknowledged.
-/// Where that write fails besides, the file is opened anew, and what was acknowledged before is missed in it.
+/// The same in the middle of a commit, before each of its writes and its sync: nothing is acknowledged that is in no file
+/// afterwards. If that write also fails, the file is reopened, and the missing acknowledged entries are noticed.
 #[test]
 fn in_the_middle_of_a_commit_nothing_is_acknowledged() {
     for fails in [false, true] {

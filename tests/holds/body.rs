@@ -1,28 +1,49 @@
-//! Entries as the store would have made them. Only the store makes entries, so tests of what happens to them afterwards
-//! read them from their serialised form.
+//! Entries as the store would have made them, for tests of what happens to entries afterwards.
 
-use attestlog::{Body, Retention, Timestamp};
-use serde_json::json;
+use attestlog::entry::{Phase, Retention};
+use attestlog::json::Object;
+use attestlog::{Body, Call, Content, SystemEvent, Timestamp};
 
 /// A call of `tool` by `user` in `conversation` that concerns `patients`.
 pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], retention: Option<Retention>) -> Body {
-    let call = json!({
-        "phase": "Whole", "timestamp": 0, "conversation_id": conversation, "turn_number": null, "user_id": user,
-        "model": null, "agent_id": null, "tool_name": tool, "tool_server": null, "arguments": null, "trigger": null,
-        "call_id": null, "follows": null, "patient_ids": patients, "policy_seq": 1, "purpose": null, "emergency": false, "grant": null,
-        "backfilled": false, "captured_by": null, "late_answer": false, "session_metadata": null, "completion": null, "treated": null, "restated": [],
-        "sender": null,
-    });
-    body(json!({ "Call": call }), retention)
+    let call = Call {
+        phase: Phase::Whole,
+        policy_seq: 1,
+        follows: None,
+        grant: None,
+        emergency: false,
+        backfilled: false,
+        captured_by: None,
+        late_answer: false,
+        trigger: None,
+        timestamp: Timestamp::from_nanos(0),
+        turn_number: None,
+        completion: None,
+        conversation_id: conversation.to_owned(),
+        user_id: user.to_owned(),
+        patient_ids: patients.iter().map(|&patient| patient.to_owned()).collect(),
+        model: None,
+        agent_id: None,
+        tool_server: None,
+        tool_name: tool.to_owned(),
+        purpose: None,
+        session_metadata: None,
+        arguments: None,
+        call_id: None,
+        treated: None,
+        restated: Vec::new(),
+        sender: None,
+        given: None,
+    };
+    body(Content::Call(Box::new(call)), retention)
 }
 
-/// One of the store's own entries.
+/// One of the store's own entries, of the kind of this name.
 pub fn own(kind: &str, retention: Option<Retention>) -> Body {
-    body(json!({ "System": { "kind": kind, "detail": "{}" } }), retention)
+    let detail = attestlog::json::Json::from(Object::new()).to_canonical();
+    body(Content::System(SystemEvent { kind: kind.parse().unwrap(), detail }), retention)
 }
 
-fn body(content: serde_json::Value, retention: Option<Retention>) -> Body {
-    let at = Timestamp::from_nanos(0);
-    let body = json!({ "nonce": 0, "recorded_at": at, "retention": retention, "content": content });
-    serde_json::from_value(body).unwrap()
+fn body(content: Content, retention: Option<Retention>) -> Body {
+    Body { nonce: [0; 16], recorded_at: Timestamp::from_nanos(0), retention, content }
 }

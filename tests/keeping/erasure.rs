@@ -1,11 +1,14 @@
-//! Sealed values: shown only to who says why, in the log; destroyed for good, whatever goes wrong meanwhile.
+//! Sealed values: shown only to callers who say why, which is recorded; destroyed for good, whatever goes wrong
+//! meanwhile.
 
 use crate::store_common::{Disk, clock};
+use attestlog::Justification;
 use attestlog::json::{Json, Path};
 use attestlog::keys::KeyFile;
 use attestlog::redact::{Action, MasterKey, Policy, Preset, SubjectKey, sealed_subject};
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ErrorKind, Kind, Options, PolicySet, Query, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Kind, Options, PolicySet, Query, ToolCall};
 use redb::StorageBackend;
 use std::fs;
 use std::io;
@@ -35,7 +38,7 @@ fn call(patient: &str, ssn: &str) -> ToolCall {
 const PATH: &str = "arguments.a[0].ssn";
 
 fn shown(log: &AuditLog, seq: u64) -> Result<Json, attestlog::Error> {
-    log.reveal(seq, PATH, "dr_no", "claim 17")
+    log.privacy().reveal(seq, PATH, Justification { actor: "dr_no", reason: "claim 17" })
 }
 
 fn key_id(log: &AuditLog, seq: u64) -> String {
@@ -48,7 +51,7 @@ fn assert_sound(log: &AuditLog) {
     assert!(verification.ok(), "{:?}", verification.findings);
 }
 
-/// A directory with a key file's path in it.
+/// A directory, and the path of a key file in it.
 fn place() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("store.key");
@@ -64,7 +67,7 @@ fn a_value_is_shown_after_the_log_says_so() {
     let log = Options::new().policies(policies()).in_memory().unwrap();
     let whole = json(r#"{"rows":[{"ssn":460899847}],"id":"x"}"#);
     let receipt = log.record(call("P-1", "460-89-9847").metadata("badge", json(r#"["B",7]"#)).result(whole)).unwrap();
-    let before = log.size();
+    let before = log.size().unwrap();
     assert_eq!(shown(&log, receipt.seq).unwrap(), Json::from("460-89-9847"));
     let reveal = log.entry(before).unwrap();
     assert_eq!(reveal.kind(), Kind::Reveal);
@@ -74,11 +77,19 @@ fn a_value_is_shown_after_the_log_says_so() {
     assert_eq!((told("path"), told("actor"), told("reason")), (PATH, "dr_no", "claim 17"));
     assert_eq!(told("subject"), key_id(&log, receipt.seq));
     // Values of every type and root.
-    assert_eq!(log.reveal(receipt.seq, "session_metadata.badge", "a", "b").unwrap(), json(r#"["B",7]"#));
-    assert_eq!(log.reveal(receipt.seq, "result.rows[0].ssn", "a", "b").unwrap(), json("460899847"));
-    // Nothing is recorded where nothing can be shown.
-    let size = log.size();
-    let refused = |seq, path: &str, actor: &str, reason: &str| log.reveal(seq, path, actor, reason).unwrap_err().kind();
+    assert_eq!(
+        log.privacy().reveal(receipt.seq, "session_metadata.badge", Justification { actor: "a", reason: "b" }).unwrap(),
+        json(r#"["B",7]"#)
+    );
+    assert_eq!(
+        log.privacy().reveal(receipt.seq, "result.rows[0].ssn", Justification { actor: "a", reason: "b" }).unwrap(),
+        json("460899847")
+    );
+    // Nothing is recorded if nothing can be shown.
+    let size = log.size().unwrap();
+    let refused = |seq, path: &str, actor: &str, reason: &str| {
+        log.privacy().reveal(seq, path, Justification { actor, reason }).unwrap_err().kind()
+    };
     assert_eq!(refused(receipt.seq, PATH, " ", "r"), ErrorKind::InvalidInput);
     assert_eq!(refused(receipt.seq, PATH, "a", ""), ErrorKind::InvalidInput);
     assert_eq!(refused(receipt.seq, "result.id", "a", "r"), ErrorKind::InvalidInput);
@@ -86,7 +97,7 @@ fn a_value_is_shown_after_the_log_says_so() {
     assert_eq!(refused(receipt.seq, "arguments..x", "a", "r"), ErrorKind::InvalidInput);
     assert_eq!(refused(0, PATH, "a", "r"), ErrorKind::InvalidInput);
     assert_eq!(refused(999, PATH, "a", "r"), ErrorKind::NoSuchEntry);
-    assert_eq!(log.size(), size);
+    assert_eq!(log.size().unwrap(), size);
     assert_sound(&log);
 }
 
@@ -97,7 +108,10 @@ fn without_keys_what_would_be_sealed_is_masked() {
     let line = log.entry(seq).unwrap().line();
     assert!(line.contains("[REDACTED:") && !line.contains("9847") && !line.contains("sealed"), "{line}");
     assert_eq!(shown(&log, seq).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(log.erase("P-1", "r", "a").unwrap_err().kind(), ErrorKind::Key);
+    assert_eq!(
+        log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap_err().kind(),
+        ErrorKind::Key
+    );
 }
 
 #[test]
@@ -111,7 +125,10 @@ fn the_key_file_is_needed_to_show_and_to_erase() {
     fs::rename(&key, &aside).unwrap();
     let log = options(&key).open_on(disk.backend()).unwrap();
     assert_eq!(shown(&log, seq).unwrap_err().kind(), ErrorKind::Key);
-    assert_eq!(log.erase("P-1", "r", "a").unwrap_err().kind(), ErrorKind::Key);
+    assert_eq!(
+        log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap_err().kind(),
+        ErrorKind::Key
+    );
     log.close().unwrap();
     fs::rename(&aside, &key).unwrap();
     let log = options(&key).open_on(disk.backend()).unwrap();
@@ -125,36 +142,42 @@ fn an_erasure_destroys_one_subject_and_leaves_the_rest_whole() {
     let log = options(&key).create_on(disk.backend()).unwrap();
     let first = log.record(call("P-1", "460-89-9847")).unwrap().seq;
     let other = log.record(call("P-2", "460-89-1111")).unwrap().seq;
-    // The same person has the same key, whatever stands around the name; another name is another person.
+    // The same person has the same key, whatever surrounds the name; another name is another person.
     let again = log.record(call("P-1\u{200b}", "460-89-2222")).unwrap().seq;
     assert_eq!(key_id(&log, first), key_id(&log, again));
     let named = log.record(call("P_1", "460-89-5555")).unwrap().seq;
     assert_ne!(key_id(&log, first), key_id(&log, named));
     assert_ne!(key_id(&log, first), key_id(&log, other));
-    let lines: Vec<String> = (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect();
-    let receipt = log.erase(" P-1", "P-1 wants to be forgotten", "privacy officer").unwrap();
+    let lines: Vec<String> = (0..log.size().unwrap()).map(|seq| log.entry(seq).unwrap().line()).collect();
+    let receipt = log
+        .privacy()
+        .erase(" P-1", Justification { actor: "privacy officer", reason: "P-1 wants to be forgotten" })
+        .unwrap();
     let entry = log.entry(receipt.seq).unwrap();
     assert_eq!(entry.kind(), Kind::Erasure);
     assert!(entry.line().contains(&key_id(&log, first)) && entry.line().contains(" wants to be forgotten"));
     assert!(!entry.line().contains("P-1"), "{}", entry.line());
-    // Once the values of `P_1` went with those of `P-1`.
+    // The values of `P_1` were once erased with those of `P-1`.
     assert_eq!(shown(&log, named).unwrap(), Json::from("460-89-5555"));
     for seq in [first, again] {
         let error = shown(&log, seq).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchEntry);
         assert!(error.to_string().contains(&format!("erased by entry {}", receipt.seq)), "{error}");
     }
-    let error = log.erase("P-1", "r", "a").unwrap_err();
+    let error = log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap_err();
     assert!(error.to_string().contains(&format!("entry {} erased it", receipt.seq)), "{error}");
-    assert_eq!(log.erase("P-3", "r", "a").unwrap_err().kind(), ErrorKind::NoSuchEntry);
-    // Nothing else changed, and a later value of the same person is another matter.
+    assert_eq!(
+        log.privacy().erase("P-3", Justification { actor: "a", reason: "r" }).unwrap_err().kind(),
+        ErrorKind::NoSuchEntry
+    );
+    // Nothing else changed, and later values of the same person are not affected.
     for (seq, line) in (0..).zip(&lines) {
         assert_eq!(log.entry(seq).unwrap().line(), *line);
     }
     let later = log.record(call("P-1", "460-89-3333")).unwrap().seq;
     assert_ne!(key_id(&log, later), key_id(&log, first));
     for _ in 0..2 {
-        log.rotate_pseudonym_key().unwrap();
+        log.keys().rotate_pseudonym_key().unwrap();
         assert_eq!(key_id(&log, log.record(call("P-1", "460-89-4444")).unwrap().seq), key_id(&log, later));
     }
     log.close().unwrap();
@@ -162,7 +185,7 @@ fn an_erasure_destroys_one_subject_and_leaves_the_rest_whole() {
     assert_eq!(shown(&log, other).unwrap(), Json::from("460-89-1111"));
     assert_eq!(shown(&log, later).unwrap(), Json::from("460-89-3333"));
     assert!(shown(&log, first).is_err());
-    log.erase("P-1", "again", "a").unwrap();
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "again" }).unwrap();
     assert!(shown(&log, later).is_err());
     assert_eq!(shown(&log, other).unwrap(), Json::from("460-89-1111"));
     assert_sound(&log);
@@ -176,9 +199,35 @@ fn what_was_sealed_of_several_goes_with_each_of_them() {
     let one = log.record(call("P-1", "3")).unwrap().seq;
     assert_eq!(key_id(&log, both), key_id(&log, turned));
     assert_ne!(key_id(&log, both), key_id(&log, one));
-    log.erase("P-2", "r", "a").unwrap();
+    log.privacy().erase("P-2", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&log, both).is_err() && shown(&log, turned).is_err());
     assert_eq!(shown(&log, one).unwrap(), Json::from("3"));
+}
+
+/// The digest of a result covered what was sealed in it: whoever had the key file could try guesses of a value with it,
+/// even after the value's erasure.
+#[test]
+fn no_digest_of_a_result_confirms_a_guess_of_what_is_sealed() {
+    for keep_full in [None, Some(1000)] {
+        let mut policies = policies();
+        policies.results.keep_full = keep_full;
+        let log = Options::new().policies(policies).in_memory().unwrap();
+        let digest = |result: &str| {
+            let seq = log.record(call("P-1", "1").result(json(result))).unwrap().seq;
+            let line = json(&log.entry(seq).unwrap().line());
+            line.get("result_summary").unwrap().get("digest").unwrap().as_str().unwrap().to_owned()
+        };
+        for result in [
+            r#"{"ssn":"VALUE","n":NUMBER}"#,
+            r#"[{"ssn":"VALUE"},NUMBER]"#,
+            r#"{"structuredContent":{"ssn":"VALUE","n":NUMBER},"content":[]}"#,
+            r#"{"content":[{"type":"text","text":"{\"ssn\":\"VALUE\"}"}],"n":NUMBER}"#,
+        ] {
+            let of = |ssn: &str, number: &str| digest(&result.replace("VALUE", ssn).replace("NUMBER", number));
+            assert_eq!(of("460-89-9847", "1"), of("460-89-9848", "1"), "{result}");
+            assert_ne!(of("460-89-9847", "1"), of("460-89-9847", "2"), "{result}");
+        }
+    }
 }
 
 #[test]
@@ -187,18 +236,21 @@ fn a_user_is_the_subject_where_there_is_no_patient() {
     let arguments = json(r#"{"a":[{"ssn":"1"}]}"#);
     let own = log.record(ToolCall::new("c", "1001", "t").arguments(arguments)).unwrap().seq;
     let of_patient = log.record(call("1001", "2")).unwrap().seq;
-    assert_eq!(log.erase("1001", "r", "a").unwrap_err().kind(), ErrorKind::Conflict);
-    log.erase("user:1001", "r", "a").unwrap();
+    assert_eq!(
+        log.privacy().erase("1001", Justification { actor: "a", reason: "r" }).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    log.privacy().erase("user:1001", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&log, own).is_err());
     assert_eq!(shown(&log, of_patient).unwrap(), Json::from("2"));
-    log.erase("1001", "r", "a").unwrap();
+    log.privacy().erase("1001", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&log, of_patient).is_err());
 }
 
 #[test]
 fn a_key_without_an_erasure_is_damage() {
-    use redb::{Database, TableDefinition};
-    const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
+    use crate::store_common::tables::SUBJECTS;
+    use redb::Database;
     let (dir, _) = place();
     let path = dir.path().join("store");
     let log = Options::new().policies(policies()).create(&path).unwrap();
@@ -216,11 +268,11 @@ fn a_key_without_an_erasure_is_damage() {
     assert!(error.to_string().contains("no entry says"), "{error}");
 }
 
-/// Every place of `bytes` at which this key lies wrapped under one of these master keys.
+/// Counts the places in `bytes` where this key is found wrapped under one of these master keys.
 fn opened(bytes: &[u8], id: &str, masters: &[MasterKey]) -> usize {
-    // It stands behind its length.
+    // It follows its length.
     let windows = bytes.windows(73).filter(|w| w[0] == 72).map(|w| &w[1..]);
-    // Whose a key is is bound into its wrap: anybody's of whom the file has a pseudonym.
+    // The wrap is bound to the person: try everybody whose pseudonym is in the file.
     let names = bytes.windows(44).filter(|w| w.starts_with(b"ps_") && w[11] == b'_');
     let names = names.filter_map(|w| String::from_utf8(w.to_vec()).ok()).collect::<std::collections::BTreeSet<_>>();
     let opens = |w: &[u8], m| names.iter().any(|name| SubjectKey::unwrap(w, m, id, std::slice::from_ref(name)).is_ok());
@@ -242,14 +294,16 @@ fn nothing_brings_an_erased_value_back() {
     let (gone, kept) = (key_id(&log, seq), key_id(&log, other));
     log.checkpoint().unwrap();
     let (old_store, old_key) = (disk.bytes(), fs::read(&key).unwrap());
-    log.erase("P-1", "r", "a").unwrap();
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
     log.close().unwrap();
     let (store, new_key) = (disk.bytes(), fs::read(&key).unwrap());
     assert_eq!((masters(&old_key).len(), masters(&new_key).len()), (1, 1));
-    // The search finds what is there: with the old key file the old copy opens, which is why that must not be kept.
+    // The search works: with the old key file the old copy can be opened, which is why the old key file must not be
+    // kept.
     assert!(opened(&old_store, &gone, &masters(&old_key)) > 0);
     assert!(opened(&store, &kept, &masters(&new_key)) > 0);
-    // With the present key file neither the old copy nor any byte of the present file does, free pages included.
+    // With the present key file, neither the old copy nor any byte of the present file can be opened, free pages
+    // included.
     assert_eq!(opened(&old_store, &gone, &masters(&new_key)), 0);
     assert_eq!(opened(&store, &gone, &masters(&new_key)), 0);
     let log = options(&key).open_on(Disk::of(old_store).backend()).unwrap();
@@ -309,7 +363,7 @@ fn a_crash_between_any_two_steps_loses_nothing_else_and_is_finished_later() {
     watched.states.lock().unwrap().drain(..).next_back();
     let id = key_id(&log, seq);
     watched.keep();
-    log.erase("P-1", "r", "a").unwrap();
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
     watched.keep();
     let states = watched.states.lock().unwrap().clone();
     drop(log);
@@ -327,7 +381,7 @@ fn a_crash_between_any_two_steps_loses_nothing_else_and_is_finished_later() {
         match shown(&log, seq) {
             Ok(value) => {
                 assert_eq!(value, Json::from("460-89-9847"));
-                log.erase("P-1", "r", "a").unwrap();
+                log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
                 whole += 1;
             }
             Err(e) => {
@@ -361,17 +415,17 @@ fn a_failing_disk_fails_the_erasure_and_nothing_else() {
             let other = log.record(call("P-2", "460-89-1111")).unwrap().seq;
             let before = disk.operations();
             disk.fail(after, 1, full);
-            let erased = log.erase("P-1", "r", "a");
+            let erased = log.privacy().erase("P-1", Justification { actor: "a", reason: "r" });
             disk.heal();
             if disk.operations() - before <= after {
                 assert!(erased.is_ok());
                 done = true;
             }
-            // The log goes on, for this subject too.
+            // Recording continues, for this subject too.
             let later = log.record(call("P-1", "460-89-2222")).unwrap().seq;
             assert_eq!(shown(&log, later).unwrap(), Json::from("460-89-2222"), "{after}");
             if erased.is_err() {
-                log.erase("P-1", "r", "a").unwrap();
+                log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
             }
             assert!(shown(&log, seq).unwrap_err().to_string().contains("erased by entry"));
             assert_eq!(shown(&log, other).unwrap(), Json::from("460-89-1111"));
@@ -396,8 +450,8 @@ fn a_key_file_that_cannot_be_saved_stops_the_erasure_before_anything_is_lost() {
     let seq = log.record(call("P-1", "1")).unwrap().seq;
     let aside = key.with_extension("aside");
     fs::rename(&key, &aside).unwrap();
-    log.erase("P-1", "r", "a").unwrap_err();
-    // Nothing is sealed meanwhile (R61), and what is sealed after it must open with the key file as it is on the disk.
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap_err();
+    // Nothing is sealed meanwhile (R61), and values sealed afterwards must open with the key file that is on disk.
     assert_eq!(log.record(call("P-2", "2")).unwrap_err().kind(), ErrorKind::Key);
     fs::rename(&aside, &key).unwrap();
     let later = log.record(call("P-2", "2")).unwrap().seq;
@@ -405,7 +459,7 @@ fn a_key_file_that_cannot_be_saved_stops_the_erasure_before_anything_is_lost() {
         let log = options(&key).open_on(Disk::of(disk.bytes()).backend()).unwrap();
         assert_eq!((shown(&log, seq).unwrap(), shown(&log, later).unwrap()), (Json::from("1"), Json::from("2")));
     }
-    log.erase("P-1", "r", "a").unwrap();
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&log, seq).is_err());
     assert_eq!(shown(&log, later).unwrap(), Json::from("2"));
     assert_eq!(masters(&fs::read(&key).unwrap()).len(), 1);
@@ -439,9 +493,9 @@ fn threads_that_seal_for_one_subject_share_one_key() {
     }
 }
 
-/// The test once counted on the recording threads having sealed something by the time of the last of twenty erasures. On a
-/// busy machine none of them had begun, every erasure found nobody, and the last assertion failed. Who is erased is there
-/// before the threads start now, and erasing goes on until they are done.
+/// This test once relied on the recording threads having sealed something before the last of twenty erasures. On a busy
+/// machine none of them had begun, every erasure found nobody, and the last assertion failed. Now the erased person
+/// exists before the threads start, and erasing continues until they are done.
 #[test]
 fn calls_that_are_recorded_during_an_erasure_are_before_or_after_it() {
     let log = Options::new().policies(policies()).in_memory().unwrap();
@@ -455,7 +509,7 @@ fn calls_that_are_recorded_during_an_erasure_are_before_or_after_it() {
             .collect();
         loop {
             let last = threads.iter().all(std::thread::ScopedJoinHandle::is_finished);
-            match log.erase("P-1", "r", "a") {
+            match log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }) {
                 Ok(_) => {}
                 Err(e) => assert_eq!(e.kind(), ErrorKind::NoSuchEntry, "{e}"),
             }
@@ -466,7 +520,7 @@ fn calls_that_are_recorded_during_an_erasure_are_before_or_after_it() {
         threads.into_iter().flat_map(|t| -> Vec<u64> { t.join().unwrap() }).collect()
     });
     seqs.push(first);
-    // Nothing was recorded after the last erasure, so everything is gone, and each with an explanation.
+    // Nothing was recorded after the last erasure, so every value is destroyed, and each error explains why.
     for seq in seqs {
         let e = shown(&log, seq).unwrap_err();
         assert!(e.to_string().contains("erased by entry"), "{e}");
@@ -488,28 +542,32 @@ fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
         let to = dir.path().join(name);
         let key_then = dir.path().join(format!("{name}.key"));
         fs::copy(&key, &key_then).unwrap();
-        Options::new().restore(&copy, to, "ops", "disk failure").unwrap()
+        Options::new().restore(&copy, to, Justification { actor: "ops", reason: "disk failure" }).unwrap()
     };
     let restored = restore("before");
     assert_eq!(
         (shown(&restored, first).unwrap(), shown(&restored, second).unwrap()),
         (Json::from("1"), Json::from("2"))
     );
-    log.erase("P-1", "r", "a").unwrap();
-    // A copy from before an erasure opens nothing any more, and still records: for the same people too.
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
+    // A copy from before an erasure opens nothing any more, but still records, for the same people too.
     let restored = restore("after");
     assert_eq!(shown(&restored, first).unwrap_err().kind(), ErrorKind::Key);
     assert_eq!(shown(&restored, second).unwrap_err().kind(), ErrorKind::Key);
     let later = restored.record(call("P-2", "3")).unwrap().seq;
     assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
-    // The keys have signed nothing yet, so they cannot tell whether a hold is missing: somebody has to look first (R80).
-    let refused = restored.erase("P-2", "r", "a").unwrap_err();
+    // The keys have signed nothing yet, so they cannot tell whether a hold is missing: somebody has to check first
+    // (R80).
+    let refused = restored.privacy().erase("P-2", Justification { actor: "a", reason: "r" }).unwrap_err();
     assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("hold confirm"), "{refused}");
     assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
-    restored.confirm_restored("dpo", "the register of holds is empty").unwrap();
-    // Verification said that the old key is not found by the person whose it is.
+    restored
+        .retention()
+        .confirm_restored(Justification { actor: "dpo", reason: "the register of holds is empty" })
+        .unwrap();
+    // Verification reported that the old key cannot be found by the person it belongs to.
     assert_sound(&restored);
-    restored.erase("P-2", "r", "a").unwrap();
+    restored.privacy().erase("P-2", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&restored, later).unwrap_err().to_string().contains("erased by entry"));
     assert!(shown(&restored, second).unwrap_err().to_string().contains("erased by entry"));
     assert_sound(&restored);
@@ -526,13 +584,13 @@ fn a_purge_keeps_the_sealed_values_of_what_stays() {
     let old = log.record(ToolCall::new("c", "usr_1", "t").arguments(json(r#"{"a":[{"ssn":"1"}]}"#))).unwrap().seq;
     let kept = log.record(call("P-1", "2")).unwrap().seq;
     clock.advance(day * 800);
-    let purged = log.purge("ops").unwrap();
+    let purged = log.retention().purge("ops").unwrap();
     assert_eq!(purged.purged, 1, "{purged:?}");
     assert_eq!(shown(&log, old).unwrap_err().kind(), ErrorKind::NoSuchEntry);
     assert_eq!(shown(&log, kept).unwrap(), Json::from("2"));
     let later = log.record(call("P-1", "3")).unwrap().seq;
     assert_eq!(key_id(&log, later), key_id(&log, kept));
-    log.erase("P-1", "r", "a").unwrap();
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
     assert!(shown(&log, kept).is_err() && shown(&log, later).is_err());
     assert_sound(&log);
 }
@@ -543,8 +601,8 @@ fn holding(add: impl Fn(&mut HoldSelector)) -> HoldSelector {
     all
 }
 
-/// A legal hold kept a purge from taking an entry and an erasure from nothing: it destroyed the values in the held entry for
-/// good, exit 0, and verification was clean.
+/// A legal hold prevented a purge but not an erasure: it destroyed the values in the held entry for good, with exit
+/// code 0, and verification was clean.
 #[test]
 fn what_a_hold_keeps_is_not_erased() {
     let (_dir, key) = place();
@@ -556,15 +614,26 @@ fn what_a_hold_keeps_is_not_erased() {
         HoldSelector::everything(),
         holding(|all| all.users.extend(["usr_1".to_owned()])),
     ] {
-        let hold = log.place_hold("2026-114", "lawsuit", "counsel", selector).unwrap().seq;
-        let refused = log.erase("P-1", "request of 2 May", "officer").unwrap_err();
+        let hold = log
+            .retention()
+            .place_hold("2026-114", selector, Justification { actor: "counsel", reason: "lawsuit" })
+            .unwrap()
+            .seq;
+        let refused =
+            log.privacy().erase("P-1", Justification { actor: "officer", reason: "request of 2 May" }).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
         assert!(refused.to_string().contains(&format!("hold {hold} ")), "{refused}");
         assert_eq!(shown(&log, held).unwrap(), Json::from("460-89-9847"));
-        log.release_hold(hold, "settled", "counsel").unwrap();
+        log.retention().release_hold(hold, Justification { actor: "counsel", reason: "settled" }).unwrap();
     }
-    log.place_hold("2026-115", "lawsuit", "counsel", holding(|all| all.patients.extend(["P-1".to_owned()]))).unwrap();
-    log.erase("P-2", "request of 2 May", "officer").unwrap();
+    log.retention()
+        .place_hold(
+            "2026-115",
+            holding(|all| all.patients.extend(["P-1".to_owned()])),
+            Justification { actor: "counsel", reason: "lawsuit" },
+        )
+        .unwrap();
+    log.privacy().erase("P-2", Justification { actor: "officer", reason: "request of 2 May" }).unwrap();
     assert!(shown(&log, free).is_err());
     assert_sound(&log);
 }

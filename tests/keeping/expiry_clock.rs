@@ -1,8 +1,8 @@
-//! The clock by which entries expire never runs back but to a confirmed time that is far before it, and nobody who sets the system clock can run it ahead by more
-//! than the bound.
+//! The expiry clock never runs back, except to a confirmed time that is far before it, and nobody who sets the system
+//! clock can run it ahead by more than the bound.
 
 use attestlog::json::Json;
-use attestlog::retention::{ClockEvent, ClockState, ExpiryClock, Frozen, Period, RetentionPolicy};
+use attestlog::retention::{ClockEvent, ExpiryClock, Frozen, Period, RetentionPolicy};
 use attestlog::{ErrorKind, Timestamp};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn time_while_open_counts_in_full_whatever_the_system_clock_shows() {
         let _ = clock.observe_wall(wall);
         assert_eq!(clock.now(), start.plus(day * DAY));
     }
-    // But nothing is purged by a clock that the system clock contradicts.
+    // But nothing is purged while the system clock contradicts it.
     assert_eq!(clock.check().unwrap_err().kind(), ErrorKind::ClockFrozen);
     let _ = clock.observe_wall(start.plus(393 * DAY));
     assert!(clock.check().is_ok());
@@ -42,16 +42,16 @@ fn a_clock_set_back_is_reported_and_moves_nothing() {
     let events = clock.observe_wall(start.plus(HOUR));
     assert_eq!(events, [ClockEvent::SetBack { from: start.plus(2 * HOUR), to: start.plus(HOUR) }]);
     assert_eq!(clock.now(), start.plus(2 * HOUR));
-    // Once told, it is not told again.
+    // The event is reported only once.
     clock.advance_open(HOUR);
     assert_eq!(clock.observe_wall(start.plus(2 * HOUR)), []);
-    // The smallest step back between two looks is one, for `recorded_at` would run back.
+    // Even the smallest step back between two readings is reported, because `recorded_at` would run back.
     let back = start.plus(2 * HOUR).minus(Duration::from_nanos(1));
     assert_eq!(clock.observe_wall(back), [ClockEvent::SetBack { from: start.plus(2 * HOUR), to: back }]);
-    // A clock that is disciplined while it runs is not set back.
+    // Adjusting a running clock does not count as setting it back.
     clock.advance_open(1000 * HOUR);
     assert_eq!(clock.observe_wall(back.plus(999 * HOUR + HOUR / 2)), []);
-    // Restored after all that, it explains nothing new: there is nothing to credit.
+    // After it is set right again, no time is unexplained, so nothing is credited.
     assert_eq!(clock.observe_wall(start.plus(1003 * HOUR)), []);
     assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(1003 * HOUR), 0));
     let at_1970 = clock.observe_wall(at("1970-01-01"));
@@ -71,12 +71,12 @@ fn ten_years_forward_gain_the_bound_and_freeze() {
         "expiry is frozen at 2025-01-08T12:00:00Z: the system clock went to 2035-01-01T12:00:00Z, 3645 days further, and \
          only 7 days of unexplained time are credited until somebody confirms that the clock is right"
     );
-    // It stands still, also for monotonic time, and setting the clock right does not thaw it.
+    // It stands still, also for monotonic time, and setting the system clock right does not unfreeze it.
     clock.advance_open(30 * DAY);
     assert!(matches!(clock.observe_wall(start.plus(31 * DAY))[..], [ClockEvent::SetBack { .. }]));
     assert_eq!(clock.now(), start.plus(BOUND));
     assert!(clock.check().is_err());
-    // Nothing is lost by that: whoever confirms says what time it is.
+    // Nothing is lost by that: a confirmation sets the time.
     clock.confirm(start.plus(31 * DAY), "ops", "the clock was wrong for a while").unwrap();
     assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(31 * DAY), 0));
     assert!(clock.check().is_ok());
@@ -90,13 +90,13 @@ fn six_days_at_a_time_gain_nothing_beyond_the_bound() {
         wall = wall.plus(6 * DAY);
         let _ = clock.observe_wall(wall);
         assert_eq!(clock.now(), start.plus((step * 6 * DAY).min(BOUND)));
-        // Neither closing and opening again, nor setting the clock back in between, starts the count anew.
-        let state: ClockState = serde_json::from_str(&serde_json::to_string(clock.state()).unwrap()).unwrap();
+        // Neither reopening, nor setting the clock back in between, resets the credit.
+        let state = clock.state().clone();
         clock = ExpiryClock::resume(state, BOUND);
         let _ = clock.observe_wall(start);
         let _ = clock.observe_wall(wall);
     }
-    // Nor does an old trusted time, however often it is shown.
+    // An old trusted time does not either, however often it is presented.
     for _ in 0..10 {
         clock.trusted(start, "witness").unwrap();
         let _ = clock.observe_wall(wall);
@@ -141,7 +141,7 @@ fn a_trusted_time_thaws_what_it_vouches_for() {
     assert!(clock.check().is_ok());
     assert_eq!((clock.now(), clock.state().credited_nanos), (to, 0));
 
-    // Where the clock was credited too much, the lead stays on the account.
+    // If too much was credited, the lead stays credited.
     let (start, mut clock) = started();
     let _ = clock.observe_wall(start.plus(5 * DAY));
     clock.trusted(start.plus(DAY), "witness").unwrap();
@@ -158,7 +158,7 @@ fn a_false_confirmation_is_put_right_by_another() {
     clock.confirm(wrong, "ops", "a mistake").unwrap();
     assert_eq!(clock.now(), wrong);
     let _ = clock.observe_wall(start.plus(DAY));
-    // A trusted time says only that it is at least so late.
+    // A trusted time is only a lower bound.
     clock.trusted(start.plus(DAY), "witness").unwrap();
     assert_eq!(clock.now(), wrong);
     assert!(clock.check().unwrap_err().to_string().contains("confirm it, which sets the expiry clock back"));
@@ -166,7 +166,7 @@ fn a_false_confirmation_is_put_right_by_another() {
     assert!(matches!(event, ClockEvent::Confirmed { from, to, .. } if (from, to) == (wrong, start.plus(DAY))));
     assert!(clock.check().is_ok());
     assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(DAY), 0));
-    // Within the bound the lead stays, on the account.
+    // Within the bound the lead is kept and stays credited.
     let _ = clock.observe_wall(start.plus(7 * DAY));
     clock.confirm(start.plus(2 * DAY), "ops", "five days before").unwrap();
     assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(7 * DAY), 5 * DAY.as_nanos() as u64));
@@ -264,15 +264,15 @@ fn clock_events_stand_in_one_json_form() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// The store stays open so long.
+    /// The store stays open for this long.
     Open(Duration),
-    /// The store is closed, or the machine sleeps, so long.
+    /// The store is closed, or the machine sleeps, for this long.
     Closed(Duration),
-    /// The system clock is set so far from the true time, and looked at.
+    /// The system clock is set this far from the true time, and read.
     Look(i64),
-    /// The system clock is set right and somebody confirms it.
+    /// The system clock is set right, and somebody confirms it.
     Confirm,
-    /// A trusted time comes that is so old.
+    /// A trusted time arrives that is this old.
     Trusted(Duration),
     Reopen,
 }
@@ -354,7 +354,8 @@ proptest! {
         }
     }
 
-    /// Under a system clock that is right, the clock is right, as long as the store is not closed for too long at once.
+    /// With a correct system clock the expiry clock is correct, as long as the store is not closed for too long at
+    /// once.
     #[test]
     fn an_honest_clock_is_followed(days in prop::collection::vec((0u64..100, 0u64..100), 1..50)) {
         let mut truth = at("2025-01-01");

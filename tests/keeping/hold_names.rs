@@ -1,10 +1,15 @@
-//! A hold names people by pseudonym, also where the policy keeps their names in the calls: it stays when the calls are
-//! gone. It covers them all the same.
+//! A hold names people by pseudonym, even if the policy keeps their names in the calls, because it outlives the calls.
+//! It covers the calls all the same.
 
-use attestlog::alert::{AlertEngine, Part, Rule, Rules};
-use attestlog::redact::{Policy, Preset, is_pseudonym};
+use crate::store_common::open_grant;
+use attestlog::Justification;
+use attestlog::alert::{Part, Rule, Rules};
+use attestlog::host::{ManualClock, SeededRandom};
+use attestlog::query::Statistics;
+use attestlog::redact::{Action, IdentityKind, Policy, Preset, is_pseudonym};
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, Kind, ManualClock, Options, PolicySet, Query, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Kind, Options, PolicySet, Purged, Query, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +22,18 @@ fn options() -> (Options, Arc<ManualClock>) {
 
 fn record(log: &AuditLog, user: &str, patient: &str) {
     log.record(ToolCall::new("c", user, "look").patient(patient)).unwrap();
+}
+
+/// Places a hold; returns its seq.
+fn hold(log: &AuditLog, case: &str, covering: HoldSelector, reason: &str) -> u64 {
+    log.retention().place_hold(case, covering, Justification { actor: "counsel", reason }).unwrap().seq
+}
+
+/// Purges when everything that nothing keeps has expired.
+fn purge_after_years(log: &AuditLog, clock: &ManualClock) -> Purged {
+    clock.advance(YEARS);
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "checked" }).unwrap();
+    log.retention().purge("ops").unwrap()
 }
 
 fn of_patient(name: &str) -> HoldSelector {
@@ -39,29 +56,61 @@ fn a_hold_has_no_clear_name_and_covers_clear_names() {
         record(&log, "dr_jones_77", patient);
         record(&log, "dr_smith_78", patient);
     }
-    log.rotate_pseudonym_key().unwrap();
-    let by_patient = log.place_hold("Roe v. us", "Jane Roe 4711 sues", "counsel", of_patient("Jane Roe 4711")).unwrap();
-    log.rotate_pseudonym_key().unwrap();
+    log.keys().rotate_pseudonym_key().unwrap();
+    let by_patient = hold(&log, "Roe v. us", of_patient("Jane Roe 4711"), "Jane Roe 4711 sues");
+    log.keys().rotate_pseudonym_key().unwrap();
     record(&log, "dr_smith_78", "Jane Roe 4711");
-    let line = log.entry(by_patient.seq).unwrap().line();
+    let line = log.entry(by_patient).unwrap().line();
     assert!(!line.contains("4711") && line.contains("ps_"), "{line}");
-    assert!(log.holds().unwrap()[0].1.selector.patients.iter().all(|p| is_pseudonym(p)));
-    clock.advance(YEARS);
-    log.confirm_clock("ops", "checked").unwrap();
-    let done = log.purge("ops").unwrap();
+    assert!(log.retention().holds().unwrap()[0].1.selector.patients.iter().all(|p| is_pseudonym(p)));
+    let done = purge_after_years(&log, &clock);
     assert_eq!((done.purged, done.kept_by_hold), (2, 3));
-    let by_user = log.place_hold("case 2", "dr_jones_77 was seen", "counsel", of_user("dr_jones_77")).unwrap();
-    assert!(!log.entry(by_user.seq).unwrap().line().contains("dr_jones"));
-    log.release_hold(by_patient.seq, "settled", "counsel").unwrap();
-    let done = log.purge("ops").unwrap();
+    let by_user = hold(&log, "case 2", of_user("dr_jones_77"), "dr_jones_77 was seen");
+    assert!(!log.entry(by_user).unwrap().line().contains("dr_jones"));
+    log.retention().release_hold(by_patient, Justification { actor: "counsel", reason: "settled" }).unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!((done.purged, done.kept_by_hold), (2, 1));
-    log.release_hold(by_user.seq, "settled", "counsel").unwrap();
-    assert_eq!(log.purge("ops").unwrap().purged, 1);
+    log.retention().release_hold(by_user, Justification { actor: "counsel", reason: "settled" }).unwrap();
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
-/// Once a hold placed under a policy with pseudonyms looked for pseudonyms only, and what had been recorded in clear under
-/// the policy before it was purged.
+/// After a rotation of the pseudonym keys a hold kept whatever was recorded under the new key, whoever it was about, and a
+/// hold that named a pseudonym kept whatever was recorded under any other key. Statistics counted each person twice.
+#[test]
+fn a_rotation_makes_no_hold_wider_and_no_person_two() {
+    [true, false].into_iter().for_each(rotated_under_hold);
+}
+
+fn rotated_under_hold(by_name_only: bool) {
+    let (options, clock) = options();
+    let mut hipaa = PolicySet::default();
+    hipaa.redaction = Policy::builder(Preset::Hipaa).facet(IdentityKind::User, Action::Pseudonymise).build().unwrap();
+    let log = options.policies(hipaa).in_memory().unwrap();
+    let both =
+        || ["Jane Roe 4711", "John Doe 4712"].into_iter().for_each(|patient| record(&log, "dr_jones_77", patient));
+    both();
+    let first = log.query(&Query::new().patient("Jane Roe 4711")).unwrap().next().unwrap().unwrap();
+    let pseudonym = first.call().unwrap().patient_ids[0].clone();
+    let case = Justification { actor: "counsel", reason: "a suit" };
+    let by_name = log.retention().place_hold("case 1", of_patient("Jane Roe 4711"), case).unwrap().seq;
+    log.keys().rotate_pseudonym_key().unwrap();
+    both();
+    let by_pseudonym = log.retention().place_hold("case 2", of_patient(&pseudonym), case).unwrap().seq;
+    log.keys().rotate_pseudonym_key().unwrap();
+    both();
+    let of = log.statistics(&Statistics::new()).unwrap().remove(0);
+    assert_eq!((of.total_calls, of.unique_users, of.users_may_repeat), (6, 1, false));
+    clock.advance(YEARS);
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "checked" }).unwrap();
+    log.retention().release_hold(if by_name_only { by_pseudonym } else { by_name }, case).unwrap();
+    let done = log.retention().purge("ops").unwrap();
+    assert_eq!((done.purged, done.kept_by_hold), (3, 3));
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
+
+/// A hold placed under a policy with pseudonyms once looked for pseudonyms only, and entries recorded in clear under
+/// the previous policy were purged.
 #[test]
 fn a_hold_covers_what_was_recorded_under_another_policy() {
     let (options, clock) = options();
@@ -69,25 +118,18 @@ fn a_hold_covers_what_was_recorded_under_another_policy() {
     record(&log, "u", "Jane Roe 4711");
     let mut hipaa = PolicySet::default();
     hipaa.redaction = Policy::preset(Preset::Hipaa);
-    log.set_policy(hipaa).unwrap();
+    log.retention().set_policies(hipaa).unwrap();
     record(&log, "u", "Jane Roe 4711");
-    log.place_hold("case", "a suit", "counsel", of_patient("Jane Roe 4711")).unwrap();
-    clock.advance(YEARS);
-    log.confirm_clock("ops", "checked").unwrap();
-    let done = log.purge("ops").unwrap();
+    hold(&log, "case", of_patient("Jane Roe 4711"), "a suit");
+    let done = purge_after_years(&log, &clock);
     assert_eq!((done.purged, done.kept_by_hold), (0, 2));
-}
-
-fn opened(log: &AuditLog, user: &str, patient: &str) -> u64 {
-    let hour = Duration::from_secs(3600);
-    log.open_emergency(user, patient, "unconscious", "immediate", hour, user).unwrap().seq
 }
 
 fn kinds(log: &AuditLog, kind: Kind) -> u64 {
     log.count(&Query::new().kind(kind)).unwrap()
 }
 
-/// Once a purge left the calls about a held patient and took the emergency grants and the alerts about them.
+/// A purge once left the calls about a held patient but took the emergency grants and the alerts about them.
 #[test]
 fn grants_and_alerts_about_whom_a_hold_names_are_held_with_the_calls() {
     for preset in [Preset::Default, Preset::Hipaa] {
@@ -97,60 +139,61 @@ fn grants_and_alerts_about_whom_a_hold_names_are_held_with_the_calls() {
             policies.redaction = Policy::preset(preset);
             let log = options.policies(policies).in_memory().unwrap();
             for (user, patient) in [("dr_jones", "Jane Roe 4711"), ("dr_smith", "John Doe 4712")] {
-                let grant = opened(&log, user, patient);
+                let grant = open_grant(&log, user, patient);
                 log.record(ToolCall::new("c", user, "look").patient(patient).emergency(Some(grant))).unwrap();
-                log.close_emergency(grant, user).unwrap();
-                log.review_emergency(grant, "office", "justified", None).unwrap();
+                log.emergency().close(grant, user).unwrap();
+                log.emergency().review(grant, Justification { actor: "office", reason: "justified" }, None).unwrap();
             }
-            // It names the user; whose chart it was is said by the entries only.
+            // The alert names the user; only its entries say whose chart it was.
             let rule = Rule::new("used").key([Part::USER]).window(Duration::from_secs(86_400)).emergency(true).count(1);
-            AlertEngine::with_rules(&log, Rules::none().with(rule).unwrap()).unwrap().run_once().unwrap();
-            let alerts = log.alerts().unwrap();
+            log.alerts().engine_with(Rules::none().with(rule).unwrap()).unwrap().run_once().unwrap();
+            let alerts = log.alerts().list().unwrap();
             assert_eq!(alerts.len(), 2, "one that a grant was used, for each: {alerts:?}");
-            alerts.iter().for_each(|alert| _ = log.ack_alert(alert.alert.seq, "office", "seen").unwrap());
+            alerts.iter().for_each(|alert| {
+                _ = log.alerts().ack(alert.alert.seq, Justification { actor: "office", reason: "seen" }).unwrap()
+            });
             let covering = if by_user { of_user("dr_jones") } else { of_patient(" Jane Roe 4711\u{200b}") };
-            let hold = log.place_hold("case", "a suit", "counsel", covering).unwrap().seq;
-            clock.advance(YEARS);
-            log.confirm_clock("ops", "checked").unwrap();
-            let done = log.purge("ops").unwrap();
+            let hold = hold(&log, "case", covering, "a suit");
+            let done = purge_after_years(&log, &clock);
             assert_eq!((done.purged, done.kept_by_hold), (5, 5), "{preset:?}: call, grant, end, alert, answer");
             for kind in [Kind::ToolCall, Kind::BreakGlassOpened, Kind::BreakGlassClosed, Kind::Alert, Kind::AlertAck] {
                 assert_eq!(kinds(&log, kind), 1, "{kind}");
             }
             assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
-            log.release_hold(hold, "settled", "counsel").unwrap();
-            assert_eq!(log.purge("ops").unwrap().purged, 5);
+            log.retention().release_hold(hold, Justification { actor: "counsel", reason: "settled" }).unwrap();
+            assert_eq!(log.retention().purge("ops").unwrap().purged, 5);
         }
     }
 }
 
-/// Once a grant that nobody had ever reviewed was purged with the calls under it, and with it the only trace that somebody
-/// still had to look at it.
+/// A grant that nobody had ever reviewed was once purged with the calls under it, and with it the only trace that
+/// somebody still had to review it.
 #[test]
 fn a_grant_that_nobody_reviewed_never_goes() {
     let (options, clock) = options();
     let log = options.in_memory().unwrap();
-    let (reviewed, unreviewed, used) = (opened(&log, "a", "P-1"), opened(&log, "b", "P-2"), opened(&log, "c", "P-3"));
+    let (reviewed, unreviewed, used) =
+        (open_grant(&log, "a", "P-1"), open_grant(&log, "b", "P-2"), open_grant(&log, "c", "P-3"));
     let call = |user: &str, patient: &str, grant| {
         log.record(ToolCall::new("c", user, "look").patient(patient).emergency(Some(grant))).unwrap();
     };
     call("b", "P-2", unreviewed);
     for grant in [reviewed, used] {
-        log.review_emergency(grant, "office", "justified", None).unwrap();
+        log.emergency().review(grant, Justification { actor: "office", reason: "justified" }, None).unwrap();
     }
     clock.advance(YEARS);
-    log.confirm_clock("ops", "checked").unwrap();
-    // What is done under a grant after its review wants another.
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "checked" }).unwrap();
+    // A call under a grant after its review requires another review.
     call("c", "P-3", used);
-    let plan = log.plan_purge().unwrap();
+    let plan = log.retention().plan().unwrap();
     assert!(plan.expired.contains(reviewed) && !plan.expired.contains(unreviewed) && !plan.expired.contains(used));
-    log.purge("ops").unwrap();
-    let left: Vec<u64> = log.emergencies().unwrap().iter().map(|state| state.grant.seq).collect();
+    log.retention().purge("ops").unwrap();
+    let left: Vec<u64> = log.emergency().grants().unwrap().iter().map(|state| state.grant.seq).collect();
     assert_eq!(left, [unreviewed, used]);
-    assert!(log.emergencies().unwrap().iter().all(|state| state.needs_review() && state.end.is_some()));
-    log.review_emergency(unreviewed, "office", "justified", None).unwrap();
-    let done = log.purge("ops").unwrap();
-    assert_eq!(done.purged, 2, "the grant and its end");
+    assert!(log.emergency().grants().unwrap().iter().all(|state| state.needs_review() && state.end.is_some()));
+    log.emergency().review(unreviewed, Justification { actor: "office", reason: "justified" }, None).unwrap();
+    let done = log.retention().purge("ops").unwrap();
+    assert_eq!(done.purged, 3, "the grant, its end and the call under it");
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
@@ -163,13 +206,13 @@ fn without_the_keys_nobody_who_may_be_meant_is_purged() {
     record(&log, "u", "Jane Roe 4711");
     record(&log, "u", "John Doe 4712");
     log.record(ToolCall::new("c", "u", "look")).unwrap();
-    log.place_hold("case", "a suit", "counsel", of_patient("Jane Roe 4711")).unwrap();
+    hold(&log, "case", of_patient("Jane Roe 4711"), "a suit");
     log.close().unwrap();
     std::fs::remove_file(dir.path().join("store.key")).unwrap();
     clock.advance(YEARS);
     let log = options.unsigned(true).open(&path).unwrap();
-    log.confirm_clock("ops", "checked").unwrap();
-    let plan = log.plan_purge().unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "checked" }).unwrap();
+    let plan = log.retention().plan().unwrap();
     assert_eq!((plan.expired.len(), plan.kept_by_hold), (1, 2), "who is meant cannot be told, so both stay");
 }
 
@@ -179,15 +222,13 @@ fn without_a_key_a_hold_names_whom_it_is_told() {
     let log = options.without_keys().in_memory().unwrap();
     record(&log, "u", "P-1");
     record(&log, "u", "P-2");
-    log.place_hold("case", "a suit", "counsel", of_patient("P-1")).unwrap();
-    clock.advance(YEARS);
-    log.confirm_clock("ops", "checked").unwrap();
-    let done = log.purge("ops").unwrap();
+    hold(&log, "case", of_patient("P-1"), "a suit");
+    let done = purge_after_years(&log, &clock);
     assert_eq!((done.purged, done.kept_by_hold), (1, 1));
 }
 
-/// Once a policy with pseudonyms made what had been recorded in clear before it unfindable by the same name, and without the
-/// key file a search for a hidden name found nothing, with success.
+/// A policy with pseudonyms once made entries recorded in clear before it impossible to find by the same name, and
+/// without the key file a search for a hidden name found nothing and reported success.
 #[test]
 fn a_search_finds_what_stands_in_clear_and_never_pretends() {
     let dir = tempfile::tempdir().unwrap();
@@ -197,7 +238,7 @@ fn a_search_finds_what_stands_in_clear_and_never_pretends() {
     record(&log, "u", "Jane Roe 4711");
     let mut hipaa = PolicySet::default();
     hipaa.redaction = Policy::preset(Preset::Hipaa);
-    log.set_policy(hipaa).unwrap();
+    log.retention().set_policies(hipaa).unwrap();
     record(&log, "u", "Jane Roe 4711");
     let wanted = attestlog::Query::new().patient("Jane Roe 4711");
     assert_eq!(log.count(&wanted).unwrap(), 2);

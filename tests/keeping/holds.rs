@@ -1,4 +1,5 @@
-//! What a legal hold covers stays, whether it was recorded before the hold or after, until the hold is released.
+//! Entries that a legal hold covers are kept, whether they were recorded before the hold or after, until it is
+//! released.
 
 use attestlog::json::Json;
 use attestlog::retention::{Hold, HoldRelease, HoldSelector, Holds, SeqSet};
@@ -70,7 +71,7 @@ fn a_hold_stands_until_it_is_released() {
 
 #[test]
 fn the_stores_own_entries_fit_only_by_number() {
-    let own = crate::body::own("Purge", None);
+    let own = crate::body::own("purge", None);
     assert!(HoldSelector::everything().matches(4, &own));
     assert!(by(|s| s.seqs = "4-4".parse().unwrap()).matches(4, &own));
     assert!(!by(|s| s.users = set(&["u"])).matches(4, &own));
@@ -152,16 +153,16 @@ fn a_set_of_seqs_has_one_text() {
 fn bytes_that_are_no_set_are_refused() {
     for wrong in [
         &[0x01][..],                                                   // half a range
-        &[0x80, 0x00, 0x00],                                           // an integer that is longer than it must be
-        &[0x01, 0x80],                                                 // cut
-        &[0xff; 30],                                                   // an integer without end
+        &[0x80, 0x00, 0x00],                                           // an integer that is longer than necessary
+        &[0x01, 0x80],                                                 // truncated
+        &[0xff; 30],                                                   // an integer without an end
         &[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], // beyond 2^53
     ] {
         assert_eq!(SeqSet::decode(wrong).unwrap_err().kind(), ErrorKind::Damaged, "{wrong:?}");
     }
 }
 
-/// Entries in which collisions are frequent.
+/// Entries with frequent collisions.
 fn entry() -> impl Strategy<Value = (u64, Body)> {
     let patients = prop::collection::btree_set(0u8..4, 0..3);
     (0u64..30, 0u8..3, 0u8..3, 0u8..3, patients).prop_map(|(seq, c, u, t, patients)| {
@@ -190,7 +191,7 @@ fn selector() -> impl Strategy<Value = HoldSelector> {
 }
 
 proptest! {
-    /// The model: every hold is asked about every entry.
+    /// The model: every hold is checked against every entry.
     #[test]
     fn the_set_of_holds_covers_what_its_holds_cover(
         steps in prop::collection::vec((any::<bool>(), 0u64..8, selector()), 1..20),

@@ -1,13 +1,13 @@
-//! Promise: whatever somebody or something is called, under every policy and whichever pseudonym keys came and went, a
-//! query, the statistics, an access report and a completeness proof tell of the same entries, and of all of them.
+//! Promise: for any name, under any policy and with any rotation of pseudonym keys, a query, the statistics, an access
+//! report and a completeness proof give the same entries, and all of them.
 
+use attestlog::host::SeededRandom;
 use attestlog::json::{Json, Object};
 use attestlog::proof::{CheckError, Proven, check};
+use attestlog::query::Statistics;
 use attestlog::redact::{Action, IdentityKind, Policy, Preset};
 use attestlog::retention::{PatientPaths, RetentionPolicy};
-use attestlog::{
-    AuditLog, ErrorKind, Facet, Neighbours, Options, PolicySet, Query, SeededRandom, Statistics, ToolCall,
-};
+use attestlog::{AuditLog, ErrorKind, Facet, Neighbours, Options, PolicySet, Query, ToolCall};
 use attestlog_report::access::{AccessReport, Context, Subject};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -34,8 +34,8 @@ fn found(log: &AuditLog, field: Facet, value: &str) -> Vec<u64> {
 }
 
 fn proven(log: &AuditLog, field: Facet, value: &str) -> Vec<u64> {
-    let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap().to_string();
-    match check(proof.as_bytes(), &log.public_key().unwrap()).unwrap().proven() {
+    let proof = log.proofs().complete(field, value, Neighbours::Reveal).unwrap().to_string();
+    match check(proof.as_bytes(), &log.public_key().unwrap().unwrap()).unwrap().proven() {
         Proven::Complete { entries, .. } => entries.iter().map(|(seq, _)| *seq).collect(),
         other => panic!("{other:?}"),
     }
@@ -51,7 +51,7 @@ fn reported(log: &AuditLog, subject: Subject) -> Vec<u64> {
     builder.finish().rows().iter().flat_map(|row| row.entries().collect::<Vec<_>>()).collect()
 }
 
-/// Names that a detector, a hidden name in them, or white space around them could make to something else.
+/// Names that a detector, a hidden name inside them, or white space around them could turn into something else.
 fn names() -> Vec<String> {
     [
         "P-1007",
@@ -104,7 +104,7 @@ const FIELDS: [Facet; 8] = [
     Facet::Purpose,
 ];
 
-/// What was recorded: the seq, and the normal names of its facets in the order of `FIELDS`.
+/// A recorded call: the seq, and the normal names of its facets in the order of `FIELDS`.
 type Row = (u64, [String; 8]);
 
 fn record(log: &AuditLog, names: [String; 8], how: usize) -> Row {
@@ -141,8 +141,8 @@ fn agree(log: &AuditLog, rows: &[Row]) {
     }
 }
 
-/// Once `prove --complete` said *exactly 0* of whoever is called like a card, or has a hidden name in theirs: the recorder
-/// had written a pseudonym, and the prover looked for the clear value.
+/// `prove --complete` once said *exactly 0* for anybody whose name looks like a card number or contains a hidden name:
+/// the recorder had written a pseudonym, and the prover looked for the clear value.
 #[test]
 fn every_name_of_every_facet_is_found_by_everything() {
     for policies in policies() {
@@ -150,7 +150,7 @@ fn every_name_of_every_facet_is_found_by_everything() {
         let names = names();
         let mut rows = Vec::new();
         for (n, name) in names.iter().enumerate() {
-            // Each name in each facet, beside a hidden patient of whom some of them speak.
+            // Each name in each facet, together with a hidden patient whom some of the names contain.
             let mut call: [String; 8] = std::array::from_fn(|_| name.clone());
             if n % 3 != 0 {
                 call[2] = "P-1007".to_owned();
@@ -158,7 +158,7 @@ fn every_name_of_every_facet_is_found_by_everything() {
             rows.push(record(&log, call, n % 4));
             match n % 9 {
                 3 => log.flush_index().unwrap(),
-                6 => _ = log.rotate_pseudonym_key().unwrap(),
+                6 => _ = log.keys().rotate_pseudonym_key().unwrap(),
                 _ => {}
             }
         }
@@ -183,8 +183,8 @@ proptest! {
         for (what, picks, how) in steps {
             match what {
                 0 => log.flush_index().unwrap(),
-                1 => _ = log.rotate_pseudonym_key().unwrap(),
-                2 => _ = log.set_policy(policies().swap_remove(how)).unwrap(),
+                1 => _ = log.keys().rotate_pseudonym_key().unwrap(),
+                2 => _ = log.retention().set_policies(policies().swap_remove(how)).unwrap(),
                 _ => rows.push(record(&log, picks.map(|pick| all[pick % all.len()].clone()), how)),
             }
         }
@@ -192,21 +192,21 @@ proptest! {
     }
 }
 
-/// Somebody who makes proofs leaves a spelling out, or proves it of a value that is never written.
+/// A dishonest prover leaves a spelling out, or proves the absence of a value that is never written.
 #[test]
 fn a_proof_without_a_pseudonym_or_of_another_form_is_refused() {
     let log = log(PolicySet::default());
     log.record(ToolCall::new("4242424242424242", "u", "t").patient("460-89-9847")).unwrap();
-    log.rotate_pseudonym_key().unwrap();
+    log.keys().rotate_pseudonym_key().unwrap();
     for (field, value) in
         [(Facet::Conversation, "4242424242424242"), (Facet::Patient, "460-89-9847"), (Facet::Tool, "t")]
     {
-        let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap();
+        let proof = log.proofs().complete(field, value, Neighbours::Reveal).unwrap();
         assert_eq!(proof.terms.len(), 3, "{:?}", proof.terms);
         for i in 0..3 {
             let mut less = proof.clone();
             less.terms.remove(i);
-            let refused = check(less.to_string().as_bytes(), &log.public_key().unwrap());
+            let refused = check(less.to_string().as_bytes(), &log.public_key().unwrap().unwrap());
             assert!(matches!(refused, Err(CheckError::Incomplete(_))));
         }
         let mut other = proof.clone();
@@ -214,11 +214,11 @@ fn a_proof_without_a_pseudonym_or_of_another_form_is_refused() {
         other.value = format!("{value} ");
         other.terms.push(other.value.clone());
         other.terms.sort();
-        assert!(check(other.to_string().as_bytes(), &log.public_key().unwrap()).is_err());
+        assert!(check(other.to_string().as_bytes(), &log.public_key().unwrap().unwrap()).is_err());
     }
 }
 
-/// A store without keys masks a name that is really a number or a secret. Nobody can tell then whose it was.
+/// A store without keys masks a name that is really a number or a secret. Nobody can tell afterwards whose it was.
 #[test]
 fn without_keys_a_search_for_what_was_masked_is_refused() {
     let log = Options::new().without_keys().in_memory().unwrap();
@@ -238,7 +238,7 @@ fn without_keys_a_search_for_what_was_masked_is_refused() {
     assert_eq!(log.statistics(&of).unwrap_err().kind(), ErrorKind::Key);
 }
 
-/// Without the key file a conversation with a hidden patient in its name was not found, and the answer was zero.
+/// Without the key file, a conversation with a hidden patient in its name was not found, and the answer was zero.
 #[test]
 fn without_the_key_file_a_name_that_may_be_a_pseudonym_is_not_said_to_be_absent() {
     let dir = tempfile::tempdir().unwrap();
@@ -261,7 +261,7 @@ fn without_the_key_file_a_name_that_may_be_a_pseudonym_is_not_said_to_be_absent(
     );
 }
 
-/// The class of a tool whose name became a pseudonym is still that of its name.
+/// A tool whose name became a pseudonym keeps the class of its real name.
 #[test]
 fn a_tool_with_a_hidden_name_keeps_its_retention() {
     let mut policies = PolicySet::default();
@@ -281,7 +281,7 @@ fn patients(arguments: &str) -> Vec<String> {
     log.entry(seq).unwrap().call().unwrap().patient_ids.clone()
 }
 
-/// Hosts that write `patientId` had no access report: only `patient_id` was looked at.
+/// Hosts that write `patientId` had no access report: only `patient_id` was read.
 #[test]
 fn patients_are_found_however_their_member_is_written() {
     for arguments in [
@@ -321,16 +321,16 @@ fn look_alikes_are_told_apart_and_told() {
     let alike = log.record(ToolCall::new("c", "dr_smіth", "t").patient("Р-1")).unwrap().seq;
     log.flush_index().unwrap();
     assert_eq!((found(&log, Facet::Patient, "P-1"), found(&log, Facet::Patient, "Р-1")), (vec![plain], vec![alike]));
-    assert_eq!(log.look_alikes(Facet::Patient, "P-1").unwrap(), ["Р-1"]);
-    assert_eq!(log.look_alikes(Facet::User, "dr_smіth").unwrap(), ["dr_smith"]);
-    assert_eq!(log.look_alikes(Facet::User, "DR-SMITH").unwrap(), ["dr_smith", "dr_smіth"]);
-    assert!(log.look_alikes(Facet::User, "dr_jones").unwrap().is_empty());
+    assert_eq!(log.values().look_alikes(Facet::Patient, "P-1").unwrap(), ["Р-1"]);
+    assert_eq!(log.values().look_alikes(Facet::User, "dr_smіth").unwrap(), ["dr_smith"]);
+    assert_eq!(log.values().look_alikes(Facet::User, "DR-SMITH").unwrap(), ["dr_smith", "dr_smіth"]);
+    assert!(log.values().look_alikes(Facet::User, "dr_jones").unwrap().is_empty());
     let line = log.entry(alike).unwrap().line();
     assert!(line.contains(r#""treated":{"keep":{"look_alike":["patient_ids","user_id"]}}"#), "{line}");
     assert!(!log.entry(plain).unwrap().line().contains("look_alike"));
 }
 
-/// Where the key file was missing for a while such names were masked, in a log whose proofs look for their pseudonyms.
+/// While the key file was missing, such names were masked, in a log whose proofs look for their pseudonyms.
 #[test]
 fn a_store_with_keys_masks_no_name_while_they_are_missing() {
     let dir = tempfile::tempdir().unwrap();
@@ -346,9 +346,9 @@ fn a_store_with_keys_masks_no_name_while_they_are_missing() {
     assert_eq!(log.record(call("conv_1").patient("460-89-9847")).unwrap_err().kind(), ErrorKind::Key);
 }
 
-/// The agent named a patient so that the tool server found the chart and the log found nobody: in a list, in JSON in a text, in
-/// objects in objects, as a plain `patient`, in other letters than the policy's path or tool has, with a blank that nobody sees.
-/// Search, retention and holds missed those calls; redaction had recognised most of them.
+/// The agent named a patient in such a way that the tool server found the chart and the log found nobody: in an array,
+/// in JSON in a text, in nested objects, as plain `patient`, in other letters than the policy's path or tool has, with
+/// an invisible space. Search, retention and holds missed those calls, although redaction had recognized most of them.
 #[test]
 fn a_patient_is_found_however_the_arguments_name_them() {
     let arguments = [
@@ -387,7 +387,7 @@ fn a_patient_is_found_however_the_arguments_name_them() {
                 assert!(line.contains(r#""retention_class":"healthcare""#), "{line}");
             }
         }
-        // A path is of its tools, and what only sounds like a patient's name is none.
+        // A path applies only to its tools, and a name that only resembles a patient's does not count.
         for (tool, arguments) in
             [("look", r#"{"subject":"P-20"}"#), ("get_x", r#"{"patient_name":"P-20","patience":1}"#)]
         {
@@ -398,7 +398,7 @@ fn a_patient_is_found_however_the_arguments_name_them() {
     }
 }
 
-/// An agent that sent a patient under nested lists or texts without end must not take the recorder's time or stack.
+/// An agent that sends a patient in endlessly nested arrays or texts must not exhaust the recorder's time or stack.
 #[test]
 fn what_is_looked_into_for_patients_has_an_end() {
     let log = log(PolicySet::default());
@@ -406,7 +406,7 @@ fn what_is_looked_into_for_patients_has_an_end() {
     let deep = Json::parse(format!(r#"{{"patient_id":{nested}}}"#).as_bytes()).unwrap().value;
     let seq = log.record(ToolCall::new("c", "u", "t").arguments(deep)).unwrap().seq;
     assert_eq!(found(&log, Facet::Patient, "P-20"), [seq]);
-    // Too long a text to be looked into is an id, and one that is too long: that is said, not passed over.
+    // A text too long to be searched is an id that is too long: this is reported, not ignored.
     let text = format!("[{}\"P-20\"]", " ".repeat(64 << 20));
     let call = ToolCall::new("c", "u", "t").arguments([("patient_id", text)].into_iter().collect::<Object>());
     assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::TooLarge);
@@ -417,8 +417,9 @@ fn recorded(log: &AuditLog, call: ToolCall) -> Json {
     Json::parse(log.entry(seq).unwrap().line().as_bytes()).unwrap().value
 }
 
-/// A patient's id under a name that a rule hides stood in clear beside its own pseudonym, wherever the log looked for no patient: in
-/// `filter.patient_id` and `q`, in a result's `patient_id`, `id` and `status`, in metadata, in an error. So the pseudonym was undone by reading.
+/// The id of a patient under a name that a rule hides appeared in clear next to its own pseudonym, wherever the log did
+/// not look for patients: in `filter.patient_id` and `q`, in a result's `patient_id`, `id` and `status`, in metadata,
+/// in an error. So the pseudonym could be resolved just by reading.
 #[test]
 fn who_is_hidden_in_one_place_is_hidden_in_all_of_the_call() {
     let value = |text: &str| Json::parse(text.as_bytes()).unwrap().value;
@@ -445,12 +446,13 @@ fn who_is_hidden_in_one_place_is_hidden_in_all_of_the_call() {
         let line = recorded(&log, call).to_canonical().as_str().to_owned();
         assert!(!line.to_lowercase().contains("smith44") && line.contains("ps_"), "{said}: {line}");
     }
-    // What a rule hides and is nobody's name does not change the rest.
+    // A hidden value that is nobody's name does not change the rest.
     let line = recorded(&log, call().arguments(value(r#"{"mrn":"none","q":"none of it"}"#)));
     assert_eq!(line.get("arguments").unwrap().get("q").unwrap().as_str(), Some("none of it"));
 }
 
-/// A call that named its patient below the top of its arguments had no patient: it was kept for one year instead of six, and no report had it.
+/// A call that named its patient below the top level of its arguments had no patient: it was kept for one year instead
+/// of six, and no report included it.
 #[test]
 fn a_patient_is_found_at_any_depth_of_the_arguments() {
     for policies in policies() {
@@ -467,4 +469,25 @@ fn a_patient_is_found_at_any_depth_of_the_arguments() {
         }
         assert_eq!(found(&log, Facet::Patient, "Smith44"), seqs);
     }
+}
+
+/// A host sent the chart of a patient as base64, whose name the policy hides: detectors look into such a text, and the search
+/// for names did not.
+#[test]
+fn a_hidden_name_is_found_in_a_text_of_base64() {
+    let mut policies = PolicySet::default();
+    policies.redaction =
+        Policy::builder(Preset::Default).facet(IdentityKind::Patient, Action::Pseudonymise).build().unwrap();
+    let log = log(policies);
+    // "Jane Roe-Smith", and "chart of JANE ROE SMITH" over two lines; "an ordinary text".
+    let arguments =
+        r#"{"a":"SmFuZSBSb2UtU21pdGg=","b":"Y2hhcnQgb2YgSkFO\nRSBST0UgU01JVEg","c":"YW4gb3JkaW5hcnkgdGV4dA=="}"#;
+    let arguments = Json::parse(arguments.as_bytes()).unwrap().value;
+    let seq = log.record(ToolCall::new("c", "u", "t").patient("Jane Roe-Smith").arguments(arguments)).unwrap().seq;
+    let entry = log.entry(seq).unwrap();
+    let call = entry.call().unwrap();
+    let written = call.arguments.as_ref().unwrap().to_json();
+    let pseudonym = Json::from(call.patient_ids[0].as_str());
+    assert_eq!((written.get("a"), written.get("b")), (Some(&pseudonym), Some(&pseudonym)));
+    assert_eq!(written.get("c").unwrap().as_str(), Some("YW4gb3JkaW5hcnkgdGV4dA=="));
 }

@@ -1,4 +1,4 @@
-//! Promise: keys lie beside the store, readable by nobody else, survive a crash, and never show themselves.
+//! Promise: keys are kept beside the store, readable by nobody else, survive a crash, and are never shown.
 
 use attestlog::keys::{
     InForce, KeyFile, KeyId, MAX_KEY_FILE_BYTES, MAX_KEYS, MAX_ROTATIONS, Mark, Passphrase, Settled,
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use std::path::Path;
 
-/// A source of bytes that differ from call to call and are the same in every run.
+/// A deterministic source of bytes that differ from call to call.
 fn source(seed: u64) -> impl FnMut(&mut [u8]) {
     let mut n = seed << 32;
     move |out| {
@@ -44,12 +44,12 @@ fn root(n: u64) -> Hash {
     Hash::of(&n.to_be_bytes())
 }
 
-/// A log whose root at any size is [`root`] of it.
+/// The roots of a log whose root at any size is [`root`].
 fn roots(size: u64) -> Result<Hash, Error> {
     Ok(root(size))
 }
 
-/// Puts a right checksum under edited lines.
+/// Adds the right checksum to edited lines.
 fn resum(body: &str) -> String {
     format!("{body}checksum {}\n", Hash::of(body.as_bytes()))
 }
@@ -129,7 +129,7 @@ fn the_signatures_are_those_of_the_log_and_its_epoch() {
     assert_eq!(epochs.check(&signed), Ok(1));
 }
 
-/// The process dies between any two steps of a rotation; what is on the disk then fits what the store holds.
+/// The process dies between any two steps of a rotation; the key file on disk then still matches the store.
 #[test]
 fn a_rotation_survives_a_crash_at_every_step() {
     let dir = tempfile::tempdir().unwrap();
@@ -139,12 +139,12 @@ fn a_rotation_survives_a_crash_at_every_step() {
     let old = *keys.epoch_key().verifier().public();
     let old_line = body(&keys).lines().find(|l| l.starts_with("epoch 0 ")).unwrap()[8..].to_owned();
 
-    // Before the save: the file knows nothing of it.
+    // Before the save: the file knows nothing about it.
     keys.begin_rotation(5, NOTHING, &roots, &mut source(6)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!(keys.settle_rotation(0, &old, 5, &roots).unwrap(), Settled::Unchanged);
 
-    // After the save, before the store holds the entry: the old key goes on.
+    // After the save, before the store has the entry: the old key remains in use.
     keys.begin_rotation(5, NOTHING, &roots, &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
@@ -153,7 +153,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     assert_eq!(keys.settle_rotation(0, &old, 5, &roots).unwrap(), Settled::Abandoned);
     keys.save(&path, &mut source(9)).unwrap();
 
-    // After the store holds it, before the second save: the new key takes over at the next opening.
+    // After the store has the entry, before the second save: the new key takes over at the next opening.
     let rotation = keys.begin_rotation(6, NOTHING, &roots, &mut source(10)).unwrap();
     keys.save(&path, &mut source(11)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
@@ -163,7 +163,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!((keys.epoch(), *keys.epoch_key().verifier().public()), (1, rotation.public));
 
-    // A key file that does not fit the store says so.
+    // A key file that does not match the store is refused with a message.
     for (number, public) in [(0, old), (2, rotation.public), (1, old)] {
         let (kind, message) = kind(keys.settle_rotation(number, &public, 7, &roots));
         assert_eq!(kind, ErrorKind::Key);
@@ -171,7 +171,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     }
 }
 
-/// Replacing the file is not enough where a secret was destroyed: the replaced bytes are overwritten.
+/// When a secret is destroyed, replacing the file is not enough: the old bytes are overwritten.
 #[cfg(unix)]
 #[test]
 fn destroyed_keys_are_overwritten() {
@@ -187,7 +187,7 @@ fn destroyed_keys_are_overwritten() {
         file.read_to_end(&mut bytes).unwrap();
         bytes
     };
-    // A handle on the replaced file shows what the disk holds of it.
+    // An open handle on the replaced file shows what the disk still holds of it.
     let mut held = std::fs::File::open(&path).unwrap();
     keys.raise_mark(1, NOTHING, &roots).unwrap();
     keys.save(&path, &mut source(6)).unwrap();
@@ -274,7 +274,7 @@ fn a_passphrase_protects_the_file() {
     assert_eq!(kind(Passphrase::new(String::new())).0, ErrorKind::InvalidInput);
     keys.set_passphrase(None, &mut source(5)).unwrap();
     assert_eq!(text(&keys), plain);
-    // What a file may cost its reader is bounded, before anything is derived.
+    // What a key file can cost its reader is limited before anything is derived.
     for (from, to) in [
         ("argon2id 65536 3 1", "argon2id 4294967295 3 1"),
         ("argon2id 65536 3 1", "argon2id 65536 1000000 1"),
@@ -296,10 +296,11 @@ fn a_passphrase_protects_the_file() {
     assert_eq!(kind(KeyFile::parse(edited.as_bytes(), Some(&right))).0, ErrorKind::Key);
 }
 
-/// Of a log in which nothing is in force.
+/// The state of a log in which nothing is in force.
 const NOTHING: InForce = InForce { all: Hash::ZERO, standing: Hash::ZERO };
 
-/// A file as version 1 wrote it. It must stay readable, and be written the same, as long as it is version 1.
+/// A file written by version 1. As long as the format is version 1, it must stay readable and be written in the same
+/// way.
 const GOLDEN: &str = "attestlog-key v1
 origin example.com/ward-3/34750f98bd59fcfc946da45aaabe933b
 log AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
@@ -333,8 +334,8 @@ fn version_1_stays_readable() {
     assert_eq!(text(&wrapped), GOLDEN);
 }
 
-/// R54: the file keeps how the newest epochs were handed over to, for copies of the store from before them, and does not grow for
-/// ever. What was begun and abandoned is forgotten.
+/// R54: the file keeps how the newest epochs were handed over, for older copies of the store, and does not grow without
+/// limit. A rotation that was begun and abandoned is forgotten.
 #[test]
 fn a_file_keeps_how_its_newest_epochs_began() {
     let mut keys = generate(5);
@@ -481,7 +482,8 @@ mod unix {
         assert_eq!(kind(keys.create(&nowhere, &mut source(4))).0, ErrorKind::NotFound);
     }
 
-    /// A crash between writing and renaming leaves a second file; the next save takes no harm from it, link or not.
+    /// A crash between writing and renaming leaves a second file; the next save works despite it, whether it is a link
+    /// or not.
     #[test]
     fn a_left_over_file_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
@@ -497,7 +499,7 @@ mod unix {
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert!(!left.exists());
         assert!(KeyFile::load(&path, None).unwrap().mark().is_some());
-        // Something that cannot be removed is an error, and the keys stay as they were.
+        // If it cannot be removed, that is an error, and the keys stay as they were.
         fs::create_dir(&left).unwrap();
         let before = fs::read(&path).unwrap();
         keys.raise_mark(2, NOTHING, &roots).unwrap();
@@ -506,12 +508,12 @@ mod unix {
     }
 }
 
-/// Every way in which a secret could be spelled in a text.
+/// Every way in which a secret could be written in a text.
 fn spellings(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|b| format!("{b:02x}")).collect();
     let list = format!("{secret:?}");
     let base64 = STANDARD.encode(secret);
-    // A part is as bad as the whole.
+    // A part counts like the whole.
     vec![hex[..12].to_owned(), hex.to_uppercase()[..12].to_owned(), list[1..20].to_owned(), base64[..12].to_owned()]
 }
 
@@ -554,7 +556,7 @@ proptest! {
         }
     }
 
-    /// A file that was changed is refused, and the error gives nothing of it away.
+    /// A file that was changed is refused, and the error reveals nothing about it.
     #[test]
     fn altered_files_are_refused_without_a_word_of_them(
         seed in 0u64..1000, change in 0u8..5, at: prop::sample::Index, byte: u8, resummed: bool,
@@ -573,11 +575,11 @@ proptest! {
             _ => bad.truncate(i),
         }
         if resummed {
-            // With a right checksum, so that what lies behind it is reached.
+            // With the right checksum, so that the checks after it are reached.
             bad.extend_from_slice(format!("checksum {}\n", Hash::of(&bad)).as_bytes());
         }
         match KeyFile::parse(&bad, None) {
-            // Another key in the same form is another key: with a right checksum nothing can tell.
+            // A different key in the same form is simply another key: with the right checksum nobody can tell.
             Ok(read) => {
                 let again = read.to_text(&mut source(1)).unwrap();
                 prop_assert!(resummed);
@@ -593,11 +595,13 @@ proptest! {
     }
 }
 
-/// A configuration run that replaces a folder takes the key file away for a moment. The recorder beside it stops, as it must (R61); it
-/// told its operator to bring a backup back or to name the file, which is not what helps, and nobody knew that it goes on by itself.
+/// A configuration run that replaces a folder removes the key file for a moment. The recorder beside it stops, as it
+/// must (R61). It told its operator to restore a backup or to name the file, which does not help, and did not say that
+/// recording resumes by itself.
 #[test]
 fn a_key_file_that_is_missing_for_a_moment_stops_recording_only_until_it_is_back() {
-    use attestlog::{AuditLog, ToolCall, VerifyOptions};
+    use attestlog::verify::VerifyOptions;
+    use attestlog::{AuditLog, ToolCall};
     let dir = tempfile::tempdir().unwrap();
     let (store, key, away) = (dir.path().join("s"), dir.path().join("s.key"), dir.path().join("away"));
     let log = AuditLog::create(&store).unwrap();
@@ -605,18 +609,20 @@ fn a_key_file_that_is_missing_for_a_moment_stops_recording_only_until_it_is_back
     record().unwrap();
     for _ in 0..2 {
         std::fs::rename(&key, &away).unwrap();
-        for refused in [record().map(drop), log.checkpoint().map(drop), log.rotate_epoch_key()] {
+        // What is recorded stays so; nothing is added.
+        let kinds = [(record().map(drop), ErrorKind::Key), (log.checkpoint().map(drop), ErrorKind::Recorded)];
+        for (refused, kind) in kinds.into_iter().chain([(log.keys().rotate_epoch_key(), ErrorKind::Key)]) {
             let e = refused.unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::Key, "{e}");
+            assert_eq!(e.kind(), kind, "{e}");
         }
         let e = record().unwrap_err().to_string();
-        assert!(e.contains("put it back there") && e.contains("goes on by itself"), "{e}");
+        assert!(e.contains("put it back there") && e.contains("continues by itself"), "{e}");
         // Reading needs no key.
         log.entry(0).unwrap();
         std::fs::rename(&away, &key).unwrap();
         record().unwrap();
         log.checkpoint().unwrap();
-        log.rotate_epoch_key().unwrap();
+        log.keys().rotate_epoch_key().unwrap();
     }
     assert!(log.verify(&VerifyOptions::new()).unwrap().findings.is_empty());
     log.close().unwrap();

@@ -1,6 +1,8 @@
-//! What keeps a hash that outlives its entry from giving the entry away.
+//! Nonces keep a hash that outlives its entry from giving the entry away.
 
-use attestlog::{AuditLog, Hash, ManualClock, Options, Query, Random, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::host::{ManualClock, Random, SeededRandom};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Hash, Options, Query, ToolCall};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Remembers every 16 bytes that were drawn.
+/// Records every draw of 16 bytes.
 #[derive(Debug)]
 struct Recorder(SeededRandom, Mutex<Vec<[u8; 16]>>);
 
@@ -21,7 +23,7 @@ impl Random for Recorder {
     }
 }
 
-/// Calls of one kind, expired after a year, and of another that stay six.
+/// Records calls of two kinds: one expires after a year, the other after six.
 fn record(log: &AuditLog, i: u64, kept: bool) {
     let call = ToolCall::new(format!("conv-{}", i / 10), "nurse", "read_chart");
     log.record(if kept { call.patient("P-1") } else { call }).unwrap();
@@ -31,7 +33,7 @@ fn nonces(log: &AuditLog) -> HashMap<u64, [u8; 16]> {
     log.query(&Query::new()).unwrap().map(|e| e.map(|e| (e.seq, e.body.nonce)).unwrap()).collect()
 }
 
-/// Which of the seeds that were drawn is that of which entries.
+/// Which of the drawn seeds belongs to which entries.
 fn seeds(random: &Recorder, nonces: &HashMap<u64, [u8; 16]>) -> HashMap<[u8; 16], HashSet<u64>> {
     let mut found: HashMap<[u8; 16], HashSet<u64>> = HashMap::new();
     for seed in random.1.lock().unwrap().iter() {
@@ -49,8 +51,8 @@ fn is_in_file(path: &Path, seed: &[u8; 16]) -> bool {
     std::fs::read(path).unwrap().windows(16).any(|bytes| bytes == seed)
 }
 
-/// Whoever had the seed of a purged entry's nonce could make the nonce again, and try what the entry may have said against its
-/// hash. So a purge must leave no seed from which the nonce of anything that it took was made.
+/// With the seed of a purged entry's nonce, an attacker could compute the nonce again and test guesses of the entry
+/// against its hash. So a purge must leave no seed from which the nonce of a purged entry was made.
 #[test]
 fn a_purge_leaves_no_seed_of_what_it_took() {
     let dir = tempfile::tempdir().unwrap();
@@ -59,7 +61,8 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
     let random = Arc::new(Recorder(SeededRandom::new(11), Mutex::default()));
     let options = || Options::new().clock(clock.clone()).random(random.clone()).background(false);
     let log = options().create(&path).unwrap();
-    // First what all stays, then what stays in part, then what goes whole; the last of it is in no block yet.
+    // First blocks that stay whole, then blocks that stay in part, then blocks that go whole; the last entries are in
+    // no block yet.
     (0..600).for_each(|i| record(&log, i, true));
     log.close().unwrap();
     let log = options().open(&path).unwrap();
@@ -75,7 +78,7 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
     assert!(seeds.keys().all(|seed| is_in_file(&path, seed)));
 
     clock.advance(2 * 366 * DAY);
-    log.purge("ops").unwrap();
+    log.retention().purge("ops").unwrap();
     let after = nonces(&log);
     assert!(after.iter().all(|(seq, nonce)| before.get(seq).is_none_or(|b| b == nonce)), "a nonce stays what it is");
     let (mut whole, mut touched) = (0, 0);
@@ -94,7 +97,7 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
     assert!(whole > 2 && touched > 4, "{whole} blocks lost nothing, {touched} something");
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 
-    // And on it goes, with seeds of its own.
+    // Recording continues, with new seeds.
     (0..200).for_each(|i| record(&log, i, true));
     log.close().unwrap();
     let log = options().open(&path).unwrap();
@@ -103,10 +106,10 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
     assert_eq!(last.values().collect::<HashSet<_>>().len(), last.len());
 }
 
-/// A record that is refused must leave the block as it was, or the next block would be made of a seed that is not its own.
+/// A refused record must leave the block as it was, or the next block would get a seed that is not its own.
 #[test]
 fn what_is_refused_leaves_the_block_as_it_was() {
-    let mut limits = attestlog::CallLimits::default();
+    let mut limits = attestlog::entry::CallLimits::default();
     limits.line_bytes = 3_000;
     let random = Arc::new(Recorder(SeededRandom::new(12), Mutex::default()));
     let log = Options::new().limits(limits).random(random.clone()).background(false).in_memory().unwrap();
@@ -115,7 +118,8 @@ fn what_is_refused_leaves_the_block_as_it_was() {
         ToolCall::new(format!("conv-{i}"), "u", "t").arguments(attestlog::json::Object::from_iter([("note", text)]))
     };
     for i in 0..400 {
-        // Refused alone, where the block before may have been cut for it; and behind others of its batch, which go with it.
+        // Refused alone, when the block before may have been cut for it; and refused after others in its batch, which
+        // are refused with it.
         assert!(log.record(call(i, 4_000)).is_err());
         assert!(log.record_batch(vec![call(i, 900), call(i, 900), call(i, 4_000)]).is_err());
         log.record(call(i, i % 700)).unwrap();
@@ -127,7 +131,7 @@ fn what_is_refused_leaves_the_block_as_it_was() {
     assert!(verified.ok() && verified.size > 400, "{:?}", verified.findings);
 }
 
-/// Whoever has a backup has the nonces of what is in it, and must not be able to make those of what is recorded after it.
+/// Whoever has a backup has the nonces of its entries, and must not be able to compute those of later entries.
 #[test]
 fn a_backup_does_not_tell_the_nonces_of_what_comes_after_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -142,7 +146,7 @@ fn a_backup_does_not_tell_the_nonces_of_what_comes_after_it() {
     assert!(seeds.values().any(|seqs| seqs.contains(&5) && seqs.contains(&25)), "one block goes on over the backup");
     assert!(seeds.keys().all(|seed| is_in_file(&path, seed) && !is_in_file(&copy, seed)));
 
-    // A copy that is gone on with draws nonces of its own.
+    // A copy that is written to draws nonces of its own.
     let other = options().unsigned(true).open(&copy).unwrap();
     (0..200).for_each(|i| record(&other, i, false));
     let (ours, theirs) = (nonces(&log), nonces(&other));

@@ -1,14 +1,14 @@
-//! How much of a labelled corpus the detectors find, and how much of what they find is right.
+//! Recall and precision of the detectors on a labelled corpus.
 //!
-//! The corpus (texts with labelled spans, generated from templates) is not part of the project. Where it is not there,
-//! this says so and tests nothing.
+//! The corpus (texts with labelled spans, generated from templates) is not part of the project. If it is missing, the
+//! test says so and checks nothing.
 
 use attestlog::json::Json;
 use attestlog::redact::{Policy, Sanitizer, Secrets, dry_run};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Label in the corpus, detector, least recall, least precision.
+/// Label in the corpus, detector, minimum recall, minimum precision.
 const TYPES: [(&str, &str, f64, f64); 6] = [
     ("CREDIT_CARD", "card", 0.98, 0.95),
     ("US_SSN", "ssn", 0.98, 0.95),

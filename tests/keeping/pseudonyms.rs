@@ -1,4 +1,4 @@
-//! The same person is linkable across entries, by whoever has the key and by nobody else.
+//! Entries about the same person can be linked by whoever has the key, and by nobody else.
 
 use attestlog::ErrorKind;
 use attestlog::json::Json;
@@ -22,7 +22,7 @@ fn a_pseudonym_names_its_key_and_keeps_128_bits() {
     let parts: Vec<&str> = pseudonym.split('_').collect();
     assert_eq!((parts[0], parts[1], parts[2].len()), ("ps", key(1).id(), 32));
     assert!(is_pseudonym(&pseudonym));
-    // Fixed for ever: a store written today is searched for years. Computed with another implementation of HMAC.
+    // This never changes: stores written today are searched for years. Computed with another implementation of HMAC.
     assert_eq!(pseudonym, "ps_722d23ed_7b7b54336cd2fbc1a0d954c0710405c2");
     for other in ["", "ps_", "ps_3bb8a8dc", "ps_xyzxyzxy_0123", "P-1", "ps_00000000_0000000000000000000000000000000g"] {
         assert!(!is_pseudonym(other), "{other}");
@@ -49,7 +49,7 @@ fn one_spelling_of_a_value() {
     for (domain, a, b) in [
         ("patient", "P-1-11", "P-11-1"),
         ("patient", "P-1", "P1"),
-        // Once they had one pseudonym, and an erasure of one took the other's values.
+        // These once had the same pseudonym, and erasing one erased the other's values.
         ("patient", "P-1", "P_1"),
         ("patient", "P-1", "p-1"),
         ("user", "dr smith", "dr_smith"),
@@ -83,18 +83,31 @@ fn patients_are_found_under_every_live_key() {
     let after = hipaa(&[2, 1]);
     let written = before.facet(IdentityKind::Patient, "P-1");
     assert!(is_pseudonym(&written));
-    assert_eq!(after.facet(IdentityKind::Patient, " P-1\u{200b}"), key(2).pseudonym("patient", "P-1"));
-    let newest = key(2).pseudonym("patient", "P-1");
+    let newest_key = key(2).following(&key(1));
+    let newest = newest_key.pseudonym("patient", "P-1");
+    assert_eq!(after.facet(IdentityKind::Patient, " P-1\u{200b}"), newest);
     assert_eq!(after.lookup(IdentityKind::Patient, "P-1 "), ["P-1".to_owned(), newest, written.clone()]);
-    // A pseudonym that is looked for stands for itself; one that is given as a name is written as another's.
-    assert_eq!(after.facet(IdentityKind::Patient, &written), key(2).pseudonym("patient", &written));
+    // A pseudonym in a query stands for itself; one given as a name is replaced by another pseudonym.
+    assert_eq!(after.facet(IdentityKind::Patient, &written), newest_key.pseudonym("patient", &written));
     assert_eq!(after.lookup(IdentityKind::Patient, &written), std::slice::from_ref(&written));
-    // What the policy keeps is looked for as it is, and as an earlier policy may have written it.
+    // A value that the policy keeps is looked up in clear, and as an earlier policy may have written it.
     assert_eq!(after.facet(IdentityKind::User, "u1"), "u1");
     assert_eq!(after.lookup(IdentityKind::User, "u1")[0], "u1");
     assert_eq!(after.lookup(IdentityKind::User, "u1").len(), 3);
     let none = Sanitizer::new(&Policy::default(), Secrets::default()).unwrap();
     assert_eq!(none.lookup(IdentityKind::Patient, "P-1"), ["P-1"]);
+}
+
+/// After a rotation a later key enciphers what the oldest gives. This never changes either. Computed with another
+/// implementation of HMAC.
+#[test]
+fn a_later_key_s_pseudonym_keeps_128_bits_and_shows_nothing_of_the_older_one() {
+    let later = key(2).following(&key(1)).pseudonym("patient", "P-1");
+    assert!(is_pseudonym(&later) && later.contains(key(2).id()));
+    assert_eq!(later, "ps_398512ad_c6d275ce14e1a659d0a916aab45ad4dc");
+    assert_eq!(key(1).following(&key(1)).pseudonym("patient", "P-1"), key(1).pseudonym("patient", "P-1"));
+    assert_ne!(later[12..], key(1).pseudonym("patient", "P-1")[12..]);
+    assert_ne!(later, key(2).pseudonym("patient", "P-1"));
 }
 
 #[test]
@@ -107,14 +120,14 @@ fn the_patient_is_the_same_in_arguments_and_as_a_facet() {
     assert_eq!(value.get("patient_id"), Some(&facet("P-1")));
     assert_eq!(value.get("patientIds").unwrap().as_array().unwrap(), [facet("P-1"), facet("2"), Json::Null]);
     assert_eq!(value.get("n").unwrap().get("patient_id"), Some(&facet("7")));
-    // Treating what is treated changes nothing.
+    // Treating a treated value changes nothing.
     let once = value.clone();
     sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
     assert_eq!(value, once);
 }
 
-/// A host gives the patient as an object. The entry named one pseudonym in `patient_ids`, and another in its arguments: that
-/// of the whole object, which nobody could look for.
+/// A host gave the patient as an object. The entry had one pseudonym in `patient_ids` and another in its arguments:
+/// that of the whole object, which nobody could look up.
 #[test]
 fn an_object_that_stands_for_a_patient_has_the_patient_s_pseudonym() {
     let sanitizer = hipaa(&[1]);
@@ -128,7 +141,7 @@ fn an_object_that_stands_for_a_patient_has_the_patient_s_pseudonym() {
     assert_eq!(treated(r#"{"patient":{"id":" P-9","value":"P-9 "}}"#), facet("P-9"));
     assert_eq!(treated(r#"{"patient":{"id":17}}"#), facet("17"));
     assert_eq!(treated(r#"{"patient":[{"patientId":"P-9"},"P-8"]}"#).as_array().unwrap(), [facet("P-9"), facet("P-8")]);
-    // One that names two, or nobody, is no one's: a pseudonym of all of it, and nothing of it in clear.
+    // An object that names two patients, or none, gets a pseudonym of all of it, and nothing of it is left in clear.
     for nobody in [r#"{"patient":{"id":"P-9","value":"P-8"}}"#, r#"{"patient":{"ward":"B2"}}"#] {
         let text = treated(nobody).as_str().unwrap().to_owned();
         assert!(is_pseudonym(&text) && Json::from(text.as_str()) != facet("P-9"), "{text}");
@@ -144,7 +157,7 @@ fn a_policy_with_pseudonyms_needs_a_key() {
     assert!(Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Mask).build().is_err());
 }
 
-/// What is found inside texts, where case tells nothing apart.
+/// Detectors' domains in which case makes no difference.
 const FOLDED: [&str; 6] = ["ssn", "card", "phone", "iban", "ip", "email"];
 
 proptest! {

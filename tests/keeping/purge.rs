@@ -1,9 +1,14 @@
-//! What has expired leaves the file, and every proof stays.
+//! Expired entries leave the file, and every proof still holds.
 
+use attestlog::Justification;
+use attestlog::emergency::EmergencyAccess;
+use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::merkle;
 use attestlog::note::SignedCheckpoint;
+use attestlog::query::Statistics;
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ErrorKind, ManualClock, Options, Query, SeededRandom, Statistics, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Options, Query, ToolCall};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +16,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn options(clock: &Arc<ManualClock>) -> Options {
-    // Each opening draws other random bytes, as each process does.
+    // Each opening draws different random bytes, as each process would.
     static SEED: AtomicU64 = AtomicU64::new(7);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     Options::new().clock(clock.clone()).random(Arc::new(SeededRandom::new(seed))).background(false)
@@ -21,7 +26,7 @@ fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at("2020-01-01T08:00:00Z".parse().unwrap()))
 }
 
-fn clean(log: &AuditLog) -> attestlog::Verification {
+fn clean(log: &AuditLog) -> attestlog::verify::Verification {
     let verification = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verification.ok(), "{:#?}", verification.findings);
     verification
@@ -52,10 +57,10 @@ fn classes_go_when_their_time_has_come_and_every_checkpoint_stays_provable() {
     }
     let receipts: Vec<_> = (2..402).map(|seq| (seq, log.entry(seq).unwrap().hash())).collect();
     clean(&log);
-    assert_eq!(log.purge("ops").unwrap().purged, 0);
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 0);
 
     clock.advance(2 * 366 * DAY);
-    let done = log.purge("ops").unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!(done.purged, 134);
     assert!(done.seq.is_some());
     let verification = clean(&log);
@@ -67,7 +72,7 @@ fn classes_go_when_their_time_has_come_and_every_checkpoint_stays_provable() {
     assert!(!raw.windows(12).any(|w| w == b"general-user"), "a purged name is still in the file");
     assert!(raw.windows(5).any(|w| w == b"nurse"));
     for old in &checkpoints {
-        let proof = log.prove_consistent(old).unwrap();
+        let proof = log.proofs().consistent(old).unwrap();
         let (new, newer) = (proof.checkpoint.checkpoint().size(), proof.checkpoint.checkpoint().root());
         merkle::verify_consistency(old.checkpoint().size(), new, old.checkpoint().root(), newer, &proof.proof).unwrap();
     }
@@ -76,7 +81,7 @@ fn classes_go_when_their_time_has_come_and_every_checkpoint_stays_provable() {
             Ok(entry) => {
                 assert_eq!(entry.hash(), *hash);
                 let proof = log.prove(*seq).unwrap().to_string();
-                attestlog::proof::check(proof.as_bytes(), &log.public_key().unwrap()).unwrap();
+                attestlog::proof::check(proof.as_bytes(), &log.public_key().unwrap().unwrap()).unwrap();
             }
             Err(e) => assert_eq!(e.kind(), ErrorKind::NoSuchEntry),
         }
@@ -87,11 +92,11 @@ fn classes_go_when_their_time_has_come_and_every_checkpoint_stays_provable() {
     let log = options(&clock).open(&path).unwrap();
     clean(&log);
     clock.advance(6 * 366 * DAY);
-    let done = log.purge("ops").unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert!(done.purged >= 266, "{done:?}");
     clean(&log);
     for old in &checkpoints {
-        log.prove_consistent(old).unwrap();
+        log.proofs().consistent(old).unwrap();
     }
 }
 
@@ -104,13 +109,16 @@ fn a_hold_keeps_what_it_covers_until_it_is_released() {
     }
     let mut covering = HoldSelector::default();
     covering.conversations.insert("conv-1".to_owned());
-    let hold = log.place_hold("case 7", "litigation", "counsel", covering).unwrap();
+    let hold = log
+        .retention()
+        .place_hold("case 7", covering, Justification { actor: "counsel", reason: "litigation" })
+        .unwrap();
     clock.advance(400 * DAY);
-    let done = log.purge("ops").unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!((done.purged, done.kept_by_hold), (8, 2));
     clean(&log);
-    log.release_hold(hold.seq, "settled", "counsel").unwrap();
-    assert_eq!(log.purge("ops").unwrap().purged, 2);
+    log.retention().release_hold(hold.seq, Justification { actor: "counsel", reason: "settled" }).unwrap();
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 2);
     clean(&log);
 }
 
@@ -124,11 +132,11 @@ fn a_clock_that_jumps_freezes_expiry_until_somebody_confirms_it() {
     log.close().unwrap();
     clock.set("2031-01-01".parse().unwrap());
     let log = options(&clock).open(&path).unwrap();
-    let refused = log.purge("ops").unwrap_err();
+    let refused = log.retention().purge("ops").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ClockFrozen, "{refused}");
-    assert_eq!(log.plan_purge().unwrap_err().kind(), ErrorKind::ClockFrozen);
-    log.confirm_clock("ops", "the machine was in storage").unwrap();
-    assert_eq!(log.purge("ops").unwrap().purged, 1);
+    assert_eq!(log.retention().plan().unwrap_err().kind(), ErrorKind::ClockFrozen);
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "the machine was in storage" }).unwrap();
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
     clean(&log);
 }
 
@@ -142,47 +150,54 @@ fn time_that_passes_while_the_store_is_open_counts_though_nothing_is_recorded() 
     clock.advance(200 * DAY);
     log.close().unwrap();
     let log = options(&clock).open(&path).unwrap();
-    let status = log.clock_status().unwrap();
+    let status = log.retention().clock().unwrap();
     assert_eq!((status.frozen, status.credited, status.behind_by), (None, Duration::ZERO, Duration::ZERO));
     clock.advance(200 * DAY);
-    assert_eq!(log.purge("ops").unwrap().purged, 1);
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
     log.close().unwrap();
 
-    // Who opens a store for a moment to read it leaves it as it is, also where the system clock went ahead.
+    // Opening a store briefly to read it changes nothing, even if the system clock went ahead.
     for _ in 0..3 {
-        clock.set(attestlog::Clock::now(&*clock).plus(6 * DAY));
+        clock.set(attestlog::host::Clock::now(&*clock).plus(6 * DAY));
         let log = options(&clock).open(&path).unwrap();
         assert!(log.count(&Query::new()).unwrap() > 0);
-        log.clock_status().unwrap();
+        log.retention().clock().unwrap();
         log.close().unwrap();
     }
-    // Six days at a time gain no more than the bound.
+    // Advancing six days at a time gains no more than the bound.
     let log = options(&clock).open(&path).unwrap();
     record(&log, 0);
-    let status = log.clock_status().unwrap();
+    let status = log.retention().clock().unwrap();
     assert!(status.frozen.is_some() && status.credited <= status.bound, "{status}");
-    assert_eq!(log.purge("ops").unwrap_err().kind(), ErrorKind::ClockFrozen);
+    assert_eq!(log.retention().purge("ops").unwrap_err().kind(), ErrorKind::ClockFrozen);
 }
 
 #[test]
 fn alerts_and_grants_live_as_long_as_what_they_concern() {
-    use attestlog::alert::{AlertEngine, Rule, Rules};
+    use attestlog::alert::{Rule, Rules};
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
     let rules = Rules::none().with(Rule::new("refund").when(attestlog::Facet::Tool, "issue_refund")).unwrap();
     let rules = rules.with(Rule::new("lookup").when(attestlog::Facet::Tool, "search")).unwrap();
     let log = options(&clock).create(dir.path().join("audit.log")).unwrap();
-    let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
+    let mut engine = log.alerts().engine_with(rules).unwrap();
     for i in 0..3 {
         record(&log, i);
     }
     let run = engine.run_once().unwrap();
     assert!(run.raised >= 2, "{run:?}");
-    let grant = log.open_emergency("nurse", "P-1", "unconscious", "immediate", DAY, "nurse").unwrap().seq;
+    let grant = log
+        .emergency()
+        .open(
+            EmergencyAccess { user: "nurse", patient: "P-1", urgency: "immediate", ttl: DAY },
+            Justification { actor: "nurse", reason: "unconscious" },
+        )
+        .unwrap()
+        .seq;
     let used = log.record(ToolCall::new("c", "nurse", "read_chart").patient("P-1").emergency(Some(grant))).unwrap().seq;
-    log.review_emergency(grant, "officer", "justified", None).unwrap();
-    let acknowledged = log.alerts().unwrap().iter().map(|state| state.alert.seq).max().unwrap();
-    log.ack_alert(acknowledged, "officer", "checked").unwrap();
+    log.emergency().review(grant, Justification { actor: "officer", reason: "justified" }, None).unwrap();
+    let acknowledged = log.alerts().list().unwrap().iter().map(|state| state.alert.seq).max().unwrap();
+    log.alerts().ack(acknowledged, Justification { actor: "officer", reason: "checked" }).unwrap();
     let alerts = |log: &AuditLog| {
         let of = |kind| log.count(&Query::new().kind(kind)).unwrap();
         (of(attestlog::Kind::Alert), of(attestlog::Kind::AlertAck), of(attestlog::Kind::BreakGlassOpened))
@@ -190,18 +205,18 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     let all = alerts(&log);
     assert_eq!((all.0 >= 2, all.1, all.2), (true, 1, 1));
     clock.advance(2 * 366 * DAY);
-    // The search goes, and with it the alert about it; the one about the refund stays with the refund.
-    log.purge("ops").unwrap();
+    // The search is purged together with the alert about it; the alert about the refund stays with the refund.
+    log.retention().purge("ops").unwrap();
     clean(&log);
-    let rest = log.alerts().unwrap();
+    let rest = log.alerts().list().unwrap();
     assert!(rest.iter().any(|state| state.alert.rule == "refund") && rest.iter().all(|s| s.alert.rule != "lookup"));
     assert_eq!(alerts(&log).2, 1);
     clock.advance(4 * 366 * DAY + 100 * DAY);
-    log.purge("ops").unwrap();
+    log.retention().purge("ops").unwrap();
     assert!(log.entry(grant).is_ok() || log.entry(used).is_err(), "the grant goes no earlier than its use");
-    assert!(log.alerts().unwrap().iter().any(|state| state.alert.rule == "refund"));
+    assert!(log.alerts().list().unwrap().iter().any(|state| state.alert.rule == "refund"));
     clock.advance(2 * 366 * DAY);
-    log.purge("ops").unwrap();
+    log.retention().purge("ops").unwrap();
     clean(&log);
     assert_eq!(alerts(&log), (0, 0, 0));
     drop((log, engine));
@@ -216,8 +231,8 @@ fn a_store_on_a_storage_of_the_callers_says_why_it_cannot_be_purged() {
     let log = options(&clock).create_on(disk.backend()).unwrap();
     record(&log, 0);
     clock.advance(400 * DAY);
-    assert_eq!(log.plan_purge().unwrap().expired.len(), 1);
-    let refused = log.purge("ops").unwrap_err();
+    assert_eq!(log.retention().plan().unwrap().expired.len(), 1);
+    let refused = log.retention().purge("ops").unwrap_err();
     assert!(
         refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("no second storage"),
         "{refused}"
@@ -237,22 +252,22 @@ fn a_policy_and_a_plan_tell_when_the_next_entries_go() {
         record(&log, i);
     }
     clock.advance(400 * DAY);
-    let plan = log.plan_purge().unwrap();
+    let plan = log.retention().plan().unwrap();
     assert_eq!(plan.expired.len(), 3);
     let next: Vec<String> = plan.next.iter().map(|(class, at)| format!("{class} {}", &at.to_string()[..10])).collect();
     assert_eq!(next, ["financial 2027-01-01", "healthcare 2026-01-01"]);
-    assert_eq!(log.purge("ops").unwrap().purged, 3);
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 3);
     clean(&log);
 }
 
-/// Whoever edits a purged store: what the tables say must be what the chain says.
+/// An attacker edits a purged store: the tables must say what the chain says.
 #[test]
 fn purged_is_told_from_missing_and_from_purged_early() {
-    use attestlog::FindingKind as K;
-    use redb::{Database, TableDefinition};
-    const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
-    const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
-    const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
+    use crate::store_common::tables::BLOCKS;
+    use crate::store_common::tables::COLUMNS;
+    use crate::store_common::tables::PURGES;
+    use attestlog::verify::FindingKind as K;
+    use redb::Database;
     let made = |start: &str| {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(start.parse().unwrap()));
@@ -262,7 +277,7 @@ fn purged_is_told_from_missing_and_from_purged_early() {
         }
         log.flush_index().unwrap();
         clock.advance(400 * DAY);
-        let seq = log.purge("ops").unwrap().seq.unwrap();
+        let seq = log.retention().purge("ops").unwrap().seq.unwrap();
         clean(&log);
         log.close().unwrap();
         (dir, seq)
@@ -283,12 +298,12 @@ fn purged_is_told_from_missing_and_from_purged_early() {
         found.iter().map(|f| (f.kind, f.seq)).collect::<Vec<_>>()
     };
     assert_eq!(found(&|_| {}), []);
-    // One more entry is taken than the purge's entry says.
+    // The purges table lists one more entry than the purge's entry does.
     let set: attestlog::retention::SeqSet = (2..602).filter(|seq| seq % 3 == 2 || *seq == 30).collect();
     let one_more = found(&|txn| drop(txn.open_table(PURGES).unwrap().insert(purge, &*set.encode()).unwrap()));
     assert!(one_more.contains(&(K::PurgeMismatch, Some(purge))), "{one_more:?}");
     assert!(one_more.contains(&(K::EntryUnexpected, Some(30))), "{one_more:?}");
-    // Survivors go without any purge: missing, not purged.
+    // Surviving entries disappear without a purge: they are missing, not purged.
     let missing = found(&|txn| {
         let mut blocks = txn.open_table(BLOCKS).unwrap();
         let first = redb::ReadableTable::iter(&blocks).unwrap().nth(1).unwrap().unwrap().0.value();
@@ -296,11 +311,12 @@ fn purged_is_told_from_missing_and_from_purged_early() {
     });
     assert!(missing.iter().any(|(kind, _)| *kind == K::EntryMissing), "{missing:?}");
     assert!(missing.iter().all(|(kind, _)| *kind != K::PurgedEarly), "{missing:?}");
-    // A purge that no entry of the chain covers.
+    // A purge without an entry in the chain.
     let claimed: attestlog::retention::SeqSet = [3u64].into_iter().collect();
     let claimed = found(&|txn| drop(txn.open_table(PURGES).unwrap().insert(7, &*claimed.encode()).unwrap()));
     assert!(claimed.contains(&(K::PurgeMismatch, Some(7))), "{claimed:?}");
-    // What the purge took was to be kept longer: the columns of a store of the same calls, recorded a year later.
+    // The purged entries should have been kept longer: the columns come from a store of the same calls that was
+    // recorded a year later.
     let (later, _) = made("2021-01-01T08:00:00Z");
     let database = Database::open(later.path().join("s")).unwrap();
     let column = {
@@ -314,10 +330,11 @@ fn purged_is_told_from_missing_and_from_purged_early() {
     assert!(early.iter().any(|(kind, _)| *kind == K::ColumnMismatch), "{early:?}");
 }
 
-/// Every entry has a text that compression cannot hide, since nothing before it is like it.
+/// Every entry has a random text, which compression cannot hide.
 #[test]
 fn no_byte_of_what_was_purged_is_left_in_any_file() {
-    use attestlog::{Random, json::Json};
+    use attestlog::host::Random;
+    use attestlog::json::Json;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let clock = clock();
@@ -346,19 +363,19 @@ fn no_byte_of_what_was_purged_is_left_in_any_file() {
         for file in std::fs::read_dir(dir.path()).unwrap() {
             bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
         }
-        // Any twelve characters of a text, wherever they begin.
+        // Any twelve consecutive bytes of a text.
         let windows: std::collections::HashSet<&[u8]> = bytes.windows(12).collect();
         let is_there = |text: &str| text.as_bytes().windows(12).any(|part| windows.contains(part));
         texts.iter().filter(|(k, text)| *k == kept && is_there(text)).count()
     };
     assert_eq!((found(true), found(false)), (150, 1350));
     clock.advance(2 * 366 * DAY);
-    assert_eq!(log.purge("ops").unwrap().purged, 1350);
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 1350);
     assert_eq!((found(true), found(false)), (150, 0));
     clean(&log);
     log.close().unwrap();
     assert_eq!((found(true), found(false)), (150, 0));
-    // The dictionary of terms has none without an entry.
+    // The dictionary of terms has no term without an entry.
     let log = options(&clock).open(&path).unwrap();
     for (kept, text) in texts.iter().step_by(7) {
         assert_eq!(log.count(&Query::new().user(format!("user-{text}"))).unwrap(), u64::from(*kept));
@@ -373,30 +390,33 @@ fn a_purge_at_a_time_that_nobody_else_had_seen_yet_is_a_finding() {
     let log = options(&clock).create(dir.path().join("s")).unwrap();
     record(&log, 0);
     log.close().unwrap();
-    // Somebody says that it is 2031 and purges; what a witness saw of the log afterwards bears its own time.
+    // Somebody confirms that it is 2031 and purges; the evidence that a witness keeps of the log afterwards has its own
+    // time.
     clock.set("2031-01-01".parse().unwrap());
     let log = options(&clock).open(dir.path().join("s")).unwrap();
-    log.confirm_clock("ops", "it is 2031").unwrap();
-    let purge = log.purge("ops").unwrap().seq.unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "it is 2031" }).unwrap();
+    let purge = log.retention().purge("ops").unwrap().seq.unwrap();
     let note = log.checkpoint().unwrap().to_string();
     let mut kept = Evidence::parse("witness", note.as_bytes(), None, &[]).unwrap().kept.remove(0);
     assert!(log.verify(&VerifyOptions::new().against([kept.clone()])).unwrap().ok());
     kept.time = Some("2020-06-01".parse().unwrap());
     let found = log.verify(&VerifyOptions::new().against([kept])).unwrap().findings;
     let found: Vec<_> = found.iter().map(|f| (f.kind, f.seq)).collect();
-    assert_eq!(found, [(attestlog::FindingKind::PurgedEarly, Some(purge))]);
+    assert_eq!(found, [(attestlog::verify::FindingKind::PurgedEarly, Some(purge))]);
 }
 
-/// A purge of entry 9 kept the hash of 9, so the block that began with 10 left it out. A later purge of 8 kept the node over 8 and
-/// 9 instead; but the block of 10, from which it took nothing, was copied as it was, and the line of 10 could not be made any
-/// more. It takes an even entry at the end of one block and the odd one at the beginning of the next, gone at different times.
+/// A purge of entry 9 kept the hash of 9, so the block that began with 10 left it out. A later purge of 8 kept the node
+/// over 8 and 9 instead; but the block of 10, from which it took nothing, was copied unchanged, and the line of 10
+/// could not be rebuilt. This needs an even entry at the end of one block and the odd one at the beginning of the next,
+/// purged at different times.
 #[test]
 fn both_sides_of_a_block_border_go_at_different_times() {
-    use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-    const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+    use crate::store_common::tables::BLOCKS;
+    use redb::{Database, ReadableDatabase, ReadableTable};
     let clock = clock();
     let dir = tempfile::tempdir().unwrap();
-    // A store in which the entry at `border` goes first and the one before it later; gives where its blocks begin.
+    // Makes a store in which the entry at `border` is purged first and the one before it later. Returns where its
+    // blocks begin.
     let make = |name: &str, user: &str, border: u64| {
         let path = dir.path().join(name);
         let log = options(&clock).create(&path).unwrap();
@@ -420,7 +440,7 @@ fn both_sides_of_a_block_border_go_at_different_times() {
     for tried in 0..8usize {
         let user = "u".repeat(tried + 1);
         let (_, borders) = make(&format!("{tried}"), &user, 0);
-        // What goes is longer than the rest, so the block ends somewhat sooner.
+        // Purged calls are longer than the rest, so the block ends a little sooner.
         let sooner = |border: u64| (border.saturating_sub(4)..=border).filter(|border| border % 2 == 1);
         for border in borders.into_iter().skip(1).flat_map(sooner) {
             let (path, borders) = make(&format!("{tried}-{border}"), &user, border);
@@ -429,10 +449,10 @@ fn both_sides_of_a_block_border_go_at_different_times() {
             }
             let log = options(&clock).open(&path).unwrap();
             clock.advance(2 * 366 * DAY);
-            assert_eq!(log.purge("ops").unwrap().purged, 1);
+            assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
             clean(&log);
             clock.advance(9 * 183 * DAY);
-            assert_eq!(log.purge("ops").unwrap().purged, 1);
+            assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
             clean(&log);
             log.entry(border + 1).unwrap();
             found += 1;

@@ -1,13 +1,18 @@
-//! Promise: whatever is recorded, held, set by policy, purged, closed and killed, in any order and under any clock, the log
-//! is that of a plain list: the root, every checkpoint ever made, every survivor's proof and every answer.
+//! Promise: whatever is recorded, held, set by policy, purged, closed and killed, in any order and under any clock, the
+//! log equals a plain list: in its root, every checkpoint ever made, every surviving entry's proof and every answer.
 //!
-//! After each step the store's files are copied as a killed process would leave them, and everything is asked of the copy.
+//! After each step the store's files are copied as a killed process would leave them, and everything is checked on the
+//! copy.
 
+use attestlog::Justification;
+use attestlog::host::{Clock, ManualClock, SeededRandom};
 use attestlog::proof::{Proven, check};
+use attestlog::query::Statistics;
 use attestlog::retention::{HoldSelector, Period, RetentionPolicy, SeqSet};
+use attestlog::verify::VerifyOptions;
 use attestlog::{
-    AuditLog, Clock, ErrorKind, Facet, Hash, Kind, ManualClock, Neighbours, Options, PolicySet, Query, Result,
-    SeededRandom, Statistics, Timestamp, ToolCall, VerifyOptions, merkle, note::SignedCheckpoint,
+    AuditLog, ErrorKind, Facet, Hash, Kind, Neighbours, Options, PolicySet, Query, Result, Timestamp, ToolCall, merkle,
+    note::SignedCheckpoint,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +31,7 @@ struct Call {
     user: u8,
     tool: u8,
     patient: Option<u8>,
-    /// Days beyond nine years that the caller wants it kept.
+    /// Days beyond nine years for which the caller wants it kept.
     kept: Option<u16>,
 }
 
@@ -37,19 +42,19 @@ enum Step {
     Flush,
     /// Time passes while the store is open.
     Advance(u16),
-    /// Somebody sets the system clock: so many days ahead, or back.
+    /// Somebody sets the system clock this many days ahead, or back.
     SetClock(i16),
-    /// Somebody sets the system clock right, and says so.
+    /// Somebody sets the system clock right and confirms it.
     Confirm,
     Purge,
     Hold(u8, u8),
     Release(u8),
-    /// `general` is to be kept this many years.
+    /// `general` must be kept for this many years.
     Policy(u8),
     Rotate,
-    /// The store is closed for so many days.
+    /// The store is closed for this many days.
     Reopen(u16),
-    /// The process is killed; a purge may have been under way.
+    /// The process is killed, possibly during a purge.
     Kill(bool),
 }
 
@@ -76,12 +81,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the list knows of an entry.
+/// What the model knows about an entry.
 struct Row {
     hash: Hash,
     kind: Kind,
     call: Option<Call>,
-    /// Class and end as they stand in the line, and the years of `general` by then.
+    /// Class and end in its line, and the years of `general` at that time.
     retention: Option<(String, Timestamp, u8)>,
     gone: bool,
 }
@@ -99,7 +104,7 @@ impl Row {
         }
     }
 
-    /// When it may go, under the policy by which `general` is kept so many years.
+    /// When it may be purged, under the policy that keeps `general` for this many years.
     fn due(&self, general: u8) -> Option<Timestamp> {
         let (class, until, then) = self.retention.as_ref()?;
         let more = if class == "general" { general - then } else { 0 };
@@ -111,7 +116,7 @@ struct Game {
     dir: TempDir,
     log: Option<AuditLog>,
     clock: Arc<ManualClock>,
-    /// What a clock shows that nobody set.
+    /// The true time.
     truth: Timestamp,
     seed: u64,
     rows: Vec<Row>,
@@ -119,7 +124,7 @@ struct Game {
     checkpoints: Vec<SignedCheckpoint>,
     holds: BTreeMap<u64, (Facet, String, SeqSet)>,
     general: u8,
-    /// What the expiry clock showed when something was last recorded. Until then it only says what it would be.
+    /// The expiry clock at the last recording. Until the next one, the store's status is only a forecast.
     expiry: Timestamp,
 }
 
@@ -134,7 +139,7 @@ fn options(clock: &Arc<ManualClock>, seed: u64) -> Options {
     Options::new().clock(clock.clone()).random(Arc::new(SeededRandom::new(seed))).background(false).cache_bytes(1 << 20)
 }
 
-/// The files as they lie there: every commit that was answered is in them.
+/// The files as they are on disk: they contain every acknowledged commit.
 fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     for name in ["s", "s.key"] {
@@ -174,15 +179,15 @@ impl Game {
         self.log.as_ref().unwrap()
     }
 
-    /// Takes over what was recorded: these calls, and what the store said of itself before them and after.
+    /// Adds what was recorded to the model: these calls, and the system events before and after them.
     fn catch_up(&mut self, calls: &[(u64, Call)]) {
         let log = self.log().clone();
-        let expiry = log.clock_status().unwrap().now;
-        if log.size() > self.rows.len() as u64 {
+        let expiry = log.retention().clock().unwrap().now;
+        if log.size().unwrap() > self.rows.len() as u64 {
             assert!(expiry >= self.expiry, "the expiry clock ran back");
             self.expiry = expiry;
         }
-        for seq in self.rows.len() as u64..log.size() {
+        for seq in self.rows.len() as u64..log.size().unwrap() {
             let entry = log.entry(seq).unwrap();
             let call = calls.iter().find(|(at, _)| *at == seq).map(|(_, call)| *call);
             assert_eq!(call.is_some(), entry.kind() == Kind::ToolCall);
@@ -203,9 +208,9 @@ impl Game {
         }
     }
 
-    /// Longer than any policy wants it.
+    /// Longer than any policy demands.
     fn kept(&self, days: u16) -> Timestamp {
-        let expiry = self.log().clock_status().unwrap().now;
+        let expiry = self.log().retention().clock().unwrap().now;
         self.clock.now().max(expiry).plus(9 * 366 * DAY + u32::from(days) * DAY)
     }
 
@@ -241,7 +246,10 @@ impl Game {
             }
             Step::Confirm => {
                 self.clock.set(self.truth);
-                self.log().confirm_clock("ops", "by the church clock").unwrap();
+                self.log()
+                    .retention()
+                    .confirm_clock(Justification { actor: "ops", reason: "by the church clock" })
+                    .unwrap();
             }
             Step::Purge => self.purge(),
             Step::Hold(by, which) => {
@@ -261,27 +269,36 @@ impl Game {
                     _ => selector.seqs.insert_range(u64::from(*which) * 5, u64::from(*which) * 5 + 12),
                 }
                 let seqs = selector.seqs.clone();
-                let hold = self.log().place_hold("case", "asked by court", "counsel", selector).unwrap();
+                let hold = self
+                    .log()
+                    .retention()
+                    .place_hold("case", selector, Justification { actor: "counsel", reason: "asked by court" })
+                    .unwrap();
                 self.holds.insert(hold.seq, (field, value, seqs));
             }
             Step::Release(which) => {
                 let Some(&id) = self.holds.keys().nth(usize::from(*which) % self.holds.len().max(1)) else { return };
-                self.log().release_hold(id, "settled", "counsel").unwrap();
+                self.log().retention().release_hold(id, Justification { actor: "counsel", reason: "settled" }).unwrap();
                 self.holds.remove(&id);
-                assert!(self.log().release_hold(id, "again", "counsel").is_err());
+                assert!(
+                    self.log()
+                        .retention()
+                        .release_hold(id, Justification { actor: "counsel", reason: "again" })
+                        .is_err()
+                );
             }
             Step::Policy(general) => {
-                let set = self.log().set_policy(policies(*general));
+                let set = self.log().retention().set_policies(policies(*general));
                 if *general < self.general {
                     assert_eq!(set.unwrap_err().kind(), ErrorKind::Conflict);
                     return;
                 }
                 set.unwrap();
-                // What stands before the policy's own entry was recorded under the one before.
+                // Entries before the policy's own entry were recorded under the previous policy.
                 self.catch_up(&[]);
                 self.general = *general;
             }
-            Step::Rotate => self.log().rotate_epoch_key().unwrap(),
+            Step::Rotate => self.log().keys().rotate_epoch_key().unwrap(),
             Step::Reopen(days) => {
                 self.log.take().unwrap().close().unwrap();
                 self.clock.advance(u32::from(*days) * DAY);
@@ -313,19 +330,19 @@ impl Game {
     }
 
     fn purge(&mut self) {
-        let before = self.log().size();
-        let planned = self.log().plan_purge();
-        let done = match self.log().purge("ops") {
+        let before = self.log().size().unwrap();
+        let planned = self.log().retention().plan();
+        let done = match self.log().retention().purge("ops") {
             Err(e) => {
                 assert_eq!((e.kind(), planned.unwrap_err().kind()), (ErrorKind::ClockFrozen, ErrorKind::ClockFrozen));
-                // Frozen, or further ahead of a system clock that was set back than the bound.
-                assert!(self.log().clock_status().unwrap().check().is_err());
+                // Frozen, or ahead by more than the bound of a system clock that was set back.
+                assert!(self.log().retention().clock().unwrap().check().is_err());
                 return;
             }
             Ok(done) => done,
         };
         let cut_off = match done.seq {
-            None => self.log().clock_status().unwrap().now,
+            None => self.log().retention().clock().unwrap().now,
             Some(seq) => {
                 let detail = self.log().entry(seq).unwrap().own().unwrap().detail.to_json();
                 detail.get("cut_off").unwrap().as_str().unwrap().parse().unwrap()
@@ -353,23 +370,23 @@ impl Game {
         (0u64..).zip(&self.rows).filter(|(_, row)| !row.gone && is_one(row)).map(|(seq, _)| seq).collect()
     }
 
-    /// Everything is as the list has it, in what a process that was killed now would leave.
+    /// Checks that everything is as in the model, on the files that a process killed now would leave.
     fn check(&mut self) {
-        let now = self.log().clock_status().unwrap().now;
+        let now = self.log().retention().clock().unwrap().now;
         assert!(now >= self.expiry, "the expiry clock ran back");
         assert!(now <= self.truth.plus(BOUND), "{now} is ahead of {}", self.truth);
         let place = copy(self.dir.path());
         let log = options(&self.clock, 1 << 40).open(place.path().join("s")).unwrap();
-        let key = log.public_key().unwrap();
-        assert_eq!(log.size(), self.rows.len() as u64);
+        let key = log.public_key().unwrap().unwrap();
+        assert_eq!(log.size().unwrap(), self.rows.len() as u64);
         let verification = log.verify(&VerifyOptions::new().threads(1)).unwrap();
         assert!(verification.ok(), "{:#?}", verification.findings);
         let gone = self.rows.iter().filter(|row| row.gone).count() as u64;
         assert_eq!((verification.purged, verification.root), (gone, self.tree.root()));
         for old in &self.checkpoints {
             let (size, root) = (old.checkpoint().size(), old.checkpoint().root());
-            assert_eq!(log.root_at(size).unwrap(), root);
-            let proof = log.prove_consistent(old).unwrap();
+            assert_eq!(log.proofs().root_at(size).unwrap(), root);
+            let proof = log.proofs().consistent(old).unwrap();
             let checked = check(proof.to_string().as_bytes(), &key).unwrap();
             assert!(matches!(checked.proven(), Proven::Consistency { old_size, .. } if *old_size == size));
         }
@@ -399,12 +416,13 @@ impl Game {
             }
         }
         for (field, value) in [(Facet::Tool, "search"), (Facet::User, "usr_1"), (Facet::Patient, "P-0")] {
-            let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap().to_string();
+            let proof = log.proofs().complete(field, value, Neighbours::Reveal).unwrap().to_string();
             let checked = check(proof.as_bytes(), &key).unwrap();
             let Proven::Complete { entries, purged, unknown, .. } = checked.proven() else { panic!() };
             let alive: Vec<u64> = entries.iter().map(|(seq, _)| *seq).collect();
             assert_eq!(alive, self.seqs(|row| row.has(field, value)), "{field:?} {value}");
-            // What is known to have gone had the value; what had it and went is known, or may have been.
+            // Entries known to be purged had the value; every purged entry that had it is reported as purged or as
+            // unknown.
             let went = |row: &&Row| row.gone && row.has(field, value);
             assert!(purged.iter().all(|seq| went(&&self.rows[seq as usize])));
             let told: BTreeSet<u64> = purged.iter().chain(unknown.iter()).collect();

@@ -1,4 +1,4 @@
-//! Nothing sensitive passes, and nothing else is touched.
+//! Nothing sensitive passes, and nothing else is changed.
 
 use attestlog::ErrorKind;
 use attestlog::json::{Json, Object};
@@ -6,16 +6,14 @@ use attestlog::redact::{
     Action, Context, Detect, Detector, IdentityKind, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, Treated,
     dry_run, explain, is_secret_key,
 };
-use proptest::prelude::*;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 fn json(text: &str) -> Json {
     Json::parse(text.as_bytes()).unwrap().value
 }
 
-fn sanitizer(policy: &Policy) -> Sanitizer {
+pub fn sanitizer(policy: &Policy) -> Sanitizer {
     Sanitizer::new(policy, Secrets { pseudonyms: vec![PseudonymKey::new([7; 32])] }).unwrap()
 }
 
@@ -29,8 +27,8 @@ fn arguments(policy: &Policy, text: &str) -> String {
     treat(policy, Root::Arguments, text).0
 }
 
-/// Values that no output may hold, each beside what stands around it in a text.
-const IN_TEXT: &[(&str, &str, &str)] = &[
+/// Values that must not be in any output: detector, a text that contains the value, and the value.
+pub const IN_TEXT: &[(&str, &str, &str)] = &[
     ("card", "charge 4111 1111 1111 1111 now", "4111 1111 1111 1111"),
     ("card", "amex 378282246310005", "378282246310005"),
     ("card", "pay 5555-5555-5555-4444.", "5555-5555-5555-4444"),
@@ -77,7 +75,7 @@ fn each_kind_is_found_in_longer_text_and_named() {
         assert_eq!(treated.len(), 1, "{text:?}: {treated:?}");
         assert_eq!(treated[0].detector, *detector, "{text:?}");
         assert!(output.contains(&format!("[REDACTED:{detector}]")), "{output:?}");
-        // The offsets are those of the characters that went.
+        // The offsets are those of the removed characters.
         let chars: Vec<char> = text.chars().collect();
         let gone: String = chars[treated[0].start.unwrap()..treated[0].end.unwrap()].iter().collect();
         assert!(gone.contains(secret), "{gone:?} {secret:?}");
@@ -114,6 +112,8 @@ fn what_only_looks_like_it_stays() {
         "4111 1111 1111 1112",
         "f2cd1be069039a9dd9e94e4580d1bdc90220c8e8",
         "password: null",
+        "the passphrase came from: environment",
+        "passphrase came from: environment",
         "",
         " ",
         "key=value",
@@ -163,7 +163,7 @@ fn keys_at_any_depth_in_any_spelling() {
         (r#"{"s":"{ \"untouched\" :  1 }"}"#, r#"{"s":"{ \"untouched\" :  1 }"}"#),
     ] {
         assert_eq!(arguments(&floor, input), output, "{input}");
-        // Treating twice changes nothing.
+        // Treating a value twice changes nothing.
         assert_eq!(arguments(&floor, output), output);
     }
     assert!(is_secret_key("client.secret") && !is_secret_key("client"));
@@ -194,6 +194,70 @@ fn what_only_a_neighbour_or_a_spelling_names() {
         ("{\"pass\u{200b}word\":\"k\"}", "{\"pass\u{200b}word\":\"[REDACTED:secret]\"}"),
     ] {
         assert_eq!(arguments(&floor, input), output, "{input}");
+    }
+}
+
+/// In a row of SQL only the first secret was found, and nothing that its column alone names: a number without its dashes, a
+/// field that the policy hides.
+#[test]
+fn rows_of_sql_are_treated_by_their_columns() {
+    let hipaa = Policy::builder(Preset::Hipaa).build().unwrap();
+    for (policy, text, expected) in [
+        (
+            Policy::default(),
+            "INSERT INTO patients (id, ssn, password) VALUES (7, 460899847, 'hunter'), (8, '460-89-9847', 'hun''ter');",
+            "INSERT INTO patients (id, ssn, password) VALUES (7, '[REDACTED:ssn]', '[REDACTED:secret]'), \
+             (8, '[REDACTED:ssn]', '[REDACTED:secret]');",
+        ),
+        (
+            Policy::default(),
+            "psql -c \"insert into t(steuer_id,note) values('86095742719',E'write to jane@example.org')\"",
+            "psql -c \"insert into t(steuer_id,note) values('[REDACTED:national_id]','write to [REDACTED:email]')\"",
+        ),
+        (
+            hipaa,
+            "INSERT INTO people (patient_name, n) VALUES ('Jane Roe', 1)",
+            "INSERT INTO people (patient_name, n) VALUES ('[REDACTED]', 1)",
+        ),
+    ] {
+        let output = dry_run(&sanitizer(&policy), Json::from(text)).unwrap().0;
+        assert_eq!(output.as_str().unwrap(), expected);
+    }
+    for harmless in [
+        "INSERT INTO users (name, password) VALUES (?, ?), ($1, $2), (:name, :password), (@p, crypt(?, gen_salt('bf')))",
+        "INSERT INTO orders (id, status) VALUES (12345678, 'shipped'), (12345679, 'it''s here')",
+    ] {
+        let (output, treated) = dry_run(&sanitizer(&Policy::default()), Json::from(harmless)).unwrap();
+        assert_eq!((output.as_str(), treated.len()), (Some(harmless), 0));
+    }
+}
+
+/// Whoever can decode hexadecimal digits reads them, and in the middle of a text only secrets were looked for.
+#[test]
+fn encoded_texts_are_searched_wherever_they_stand() {
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let held = "my number is 460-89-9847";
+    for text in [
+        hex(held),
+        format!("0x{}", hex(held).to_uppercase()),
+        format!("\\x{}", hex("DB_PASSWORD=hunter2")),
+        format!("run: echo {} | base64 -d", base64(held)),
+        format!("the dump says {} and ends", hex(held)),
+        format!("SELECT '\\x{}'::bytea", hex("write to jane@example.org")),
+    ] {
+        let output = dry_run(&sanitizer(&Policy::default()), Json::from(text.as_str())).unwrap().0;
+        let output = output.as_str().unwrap();
+        let left = [hex("460"), hex("hunter2"), hex("jane"), base64("my number")[..8].to_owned()];
+        let left = left.iter().find(|left| output.to_lowercase().contains(&left.to_lowercase()));
+        assert!(output.contains("[REDACTED:") && left.is_none(), "{text} became {output}");
+    }
+    for harmless in [
+        "f2cd1be069039a9dd9e94e4580d1bdc90220c8e8".to_owned(),
+        format!("commit f2cd1be069039a9dd9e94e4580d1bdc90220c8e8 of {}", hex("the flight leaves at 08:00")),
+    ] {
+        let (output, treated) = dry_run(&sanitizer(&Policy::default()), Json::from(harmless.as_str())).unwrap();
+        assert_eq!((output.as_str(), treated.len()), (Some(&*harmless), 0));
     }
 }
 
@@ -247,7 +311,7 @@ fn rules_beat_the_floor_and_detectors() {
     let (output, treated) = treat(&policy, Root::Result, r#"{"items":[{"name":"Jane","n":1}],"x-y":2}"#);
     assert_eq!(output, r#"{"items":[{"n":1,"name":"[REDACTED]"}],"x-y":"[REDACTED]"}"#);
     assert_eq!((treated[0].path.as_str(), treated[0].detector.as_str()), ("result.items[0].name", "rule"));
-    // Kept, but for what stands under a secret's name in it.
+    // Kept, except for values under the name of a secret inside it.
     assert_eq!(
         arguments(&policy, r#"{"contact":{"mail":"see 460-89-9847","to":"460-89-9847","token":"x"}}"#),
         r#"{"contact":{"mail":"[REDACTED:email]","to":"460-89-9847","token":"[REDACTED:secret]"}}"#
@@ -256,7 +320,7 @@ fn rules_beat_the_floor_and_detectors() {
         arguments(&policy, r#"{"a":"EMP-123456 at 10.0.0.1, 541-754-3010"}"#),
         r#"{"a":"[REDACTED:employee] at 10.0.0.1, […3010]"}"#
     );
-    // The same value by key and by value is the same pseudonym, and so are two fields of one domain.
+    // The same value found by key and by value has the same pseudonym, and so have two fields in one domain.
     let found = json(&arguments(
         &policy,
         r#"{"a":"Jane@Example.org","b":"x","visitor":" P-1","patient_id":"P-1","my_ref":"z"}"#,
@@ -267,11 +331,21 @@ fn rules_beat_the_floor_and_detectors() {
     assert!(text("my_ref").starts_with("ps_"));
 }
 
+/// A built-in rule kept the session's `client_ip` under every preset, so it stood in clear in the file of a store with `hipaa`, of
+/// whose 18 identifiers an address is one.
 #[test]
-fn the_session_keeps_the_clients_address_and_texts_do_not() {
+fn the_session_keeps_the_clients_address_under_the_default_preset_only() {
+    let session = r#"{"client_ip":"81.2.69.142","note":"81.2.69.142"}"#;
+    for preset in [Preset::Hipaa, Preset::Pci] {
+        let (output, _) = treat(&Policy::preset(preset), Root::SessionMetadata, session);
+        assert!(!output.contains("81.2.69.142"), "{preset:?}: {output}");
+    }
+    let forms = r#"{"client_ip":"2001:db8::1%eth0","remote_addr":"host-7:443","x-forwarded-for":"unknown, 10.1"}"#;
+    let (output, _) = treat(&Policy::preset(Preset::Hipaa), Root::SessionMetadata, forms);
+    assert!(["db8", "host-7", "10.1"].iter().all(|part| !output.contains(part)), "hidden by their names: {output}");
     let policy = Policy::default();
-    let (output, _) = treat(&policy, Root::SessionMetadata, r#"{"client_ip":"10.0.1.5","note":"10.0.1.5"}"#);
-    assert_eq!(output, r#"{"client_ip":"10.0.1.5","note":"[REDACTED:ip]"}"#);
+    let (output, _) = treat(&policy, Root::SessionMetadata, session);
+    assert_eq!(output, r#"{"client_ip":"81.2.69.142","note":"[REDACTED:ip]"}"#);
     let mut text = "asked by 10.0.1.5".to_owned();
     let mut context = Context::new();
     sanitizer(&policy).treat_text(Root::Text, &mut text, &mut context).unwrap();
@@ -300,7 +374,7 @@ fn presets_do_what_their_names_say() {
     let input = r#"{"card_number":4111111111111111,"note":"4111111111111111","cvv":"123","expiry":"12/29"}"#;
     let output = r#"{"card_number":"[…1111]","cvv":"[REDACTED:card]","expiry":"[REDACTED]","note":"[…1111]"}"#;
     assert_eq!(arguments(&pci, input), output);
-    // Every name in a preset is a pattern, and the whole survives being written and read.
+    // Every name in a preset parses as a pattern, and the whole policy survives writing and parsing.
     for preset in Preset::ALL {
         let policy = Policy::preset(preset);
         let again = Policy::from_canonical(policy.to_canonical().as_str()).unwrap();
@@ -317,7 +391,7 @@ fn the_floor_is_weakened_only_by_saying_so() {
         let allowed = policy.allow_secrets(true).build().unwrap();
         assert!(allowed.to_canonical().as_str().contains(r#""allow_secrets":true"#));
     }
-    // What a pattern happens to cover is not said.
+    // A pattern that also happens to cover such a key is not refused.
     let policy = Policy::builder(Preset::Default).field("arguments.**", Action::Keep).build().unwrap();
     assert_eq!(
         arguments(&policy, r#"{"n":"460-89-9847","password":"x"}"#),
@@ -326,7 +400,7 @@ fn the_floor_is_weakened_only_by_saying_so() {
     let policy = Policy::builder(Preset::Default).field("password", Action::Keep).allow_secrets(true).build().unwrap();
     assert_eq!(arguments(&policy, r#"{"password":"x"}"#), r#"{"password":"x"}"#);
     assert!(Policy::builder(Preset::Default).detector(Detector::Credential, Action::Keep).build().is_err());
-    // Stronger is always possible.
+    // A stronger action is always possible.
     let policy = Policy::builder(Preset::Default).field("password", Action::Drop).build().unwrap();
     assert_eq!(arguments(&policy, r#"{"password":"x"}"#), "{}");
 }
@@ -539,154 +613,4 @@ fn hostile_megabytes_come_to_an_end() {
     sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
     assert_eq!(value.as_object().unwrap().len(), 20_000);
     assert!(!value.to_canonical().as_str().contains("example"));
-}
-
-#[test]
-fn a_recorded_session_keeps_nothing_that_stands_under_a_sensitive_key() {
-    let shared = std::env::var_os("ATTESTLOG_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let Ok(text) = std::fs::read(shared.join("data/tau-bench/gpt-4o-airline.json")) else {
-        println!("SKIPPED: no recorded session at ../shared/data/tau-bench or $ATTESTLOG_SHARED/data/tau-bench");
-        return;
-    };
-    /// Every text under a key that the floor knows, also in JSON in strings.
-    fn collect(value: &Json, sensitive: bool, out: &mut Vec<String>) {
-        match value {
-            Json::String(s) if sensitive => out.push(s.clone()),
-            Json::String(s) => {
-                if let Ok(inner) = Json::parse(s.as_bytes()) {
-                    collect(&inner.value, false, out);
-                }
-            }
-            Json::Array(items) => items.iter().for_each(|v| collect(v, sensitive, out)),
-            Json::Object(o) => o.iter().for_each(|(k, v)| collect(v, sensitive || ["email", "dob"].contains(&k), out)),
-            _ => {}
-        }
-    }
-    let value = Json::parse(&text).unwrap().value;
-    let mut secrets = Vec::new();
-    collect(&value, false, &mut secrets);
-    secrets.sort();
-    secrets.dedup();
-    assert!(secrets.len() > 50, "{}", secrets.len());
-    for preset in [Preset::Floor, Preset::Default] {
-        let sanitizer = sanitizer(&Policy::preset(preset));
-        for message in value.as_array().unwrap().iter().flat_map(|c| c.get("traj").unwrap().as_array().unwrap()) {
-            let calls = message.get("tool_calls").and_then(Json::as_array).unwrap_or_default();
-            let arguments = calls.iter().map(|c| c.get("function").unwrap().get("arguments").unwrap());
-            let answer = message.get("content").filter(|_| message.get("role") == Some(&Json::from("tool")));
-            for part in arguments.chain(answer) {
-                let (mut part, mut held) = (part.clone(), Vec::new());
-                collect(&part, false, &mut held);
-                sanitizer.treat(Root::Result, &mut part, &mut Context::new()).unwrap();
-                let output = part.to_canonical();
-                let left = held.iter().find(|s| output.as_str().contains(s.as_str()));
-                assert!(left.is_none(), "{left:?} in {output}");
-            }
-        }
-    }
-}
-
-/// Something harmless of any shape: words cannot spell a secret's name or hold a digit.
-fn harmless() -> impl Strategy<Value = Json> {
-    let leaf = prop_oneof![
-        Just(Json::Null),
-        any::<bool>().prop_map(Json::from),
-        (0u32..1000).prop_map(Json::from),
-        "[qxz ]{0,20}".prop_map(Json::from),
-    ];
-    leaf.prop_recursive(4, 40, 5, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..5).prop_map(Json::Array),
-            prop::collection::btree_map("[qxz]{1,6}", inner, 0..5).prop_map(|m| Json::Object(m.into_iter().collect())),
-        ]
-    })
-}
-
-/// How a secret is put into a value.
-#[derive(Debug, Clone)]
-enum Plant {
-    Key(&'static str),
-    Text(usize),
-    InnerKey(&'static str),
-    InnerText(usize),
-}
-
-fn plants() -> impl Strategy<Value = Plant> {
-    let keys = || {
-        prop::sample::select(vec!["password", "apiKey", "X-API-KEY", "user.token", "SSN", "creditCardNumber", "e-mail"])
-    };
-    prop_oneof![
-        keys().prop_map(Plant::Key),
-        (0..IN_TEXT.len()).prop_map(Plant::Text),
-        keys().prop_map(Plant::InnerKey),
-        (0..IN_TEXT.len()).prop_map(Plant::InnerText),
-    ]
-}
-
-fn plant(value: Json, how: &Plant, at: &str) -> (Json, String) {
-    const SECRET: &str = "Tr0ub4dor&3";
-    let member = |key: &str, text: &str| Json::Object(Object::from_iter([(key, text)]));
-    let (planted, secret) = match how {
-        Plant::Key(key) => (member(key, SECRET), SECRET.to_owned()),
-        Plant::Text(i) => (Json::from(IN_TEXT[*i].1), IN_TEXT[*i].2.to_owned()),
-        Plant::InnerKey(key) => (Json::from(member(key, SECRET).to_canonical().as_str()), SECRET.to_owned()),
-        Plant::InnerText(i) => {
-            (Json::from(member("qq", IN_TEXT[*i].1).to_canonical().as_str()), IN_TEXT[*i].2.to_owned())
-        }
-    };
-    let value = match value {
-        Json::Array(mut items) => {
-            items.push(planted);
-            Json::Array(items)
-        }
-        Json::Object(mut object) => {
-            object.insert(at, planted);
-            Json::Object(object)
-        }
-        other => Json::Array(vec![other, planted]),
-    };
-    (value, secret)
-}
-
-proptest! {
-    #[test]
-    fn no_planted_secret_is_left_and_nothing_else_changes(value in harmless(), hows in prop::collection::vec(plants(), 1..4)) {
-        let policy = Policy::default();
-        let mut planted = value.clone();
-        let mut secrets = Vec::new();
-        for (i, how) in hows.iter().enumerate() {
-            let secret;
-            (planted, secret) = plant(planted, how, &format!("plant{}", ["q", "x", "z"][i]));
-            secrets.push(secret);
-        }
-        let (mut output, mut context) = (planted.clone(), Context::new());
-        sanitizer(&policy).treat(Root::Arguments, &mut output, &mut context).unwrap();
-        let line = output.to_canonical();
-        for secret in &secrets {
-            prop_assert!(!line.as_str().contains(secret.as_str()), "{secret} in {line}");
-        }
-        prop_assert!(context.treated().len() >= secrets.len());
-        // Without what was planted, all is as it was.
-        let unplanted = |v: &Json| match v.clone() {
-            Json::Object(mut o) if o.iter().any(|(k, _)| k.starts_with("plant")) => { o.retain(|k, _| !k.starts_with("plant")); Json::Object(o) }
-            Json::Array(mut a) => { a.truncate(a.len() - hows.len()); if matches!(value, Json::Array(_)) { Json::Array(a) } else { a.remove(0) } }
-            other => other,
-        };
-        prop_assert_eq!(unplanted(&output), value.clone());
-        // What holds no secret is not touched at all.
-        let (mut same, mut context) = (value.clone(), Context::new());
-        sanitizer(&policy).treat(Root::Result, &mut same, &mut context).unwrap();
-        prop_assert_eq!((same, context.treated().len()), (value, 0));
-    }
-
-    #[test]
-    fn any_text_is_survived_and_treating_twice_changes_nothing(text in "(?s).{0,200}") {
-        let sanitizer = sanitizer(&Policy::default());
-        let mut once = text.clone();
-        sanitizer.treat_text(Root::Text, &mut once, &mut Context::new()).unwrap();
-        let mut twice = once.clone();
-        sanitizer.treat_text(Root::Text, &mut twice, &mut Context::new()).unwrap();
-        prop_assert_eq!(once, twice);
-    }
 }

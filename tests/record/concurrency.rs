@@ -1,8 +1,10 @@
-//! Many threads at once: 32 record, 8 query, one purges, one verifies. And a storage that panics in the middle of things: what
-//! the thread left is refused or read anew, never served.
+//! Many threads at once: 32 record, 8 query, one purges, one verifies. And a storage backend that panics in the middle of
+//! an operation: the state that the thread left is refused or read again, never used for answers.
 
 use crate::store_common::*;
-use attestlog::{ErrorKind, ManualClock, Options, Query, ToolCall, VerifyOptions};
+use attestlog::host::ManualClock;
+use attestlog::verify::VerifyOptions;
+use attestlog::{ErrorKind, Options, Query, ToolCall};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,7 +68,7 @@ fn thirty_two_record_eight_query_one_purges_one_verifies() {
                 }
             });
         }
-        let purger = scope.spawn(|| log.purge("ops").unwrap());
+        let purger = scope.spawn(|| log.retention().purge("ops").unwrap());
         let verifier = scope.spawn(|| {
             for _ in 0..3 {
                 let found = log.verify(&VerifyOptions::new().threads(2)).unwrap();

@@ -1,9 +1,9 @@
-//! What fuzzing found, each with its story.
+//! Bugs found by fuzzing, each with its story.
 
 use attestlog::json::Path;
 
-/// A path with NUL in a bare key was read, but what it was written as could not be read again: keys of parsed JSON never
-/// hold NUL, and the quoted form that `Display` chose for it is JSON. Nothing can stand at such a path; it is refused.
+/// A path with NUL in a bare key could be parsed, but its written form could not be parsed again: keys of parsed JSON never
+/// contain NUL, and the quoted form that `Display` chose for it is JSON. Nothing can be at such a path; it is refused.
 #[test]
 fn a_path_with_nul_is_refused() {
     assert!(Path::parse("a\0b").is_err());
@@ -13,19 +13,19 @@ fn a_path_with_nul_is_refused() {
     }
 }
 
-/// What does not begin like a JSON message was taken for noise, and went on to the server unrecorded: behind a byte order mark,
-/// white space that is none of JSON's, or another value. A server that trims more than JSON does, or takes one value after
-/// the other, reads a tool call there. Nothing of the kind goes on (invariant I1).
+/// A frame that does not begin like a JSON message was taken for noise, and passed on to the server unrecorded: after a
+/// byte order mark, after white space that JSON does not allow, or after another value. A server that trims more than JSON
+/// allows, or reads one value after the other, sees a tool call there. No such frame is passed on (invariant I1).
 #[cfg(feature = "owner")]
 #[test]
 fn a_tool_call_behind_something_that_is_no_json_does_not_go_on() {
-    use attestlog::owner::{SharedStore, Sharing};
-    use attestlog::{AuditLog, Options, SystemClock};
+    use attestlog::host::SystemClock;
+    use attestlog::{AuditLog, Options};
     use attestlog_capture::mcp::{Observer, Settings, Verdict};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     AuditLog::create(&path).unwrap().close().unwrap();
-    let joint = SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
+    let joint = Options::new().open(&path).unwrap();
     let reached = joint.clone();
     let mut settings = Settings::default();
     settings.identity.user = Some("u".to_owned());
@@ -38,8 +38,8 @@ fn a_tool_call_behind_something_that_is_no_json_does_not_go_on() {
         assert!(matches!(&verdicts[..], [Verdict::Answer(bytes)] if bytes.starts_with(b"{")), "{frame}");
     }
     assert_eq!(observer.from_host(&[b"hello\n".to_vec()]), [Verdict::Forward], "what cannot be a call goes on");
-    // That they were refused is in the log.
+    // The log shows that they were refused.
     let denied = attestlog::Query::new().facet(attestlog::Facet::Outcome, "denied");
-    assert_eq!(joint.owned(|log| log.count(&denied).unwrap()), Some(5));
+    assert_eq!(joint.count(&denied).unwrap(), 5);
     observer.close("the test ends");
 }

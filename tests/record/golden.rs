@@ -1,9 +1,10 @@
-//! What is written never changes by accident: the lines of a small store with every kind of entry that there is, and the
-//! bytes of the whole file. The clock stands still and the random bytes come from a seed, so the same calls give the same.
+//! The output formats never change by accident: the lines of a small store with every kind of entry, and the bytes of the
+//! whole file. The clock stands still and the random bytes come from a seed, so the same calls give the same bytes.
 //!
-//! When a format does change on purpose: `ATTESTLOG_BLESS=1 cargo test --test record golden::` writes the files anew.
+//! When a format does change on purpose: `ATTESTLOG_BLESS=1 cargo test --test record golden::` rewrites the files.
 
 use crate::store_common::*;
+use attestlog::Justification;
 use attestlog::json::Json;
 use attestlog::{AuditLog, Entry, Kind, Options, Outcome, Query, Result, Sender, ToolCall, Trigger};
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// Compares with the file of that name, or writes it where that was asked for.
+/// Compares with the file of that name, or writes it if that was requested.
 fn compare(name: &str, now: &str) {
     if std::env::var_os("ATTESTLOG_BLESS").is_some() {
         std::fs::write(golden(name), now).unwrap();
@@ -32,7 +33,7 @@ fn json(text: &str) -> Json {
 }
 
 /// The same store each time: every kind of entry that the library can make, over several blocks and two index batches.
-fn tell(log: &AuditLog, clock: &attestlog::ManualClock) -> Result<()> {
+fn tell(log: &AuditLog, clock: &attestlog::host::ManualClock) -> Result<()> {
     let call = |tool: &str| ToolCall::new("conv_1", "dr_smith", tool);
     log.record(
         call("read_chart")
@@ -66,17 +67,18 @@ fn tell(log: &AuditLog, clock: &attestlog::ManualClock) -> Result<()> {
         clock.advance(Duration::from_secs(97));
         log.record(ToolCall::new(format!("conv_{}", i / 7), format!("usr_{}", i % 5), "lookup").turn(i))?;
     }
-    log.set_policy(log.policies())?;
+    log.retention().set_policies(log.retention().policies().unwrap())?;
     let mut covering = attestlog::retention::HoldSelector::default();
     covering.tools.insert("lookup".to_owned());
-    let hold = log.place_hold("case 7", "litigation", "counsel", covering)?;
-    log.release_hold(hold.seq, "settled", "counsel")?;
+    let hold =
+        log.retention().place_hold("case 7", covering, Justification { actor: "counsel", reason: "litigation" })?;
+    log.retention().release_hold(hold.seq, Justification { actor: "counsel", reason: "settled" })?;
     clock.set(time("2025-02-01"));
     log.record(call("lookup"))?;
-    log.confirm_clock("admin", "the time server was wrong")?;
+    log.retention().confirm_clock(Justification { actor: "admin", reason: "the time server was wrong" })?;
     log.checkpoint()?;
-    log.rotate_epoch_key()?;
-    log.rotate_pseudonym_key()?;
+    log.keys().rotate_epoch_key()?;
+    log.keys().rotate_pseudonym_key()?;
     log.flush_index()?;
     log.record(call("lookup"))?;
     Ok(())
@@ -85,7 +87,7 @@ fn tell(log: &AuditLog, clock: &attestlog::ManualClock) -> Result<()> {
 fn make() -> (String, Vec<u8>) {
     let (disk, clock) = (Disk::default(), clock());
     let options = Options::new().clock(clock.clone()).background(false).name("example.org/golden");
-    let random = std::sync::Arc::new(attestlog::SeededRandom::new(20_250_301));
+    let random = std::sync::Arc::new(attestlog::host::SeededRandom::new(20_250_301));
     let log = options.random(random).create_on(disk.backend()).unwrap();
     tell(&log, &clock).unwrap();
     assert_clean(&log);

@@ -1,10 +1,9 @@
-//! The promise of the wrapper: whatever a handler does, the log says what happened, once.
+//! The promise of the wrapper: whatever a handler does, the log records what happened, once.
 
+use attestlog::entry::{CallLimits, Completion, Phase};
+use attestlog::host::ManualClock;
 use attestlog::instrument::CallFailed;
-use attestlog::{
-    AuditLog, CallLimits, Completion, Entry, ErrorKind, Kind, ManualClock, Options, Outcome, Phase, Query, Receipt,
-    ToolCall,
-};
+use attestlog::{AuditLog, Entry, ErrorKind, Kind, Options, Outcome, Query, Receipt, ToolCall};
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -29,7 +28,7 @@ fn end(entry: &Entry) -> &Completion {
     entry.call().unwrap().completion.as_ref().unwrap()
 }
 
-/// The one entry that the log holds of a call.
+/// The only entry in the log about a call.
 fn only(log: &AuditLog) -> Entry {
     let mut entries = calls(log);
     assert_eq!(entries.len(), 1, "{entries:?}");
@@ -107,7 +106,7 @@ fn the_host_says_which_error_is_a_refusal_and_which_a_timeout() {
         assert!(answer.is_err());
         assert_eq!(end(&log.entry(receipt.unwrap().seq).unwrap()).outcome, outcome);
     }
-    // An error is no success, whatever the host's function says.
+    // An error is not a success, whatever the host's function says.
     let _ = log.wrap(call()).outcome_of(|_: &Refused| Outcome::Ok).run(|| Err::<(), _>(Refused::TooLate));
     assert_eq!(end(calls(&log).last().unwrap()).outcome, Outcome::ToolError);
 }

@@ -1,5 +1,5 @@
-//! Bad input: a clear error each, which names the place, and the store as it was. What JSON numbers cannot keep is kept as
-//! text, and the entry says so.
+//! Bad input: each case gives a clear error that names the place, and the store stays as it was. Numbers that JSON cannot
+//! keep are kept as text, and the entry says so.
 
 use crate::store_common::*;
 use attestlog::json::{Json, Limits, Object};
@@ -15,7 +15,7 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
     let before = lines(&log);
     let deep = format!(r#""arguments":{}{}"#, "[".repeat(10_000), "]".repeat(10_000));
     let bad: &[(&str, &str)] = &[
-        (r#""arguments":{"a":1,"b":2,"a":3}"#, "\"a\" stands twice"),
+        (r#""arguments":{"a":1,"b":2,"a":3}"#, "\"a\" occurs twice"),
         (r#""arguments":{"x":[1,}}"#, "arguments.x[1]"),
         (r#""arguments":01"#, "number"),
         (r#""arguments":+1"#, "arguments"),
@@ -29,13 +29,25 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
         (r#""timestamp":"yesterday""#, "timestamp"),
         (r#""timestamp":"2025-07-06T14:23:01""#, "timestamp"),
         (r#""timestamp":"2016-12-31T23:59:60Z""#, "leap second"),
-        (r#""timestamp":1e300"#, "timestamp: is no time in seconds"),
-        (r#""turn_number":-1"#, "turn_number"),
-        (r#""turn_number":1.5"#, "turn_number"),
-        (r#""turn_number":9007199254740993"#, "turn_number"),
-        (r#""duration_ms":-0.5"#, "duration_ms"),
-        (r#""duration_ms":1e300"#, "duration_ms"),
+        (r#""timestamp":1e300"#, "timestamp: 1e+300 is out of range; it must be a time in seconds"),
+        (r#""turn_number":-1"#, "turn_number: -1 is out of range"),
+        (r#""turn_number":1.5"#, "turn_number: 1.5 is out of range"),
+        (r#""turn_number":9007199254740993"#, "turn_number: 9007199254740993 is out of range"),
+        (r#""duration_ms":-0.5"#, "duration_ms: -0.5 is out of range"),
+        (r#""duration_ms":1e300"#, "duration_ms: 1e300 is out of range"),
         (r#""duration_ms":"12""#, "duration_ms"),
+        // A number that no double holds is kept as a text where any JSON may stand. Here the message said that it must be a
+        // number and not a string, of what its sender had written as a number.
+        (
+            r#""duration_ms":1e400"#,
+            "duration_ms: 1e400 is out of range; it must be a number of milliseconds from 0 to 3,162,240,000,000 ",
+        ),
+        (
+            &format!(r#""grant":{}"#, "9".repeat(300)),
+            "grant: 9999999999999999999999999999999999999999… is out of range",
+        ),
+        (r#""timestamp":-1e999"#, "timestamp: -1e999 is out of range"),
+        (r#""sender":{"id":"s","number":1e400}"#, "sender: 1e400 is out of range"),
         (r#""call_trigger":"whim""#, "call_trigger"),
         (r#""outcome":"fine""#, "outcome"),
         (r#""patient_id":true"#, "patient_id"),
@@ -45,7 +57,10 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
         (r#""result":1,"error":"e""#, "exclude each other"),
         (r#""error":{"type":"t"}"#, "message"),
         (r#""error":{"message":"m","colour":1}"#, "colour"),
-        (r#""retry_of":999"#, "not recorded yet"),
+        (r#""retry_of":999"#, "retry_of: no entry 999 is recorded yet"),
+        (r#""follow_up_of":999"#, "follow_up_of: no entry 999 is recorded yet"),
+        (r#""grant":999"#, "grant: no entry 999 is recorded yet"),
+        (r#""retry_of":18446744073709551615"#, "retry_of: 18446744073709551615 is out of range"),
         (r#""retry_of":0,"follow_up_of":0"#, "exclude each other"),
         (r#""retry_of":0,"call_trigger":"system""#, "call_trigger"),
         (r#""sender":{"id":"s"}"#, "sender"),
@@ -85,6 +100,28 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
     assert_eq!(lines(&log), before);
     log.record(ToolCall::from_jsonl(line(r#""arguments":null,"model":null"#).as_bytes()).unwrap()).unwrap();
     assert_clean(&log);
+}
+
+/// Many writers say `null` for what they do not know. Which members may be `null` once stood in a list of its own, which a
+/// new member could be missing from.
+#[test]
+fn a_member_that_is_null_is_one_that_is_left_out() {
+    let bare = ToolCall::new("c", "u", "t");
+    let full = bare.clone().timestamp("2025-01-01".parse().unwrap()).turn(1).model("m").agent("a").server("s");
+    let full = full.typed_error("kind", "why").outcome(attestlog::Outcome::Timeout).role("nurse").patient("P-1");
+    let full = full.duration(std::time::Duration::from_millis(5)).purpose("p").call_id("i").emergency(Some(3));
+    let full = full.backfilled().retention_class("general").retain_until("2060-01-01".parse().unwrap());
+    let full = full.retry_of(2).sender(attestlog::Sender::new("s", 1)).to_json().unwrap();
+    let others = ["patient_id", "follow_up_of", "user_role"];
+    for member in full.as_object().unwrap().iter().map(|(member, _)| member).chain(others) {
+        let read = ToolCall::from_jsonl(line(&format!(r#""{member}":null"#)).as_bytes());
+        match member {
+            "conversation_id" | "user_id" | "tool_name" => assert!(read.is_err(), "{member}"),
+            _ => assert_eq!(read.unwrap(), bare, "{member}"),
+        }
+    }
+    let refused = ToolCall::from_jsonl(line(r#""colour":null"#).as_bytes()).unwrap_err();
+    assert!(refused.to_string().contains("colour: is not a member of a call"), "{refused}");
 }
 
 #[test]
@@ -137,7 +174,7 @@ fn no_digit_of_a_number_is_lost() {
     assert_clean(&log);
 }
 
-/// A host's own serialisable values go the same way, and no feature of serde_json is needed for it.
+/// A host's own serialisable values are handled in the same way, and no feature of serde_json is needed for it.
 #[test]
 fn what_a_host_serialises_keeps_its_digits_too() {
     let parsed = Json::from_serialize(&serde_json::json!({"big": u64::MAX, "small": 1, "half": 0.5})).unwrap();
@@ -168,7 +205,7 @@ fn what_a_host_builds_by_hand_is_checked_when_it_is_recorded() {
         assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     assert_eq!(lines(&log), before);
-    // Of a text with NUL, anywhere but in a name, the rest is kept and marked.
+    // In a text with NUL, anywhere but in a name, the rest is kept and marked.
     let odd = [
         (call().arguments(nul()), "arguments"),
         (call().result(vec![nul()]), "result[0]"),

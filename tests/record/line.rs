@@ -1,15 +1,16 @@
-//! The line is what it says: canonical JSON (RFC 8785), everything an entry says, hashed as an RFC 6962 leaf, chained by
-//! `prev`. Checked with another JSON reader, another canonicaliser and plain SHA-256.
+//! The line is what it claims to be: canonical JSON (RFC 8785), everything an entry says, hashed as an RFC 6962 leaf,
+//! chained by `prev`. Checked with another JSON parser, another canonicaliser and plain SHA-256.
 
 use crate::store_common::*;
 use attestlog::json::{Json, Number};
-use attestlog::{Entry, Hash, Kind, Outcome, Sender, ToolCall, Trigger, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{Entry, Hash, Kind, Outcome, Sender, ToolCall, Trigger};
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// RFC 8785 as its text has it, over another library's values.
+/// RFC 8785, implemented from its text with another library's values.
 fn jcs(value: &Value) -> String {
     match value {
         Value::Object(members) => {
@@ -44,7 +45,7 @@ fn leaf(line: &str) -> [u8; 32] {
     Sha256::digest([&[0][..], line.as_bytes()].concat()).into()
 }
 
-/// RFC 6962 section 2.1, word by word.
+/// RFC 6962 section 2.1, implemented literally.
 fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
     match leaves {
         [] => Sha256::digest([]).into(),
@@ -70,7 +71,7 @@ fn check(entry: &Entry) -> Value {
     value
 }
 
-/// A call with everything that a call can have.
+/// A call with every member that a call can have; it retries the entry at seq 2.
 fn full() -> ToolCall {
     let arguments =
         Json::parse("{\"\u{1f600}\":1,\"\u{fb33}\":[1.5,true,null],\"a\":{\"b\":\"\\u0007\"}}".as_bytes()).unwrap();
@@ -85,7 +86,7 @@ fn full() -> ToolCall {
         .duration(Duration::from_nanos(145_200_500))
         .metadata("client_ip", "10.0.1.5")
         .role("nurse")
-        .retry_of(0)
+        .retry_of(2)
         .call_id("call_1")
         .patient("P-2")
         .patient("P-1")
@@ -98,8 +99,8 @@ fn full() -> ToolCall {
 #[test]
 fn every_line_is_canonical_hashed_as_a_leaf_and_chained() {
     let (log, _, clock) = store(1);
-    log.record(full()).unwrap();
     log.record(ToolCall::new("c", "u", "t")).unwrap();
+    log.record(full()).unwrap();
     log.record(ToolCall::new("c", "u", "t").typed_error("E1", "it \u{85} failed").follow_up_of(2)).unwrap();
     log.record(ToolCall::new("c", "u", "t").outcome(Outcome::Denied).trigger(Trigger::System)).unwrap();
     let begun = log.begin(ToolCall::new("c", "u", "t")).unwrap();
@@ -121,19 +122,20 @@ fn every_line_is_canonical_hashed_as_a_leaf_and_chained() {
     let found = log.verify(&VerifyOptions::new()).unwrap();
     assert_eq!((found.root.0, found.head.to_string()), (root(&leaves), prev));
     for size in 0..=leaves.len() {
-        assert_eq!(log.root_at(size as u64).unwrap().0, root(&leaves[..size]));
+        assert_eq!(log.proofs().root_at(size as u64).unwrap().0, root(&leaves[..size]));
     }
 }
 
 #[test]
 fn everything_that_a_call_says_is_in_its_line() {
     let (log, _, _) = store(1);
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
     let seq = log.record(full()).unwrap().seq;
     let line = check(&log.entry(seq).unwrap());
     let expected = serde_json::json!({
         "agent_id": "agent-1", "backfilled": true, "call_id": "call_1", "call_trigger": "retry",
         "conversation_id": "conv \"1\"", "duration_ms": 145.2005, "emergency": true, "grant": 1, "kind": "tool_call",
-        "model": "model-1", "outcome": "ok", "patient_ids": ["P-1", "P-2"], "purpose": "treatment", "retry_of": 0,
+        "model": "model-1", "outcome": "ok", "patient_ids": ["P-1", "P-2"], "purpose": "treatment", "retry_of": 2,
         "retention_class": "healthcare", "sender": {"id": "sender", "number": 3}, "seq": seq, "success": true,
         "timestamp": "2025-02-28T23:59:59.123456789Z", "tool_name": "tool\n1", "tool_server": "server-1", "turn_number": 7,
         "user_id": "usr\\1", "recorded_at": START,
@@ -149,7 +151,7 @@ fn everything_that_a_call_says_is_in_its_line() {
     assert!(text.find('\u{1f600}') < text.find('\u{fb33}'), "keys are ordered by UTF-16 code units");
 }
 
-/// Whether the JSON reader that these tests compare with reads back what it wrote.
+/// Whether the JSON parser used for comparison reads back what it wrote.
 fn exact(x: &f64) -> bool {
     x.is_finite() && serde_json::from_str::<f64>(&Value::from(*x).to_string()).is_ok_and(|again| again == *x)
 }

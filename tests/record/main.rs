@@ -1,4 +1,5 @@
-//! What is recorded: each call once, as it was said, in whatever form it came.
+//! Recording: each call once, as it was given, in whatever form it came.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a test may panic, print and ask the machine")]
 
 mod concurrency;
 mod determinism;
@@ -6,9 +7,11 @@ mod fuzz_regressions;
 mod golden;
 mod handlers;
 mod import_formats;
+mod json_forms;
 mod json_input;
 mod line;
 mod mcp_observed;
+mod mcp_shown;
 mod model;
 mod queue;
 mod recording;

@@ -1,27 +1,31 @@
-//! What the proxy makes of time and of accesses that are no tools: an observer with a clock that stands still.
+//! How the proxy handles time, and accesses that are not tool calls: an observer with a clock that stands still.
 #![cfg(all(unix, feature = "owner"))]
 
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::owner::{SharedStore, Sharing};
-use attestlog::{AuditLog, ManualClock, Options, Query};
+use attestlog::{Options, PolicySet, Query};
 use attestlog_capture::mcp::{Observer, Settings, Verdict};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-struct Watched {
+pub(super) struct Watched {
     observer: Observer,
     clock: Arc<ManualClock>,
-    store: PathBuf,
+    pub(super) store: PathBuf,
     _dir: TempDir,
 }
 
 impl Watched {
-    fn new(change: impl FnOnce(&mut Settings)) -> Watched {
+    pub(super) fn new(change: impl FnOnce(&mut Settings)) -> Watched {
+        Watched::under(PolicySet::default(), change)
+    }
+
+    pub(super) fn under(policies: PolicySet, change: impl FnOnce(&mut Settings)) -> Watched {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("s");
-        AuditLog::create(&store).unwrap().close().unwrap();
+        Options::new().policies(policies).create(&store).unwrap().close().unwrap();
         let mut settings = Settings::default();
         settings.identity.default_user = "u".to_owned();
         settings.identity.default_conversation = "c".to_owned();
@@ -29,29 +33,33 @@ impl Watched {
         change(&mut settings);
         let clock = Arc::new(ManualClock::at("2026-03-01T09:00:00Z".parse().unwrap()));
         let at = store.clone();
-        let reach = move || SharedStore::open(&at, Options::new(), Sharing::default());
+        let reach = move || Options::new().open(&at);
         let observer = Observer::new(settings, clock.clone(), reach, |said: &str| panic!("{said}")).unwrap();
         Watched { observer, clock, store, _dir: dir }
     }
 
     #[track_caller]
-    fn host(&self, frame: &str) {
+    pub(super) fn host(&self, frame: &str) {
         assert_eq!(self.observer.from_host(&[frame.as_bytes().to_vec()]), [Verdict::Forward], "{frame}");
     }
 
     #[track_caller]
-    fn server(&self, frame: &str) {
+    pub(super) fn server(&self, frame: &str) {
         assert_eq!(self.observer.from_server(&[frame.as_bytes().to_vec()]), [Verdict::Forward], "{frame}");
     }
 
-    fn pass(&self, seconds: u64) {
+    pub(super) fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         self.observer.expire();
     }
 
-    /// The lines of everything but the store's own entries, once all is over.
-    fn end(self) -> Vec<Json> {
+    pub(super) fn close(&self) {
         self.observer.close("over");
+    }
+
+    /// The lines of everything but the store's own entries, once everything has ended.
+    pub(super) fn end(self) -> Vec<Json> {
+        self.close();
         let log = Options::new().open(&self.store).unwrap();
         let all = log.query(&Query::new()).unwrap().map(|entry| entry.unwrap().line());
         let lines: Vec<Json> = all.map(|line| Json::parse(line.as_bytes()).unwrap().value).collect();
@@ -60,7 +68,7 @@ impl Watched {
     }
 }
 
-fn text(line: &Json, path: &str) -> String {
+pub(super) fn text(line: &Json, path: &str) -> String {
     let at = path.split('.').try_fold(line, |at, key| at.get(key));
     at.map_or(String::new(), |v| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned))
 }
@@ -87,8 +95,8 @@ fn timed(settings: &mut Settings) {
     settings.timeout = Some(Duration::from_secs(10));
 }
 
-/// That progress puts the time-out off was written down and tried by nothing. A call that reports every nine seconds is no call
-/// that timed out after ten; one whose progress is another's is; and nothing goes on for ever.
+/// That progress extends the time-out was documented and tested by nothing. A call that reports every nine seconds does not
+/// time out after ten; one for which only another call's progress is reported does; and nothing goes on forever.
 #[test]
 fn progress_puts_the_time_out_off_and_not_for_ever() {
     let watched = Watched::new(timed);
@@ -101,7 +109,7 @@ fn progress_puts_the_time_out_off_and_not_for_ever() {
     watched.server(OK);
     assert_eq!(outcomes(&watched.end()), ["ok"]);
 
-    // Servers that answer with the id as a text do so with the token.
+    // Servers that answer with the id as a text do the same with the token.
     let watched = Watched::new(timed);
     watched.host(&call("7"));
     watched.pass(9);
@@ -129,7 +137,7 @@ fn progress_puts_the_time_out_off_and_not_for_ever() {
     assert_eq!(outcomes(&watched.end()), ["timeout"], "ten times the time-out is the most");
 }
 
-/// Subscriptions, lists of templates and completions were recorded as the documentation has it, and nothing tried it.
+/// Subscriptions, lists of templates and completions were recorded as documented, and nothing tested it.
 #[test]
 fn accesses_that_are_no_tools_are_recorded_whole() {
     for (method, params, patient) in [
@@ -157,7 +165,8 @@ fn accesses_that_are_no_tools_are_recorded_whole() {
     }
 }
 
-/// With `--patient-path arguments.uri`, as the documentation has it, an address made a second patient beside the one that it names.
+/// With `--patient-path arguments.uri`, as documented, an address was recorded as a second patient beside the one that it
+/// names.
 #[test]
 fn an_address_is_its_patient_and_nobody_else() {
     for uri in ["patient://P-7", "patient://P-7/labs?x#y", "https://fhir.example/r4/Patient/P-7/$everything"] {
@@ -170,7 +179,8 @@ fn an_address_is_its_patient_and_nobody_else() {
     }
 }
 
-/// A server answered with a completion that failed, a subscription that was refused: both are attempts, and say so.
+/// A server answered with a completion that failed, a subscription that was refused: both are attempts, and are recorded as
+/// failed.
 #[test]
 fn accesses_that_fail_say_so() {
     let watched = Watched::new(|_| {});
@@ -181,7 +191,7 @@ fn accesses_that_fail_say_so() {
     assert_eq!(outcomes(&watched.end()), ["denied", "protocol_error"]);
 }
 
-/// What the host asks and the server answers, in turn, of a call that has become a task.
+/// What the host asks and the server answers, in turn, about a call that has become a task.
 const TASK: &str = r#"{"id":1,"result":{"task":{"taskId":"T1","status":"working"}}}"#;
 const TEXT: &str = r#""result":{"content":[{"type":"text","text":"transferred 500"}]}"#;
 
@@ -189,8 +199,8 @@ fn about(id: u32, method: &str) -> String {
     format!(r#"{{"id":{id},"method":"tasks/{method}","params":{{"taskId":"T1"}}}}"#)
 }
 
-/// A task could not be cancelled, or was asked for while the server was busy: that error was the end of the call in the log, and
-/// the money that was transferred after it, of which the host was told, was nowhere.
+/// A task could not be cancelled, or was queried while the server was busy: that error was recorded as the end of the call,
+/// and the money that was transferred afterwards, of which the host was told, was not in the log.
 #[test]
 fn an_error_about_a_task_is_not_the_end_of_the_call() {
     let error = r#"{"id":2,"error":{"code":-32603,"message":"busy"}}"#;
@@ -218,8 +228,8 @@ fn an_error_about_a_task_is_not_the_end_of_the_call() {
     }
 }
 
-/// A task that the host had cancelled, or that had taken too long, was asked for once more and gave its result; the log's last word
-/// was that the call had been given up.
+/// A task that the host had cancelled, or that had taken too long, was queried once more and gave its result; the last
+/// entry in the log said that the call had been given up.
 #[test]
 fn the_result_of_a_task_that_was_given_up_is_a_late_answer() {
     for cancels in [true, false] {
@@ -246,8 +256,8 @@ fn the_result_of_a_task_that_was_given_up_is_a_late_answer() {
     }
 }
 
-/// An odd reply and the plain one after it came in one write, as servers with buffered output send them. The plain one was looked at
-/// before the end by the odd one was remembered, fitted nothing, and was in no entry [R44].
+/// An odd reply and the plain one after it came in one write, as servers with buffered output send them. The plain one was
+/// handled before the end from the odd one was registered, matched nothing, and was in no entry [R44].
 #[test]
 fn a_plain_reply_in_one_write_with_an_odd_one_is_recorded_too() {
     for odd in [
@@ -266,8 +276,8 @@ fn a_plain_reply_in_one_write_with_an_odd_one_is_recorded_too() {
     }
 }
 
-/// The host was told that a task had failed, or ended well, by a notification, a list or a question how it is, and asked no more: the
-/// log said that the call had been abandoned because the host had gone [R57].
+/// The host was told that a task had failed, or ended well, by a notification, a list or a status query, and asked no more:
+/// the log said that the call had been abandoned because the host had gone [R57].
 #[test]
 fn the_end_of_a_task_that_the_host_was_told_is_the_end_of_the_call() {
     let list = r#"{"id":2,"method":"tasks/list"}"#.to_owned();
@@ -288,7 +298,7 @@ fn the_end_of_a_task_that_the_host_was_told_is_the_end_of_the_call() {
                     watched.host(&asks);
                 }
                 watched.server(&told);
-                // Told again, it is no news.
+                // Reported again, it changes nothing.
                 watched.server(&format!(r#"{{"method":"notifications/tasks/status","params":{task}}}"#));
                 if fetched {
                     watched.host(&about(3, "result"));
@@ -318,8 +328,8 @@ fn the_end_of_a_task_that_the_host_was_told_is_the_end_of_the_call() {
     }
 }
 
-/// Of a task that had taken too long the host was told later how it had ended, or that asking for its result had failed: the log had
-/// neither [R57].
+/// After a task had taken too long the host was told how it had ended, or that asking for its result had failed: the log
+/// had neither [R57].
 #[test]
 fn what_is_told_of_a_task_that_was_given_up_is_a_further_entry() {
     let busy = r#"{"id":3,"error":{"code":-32603,"message":"boom"}}"#;
@@ -346,8 +356,8 @@ fn what_is_told_of_a_task_that_was_given_up_is_a_further_entry() {
     }
 }
 
-/// Since 2026 a task asks for input, and goes on with `tasks/update`. The server transferred what it was given there, and the log had
-/// nothing of it [R45].
+/// Since 2026 a task can ask for input, and continues with `tasks/update`. The server made a transfer with the input it
+/// got, and the log did not have that input [R45].
 #[test]
 fn what_a_task_goes_on_with_is_recorded() {
     let update = |task: &str| {
@@ -371,7 +381,7 @@ fn what_a_task_goes_on_with_is_recorded() {
     assert_eq!(text(&lines[0], "session_metadata.mcp.beside_arguments"), r#"{"more":1}"#);
     assert_eq!((text(&lines[0], "call_id"), text(&lines[1], "call_id")), ("2".to_owned(), "1".to_owned()));
     assert_eq!(text(&lines[0], "follow_up_of"), text(&lines[1], "begun_seq"));
-    // A host went on with a task of an earlier run: its result was in no log.
+    // A host continued a task from an earlier run: its result was in no log.
     for method in ["get", "result", "cancel"] {
         let watched = Watched::new(|_| {});
         watched.host(&about(2, method));
@@ -382,7 +392,7 @@ fn what_a_task_goes_on_with_is_recorded() {
             (format!("tasks/{method}"), "ok".to_owned())
         );
     }
-    // Of a task that nobody knows it is recorded too, whole.
+    // For an unknown task it is recorded too, whole.
     let watched = Watched::new(|_| {});
     watched.host(&update("T9"));
     watched.server(r#"{"id":2,"result":{}}"#);
@@ -393,8 +403,8 @@ fn what_a_task_goes_on_with_is_recorded() {
     );
 }
 
-/// A batch had two replies to one call, an error and then a result. Hosts that sort a batch by its ids take the second; the log had
-/// the first, and of the other a count [R44].
+/// A batch had two replies to one call, an error and then a result. Hosts that sort a batch by its ids take the second; the
+/// log had the first, and only counted the other [R44].
 #[test]
 fn of_two_replies_in_one_batch_neither_is_a_plain_success() {
     let error = r#"{"id":1,"error":{"code":-32603,"message":"first"}}"#;
@@ -404,7 +414,7 @@ fn of_two_replies_in_one_batch_neither_is_a_plain_success() {
         (format!("[{error},{OK}]"), &["protocol_error", "protocol_error"][..]),
         (format!("[{OK},{}]", OK.replace("\"id\":1", "\"id\":\"1\"")), &["protocol_error", "protocol_error"]),
         (format!("[{odd},{OK}]"), &["protocol_error", "protocol_error"]),
-        // Of another call's reply in it nothing is odd.
+        // Another call's reply in the same batch is not odd.
         (format!("[{odd},{other}]"), &["protocol_error", "ok"]),
         (format!("[{OK},{other}]"), &["ok", "ok"]),
     ] {
@@ -427,8 +437,8 @@ fn of_two_replies_in_one_batch_neither_is_a_plain_success() {
     }
 }
 
-/// A reply came while its call was being given up: it was open no more, and not given up yet, so the reply fitted nothing, and the host
-/// had a result of which the log had a count. Either comes first now, and the log says which.
+/// A reply came while its call was being given up: the call was no longer open, and not yet given up, so the reply matched
+/// nothing, and the host had a result that the log only counted. Now one of the two comes first, and the log says which.
 #[test]
 fn a_reply_that_comes_while_its_call_is_given_up_is_recorded() {
     for round in 0..40 {
@@ -458,11 +468,11 @@ fn a_reply_that_comes_while_its_call_is_given_up_is_recorded() {
     }
 }
 
-/// A call that timed out and was answered all the same counted twice: a rule on how often a tool is called fired for one call
-/// less than it says [N5]. Statistics counted it twice as well [R42].
+/// A call that timed out and was answered all the same counted twice: a rule on how often a tool is called fired one call
+/// too early [N5]. Statistics counted it twice as well [R42].
 #[test]
 fn an_answer_that_came_late_is_no_further_call() {
-    use attestlog::alert::{AlertEngine, Part, Rule, Rules};
+    use attestlog::alert::{Part, Rule, Rules};
     let watched = Watched::new(timed);
     watched.host(&call("7"));
     watched.pass(11);
@@ -474,18 +484,20 @@ fn an_answer_that_came_late_is_no_further_call() {
     let errors = Rule::new("errors").back_dated().when(attestlog::Facet::Outcome, "tool_error").count(1);
     let rules = Rules::none().with(rate).unwrap().with(errors).unwrap();
     let fired = || {
-        AlertEngine::with_rules(&log, rules.clone()).unwrap().run_once().unwrap();
-        log.alerts().unwrap().into_iter().map(|state| state.alert.rule).collect::<Vec<_>>()
+        log.alerts().engine_with(rules.clone()).unwrap().run_once().unwrap();
+        log.alerts().list().unwrap().into_iter().map(|state| state.alert.rule).collect::<Vec<_>>()
     };
-    // What only the answer tells counts for it.
+    // What only the answer shows counts for it.
     assert_eq!(fired(), ["errors"]);
-    let calls = || log.statistics(&attestlog::Statistics::new()).unwrap()[0].total_calls;
+    let calls = || log.statistics(&attestlog::query::Statistics::new()).unwrap()[0].total_calls;
     assert_eq!(calls(), 1);
     log.flush_index().unwrap();
     assert_eq!(calls(), 1);
-    assert!(log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap().ok());
+    assert!(log.verify(&attestlog::verify::VerifyOptions::new().threads(1)).unwrap().ok());
+    let newest = attestlog::Query::new().kind(attestlog::Kind::ToolCall).newest_first().limit(1);
+    let newest = log.query(&newest).unwrap().next().unwrap().unwrap().seq;
     let further = attestlog::ToolCall::new("c", "u", "t").timestamp("2026-03-01".parse().unwrap());
-    log.record(further.follow_up_of(log.size() - 1)).unwrap();
+    log.record(further.follow_up_of(newest)).unwrap();
     assert!(fired().contains(&"rate".to_owned()));
     log.close().unwrap();
 }

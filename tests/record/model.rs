@@ -1,12 +1,14 @@
-//! The store does what a plain list would: random operations against a `Vec`, compared after each of them.
+//! The store behaves like a plain list: random operations are compared with a `Vec`, after each of them.
 //!
-//! `flush_index` cuts index batches short, so that every seam between the file's index and the pending one is crossed
+//! `flush_index` cuts index batches short, so that every boundary between the file's index and the pending one is crossed
 //! with a few dozen entries; blocks, batches, reopening and queries meet each other in every order.
 
 use crate::store_common::*;
+use attestlog::host::ManualClock;
+use attestlog::query::Statistics;
 use attestlog::{
-    AuditLog, Begun, Entry, ErrorKind, Facet, Kind, ManualClock, Outcome, Query, Receipt, Result, Sender, Statistics,
-    Timestamp, ToolCall, Trigger,
+    AuditLog, Begun, Entry, ErrorKind, Facet, Kind, Outcome, Query, Receipt, Result, Sender, Timestamp, ToolCall,
+    Trigger,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,7 @@ const TOOLS: [&str; 4] = [
     "a_tool_whose_name_is_so_long_that_the_dictionary_keeps_only_its_hash_and_not_the_name_itself",
 ];
 const PURPOSES: [&str; 2] = ["treatment", "payment"];
-/// Times of calls, about noon and midnight of a few days, in milliseconds after [`START`]'s midnight.
+/// Times of calls, around noon and midnight of a few days, in milliseconds after [`START`]'s midnight.
 const TIMES: [i64; 8] = [0, 1, 43_200_000, 86_399_999, 86_400_000, 100_000_000, 172_800_000, -86_400_000];
 
 #[derive(Debug, Clone)]
@@ -56,7 +58,7 @@ struct QuerySpec {
 enum Op {
     Record(CallSpec),
     Batch(Vec<CallSpec>),
-    /// A batch of which one call is refused for this reason.
+    /// A batch in which one call is refused for this reason.
     Refused(Vec<CallSpec>, u8),
     Begin(CallSpec),
     Finish(u8, CallSpec),
@@ -193,7 +195,7 @@ struct Row {
     time: Timestamp,
     spec: Option<CallSpec>,
     end: Option<(Outcome, Option<u64>)>,
-    /// The seq of the beginning that this ends.
+    /// The seq of the beginning that this entry ends.
     ends: Option<u64>,
     line: String,
 }
@@ -258,7 +260,7 @@ struct Game {
     begun: Vec<(Begun, CallSpec)>,
     unfinished: BTreeSet<u64>,
     senders: BTreeMap<(u8, u8), Receipt>,
-    /// What each number was first recorded for: a number of another call is refused (`senders` tests that).
+    /// The call for which each number was first recorded: the number of another call is refused (`senders` tests that).
     numbered: BTreeMap<(u8, u8), CallSpec>,
 }
 
@@ -286,10 +288,10 @@ impl Game {
         self.log.as_ref().unwrap()
     }
 
-    /// Takes over what was recorded: the calls as the model has them, and whatever the store said of itself.
+    /// Updates the model with what was recorded: the calls as the model has them, and the store's own entries.
     fn catch_up(&mut self, calls: &[(u64, Row)]) {
         let log = self.log().clone();
-        for seq in self.rows.len() as u64..log.size() {
+        for seq in self.rows.len() as u64..log.size().unwrap() {
             let entry = log.entry(seq).unwrap();
             let line = entry.line();
             match calls.iter().find(|(at, _)| *at == seq) {
@@ -308,7 +310,7 @@ impl Game {
     }
 
     fn now(&self) -> Timestamp {
-        use attestlog::Clock;
+        use attestlog::host::Clock;
         self.clock.now()
     }
 
@@ -320,12 +322,12 @@ impl Game {
         Row { kind, time, spec: Some(spec.clone()), end, ends: ends.map(|(seq, _)| seq), line: String::new() }
     }
 
-    /// The call of that number, where it was recorded before: what is recorded again is the same call.
+    /// The call with that number, if it was recorded before: what is recorded again is the same call.
     fn again(&self, spec: &CallSpec) -> CallSpec {
         spec.sender.and_then(|sender| self.numbered.get(&sender)).unwrap_or(spec).clone()
     }
 
-    /// Calls that were recorded with these receipts.
+    /// Registers calls that were recorded with these receipts.
     fn recorded(&mut self, specs: &[CallSpec], receipts: &[Receipt]) {
         assert_eq!(specs.len(), receipts.len());
         let mut new = Vec::new();
@@ -366,7 +368,7 @@ impl Game {
             }
             Op::Refused(specs, why) => {
                 let mut calls: Vec<ToolCall> = specs.iter().map(|spec| self.again(spec).whole()).collect();
-                // Two calls that differ under one number of a sender would be refused for that first.
+                // Two different calls with one sender's number would be refused for that reason first.
                 calls.iter_mut().for_each(|call| call.sender = None);
                 let (bad, kind) = match why {
                     0 => (ToolCall::new("c", "", "t"), ErrorKind::InvalidInput),
@@ -378,7 +380,7 @@ impl Game {
                 calls.push(bad);
                 let refused = self.log().record_batch(calls).unwrap_err();
                 assert_eq!(refused.kind(), kind, "{refused}");
-                assert_eq!(self.log().size(), self.rows.len() as u64);
+                assert_eq!(self.log().size().unwrap(), self.rows.len() as u64);
             }
             Op::Begin(spec) => {
                 let begun = self.log().begin(spec.begun()).unwrap();
@@ -403,12 +405,12 @@ impl Game {
                 self.catch_up(&[]);
             }
             Op::Reopen => {
-                // What was begun cannot be finished by another process.
+                // A call that was begun cannot be finished by another process.
                 self.begun.clear();
                 self.log.take().unwrap().close().unwrap();
                 self.reopened += 1;
                 self.log = Some(options(&self.clock, self.reopened).open_on(self.disk.backend()).unwrap());
-                assert_eq!(self.log().size(), self.rows.len() as u64);
+                assert_eq!(self.log().size().unwrap(), self.rows.len() as u64);
             }
             Op::Advance(seconds) => self.clock.advance(Duration::from_secs((*seconds).into())),
             Op::SetBack(seconds) => self.clock.set(self.now().minus(Duration::from_secs((*seconds).into()))),
@@ -478,11 +480,16 @@ impl Game {
             return;
         }
         let mut tools: BTreeMap<&str, Vec<&Row>> = tool.into_iter().map(|t| (t, Vec::new())).collect();
-        for row in &self.rows {
+        let mut without_end: BTreeMap<&str, u64> = BTreeMap::new();
+        for (seq, row) in (0u64..).zip(&self.rows) {
             let inside = since.is_none_or(|since| row.time >= since) && until.is_none_or(|until| row.time < until);
             let name = row.spec.as_ref().map(|s| TOOLS[usize::from(s.tool)]);
-            if let Some(name) = name.filter(|n| row.kind == Kind::ToolCall && inside && tool.is_none_or(|t| t == *n)) {
+            let Some(name) = name.filter(|n| inside && tool.is_none_or(|t| t == *n)) else { continue };
+            if row.kind == Kind::ToolCall {
                 tools.entry(name).or_default().push(row);
+            } else if self.unfinished.contains(&seq) {
+                tools.entry(name).or_default();
+                *without_end.entry(name).or_default() += 1;
             }
         }
         let found = self.log().statistics(&asked).unwrap();
@@ -496,6 +503,7 @@ impl Game {
             let mut nanos: Vec<u64> = rows.iter().filter_map(|r| r.end?.1).collect();
             nanos.sort_unstable();
             assert_eq!(found.total_calls, rows.len() as u64, "{asked:?}");
+            assert_eq!(found.unfinished, without_end.get(found.tool.as_str()).copied().unwrap_or_default());
             assert_eq!(found.successes, ok as u64);
             assert_eq!(found.unique_users, users.len() as u64);
             assert_eq!(found.max_duration_ms, nanos.last().map(|&n| n as f64 / 1e6));
@@ -542,7 +550,7 @@ proptest! {
             game.play(op);
             assert_clean(game.log());
         }
-        // In the end once more what can be asked for, after everything was moved into the file and read anew.
+        // At the end all queries once more, after everything was written to the file and read again.
         game.play(&Op::Flush);
         game.play(&Op::Reopen);
         assert_eq!(lines(game.log()), game.rows.iter().map(|r| r.line.clone()).collect::<Vec<_>>());

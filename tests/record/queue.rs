@@ -1,8 +1,9 @@
-//! The promise of the queue: what was accepted is recorded once, in order, whatever becomes of its ticket; what was not
-//! accepted is not; and nothing blocks that said it would not.
+//! The promise of the queue: what was accepted is recorded once, in order, whatever happens to its ticket; what was not
+//! accepted is not; and no call blocks that promises not to.
 
 use attestlog::instrument::{Queue, Ticket};
-use attestlog::{AuditLog, Entry, ErrorKind, Options, Query, Sender, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Entry, ErrorKind, Options, Query, Sender, ToolCall};
 use proptest::prelude::*;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -21,13 +22,13 @@ fn tools(log: &AuditLog) -> Vec<String> {
     calls.filter_map(|e: Entry| e.call().map(|c| c.tool_name.clone())).collect()
 }
 
-/// A clock whose next reading waits until it is let through: it holds up the commit that reads it.
+/// A clock whose next reading waits until it is released: it delays the commit that reads it.
 #[derive(Debug)]
 struct Gate {
     gates: Mutex<Option<Receiver<()>>>,
 }
 
-impl attestlog::Clock for Gate {
+impl attestlog::host::Clock for Gate {
     fn now(&self) -> attestlog::Timestamp {
         if thread::current().name() == Some("attestlog-queue")
             && let Some(gate) = &*self.gates.lock().unwrap()
@@ -131,7 +132,7 @@ fn a_place_is_waited_for_without_an_entry_in_hand() {
     ticket.wait().unwrap();
     let slot = block_on(waiting).unwrap();
     assert_eq!(queue.try_reserve().unwrap_err().kind(), ErrorKind::Busy);
-    // A place that is given back is another's.
+    // A permit that is given back can be used by another caller.
     drop(slot);
     queue.try_reserve().unwrap().record(call("b")).unwrap().wait().unwrap();
     assert_eq!(tools(&log), ["a", "b"]);
@@ -154,7 +155,7 @@ fn closing_waits_for_everything_and_takes_no_more() {
     drop(gate);
     closing.join().unwrap().unwrap();
     assert_eq!(tools(&log), ["a"]);
-    // What was promised before holds.
+    // What was accepted before is still recorded.
     slot.record(call("promised")).unwrap().wait().unwrap();
     assert_eq!(tools(&log), ["a", "promised"]);
 }
@@ -195,7 +196,7 @@ fn a_log_that_is_closed_too_early_answers_every_ticket() {
     let log = AuditLog::in_memory().unwrap();
     let queue = log.queue(3).unwrap();
     log.close().unwrap();
-    assert_eq!(queue.record(call("a")).unwrap().wait().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(queue.record(call("a")).and_then(|ticket| ticket.wait()).unwrap_err().kind(), ErrorKind::Closed);
     queue.close().unwrap();
 }
 

@@ -1,10 +1,11 @@
-//! What recording promises: a receipt means that the entry is on the disk, a batch is all or nothing, threads share
-//! commits and lose nothing, readers see one moment, and an error leaves the store as it was and lets it go on.
+//! The promise of recording: a receipt means that the entry is on the disk, a batch is all or nothing, threads share
+//! commits and lose nothing, readers see one moment, and an error leaves the store as it was and usable.
 
 use crate::store_common::*;
-use attestlog::{
-    AuditLog, CallLimits, Error, ErrorKind, Kind, Options, Query, Result, Statistics, ToolCall, VerifyOptions,
-};
+use attestlog::entry::CallLimits;
+use attestlog::query::Statistics;
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Error, ErrorKind, Kind, Options, Query, Result, ToolCall};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,7 +63,7 @@ fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
     let refused = log.record_batch([call("a", 0), call("a", 1), ToolCall::new("a", "", "look")]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert!(refused.to_string().contains("call 2") && refused.to_string().contains("user_id"), "{refused}");
-    // What only the writer can see is as good a reason.
+    // Problems that only the writer can see are refused in the same way.
     let refused = log.record_batch([call("a", 0), call("a", 1).retry_of(before.len() as u64 + 1)]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert_eq!(lines(&log), before);
@@ -113,12 +114,12 @@ fn readers_see_one_moment_while_others_write_and_merge() {
                     let newest = log.query(&Query::new().newest_first().limit(3)).unwrap();
                     let newest: Vec<u64> = newest.map(|e| e.unwrap().seq).collect();
                     assert!(newest.windows(2).all(|w| w[0] == w[1] + 1));
-                    // Each call in two steps is one, whenever one looks.
+                    // Each call in two steps counts as one, whenever a reader looks.
                     let steps: Vec<_> = log.timeline("steps").unwrap().collect::<Result<_>>().unwrap();
                     let begun: BTreeSet<u64> = steps
                         .iter()
                         .map(|s| match s.entry.call().unwrap().phase {
-                            attestlog::Phase::Finished(begun) => begun,
+                            attestlog::entry::Phase::Finished(begun) => begun,
                             _ => s.entry.seq,
                         })
                         .collect();
@@ -137,7 +138,7 @@ fn readers_see_one_moment_while_others_write_and_merge() {
     assert_eq!(log.statistics(&Statistics::new().tool("slow")).unwrap()[0].total_calls, 86);
 }
 
-/// Plays the same story on a disk of which the `n`-th operation fails, for every `n` that the story has.
+/// Runs the same story on a disk on which the `n`-th operation fails, for every `n` in the story.
 fn with_failures(failures: u64, full: bool) {
     let story = |disk: &Disk| -> Result<(AuditLog, Vec<(u64, Result<u64, Error>)>)> {
         let log = options(&clock(), 3).create_on(disk.backend())?;
@@ -220,7 +221,7 @@ fn what_is_too_large_is_refused_with_its_size_and_nothing_is_cut() {
     let (disk, clock) = (Disk::default(), clock());
     let mut limits = CallLimits::default();
     (limits.id_bytes, limits.patients, limits.line_bytes) = (100, 3, 2000);
-    // A limit for calls, which the store's own entries may pass.
+    // A limit for calls, which the store's own entries may exceed.
     let log = options(&clock, 1).limits(limits).create_on(disk.backend()).unwrap();
     let before = lines(&log);
     let large = [
@@ -248,7 +249,7 @@ fn a_closed_store_stays_closed_and_can_be_opened_again() {
     let other = log.clone();
     let mut hits = log.query(&Query::new()).unwrap();
     assert!(hits.next().unwrap().is_ok());
-    assert_eq!(AuditLog::open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(Options::new().exclusive().open(&path).unwrap_err().kind(), ErrorKind::Locked);
     log.close().unwrap();
     for _ in 0..2 {
         assert_eq!(other.record(call("c", 2)).unwrap_err().kind(), ErrorKind::Closed);
@@ -268,7 +269,7 @@ fn a_closed_store_stays_closed_and_can_be_opened_again() {
 fn what_cannot_be_opened_says_which_way_it_cannot() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let kind = |name: &str| AuditLog::open(at(name)).unwrap_err().kind();
+    let kind = |name: &str| Options::new().exclusive().open(at(name)).unwrap_err().kind();
     assert_eq!(kind("missing"), ErrorKind::NotFound);
     assert!(!at("missing").exists(), "opening never makes a store");
     std::fs::write(at("empty"), b"").unwrap();
@@ -321,16 +322,16 @@ fn a_store_is_never_made_over_another_nor_by_opening() {
 #[test]
 fn what_was_never_recorded_is_no_entry() {
     let (log, _, _) = store(1);
-    assert_eq!(log.entry(log.size()).unwrap_err().kind(), ErrorKind::NoSuchEntry);
+    assert_eq!(log.entry(log.size().unwrap()).unwrap_err().kind(), ErrorKind::NoSuchEntry);
     assert_eq!(log.entry(u64::MAX).unwrap_err().kind(), ErrorKind::NoSuchEntry);
 }
 
-/// A thread that dies while it commits for others must not leave them waiting, nor the store unusable.
+/// A thread that panics while it commits for others must not leave them waiting, nor the store unusable.
 #[test]
 fn a_leader_that_panics_leaves_the_store_usable() {
     #[derive(Debug)]
-    struct Dies(AtomicBool, attestlog::SeededRandom);
-    impl attestlog::Random for Dies {
+    struct Dies(AtomicBool, attestlog::host::SeededRandom);
+    impl attestlog::host::Random for Dies {
         fn fill(&self, out: &mut [u8]) {
             assert!(!self.0.swap(false, Ordering::SeqCst), "no random bytes today");
             self.1.fill(out);
@@ -342,7 +343,7 @@ fn a_leader_that_panics_leaves_the_store_usable() {
             loud(info);
         }
     }));
-    let random = Arc::new(Dies(AtomicBool::new(false), attestlog::SeededRandom::new(5)));
+    let random = Arc::new(Dies(AtomicBool::new(false), attestlog::host::SeededRandom::new(5)));
     let disk = Disk::default();
     let log = options(&clock(), 1).random(random.clone()).create_on(disk.backend()).unwrap();
     let died = std::thread::scope(|scope| {
@@ -371,7 +372,7 @@ fn a_leader_that_panics_leaves_the_store_usable() {
     assert_clean(&log);
 }
 
-/// Which call of a batch is at fault, and which of its members, stood in the message alone: importers cut it apart to find out.
+/// Which call of a batch is at fault, and which of its members, was only in the message: importers parsed it to find out.
 #[test]
 fn the_call_of_a_batch_and_its_member_are_data_of_the_error() {
     let log = AuditLog::in_memory().unwrap();

@@ -1,14 +1,48 @@
 //! What the tests of the store share: a disk in memory that can fail, a clock that stands still, calls by the dozen.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use attestlog::{AuditLog, Entry, ManualClock, Options, Query, Result, SeededRandom, Timestamp, VerifyOptions};
-use redb::StorageBackend;
+/// The engine's own list of tables.
+#[path = "../../src/store/file/tables.rs"]
+pub mod tables;
+
+use attestlog::emergency::EmergencyAccess;
+use attestlog::host::{ManualClock, SeededRandom};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Entry, Justification, Options, Query, Result, Timestamp};
+use redb::{StorageBackend, TableDefinition};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 /// The time at which tests begin.
 pub const START: &str = "2025-03-01T09:00:00Z";
+
+/// The names of all tables, as the engine lists them.
+pub fn table_names() -> Vec<String> {
+    struct Names(Vec<String>);
+    impl tables::EachTable for Names {
+        type Error = std::convert::Infallible;
+
+        fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+            &mut self,
+            table: TableDefinition<'static, K, V>,
+            _: tables::Copying,
+        ) -> std::result::Result<(), Self::Error> {
+            self.0.push(redb::TableHandle::name(&table).to_owned());
+            Ok(())
+        }
+    }
+    let mut names = Names(Vec::new());
+    let Ok(()) = tables::each(&mut names);
+    names.0
+}
+
+/// Opens an emergency grant for an hour, at the user's own request; returns its seq.
+pub fn open_grant(log: &AuditLog, user: &str, patient: &str) -> u64 {
+    let access = EmergencyAccess { user, patient, urgency: "immediate", ttl: Duration::from_secs(3600) };
+    log.emergency().open(access, Justification { actor: user, reason: "unconscious" }).unwrap().seq
+}
 
 /// Bytes that outlive the store on them. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -174,7 +208,7 @@ pub fn lines(log: &AuditLog) -> Vec<String> {
 pub fn assert_clean(log: &AuditLog) {
     let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
     assert!(found.ok(), "{:#?}", found.findings);
-    assert_eq!((found.size, found.entries), (log.size(), log.size()));
+    assert_eq!((found.size, found.entries), (log.size().unwrap(), log.size().unwrap()));
 }
 
 /// Keeps what the library turns into errors from filling the screen.
@@ -189,4 +223,15 @@ pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     std::panic::set_hook(Box::new(move |info| said(info)));
     done
+}
+
+/// A store whose tables somebody changes through redb.
+pub fn edit(bytes: &[u8], change: impl FnOnce(&redb::WriteTransaction)) -> Vec<u8> {
+    let disk = Disk::of(bytes.to_vec());
+    let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let txn = database.begin_write().unwrap();
+    change(&txn);
+    txn.commit().unwrap();
+    drop(database);
+    disk.bytes()
 }

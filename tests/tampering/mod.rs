@@ -5,13 +5,16 @@
 pub mod trees;
 
 use super::store_common::*;
-use attestlog::alert::{AlertEngine, AlertState, Rule, Rules};
+use attestlog::Justification;
+use attestlog::alert::{AlertState, Rule, Rules};
+use attestlog::emergency::GrantState;
 use attestlog::json::Json;
+use attestlog::query::Statistics;
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::retention::HoldSelector;
+use attestlog::verify::VerifyOptions;
 use attestlog::{
-    AuditLog, ErrorKind, Facet, GrantState, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, Statistics,
-    ToolCall, Trigger, VerifyOptions,
+    AuditLog, ErrorKind, Facet, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, ToolCall, Trigger,
 };
 use attestlog_report::access::{AccessReport, Context, Subject};
 use attestlog_report::csv::CsvWriter;
@@ -111,8 +114,13 @@ pub fn answers(log: &AuditLog) -> Result<String> {
     }
     reports(log, &mut out)?;
     proofs(log, &mut out)?;
-    let _ =
-        writeln!(out, "{} {:?} {}", log.policies().to_json().to_canonical(), log.holds()?, log.root_at(log.size())?);
+    let _ = writeln!(
+        out,
+        "{} {:?} {}",
+        log.retention().policies().unwrap().to_json().to_canonical(),
+        log.retention().holds()?,
+        log.proofs().root_at(log.size().unwrap())?
+    );
     Ok(out)
 }
 
@@ -132,18 +140,18 @@ fn reports(log: &AuditLog, out: &mut String) -> Result<()> {
         csv.write(&entry?)?;
     }
     out.push_str(&String::from_utf8_lossy(&csv.finish()?));
-    let states: Vec<_> = log.alerts()?.iter().map(AlertState::to_json).collect();
-    let grants: Vec<_> = log.emergencies()?.iter().map(GrantState::to_json).collect();
+    let states: Vec<_> = log.alerts().list()?.iter().map(AlertState::to_json).collect();
+    let grants: Vec<_> = log.emergency().grants()?.iter().map(GrantState::to_json).collect();
     out.push_str(&format!("{states:?} {grants:?}\n"));
     Ok(())
 }
 
 /// Proofs of entries, and that answers are complete, where the store has keys to sign them.
 fn proofs(log: &AuditLog, out: &mut String) -> Result<()> {
-    if log.public_key().is_none() {
+    if log.public_key().unwrap().is_none() {
         return Ok(());
     }
-    for seq in (0..log.size()).step_by(13) {
+    for seq in (0..log.size().unwrap()).step_by(13) {
         match log.prove(seq) {
             Ok(proof) => out.push_str(&proof.to_string()),
             Err(e) if e.kind() == ErrorKind::NoSuchEntry => out.push_str("purged\n"),
@@ -153,7 +161,7 @@ fn proofs(log: &AuditLog, out: &mut String) -> Result<()> {
     let values =
         [(Facet::User, "usr_1"), (Facet::Tool, "look"), (Facet::Conversation, "conv_5"), (Facet::Tool, "none")];
     for (field, value) in values {
-        out.push_str(&log.prove_complete(field, value, Neighbours::Reveal)?.to_string());
+        out.push_str(&log.proofs().complete(field, value, Neighbours::Reveal)?.to_string());
     }
     Ok(())
 }
@@ -181,16 +189,16 @@ pub struct Rich {
 }
 
 /// The time at which stores are opened that were made by [`rich`].
-pub fn later() -> std::sync::Arc<attestlog::ManualClock> {
+pub fn later() -> std::sync::Arc<attestlog::host::ManualClock> {
     let clock = clock();
     clock.advance(Duration::from_secs(500 * 86_400));
     clock
 }
 
-pub fn keyed(clock: &std::sync::Arc<attestlog::ManualClock>, seed: u64) -> Options {
+pub fn keyed(clock: &std::sync::Arc<attestlog::host::ManualClock>, seed: u64) -> Options {
     Options::new()
         .clock(clock.clone())
-        .random(std::sync::Arc::new(attestlog::SeededRandom::new(seed)))
+        .random(std::sync::Arc::new(attestlog::host::SeededRandom::new(seed)))
         .background(false)
         .cache_bytes(1 << 20)
 }
@@ -220,17 +228,17 @@ pub fn rich() -> Rich {
     log.flush_index().unwrap();
     let mut covering = HoldSelector::default();
     covering.conversations.insert("conv_1".to_owned());
-    log.place_hold("case 7", "asked by court", "legal", covering).unwrap();
-    log.rotate_epoch_key().unwrap();
+    log.retention().place_hold("case 7", covering, Justification { actor: "legal", reason: "asked by court" }).unwrap();
+    log.keys().rotate_epoch_key().unwrap();
     clock.advance(Duration::from_secs(500 * 86_400));
-    log.confirm_clock("ops", "a long time").unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "a long time" }).unwrap();
     for i in 24..36 {
         log.record(rich_call(i)).unwrap();
     }
-    let gone = log.purge("ops").unwrap();
+    let gone = log.retention().purge("ops").unwrap();
     assert!(gone.purged > 5 && gone.kept_by_hold > 0, "{gone:?}");
     let rules = Rules::none().with(Rule::new("every_patient_access").when(Facet::Tool, "read_chart")).unwrap();
-    AlertEngine::with_rules(&log, rules).unwrap().run_once().unwrap();
+    log.alerts().engine_with(rules).unwrap().run_once().unwrap();
     log.flush_index().unwrap();
     let first = log.checkpoint().unwrap();
     log.close().unwrap();
@@ -249,7 +257,7 @@ pub fn rich() -> Rich {
     let killed = std::fs::read(&path).unwrap();
     let killed_key = std::fs::read(&key).unwrap();
     assert_clean_signed(&log);
-    let verifier = log.public_key().unwrap();
+    let verifier = log.public_key().unwrap().unwrap();
     log.close().unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert!(bytes.len() < 400 << 10, "{} bytes", bytes.len());
@@ -368,7 +376,7 @@ impl Tally {
     }
 }
 
-/// Runs `each` on all cores, with the number of the core.
+/// Calls `each` with every item, and the number of the thread.
 pub fn on_all_cores<T: Sync>(items: &[T], each: impl Fn(usize, &T) + Sync) {
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     let each = &each;
@@ -377,4 +385,22 @@ pub fn on_all_cores<T: Sync>(items: &[T], each: impl Fn(usize, &T) + Sync) {
             scope.spawn(move || items.iter().skip(lane).step_by(threads).for_each(|item| each(lane, item)));
         }
     });
+}
+
+/// The items that this run tries: all, or with `ATTESTLOG_SHARE=K/N` (K from 0 to N-1) one in N, the same ones each time. The N
+/// shares together are all items, so that a run that takes most of a day can be spread over days and machines.
+pub fn my_share<T>(items: Vec<T>) -> Vec<T> {
+    let Some((k, n)) = share() else { return items };
+    // Mixed, so that no share has always the same bit of a byte or the same byte of a row.
+    let mine = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % n == k;
+    items.into_iter().enumerate().filter(|(i, _)| mine(*i)).map(|(_, item)| item).collect()
+}
+
+/// What `ATTESTLOG_SHARE` says.
+fn share() -> Option<(u64, u64)> {
+    let said = std::env::var("ATTESTLOG_SHARE").ok()?;
+    let (k, n) = said.split_once('/').expect("ATTESTLOG_SHARE is K/N");
+    let (k, n) = (k.parse().unwrap(), n.parse().unwrap());
+    assert!(k < n, "ATTESTLOG_SHARE is K/N, with K from 0 to N-1");
+    Some((k, n))
 }

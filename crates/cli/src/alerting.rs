@@ -1,72 +1,66 @@
-//! Alerts where entries are recorded: one call for every command that records.
+//! Running alert rules in commands that record: one call for each such command.
 //!
-//! Invariant: whatever is wrong with rules, receivers or deliveries is said on standard error and changes nothing of what
-//! the command does or how it ends.
+//! Invariant: any problem with rules, receivers or deliveries is reported on standard error and changes neither what the
+//! command does nor how it ends.
 
 use super::beside;
-use super::console;
-use super::exit::{Failure, complain};
+use super::context::Context;
+use super::exit::Failure;
 use super::line_reader::Source;
 use attestlog::AuditLog;
-use attestlog::alert::{AlertEngine, Receivers, RunningEngine, To};
+use attestlog::alert::{Receivers, RunningEngine, To};
+use attestlog::files::{self, COMPANION_LINE, Writes};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a command that has done its work waits for alerts. What is left then the next one does.
+/// How long a command that has done its work waits for alerts. The next command does the rest.
 const AT_MOST: Duration = Duration::from_secs(2);
-/// Nobody writes a longer one.
+/// The longest receivers file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// An engine at work for a command.
+/// A running alert engine of a command.
 #[derive(Debug)]
 pub struct Alerting {
+    cx: Context,
     engine: Option<RunningEngine>,
-    /// Standard output is for something else.
-    taken: bool,
 }
 
 impl Alerting {
-    /// Starts the rules of the store's policy, with the receivers that are configured beside it. Where standard output is
-    /// `taken`, by a protocol or by receipts, alerts that were to go there go to standard error.
-    pub fn start(log: &AuditLog, store: &Path, taken: bool) -> Alerting {
+    /// Starts the rules of the store's policy, with the receivers that are configured beside it. If standard output is
+    /// `taken`, by a protocol or by receipts, alerts that would go there go to standard error.
+    pub fn start(cx: &Context, log: &AuditLog, store: &Path, taken: bool) -> Alerting {
         let receivers = receivers(store).unwrap_or_else(|failure| {
             if let Some(m) = failure.message() {
-                complain(format!("alerts are not delivered: {m}"));
+                cx.complain(format!("alerts are not delivered: {m}"));
             }
             Receivers::default()
         });
-        let running = AlertEngine::new(log).and_then(|engine| engine.deliver_to_all(&receivers, taken).start());
-        let engine = running.map_err(|e| complain(format!("no alerts are raised: {e}"))).ok();
-        Alerting { engine, taken }
+        let running = log.alerts().engine().and_then(|engine| engine.deliver_to_all(&receivers, taken).start());
+        let engine = running.map_err(|e| cx.complain(format!("no alerts are raised: {e}"))).ok();
+        Alerting { cx: cx.clone(), engine }
     }
 
-    /// Goes on with the receivers that the store has now.
-    pub fn deliver_instead_to(&mut self, receivers: &Receivers) -> Result<(), Failure> {
-        let receivers = receivers.open(self.taken);
-        Ok(self.engine.as_mut().map_or(Ok(()), |engine| engine.deliver_instead(receivers))?)
-    }
-
-    /// Waits for what was recorded to be looked at and delivered, but not long.
+    /// Waits until what was recorded has been evaluated and delivered, but only for a short time.
     pub fn finish(self) {
         let Some(running) = self.engine else { return };
         let status = running.finish(AT_MOST);
         if let Some(e) = status.last_error {
-            complain(format!("alerts: {e}"));
+            self.cx.complain(format!(
+                "alerts: {e}. What the rules have not looked at, the next process that records looks at"
+            ));
         }
         for (receiver, why) in status.failing {
-            complain(format!("alerts: {receiver}: {why}; it is told later"));
+            self.cx.complain(format!("alerts: {receiver}: {why}; what it is owed is delivered later"));
         }
     }
 }
 
-/// Where the receivers of a store stand: `STORE.receivers`.
+/// The path of a store's receivers: `STORE.receivers`.
 pub fn path(store: &Path) -> PathBuf {
-    let mut path = store.as_os_str().to_owned();
-    path.push(".receivers");
-    path.into()
+    files::beside(store, "receivers")
 }
 
-/// The receivers of a store; none where there is no such file.
+/// The receivers of a store; none if there is no such file.
 pub fn receivers(store: &Path) -> Result<Receivers, Failure> {
     let path = path(store);
     match std::fs::metadata(&path) {
@@ -74,18 +68,18 @@ pub fn receivers(store: &Path) -> Result<Receivers, Failure> {
         Err(e) => return Err(Failure::file(&path, &e)),
         Ok(about) => beside::trusted(&path, &about, store)?,
     }
-    let bytes = Source::open_whole(Some(&path))?.read_all(MAX_BYTES)?;
+    let bytes = Source::whole_file(&path)?.read_all(MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     Ok(Receivers::from_toml(&text, &path.display().to_string())?)
 }
 
-/// The receivers of a configuration file's text that a store is to have: with whole paths, and none that could not be told
-/// anything as things are.
+/// The receivers named in the text of a configuration file, with absolute paths. Fails if one of them cannot work as things
+/// are.
 pub fn configured(text: &str, file: &Path) -> Result<Receivers, Failure> {
     let mut receivers = super::config::receivers(text, file)?;
     for receiver in &mut receivers.0 {
         let whole = |path: &mut PathBuf| -> Result<(), Failure> {
-            *path = std::path::absolute(console::path(path)).map_err(|e| Failure::file(&*path, &e))?;
+            *path = std::path::absolute(&*path).map_err(|e| Failure::file(&*path, &e))?;
             Ok(())
         };
         match &mut receiver.to {
@@ -97,7 +91,7 @@ pub fn configured(text: &str, file: &Path) -> Result<Receivers, Failure> {
     Ok(receivers)
 }
 
-/// What is wrong with the receivers that a store has, so that alerts go nowhere: a sentence each.
+/// The problems of a store's receivers that keep alerts from being delivered, one sentence each.
 pub fn faults(store: &Path) -> Vec<String> {
     match receivers(store) {
         Err(failure) => failure.message().map(|m| format!("no alert is delivered: {m}")).into_iter().collect(),
@@ -108,7 +102,7 @@ pub fn faults(store: &Path) -> Vec<String> {
     }
 }
 
-/// Puts receivers into the place of those that a store has.
+/// Replaces the receivers of a store.
 pub fn configure(store: &Path, receivers: &Receivers) -> Result<(), Failure> {
     use std::io::Write;
     let path = path(store);
@@ -118,7 +112,8 @@ pub fn configure(store: &Path, receivers: &Receivers) -> Result<(), Failure> {
             _ => Ok(()),
         };
     }
-    let mut out = super::export::OutFile::create(&path, &[])?;
-    out.out.write_all(receivers.to_toml().as_bytes()).map_err(|e| Failure::file(&path, &e))?;
+    let mut out = super::export::OutFile::create(&path, Writes::Companion)?;
+    let text = [COMPANION_LINE, &receivers.to_toml()].concat();
+    out.out.write_all(text.as_bytes()).map_err(|e| Failure::file(&path, &e))?;
     out.finish()
 }

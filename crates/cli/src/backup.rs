@@ -1,17 +1,19 @@
-//! `backup`, `restore`: a consistent copy of a store that is in use, and the way back.
+//! `backup`, `restore`: a consistent copy of a store that is in use, and restoring from it.
 
 use super::anchors;
-use super::console;
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use super::manage::{ActorArgs, changed, close, covers};
-use super::progress::{Progress, Unit};
-use super::render::{Out, bytes, clean, count};
+use super::progress::Unit;
+use super::render::{bytes, clean, count, counted};
 use super::store::{KeyArgs, StoreArgs};
+use super::told;
+use attestlog::Justification;
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, ErrorKind, Finding, Restored};
+use attestlog::verify::{Finding, Restored, Standing};
+use attestlog::{AuditLog, Error, ErrorKind};
 use clap::Args;
 use std::error::Error as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Copy the store to another file while it is in use; recorded in the store
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub struct BackupArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Where to; must not exist
+    /// The copy; must not exist
     #[arg(value_name = "DEST")]
     dest: PathBuf,
     /// Print JSON
@@ -29,34 +31,35 @@ pub struct BackupArgs {
     json: bool,
 }
 
-pub fn backup(args: &BackupArgs) -> Outcome {
+pub fn backup(cx: &Context, args: &BackupArgs) -> Outcome {
     is_free(&args.dest)?;
-    let log = args.store.open()?;
-    let progress = Progress::new("copied", Unit::Rows);
+    let log = args.store.open_after_finding(cx, None)?;
+    let known = log.verifications().known().unwrap_or_default();
+    known.unread.iter().for_each(|unread| cx.complain(format!("warning: {unread}")));
+    if let Some(found) = known.found {
+        cx.complain(format!(
+            "warning: a verification at {} found {} wrong with this log, which nobody has settled, and the copy has it too: keep an \
+             older backup until that is cleared up (`attestlog verify` says what and where)",
+            found.at.floor_to_second(),
+            counted(found.findings, "thing", "things")
+        ));
+    }
+    let progress = cx.progress("copied", Unit::Rows);
     let made = changed(&args.store, log.backup_with(&args.dest, |done, total| progress.at(done, total)))?;
     drop(progress);
-    close(&args.store, log)?;
-    let mut out = Out::stdout();
-    if args.json {
-        let object = Object::from_iter([
-            ("size", Json::from(made.size)),
-            ("head", made.head.to_string().into()),
-            ("bytes", made.bytes.into()),
-            ("seq", made.receipt.seq.into()),
-        ]);
-        out.line(Json::from(object).to_canonical().as_str())?;
-    } else {
-        let (dest, entries) = (clean(&args.dest.display().to_string()), count(made.size));
-        out.line(format!("{dest}: {entries} entries, {}; recorded as entry {}", bytes(made.bytes), made.receipt.seq))?;
-        out.line("The keys are not in it: `attestlog keys backup` copies them, to another place.")?;
-    }
-    out.flush()?;
-    Ok(End::Done)
+    let (dest, entries) = (clean(&args.dest.display().to_string()), count(made.size));
+    let done = format!("{dest}: {entries} entries, {}; recorded as entry {}", bytes(made.bytes), made.receipt.seq);
+    let shown = match args.json {
+        true => made.to_json().to_canonical().as_str().to_owned(),
+        false => format!("{done}\nThe keys are not in it: `attestlog keys backup` copies them, to another place."),
+    };
+    let shown = told::line(&mut cx.out(), shown);
+    told::told(shown, close(&args.store, log), &done).map(|()| End::Done)
 }
 
-/// Refuses to write where something is: bad input, as with every other command.
+/// Refuses to write to a path that is in use: bad input, as in every other command.
 pub fn is_free(dest: &Path) -> Result<(), Failure> {
-    match std::fs::symlink_metadata(console::path(dest)) {
+    match std::fs::symlink_metadata(dest) {
         Ok(_) => {
             Err(Failure::Input(format!("{}: exists already, and is not replaced; choose another name", dest.display())))
         }
@@ -64,9 +67,17 @@ pub fn is_free(dest: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Make a store out of a backup; recorded in it, with who did it and why
+/// The failure for an error of making a store. What exists already is bad input, as with every other command.
+pub fn not_made(store: &StoreArgs, e: Error) -> Failure {
+    match e.kind() {
+        ErrorKind::AlreadyExists => store.name(&e, Failure::Input(e.to_string())),
+        _ => store.failed(e),
+    }
+}
+
+/// Make a store from a backup; the store records who did it and why
 ///
-/// The store's key file belongs beside it before (`attestlog keys backup` made copies). Without it the store can be read and
+/// Put the store's key file beside it first (`attestlog keys backup` makes copies). Without it the store can be read and
 /// verified, and the log says that the key was missing; nothing is signed or recorded until it is back.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
@@ -76,7 +87,8 @@ pub struct RestoreArgs {
     /// The store to make; must not exist
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// The store in whose place it goes, moved away before: what of its holds, policies and emergency grants the backup lacks is named
+    /// The store that it replaces, moved away before: names the holds, policies and emergency grants of that store which
+    /// the backup lacks
     #[arg(long, value_name = "FILE")]
     replaces: Option<PathBuf>,
     #[command(flatten)]
@@ -88,25 +100,40 @@ pub struct RestoreArgs {
     json: bool,
 }
 
-pub fn restore(args: &RestoreArgs) -> Outcome {
+pub fn restore(cx: &Context, args: &RestoreArgs) -> Outcome {
     let store = StoreArgs { store: args.store.clone(), key: args.key.clone() };
-    std::fs::metadata(console::path(&args.src)).map_err(|e| Failure::file(&args.src, &e))?;
+    std::fs::metadata(&args.src).map_err(|e| Failure::file(&args.src, &e))?;
     let ActorArgs { actor, reason } = &args.actor;
-    // Who has lost the keys as well still has to get at what was recorded.
-    let mut options = store.key.options()?.unsigned(true);
+    // Somebody who has also lost the keys must still be able to read what was recorded.
+    let mut options = store.key.options(cx)?.unsigned(true);
     if let Some(replaced) = &args.replaces {
-        options = options.replaces(console::path(replaced));
+        options = options.replaces(replaced);
     }
-    let restored = options.restore(&args.src, &args.store, actor, reason);
+    let restored = options.restore(&args.src, &args.store, Justification { actor, reason });
     let log = restored.map_err(|e| match e.source().is_some_and(|source| source.is::<Finding>()) {
         true => Failure::Found(e.to_string()),
-        false => store.failed(e),
+        false if e.kind() == ErrorKind::Damaged => Failure::Found(format!(
+            "{}: this copy cannot be read, so nothing was restored: restore another backup ({})",
+            args.src.display(),
+            e.to_string()
+                .rsplit_once(&format!("{}: ", args.store.display()))
+                .map_or_else(|| e.to_string(), |(_, why)| why.trim_end_matches("; restore a backup").to_owned())
+        )),
+        false => not_made(&store, e),
     })?;
-    let size = log.size();
-    let keyless = log.public_key().is_some() && log.checkpoint().is_err_and(|e| e.kind() == ErrorKind::Key);
-    let restored = changed(&store, log.restored())?.pop();
-    let mut lost = restored.as_ref().map(|restored| lost(&log, restored)).unwrap_or_default();
-    let anchors = log.anchors();
+    let size = log.size()?;
+    let keyless = log.public_key()?.is_some() && log.checkpoint().is_err_and(|e| e.kind() == ErrorKind::Key);
+    let restored = changed(&store, log.retention().restored())?.pop();
+    let mut lost = restored.as_ref().map_or(Ok(Vec::new()), |restored| lost(&log, restored))?;
+    let open = restored.as_ref().filter(|restored| restored.to_do().is_some() && nothing(&restored.lost));
+    if let Some(replaced) = args.replaces.as_ref().filter(|_| open.is_some()) {
+        lost.push(format!(
+            "{} had no hold, policy or emergency grant in force that the backup lacks; what was released, closed or replaced since the \
+             backup is in force again",
+            replaced.display()
+        ));
+    }
+    let anchors = log.anchors().list()?;
     if !anchors.is_empty() && !anchors::are_configured(&args.store) {
         lost.push(format!(
             "warning: checkpoints of this log went to {}, and no {}.anchors is there: nothing goes there from now on. Copy the file from \
@@ -115,43 +142,56 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
             args.store.display()
         ));
     }
-    changed(&store, log.close())?;
-    let mut out = Out::stdout();
-    lost.into_iter().for_each(complain);
+    // Not known without the keys, or if they had signed another history.
+    let gone = match restored.as_ref().map(|restored| (restored.signed, restored.size)) {
+        Some((Some((signed, _)), size)) => signed.checked_sub(size).filter(|gone| *gone > 0),
+        Some((None, _)) if !keyless => Some(0),
+        _ => None,
+    };
+    let closed = changed(&store, log.close());
+    lost.into_iter().for_each(|line| cx.complain(line));
     if keyless {
-        complain(format!(
+        cx.complain(format!(
             "warning: {0}: its key file is missing, so this store can be read and nothing is signed or recorded, and what had been \
              signed beyond the backup is not known. If there is a copy of the key file, remove {0}, put the copy where the key file \
              belongs, and restore again: then the log says what was lost",
             clean(&args.store.display().to_string())
         ));
     }
-    if args.json {
-        let restored = restored.map(|restored| restored.to_json()).into();
-        let object = Object::from_iter([("size", Json::from(size)), ("restored", restored)]);
-        out.line(Json::from(object).to_canonical().as_str())?;
-    } else {
-        let dest = clean(&args.store.display().to_string());
-        out.line(format!("{dest}: {} entries, the newest of which says that it was restored", count(size)))?;
-    }
-    out.flush()?;
-    Ok(End::Done)
+    // What is lost comes first in the summary: it is what the operator has to act upon.
+    let said = restored.as_ref().map(|restored| format!(", {}", clean(&restored.to_string())));
+    let dest = clean(&args.store.display().to_string());
+    let done = format!("{dest}: {} entries{}", count(size), said.unwrap_or_default());
+    let shown = match args.json {
+        true => {
+            let restored = restored.map(|restored| restored.to_json()).into();
+            let object =
+                Object::from_iter([("size", Json::from(size)), ("entries_lost", gone.into()), ("restored", restored)]);
+            told::line(&mut cx.out(), Json::from(object).to_canonical().as_str())
+        }
+        false => told::line(&mut cx.out(), &done),
+    };
+    told::told(shown, closed, &done).map(|()| End::Done)
 }
 
-/// What was in force and is not in the backup, a line each, and what to do.
-fn lost(log: &AuditLog, restored: &Restored) -> Vec<String> {
-    let Some(to_do) = restored.to_do() else { return Vec::new() };
+fn nothing(lost: &Standing) -> bool {
+    lost.holds.is_empty() && lost.policies.is_empty() && lost.grants.is_empty()
+}
+
+/// What was in force and is not in the backup, one line each, and what to do.
+fn lost(log: &AuditLog, restored: &Restored) -> Result<Vec<String>, Failure> {
+    let Some(to_do) = restored.to_do() else { return Ok(Vec::new()) };
     let mut lines = vec![format!("warning: {to_do}. Nothing is purged or erased until then")];
     for (id, hold) in &restored.lost.holds {
         lines.push(format!(
             "lost: hold {id} (case {}) by {}, on {}: {}",
             hold.case,
             hold.actor,
-            covers(&hold.selector, &log.names_in(&hold.selector)),
+            covers(&hold.selector, &log.retention().names_in(&hold.selector)?),
             hold.reason
         ));
     }
     lines.extend(restored.lost.policies.iter().map(|seq| format!("lost: the policy of entry {seq}")));
     lines.extend(restored.lost.grants.iter().map(|seq| format!("lost: the emergency grant of entry {seq}")));
-    lines
+    Ok(lines)
 }

@@ -1,13 +1,22 @@
 //! `break-glass`: emergency access, from opening to review.
+//!
+//! If this process owns the store, a command that changes a grant lets alert rules look at the change before it ends.
+//! Otherwise the rules of the owner look at it, or those of the next process that raises alerts.
 
+use super::alerting::Alerting;
+use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::filter::refuse_pattern;
-use super::render::{Out, Style, clean};
-use super::store::{StoreArgs, damage_line};
+use super::render::{Out, Style, clean, moment};
+use super::store::{Opened, StoreArgs, damage_line};
 use super::table::{Table, left, right};
+use super::told;
+use attestlog::Justification;
 use attestlog::alert::parse_duration;
+use attestlog::emergency::EmergencyAccess;
+use attestlog::emergency::GrantState;
 use attestlog::json::{Json, Object};
-use attestlog::{ErrorKind, Facet, GrantState};
+use attestlog::{AuditLog, ErrorKind, Facet};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::time::Duration;
@@ -22,15 +31,15 @@ pub enum BreakGlassCommand {
     List(ListArgs),
 }
 
-/// Let a user at a patient's data for a limited time, and print the grant's seq
+/// Give a user access to a patient's data for a limited time, and print the grant's seq
 #[derive(Debug, Args)]
 pub struct OpenArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Who may look
+    /// The user who gets access
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: String,
-    /// At whose data
+    /// The patient whose data it is
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: String,
     /// Why
@@ -50,31 +59,31 @@ pub struct OpenArgs {
     json: bool,
 }
 
-/// Say whether a user may look at a patient's data under a grant now: what a host refuses by (exit code 1: it may not)
+/// Say whether a user may see a patient's data under a grant now, for hosts that enforce it (exit code 1: refused)
 ///
-/// Changes nothing, but for a grant whose time is over: that is recorded with the refusal, if it was not yet.
+/// Changes nothing, except that a grant whose time is over is recorded as expired with the refusal, if it was not yet.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The grant
-    #[arg(value_name = "SEQ")]
+    #[arg(value_name = "SEQ", value_parser = super::named::listed)]
     grant: u64,
-    /// Who wants to look
+    /// The user who wants access
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: String,
-    /// At whose data
+    /// The patient whose data it is
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: String,
 }
 
-/// End a grant before its time
+/// End a grant early
 #[derive(Debug, Args)]
 pub struct CloseArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The grant
-    #[arg(value_name = "SEQ")]
+    #[arg(value_name = "SEQ", value_parser = super::named::listed)]
     grant: u64,
     /// Who ends it
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
@@ -87,15 +96,15 @@ pub struct ReviewArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The grant
-    #[arg(value_name = "SEQ")]
+    #[arg(value_name = "SEQ", value_parser = super::named::listed)]
     grant: u64,
     /// Who looked into it
     #[arg(long, value_name = "WHO", visible_alias = "actor", allow_hyphen_values = true, value_parser = super::named::named)]
     reviewer: String,
-    /// What it came to, such as justified or not_justified
+    /// What came of it, such as justified or not_justified
     #[arg(long, value_name = "TEXT")]
     disposition: String,
-    /// What else there is to say
+    /// Anything else to note
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
 }
@@ -105,81 +114,114 @@ pub struct ReviewArgs {
 pub struct ListArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Only those that somebody has still to review
+    /// Only those that still have to be reviewed
     #[arg(long)]
     unreviewed: bool,
-    /// Print JSON, one grant a line
+    /// Print JSON, one grant per line
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(command: &BreakGlassCommand) -> Outcome {
+pub fn run(cx: &Context, command: &BreakGlassCommand) -> Outcome {
     match command {
-        BreakGlassCommand::Open(args) => open(args),
-        BreakGlassCommand::Check(args) => check(args),
-        BreakGlassCommand::Close(args) => close(args),
-        BreakGlassCommand::Review(args) => review(args),
-        BreakGlassCommand::List(args) => list(args),
+        BreakGlassCommand::Open(args) => open(cx, args),
+        BreakGlassCommand::Check(args) => check(cx, args),
+        BreakGlassCommand::Close(args) => close(cx, args),
+        BreakGlassCommand::Review(args) => review(cx, args),
+        BreakGlassCommand::List(args) => list(cx, args),
     }
 }
 
-fn open(args: &OpenArgs) -> Outcome {
-    let log = args.store.open()?;
-    // A grant for `P-*` would cover nobody, which shows when it is needed.
+fn open(cx: &Context, args: &OpenArgs) -> Outcome {
+    let log = args.store.open(cx)?;
+    // A grant for `P-*` would cover nobody, which would be noticed only in the emergency.
     refuse_pattern(&log, Facet::User, &args.user)?;
     refuse_pattern(&log, Facet::Patient, &args.patient)?;
     let actor = args.actor.as_ref().unwrap_or(&args.user);
-    let grant = log.open_emergency(&args.user, &args.patient, &args.reason, &args.urgency, args.ttl, actor)?;
-    log.close().map_err(|e| args.store.failed(e))?;
-    let mut out = Out::stdout();
-    match args.json {
+    let rules = rules(cx, &args.store, &log);
+    let grant = log.emergency().open(
+        EmergencyAccess { user: &args.user, patient: &args.patient, urgency: &args.urgency, ttl: args.ttl },
+        Justification { actor, reason: &args.reason },
+    )?;
+    let done = format!("grant {}, until {} UTC", grant.seq, moment(grant.expires_at));
+    let shown = match args.json {
         true => {
             let expires = Json::from(grant.expires_at.to_string());
             let answer = Object::from_iter([("grant", Json::from(grant.seq)), ("expires_at", expires)]);
-            out.line(Json::from(answer).to_canonical().as_str())?;
+            told::line(&mut cx.out(), Json::from(answer).to_canonical().as_str())
         }
-        false => out.line(format!("grant {}, until {}", grant.seq, grant.expires_at))?,
-    }
-    out.flush()?;
-    Ok(End::Done)
+        false => told::line(&mut cx.out(), &done),
+    };
+    told::told(shown, close_with(&args.store, log, rules), &done).map(|()| End::Done)
 }
 
-fn check(args: &CheckArgs) -> Outcome {
-    let log = args.store.read()?;
-    match log.check_emergency(&args.user, &args.patient, args.grant) {
-        Ok(grant) => said(format!("grant {} holds until {}", grant.seq, grant.expires_at)),
-        // A seq that is no grant's is a wrong argument, like anywhere else.
-        Err(e) if e.kind() == ErrorKind::Conflict => Err(Failure::Found(e.to_string())),
+/// Runs the alert rules of the store's policy, if this process owns the store. Standard output is for the answer.
+fn rules(cx: &Context, store: &StoreArgs, log: &Opened) -> Option<Alerting> {
+    log.is_owner().then(|| Alerting::start(cx, log, &store.store, true))
+}
+
+/// Closes the store once the rules have looked at what was recorded.
+fn close_with(store: &StoreArgs, log: Opened, rules: Option<Alerting>) -> Result<(), Failure> {
+    if let Some(rules) = rules {
+        rules.finish();
+    }
+    log.close().map_err(|e| store.failed(e))
+}
+
+fn check(cx: &Context, args: &CheckArgs) -> Outcome {
+    let holds = |log: &AuditLog| log.emergency().check(&args.user, &args.patient, args.grant);
+    let log = args.store.read(cx)?;
+    match holds(&log) {
+        Ok(grant) => said(cx, format!("grant {} holds until {} UTC", grant.seq, moment(grant.expires_at))),
+        // A seq that does not belong to a grant is a wrong argument, as in other commands.
+        Err(e) if e.kind() == ErrorKind::Conflict => {
+            drop(log);
+            // That a grant is over is an entry, so that no clock brings it back. Only for that is the store opened to write; where
+            // it cannot be, the grant is refused all the same.
+            if let Ok(log) = args.store.open(cx) {
+                let _ = holds(&log);
+                if let Err(e) = log.close() {
+                    args.store.failed(e).message().into_iter().for_each(|message| cx.complain(message));
+                }
+            }
+            Err(Failure::Found(e.to_string()))
+        }
         Err(e) => Err(args.store.failed(e)),
     }
 }
 
-fn close(args: &CloseArgs) -> Outcome {
-    let log = args.store.open()?;
-    let receipt = log.close_emergency(args.grant, &args.actor)?;
-    log.close().map_err(|e| args.store.failed(e))?;
-    said(format!("closed grant {} in entry {}", args.grant, receipt.seq))
+fn close(cx: &Context, args: &CloseArgs) -> Outcome {
+    let log = args.store.open(cx)?;
+    let rules = rules(cx, &args.store, &log);
+    let receipt = log.emergency().close(args.grant, &args.actor)?;
+    let done = format!("closed grant {} in entry {}", args.grant, receipt.seq);
+    told::told(told::line(&mut cx.out(), &done), close_with(&args.store, log, rules), &done).map(|()| End::Done)
 }
 
-fn review(args: &ReviewArgs) -> Outcome {
-    let log = args.store.open()?;
-    let receipt = log.review_emergency(args.grant, &args.reviewer, &args.disposition, args.note.as_deref())?;
-    log.close().map_err(|e| args.store.failed(e))?;
-    said(format!("reviewed grant {} in entry {}", args.grant, receipt.seq))
+fn review(cx: &Context, args: &ReviewArgs) -> Outcome {
+    let log = args.store.open(cx)?;
+    let rules = rules(cx, &args.store, &log);
+    let receipt = log.emergency().review(
+        args.grant,
+        Justification { actor: &args.reviewer, reason: &args.disposition },
+        args.note.as_deref(),
+    )?;
+    let done = format!("reviewed grant {} in entry {}", args.grant, receipt.seq);
+    told::told(told::line(&mut cx.out(), &done), close_with(&args.store, log, rules), &done).map(|()| End::Done)
 }
 
-fn said(what: String) -> Outcome {
-    let mut out = Out::stdout();
+fn said(cx: &Context, what: String) -> Outcome {
+    let mut out = cx.out();
     out.line(what)?;
     out.flush()?;
     Ok(End::Done)
 }
 
-fn list(args: &ListArgs) -> Outcome {
-    let log = args.store.read()?;
-    let grants = log.emergencies().map_err(|e| args.store.failed(e))?;
+fn list(cx: &Context, args: &ListArgs) -> Outcome {
+    let log = args.store.read(cx)?;
+    let grants = log.emergency().grants().map_err(|e| args.store.failed(e))?;
     let grants: Vec<GrantState> = grants.into_iter().filter(|g| !args.unreviewed || g.needs_review()).collect();
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     if args.json {
         damage_line(&log, &mut out)?;
         for grant in &grants {
@@ -200,9 +242,13 @@ pub fn show(grants: &[GrantState], out: &mut Out) -> std::io::Result<()> {
     for state in grants {
         let plain = |text: String| (text, Style::Plain);
         let misused = state.uses.iter().filter(|used| used.misuse.is_some()).count();
+        let known = match state.calls_may_be_purged {
+            true => format!("{}, others may be purged", state.uses.len()),
+            false => state.uses.len().to_string(),
+        };
         let uses = match misused {
-            0 => plain(state.uses.len().to_string()),
-            n => (format!("{} ({n} not covered)", state.uses.len()), Style::Bad),
+            0 => plain(known),
+            n => (format!("{known} ({n} not covered)"), Style::Bad),
         };
         let review = match (state.reviews.last(), state.needs_review()) {
             (Some(review), false) => (clean(&format!("{} ({})", review.disposition, review.reviewer)), Style::Good),

@@ -1,28 +1,31 @@
-//! `check`: what a proof proves, with the log's public key and nothing else.
+//! `check`: checks what a proof proves, with only the log's public key.
 
+use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::filter::told_apart;
-use super::line_reader::Source;
 use super::render::{self, Out, Style, clean, clean_json, count, counted, duration, moment};
+use super::store::KeyArgs;
 use super::verify_args;
+use attestlog::Facet;
+use attestlog::host::{Clock, SystemClock};
 use attestlog::json::{Json, Object};
+use attestlog::keys::KeyFile;
 use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
-use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven, Standing};
-use attestlog::{Clock, Facet, SystemClock};
+use attestlog::proof::{CheckError, Checked, MAX_PROOF_BYTES, Mapping, Proof, Proven, Standing};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// No succession is longer.
+/// The longest succession that is read.
 const MAX_SUCCESSION: u64 = 16 << 20;
-/// Nobody's checkpoint, nor a consistency proof, is longer.
+/// The longest checkpoint or consistency proof that is read.
 const MAX_CHECKPOINT: u64 = 1 << 20;
 const MAX_LATER: u64 = 1 << 20;
 
-/// Check a proof of any kind, or a checkpoint, with no store at all
+/// Check a proof of any kind, or a checkpoint, without a store
 ///
-/// Exit code 1 where it proves nothing, contradicts what you kept, is about another value than you name, or was signed in an epoch that is closed while nothing shows
-/// that the log went on from there.
+/// Exit code 1 if it proves nothing, contradicts what you kept, is about another value than the one you name, was signed in an epoch
+/// that is closed while nothing shows that the log went on from there, or rests on pseudonyms of which nothing shows whose they are.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The proof, or a checkpoint; `-` is standard input
@@ -31,30 +34,37 @@ pub struct CheckArgs {
     /// The log's public key, or a file with it
     #[arg(long, value_name = "KEY", value_parser = verify_args::log_key)]
     public_key: VerifierKey,
-    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too. As the public key, to be
-    /// had from elsewhere: whoever kept an old key file can make another
+    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too. Get it from
+    /// elsewhere, like the public key: somebody who kept an old key file can make another
     #[arg(long, value_name = "FILE")]
     succession: Option<PathBuf>,
-    /// The checkpoint that you kept. A consistency proof must begin with it: without it the earlier state is the proof's own word.
-    /// Anything else must lead to it
+    /// The checkpoint that you kept. A consistency proof must begin with it: without it the earlier state is only the
+    /// proof's own claim. Any other proof must be of the same size and root
     #[arg(long, value_name = "CHECKPOINT")]
     old: Option<PathBuf>,
-    /// A consistency proof from the checkpoint of this proof to one of the present epoch: shows that the log went on from there,
-    /// where this was signed in an epoch that is closed
+    /// A consistency proof from the checkpoint of this proof to one of the present epoch: shows that the log went on from
+    /// there, if this proof was signed in an epoch that is closed
     #[arg(long, value_name = "PROOF-FILE", requires = "succession")]
     extended_by: Option<PathBuf>,
     #[command(flatten)]
     about: AboutArgs,
+    /// The log's key file, for those who have it: shows whether the pseudonyms in a completeness proof are those of its value
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    key: Option<PathBuf>,
+    /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
+    /// ATTESTLOG_PASSPHRASE, if it is set]
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Keys")]
+    passphrase_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Of what a completeness proof must be. Otherwise that is the choice of whoever made it.
+/// The value that a completeness proof must be about. Without it, whoever made the proof chose the value.
 #[derive(Debug, Args)]
 #[group(id = "about", multiple = false)]
 struct AboutArgs {
-    /// It must be a proof that nothing is missing of this patient. So with the other names below
+    /// The proof must be that nothing about this patient is missing. Likewise for the other names below
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Option<String>,
     /// … of this user
@@ -96,20 +106,28 @@ impl AboutArgs {
     }
 }
 
-pub fn check(args: &CheckArgs) -> Outcome {
-    let source = Source::open_whole(Some(&args.proof))?;
+pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
+    let source = cx.source_whole(&args.proof)?;
     let name = source.name.clone();
     let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;
-    let succession = args.succession.as_deref().map(succession).transpose()?;
-    let old = args.old.as_deref().map(kept).transpose()?;
-    let later = args.extended_by.as_deref().map(|path| input(path, MAX_LATER)).transpose()?;
+    let succession = args.succession.as_deref().map(|path| succession(cx, path)).transpose()?;
+    let old = args.old.as_deref().map(|path| kept(cx, path)).transpose()?;
+    let later = args.extended_by.as_deref().map(|path| input(cx, path, MAX_LATER)).transpose()?;
     let key = &args.public_key;
+    let keys =
+        args.key.as_deref().map(|file| KeyArgs::in_file(cx, file, args.passphrase_file.as_deref())).transpose()?;
+    if keys.as_ref().is_some_and(|keys| keys.verifier() != *key) {
+        return Err(Failure::Input("the key file that you gave is another log's than the public key".to_owned()));
+    }
     let checked = Proof::parse(&bytes).and_then(|proof| {
-        // What was read is several times as large as the file.
+        // The parsed proof is several times as large as the file.
         drop(bytes);
         let mut checked = proof.check(key, succession.as_ref())?;
         if let Some((field, value)) = args.about.get() {
             checked = checked.about(field, value)?;
+        }
+        if let Some(keys) = &keys {
+            checked = confirmed(checked, keys)?;
         }
         if let Some(old) = &old {
             checked = checked.against(old, key)?;
@@ -119,7 +137,7 @@ pub fn check(args: &CheckArgs) -> Outcome {
             _ => Ok(checked),
         }
     });
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     let checked = match checked {
         Ok(checked) => checked,
         Err(e) if args.json => {
@@ -135,23 +153,31 @@ pub fn check(args: &CheckArgs) -> Outcome {
         false => show(&checked, &mut out)?,
     }
     out.flush()?;
-    Ok(if checked.standing() == Standing::Closed { End::Found } else { End::Done })
+    Ok(if checked.holds() { End::Done } else { End::Found })
 }
 
-/// A checkpoint that was kept.
-fn kept(path: &Path) -> Result<SignedCheckpoint, Failure> {
-    let bytes = input(path, MAX_CHECKPOINT)?;
+/// Computes the pseudonyms of the value anew, with the log's keys.
+fn confirmed(checked: Checked, keys: &KeyFile) -> Result<Checked, CheckError> {
+    let Proven::Complete { facet, value, .. } = checked.proven() else { return Ok(checked) };
+    let spellings = keys.spellings(*facet, value).map_err(|e| CheckError::Contradicted(e.to_string()))?;
+    checked.confirmed(&spellings)
+}
+
+/// Reads a checkpoint that was kept.
+fn kept(cx: &Context, path: &Path) -> Result<SignedCheckpoint, Failure> {
+    let bytes = input(cx, path, MAX_CHECKPOINT)?;
     SignedCheckpoint::parse(&bytes).map_err(|e| Failure::Input(format!("{}: {e}", path.display())))
 }
 
-fn input(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    Source::open_whole(Some(path))?.read_all(limit)
+fn input(cx: &Context, path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    cx.source_whole(path)?.read_all(limit)
 }
 
 /// Writes for people what a proof proves.
 pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
-    let valid = match checked.standing() {
-        Standing::Closed => out.styled(Style::Bad, "NOT PROVEN, only the signatures hold"),
+    let valid = match (checked.standing(), checked.proven().mapping()) {
+        (Standing::Closed, _) => out.styled(Style::Bad, "NOT PROVEN, only the signatures hold"),
+        (_, Mapping::Unproven) => out.styled(Style::Bad, "NOT PROVEN OF ANYBODY, only of pseudonyms"),
         _ => out.styled(Style::Good, "valid"),
     };
     match checked.proven() {
@@ -174,8 +200,17 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
                 )?,
             }
         }
-        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest } => {
-            let what = format!("{} {:?}", facet.as_str(), clean(value));
+        Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest } => {
+            let what = match mapping {
+                Mapping::Unproven => {
+                    format!(
+                        "{} {} or the name in clear",
+                        facet.as_str(),
+                        clean(&checked.proven().pseudonyms().join(" or "))
+                    )
+                }
+                _ => format!("{} {:?}", facet.as_str(), clean(value)),
+            };
             let (all, size) = (counted(entries.len() as u64, "entry has", "entries have"), count(*size));
             out.line(format!("{valid}: of the first {size} entries of the log exactly {all} {what}"))?;
             look_alike(checked.proven(), out)?;
@@ -183,7 +218,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             if let Some(at) = newest {
                 let age = SystemClock::default().now().since(*at);
                 out.line(format!(
-                    "  as of  {}, {} ago, when the newest entry was recorded that it shows; what came later it cannot know",
+                    "  as of  {}, {} ago, when the newest entry that it shows was recorded; it says nothing about what came later",
                     moment(*at),
                     duration(age.as_secs_f64() * 1000.0)
                 ))?;
@@ -209,14 +244,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
                     purge.policy
                 ))?;
             }
-            if checked.proven().maps_value() {
-                out.line(format!("  looked for as {}", clean(&terms.join(", "))))?;
-                paragraph(
-                    "THAT THESE ARE THE PSEUDONYMS OF THIS VALUE IS NOT PROVEN: it is the word of whoever made the \
-                    proof and holds the pseudonym key",
-                    out,
-                )?;
-            }
+            whose(*facet, value, terms, *mapping, out)?;
             paragraph(
                 "It does not show that every access was recorded, nor that the recorder's own index was right when it \
                 was written: a full verification of the store shows that",
@@ -239,9 +267,9 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             if checked.old_confirmed() {
                 out.line("  as does the checkpoint that you kept")?;
             }
-            paragraph("Of its entries that shows nothing, nor when it was signed", out)?;
+            paragraph("It does not show what the entries say, nor when the checkpoint was signed", out)?;
         }
-        // Kinds that a later version of the library knows have their JSON.
+        // For kinds that only a later version of the library knows, the JSON is shown.
         _ => out.line(format!("{valid}: {}", checked.to_json().to_canonical()))?,
     }
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
@@ -264,7 +292,26 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
     }
 }
 
-/// Says of a proof whose value only looks like another that of the other it proves nothing.
+/// Says what is known of whose pseudonyms were looked for.
+fn whose(facet: Facet, value: &str, terms: &[String], mapping: Mapping, out: &mut Out) -> std::io::Result<()> {
+    let (facet, value) = (facet.as_str(), clean(value));
+    match mapping {
+        Mapping::Unproven => paragraph(
+            &format!(
+                "WHETHER THESE ARE THE PSEUDONYMS OF {value:?} IS NOT PROVEN, so this says nothing of the {facet} {value:?}: whoever \
+                 passes the file on can write another name into it. Those who hold the log's key file can tell (check … --key FILE)"
+            ),
+            out,
+        ),
+        Mapping::Confirmed => {
+            out.line(format!("  looked for as {}", clean(&terms.join(", "))))?;
+            out.line(format!("  these are the pseudonyms of this {facet} under the keys that you gave"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// If the proven value only looks like another one, says that the proof says nothing about that other.
 fn look_alike(proven: &Proven, out: &mut Out) -> std::io::Result<()> {
     let (Proven::Complete { facet, value, .. }, Some(looks)) = (proven, proven.looks_like()) else { return Ok(()) };
     let (name, looks, told) = (facet.as_str(), clean(&looks), told_apart(value));
@@ -283,11 +330,11 @@ fn paragraph(text: &str, out: &mut Out) -> std::io::Result<()> {
     lines.iter().try_for_each(|line| out.line(format!("  {line}")))
 }
 
-fn succession(path: &Path) -> Result<Succession, Failure> {
-    let bytes = input(path, MAX_SUCCESSION)?;
+fn succession(cx: &Context, path: &Path) -> Result<Succession, Failure> {
+    let bytes = input(cx, path, MAX_SUCCESSION)?;
     let fault = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
     let value = Json::parse(&bytes).map_err(|e| fault(&e))?.value;
-    // Either the succession itself or the whole answer of `keys show --json`.
+    // Either the succession itself or the whole output of `keys show --json`.
     let value = value.get("succession").cloned().unwrap_or(value);
     Succession::from_json(&value).map_err(|e| fault(&e))
 }

@@ -1,18 +1,22 @@
-//! `demo`: the assistant of a medical practice, from the first recorded call to the day when somebody edits the file.
+//! `demo`: the assistant of a medical practice, from the first recorded call to an edit of the file.
 //!
-//! Everything shown is the program's own output of the store that the demo makes; nothing is canned.
+//! Everything shown is the program's real output for the store that the demo makes; nothing is canned.
 
+use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::render::{Out, Style, clean, wrap};
 use super::{break_glass, check, purge, query, report, stats, timeline, verify};
-use attestlog::alert::{Alert, AlertEngine, Callback};
+use attestlog::Justification;
+use attestlog::alert::{Alert, Callback};
 use attestlog::anchor::Evidence;
+use attestlog::emergency::EmergencyAccess;
+use attestlog::files::{self, Writes};
+use attestlog::host::{Clock, ManualClock, SystemClock};
 use attestlog::json::{Json, Object};
-use attestlog::{
-    AuditLog, Clock, ManualClock, Options, Query, Statistics, SystemClock, Timestamp, ToolCall, Trigger, Verification,
-    VerifyOptions,
-};
-use attestlog_report::access::{Context, Subject};
+use attestlog::query::Statistics;
+use attestlog::verify::{Verification, VerifyOptions};
+use attestlog::{AuditLog, Options, Query, Timestamp, ToolCall, Trigger};
+use attestlog_report::access::{Context as Asked, Subject};
 use clap::Args;
 use std::fs;
 use std::io::Write;
@@ -20,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// See what the log does: a medical assistant's session, and what becomes of an edited file
+/// Watch the log at work: a medical assistant's session, and what happens when the file is edited
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the store [default: a new directory under the system's temporary one]
@@ -34,20 +38,20 @@ const KEPT: &str = "kept-elsewhere.checkpoint";
 const REPORT: &str = "access-report.html";
 const PROOF: &str = "payment.proof";
 const PUBLIC_KEY: &str = "public-key";
-/// Everything that the demo makes.
+/// All files that the demo makes.
 const FILES: [&str; 6] = [STORE, COPY, KEPT, REPORT, PROOF, PUBLIC_KEY];
 
 const CONVERSATION: &str = "visit-1042";
 const PATIENT: &str = "P-1042";
 const OLD_PATIENT: &str = "P-0007";
 const HELPER: &str = "dr_jones";
-/// At least eight years, with the two leap days in them, and whole weeks: a working day of today's was one then.
+/// At least eight years, including the two leap days, in whole weeks, so that a working day today was one then.
 const EIGHT_YEARS: Duration = Duration::from_secs(86_400 * 7 * 418);
 
-pub fn run(args: &DemoArgs) -> Outcome {
+pub fn run(cx: &Context, args: &DemoArgs) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
     let path = dir.join(STORE);
-    let mut stage = Stage { out: Out::stdout(), step: 0 };
+    let mut stage = Stage { out: cx.out(), step: 0 };
     stage.out.line(format!("A medical practice runs an AI assistant. Its audit log is {}", path.display()))?;
     stage.note(
         "Its clock is moved by this demo, so that eight years pass while you read. All else is as it always is.",
@@ -66,17 +70,17 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.step("Today the assistant works; each tool call is on the disk before its answer is used.")?;
     visit(&log, &clock)?;
     stage.command(&format!("attestlog timeline {STORE} {CONVERSATION}"))?;
-    timeline::show(&log, CONVERSATION, &mut stage.out)?;
+    timeline::show(cx, &log, CONVERSATION, &mut stage.out)?;
     stage.note(
         "The token and the card number were replaced before anything was written; results are summarised, not kept.",
     )?;
 
     emergency(&mut stage, &log, &clock)?;
-    patient_asks(&mut stage, &log, &dir)?;
+    patient_asks(cx, &mut stage, &log, &dir)?;
 
     stage.step("What went wrong, and how the tools do.")?;
     stage.command(&format!("attestlog query {STORE} --failed"))?;
-    query::show(&log, &Query::new().failed(), &mut stage.out)?;
+    query::show(cx, &log, &Query::new().failed(), &mut stage.out)?;
     stage.command(&format!("attestlog stats {STORE}"))?;
     stats::show(&log, log.statistics(&Statistics::new())?, &mut stage.out)?;
 
@@ -89,7 +93,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.command(&format!("attestlog verify {STORE} --against {KEPT}"))?;
     let evidence = Evidence::read(&kept, &[]).map_err(|e| at(&kept, e))?;
     let verification = verify_file(&path, VerifyOptions::new().against(evidence.kept))?;
-    verify::show(&verification, &mut stage.out)?;
+    verify::show(&verification, false, &mut stage.out)?;
     if !verification.ok() {
         return Err(Failure::Found("the log that nobody touched did not verify: this must not happen".to_owned()));
     }
@@ -99,7 +103,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     tamper(&path, &copy)?;
     stage.command(&format!("attestlog verify {COPY}"))?;
     let edited = verify_file(&copy, VerifyOptions::new())?;
-    verify::show(&edited, &mut stage.out)?;
+    verify::show(&edited, false, &mut stage.out)?;
     if edited.ok() {
         return Err(Failure::Found("the edited copy verified: this must not happen".to_owned()));
     }
@@ -108,12 +112,15 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.out.line("")?;
     stage.out.line(format!("The patient's report, for a browser or a printer: {}", dir.join(REPORT).display()))?;
     stage.out.line(format!("Look around: cd {} && attestlog query {STORE} --json", dir.display()))?;
+    if args.dir.is_none() {
+        stage.out.line(format!("Nothing else uses that folder; when you have seen enough: rm -r {}", dir.display()))?;
+    }
     stage.out.flush()?;
     Ok(End::Done)
 }
 
-/// Ten in the morning of the last working day: what the rules for nights and weekends say of the story must not depend on when
-/// somebody looks at it.
+/// Ten in the morning of the last working day, so that the rules for nights and weekends say the same whenever the demo is
+/// run.
 fn working_day(now: Timestamp) -> Timestamp {
     // The first day of 1970 was a Thursday.
     let back = match (now.day() + 3).rem_euclid(7) {
@@ -124,7 +131,7 @@ fn working_day(now: Timestamp) -> Timestamp {
     Timestamp::start_of_day(now.day() - back).plus(Duration::from_secs(10 * 3600))
 }
 
-/// The glass is broken, the office hears of it at once, somebody else reviews it.
+/// Emergency access is opened, the office is alerted at once, and somebody else reviews it.
 fn emergency(stage: &mut Stage, log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
     stage.step("An emergency: a doctor who does not treat the patient breaks the glass, for one hour.")?;
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -137,14 +144,17 @@ fn emergency(stage: &mut Stage, log: &AuditLog, clock: &ManualClock) -> Result<(
             Ok(())
         })
     };
-    let mut alerts = AlertEngine::new(log)?.deliver_to(office);
+    let mut alerts = log.alerts().engine()?.deliver_to(office);
     alerts.run_once()?;
     heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let why = "unconscious in the waiting room, allergies unknown";
     stage.command(&format!(
         "attestlog break-glass open {STORE} --user {HELPER} --patient {PATIENT} --ttl 1h --reason '{why}'"
     ))?;
-    let grant = log.open_emergency(HELPER, PATIENT, why, "immediate", Duration::from_secs(3600), HELPER)?;
+    let grant = log.emergency().open(
+        EmergencyAccess { user: HELPER, patient: PATIENT, urgency: "immediate", ttl: Duration::from_secs(3600) },
+        Justification { actor: HELPER, reason: why },
+    )?;
     stage.out.line(format!("grant {}, until {}", grant.seq, grant.expires_at))?;
     log.record(
         ToolCall::new("emergency-7", HELPER, "access_patient_record")
@@ -164,16 +174,20 @@ fn emergency(stage: &mut Stage, log: &AuditLog, clock: &ManualClock) -> Result<(
         stage.out.line(line)?;
     }
     clock.advance(Duration::from_secs(60));
-    log.review_emergency(grant.seq, "privacy_office", "justified", Some("seen in the waiting room's log"))?;
+    log.emergency().review(
+        grant.seq,
+        Justification { actor: "privacy_office", reason: "justified" },
+        Some("seen in the waiting room's log"),
+    )?;
     stage.command(&format!("attestlog break-glass list {STORE}"))?;
-    break_glass::show(&log.emergencies()?, &mut stage.out)?;
+    break_glass::show(&log.emergency().grants()?, &mut stage.out)?;
     Ok(())
 }
 
-fn patient_asks(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
+fn patient_asks(cx: &Context, stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.step("Months later the patient asks who has seen her record.")?;
-    let verification = verify::verify(log)?;
-    let about = Context::new(Subject::Patient(PATIENT.to_owned())).made_at(SystemClock::default().now());
+    let verification = verify::verify(cx, log)?;
+    let about = Asked::new(Subject::Patient(PATIENT.to_owned())).made_at(SystemClock::default().now());
     let report = report::access(log, report::complete(log, about, Vec::new(), &verification)?)?;
     stage.command(&format!("attestlog report access {STORE} --patient {PATIENT} --format html > {REPORT}"))?;
     write_file(&dir.join(REPORT), report.to_html().as_bytes())?;
@@ -183,7 +197,7 @@ fn patient_asks(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Fai
     Ok(())
 }
 
-/// One entry, proved to somebody who has neither the store nor trust in it.
+/// Proves one entry to somebody who has neither the store nor trust in it.
 fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.step("One entry for the insurer, who gets a proof and the public key, and not the log.")?;
     let Some(refund) = log.query(&Query::new().tool("charge_payment").newest_first().limit(1))?.next() else {
@@ -192,7 +206,7 @@ fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     let seq = refund?.seq;
     let proof = log.prove(seq)?.to_string();
     write_file(&dir.join(PROOF), proof.as_bytes())?;
-    let key = log.public_key().ok_or_else(|| Failure::Store("the demo's store has no keys".to_owned()))?;
+    let key = log.public_key()?.ok_or_else(|| Failure::Store("the demo's store has no keys".to_owned()))?;
     write_file(&dir.join(PUBLIC_KEY), format!("{key}\n").as_bytes())?;
     stage.command(&format!("attestlog prove {STORE} {seq} > {PROOF}"))?;
     stage.command(&format!("attestlog check {PROOF} --public-key {PUBLIC_KEY}"))?;
@@ -202,7 +216,7 @@ fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the law no longer asks for goes, out of the file itself.
+/// Purges entries whose retention has ended.
 fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> {
     stage.step("The visit of eight years ago has expired: 7 years for payments, 6 for health, 1 for the rest.")?;
     let count = || -> Result<usize, Failure> {
@@ -211,7 +225,7 @@ fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> 
     };
     let before = count()?;
     stage.command(&format!("attestlog purge {STORE} --actor privacy_office"))?;
-    let purged = log.purge("privacy_office").map_err(|e| at(path, e))?;
+    let purged = log.retention().purge("privacy_office").map_err(|e| at(path, e))?;
     purge::show_purged(&purged, &mut stage.out)?;
     let after = count()?;
     stage.note(&format!(
@@ -225,11 +239,7 @@ fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> 
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(|e| Failure::file(path, &e))?;
+    let mut file = files::create(path, Writes::Output).map_err(|e| Failure::Input(e.to_string()))?;
     file.write_all(bytes).map_err(|e| Failure::file(path, &e))
 }
 
@@ -237,9 +247,10 @@ fn at(path: &Path, e: attestlog::Error) -> Failure {
     Failure::Store(format!("{}: {e}", path.display()))
 }
 
-/// A directory in which the demo has room.
+/// A directory in which the demo may write.
 fn directory(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(dir) = wanted {
+        files::check(dir, Writes::Output).map_err(|e| Failure::Input(e.to_string()))?;
         fs::create_dir_all(dir).map_err(|e| Failure::file(dir, &e))?;
         let taken = FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
         return match taken {
@@ -261,7 +272,7 @@ fn directory(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The narration.
+/// Prints the narration.
 struct Stage {
     out: Out,
     step: u32,
@@ -296,7 +307,7 @@ fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     Json::from(Object::from_iter(members))
 }
 
-/// A visit of long ago.
+/// Records a visit of eight years ago.
 fn old_visit(log: &AuditLog) -> Result<(), Failure> {
     let call = |tool: &str| {
         let call = ToolCall::new("visit-0007", "dr_miller", tool).role("physician").model("gpt-1").purpose("treatment");
@@ -309,7 +320,7 @@ fn old_visit(log: &AuditLog) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Today's session: a doctor, an agent, a mistake that a tool refuses, a clerk.
+/// Records today's session: a doctor, an agent, a mistake that a tool refuses, a clerk.
 fn visit(log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
     let began = clock.now();
     let after = |seconds: u64| -> Timestamp {
@@ -378,7 +389,7 @@ fn visit(log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What whoever has the file can do without the program: change bytes of an entry.
+/// Edits an entry's bytes in the file, as anybody who has the file can do without the program.
 fn tamper(path: &Path, copy: &Path) -> Result<(), Failure> {
     let mut bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
     let (from, to) = (b"\"dose_mg\":500", b"\"dose_mg\":850");

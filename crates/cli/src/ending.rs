@@ -1,12 +1,13 @@
-//! How a command that records ends when it is told to: what it recorded is signed first.
+//! How a recording command ends on a signal: what it recorded is signed first.
 //!
-//! Invariant: a signal that would end the process closes the store and then ends it, as that signal does; the same signal once
-//! more ends it at once. A signal that whoever started the command has it ignore stays ignored.
+//! Invariant: a signal that would end the process closes the store, reports what was recorded, and then ends the process as
+//! that signal does by default; the same signal a second time ends it at once. A signal that the parent process had set to
+//! be ignored stays ignored.
 
 use super::exit::Failure;
-use attestlog::owner::SharedStore;
+use attestlog::AuditLog;
 
-/// Watches for such a signal.
+/// Watches for signals that end the process.
 #[derive(Debug)]
 pub struct Ending {
     #[cfg(unix)]
@@ -15,8 +16,8 @@ pub struct Ending {
 
 #[cfg(unix)]
 impl Ending {
-    /// Begins to watch, until the process ends.
-    pub fn watch(log: &SharedStore) -> Result<Ending, Failure> {
+    /// Starts watching, until the process ends. `said` reports what was recorded, once the store is closed.
+    pub fn watch(log: &AuditLog, said: impl Fn() + Send + Sync + 'static) -> Result<Ending, Failure> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         use std::sync::Arc;
         use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,17 +25,18 @@ impl Ending {
         let watched = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal));
         let mut signals =
             signal_hook::iterator::Signals::new(watched).map_err(|e| Failure::Store(format!("signals: {e}")))?;
-        let (seen, log) = (told.clone(), log.clone());
+        let (seen, log, said) = (told.clone(), log.clone(), Arc::new(said));
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 let die = move || signal_hook::low_level::emulate_default_handler(signal);
                 if seen.swap(true, Ordering::SeqCst) {
                     let _ = die();
                 }
-                let log = log.clone();
+                let (log, said) = (log.clone(), said.clone());
                 std::thread::spawn(move || {
-                    // Where it cannot be signed now, the next command that records signs it.
+                    // If it cannot be signed now, the next command that records signs it.
                     let _ = log.close();
+                    said();
                     let _ = die();
                 });
             }
@@ -42,7 +44,7 @@ impl Ending {
         Ok(Ending { told })
     }
 
-    /// Leaves the end to the signal, if there was one: what the command says of the closed store is of no use to anybody.
+    /// If a signal came, waits for it to end the process: the command's errors about the closed store would only confuse.
     pub fn wait_if_told(&self) {
         while self.told.load(std::sync::atomic::Ordering::SeqCst) {
             std::thread::park();
@@ -50,7 +52,7 @@ impl Ending {
     }
 }
 
-/// Whether this process was started so that it ignores a signal, as far as the system tells.
+/// Whether this process was started with the signal ignored, as far as the system reports.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
@@ -61,7 +63,7 @@ fn is_ignored(signal: i32) -> bool {
 
 #[cfg(not(unix))]
 impl Ending {
-    pub fn watch(_: &SharedStore) -> Result<Ending, Failure> {
+    pub fn watch(_: &AuditLog, _: impl Fn() + Send + Sync + 'static) -> Result<Ending, Failure> {
         Ok(Ending {})
     }
 

@@ -1,14 +1,13 @@
-//! The filters that commands share: repeatable facets, OR within one and AND between them, and a range of time.
+//! The filters that commands share: repeatable facets, OR within one and AND between them, and a time range.
 
-use super::console;
-use super::exit::{Failure, complain};
+use super::context::Context;
+use super::exit::Failure;
 use super::render::clean;
 use attestlog::{AuditLog, Facet, Kind, Outcome, Query, Timestamp, Trigger};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use std::io::Write as _;
 
-/// Which entries.
+/// Which entries to select.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Filters (repeat one for alternatives; different ones restrict each other)")]
 pub struct Filters {
@@ -24,7 +23,7 @@ pub struct Filters {
     /// Tool
     #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     tool: Vec<String>,
-    /// Patient whom the call concerns
+    /// Patient that the call concerns
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Vec<String>,
     /// Model that decided on the call
@@ -33,7 +32,7 @@ pub struct Filters {
     /// How the call ended
     #[arg(long, value_name = "OUTCOME", value_parser = one_of(Outcome::ALL, Outcome::as_str))]
     outcome: Vec<Outcome>,
-    /// What set the call off
+    /// What triggered the call
     #[arg(long, value_name = "TRIGGER", value_parser = one_of(Trigger::ALL, Trigger::as_str))]
     trigger: Vec<Trigger>,
     /// Purpose of access
@@ -48,13 +47,13 @@ pub struct Filters {
     /// Retention class
     #[arg(long, value_name = "CLASS", allow_hyphen_values = true)]
     class: Vec<String>,
-    /// Distributed trace that the call belongs to, by its whole id
+    /// Distributed trace that the call belongs to, by its full id
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     trace: Vec<String>,
     /// Only calls made in an emergency
     #[arg(long)]
     emergency: bool,
-    /// Only calls that failed, in whichever way
+    /// Only calls that failed in any way
     #[arg(long)]
     failed: bool,
     /// Only calls that were begun and have no end
@@ -68,14 +67,14 @@ pub struct Filters {
     pub until: Option<Timestamp>,
 }
 
-/// Whether a value stands for all that fit it.
+/// Whether a value is a pattern.
 pub fn is_pattern(value: &str) -> bool {
     value.contains(['*', '?'])
 }
 
-/// Says on standard error which values of a query no entry has, and which come near them.
-pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
-    let unknown = log.unknown_values(query)?;
+/// Reports on standard error which values of a query no entry has, and which known values are similar.
+pub fn say_unknown(cx: &Context, log: &AuditLog, query: &Query) -> Result<(), Failure> {
+    let unknown = log.values().unknown(query)?;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -83,35 +82,50 @@ pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
     for value in unknown {
         let similar: Vec<String> = value.similar.iter().map(|known| format!("{known:?}")).collect();
         let similar = if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
-        let field = value.field.as_str();
-        complain(format!("no entry of this log has the {field} {:?}{purged}{similar}", value.value));
+        let (field, name) = (value.field.as_str(), &value.value);
+        match value.named_by.as_slice() {
+            [] => cx.complain(format!("no entry of this log has the {field} {name:?}{purged}{similar}")),
+            named_by => {
+                let seqs: Vec<String> = named_by.iter().map(u64::to_string).collect();
+                cx.complain(format!(
+                    "no call of this log has the {field} {name:?}{purged}{similar}; what names it is {} {}, of emergency access \
+                     or a hold",
+                    if seqs.len() == 1 { "entry" } else { "entries" },
+                    seqs.join(", ")
+                ));
+            }
+        }
     }
     Ok(())
 }
 
-/// What to add where no entry has a value.
+/// What to add to that report if the log was purged.
 fn purged(log: &AuditLog) -> Result<&'static str, Failure> {
-    Ok(match log.purged_since(None)?.is_empty() {
+    Ok(match log.retention().purged_since(None)?.is_empty() {
         true => "",
         false => " (entries that were purged may have had it)",
     })
 }
 
-/// Refuses a pattern where one whole value is needed. Taken as it stands it would mean nobody, and the answer would look
-/// like one about everybody who fits it. A value that an entry really has may look like a pattern.
+/// Refuses a pattern where one exact value is needed. Taken literally it would match nobody, and the answer would look like
+/// one about everybody who matches it. A value that an entry really has may look like a pattern.
 pub fn refuse_pattern(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
-    // What cannot be read may have it.
-    if !is_pattern(value) || log.damage().is_some() || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
+    // Entries that cannot be read may have it.
+    if !is_pattern(value) || log.damage()?.is_some() || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
         return Ok(());
     }
     let name = field.as_str();
+    // In a log that keeps pseudonyms no pattern finds anybody.
+    let who = match log.values().matching(field, value) {
+        Ok(_) => format!(" (`attestlog query STORE --{name} {value:?}` shows who fits)"),
+        Err(_) => String::new(),
+    };
     Err(Failure::Input(format!(
-        "the {name} {value:?}: `*` and `?` stand for nothing here, and no entry has this {name}; name it whole (`attestlog \
-         query STORE --{name} {value:?}` shows who fits)"
+        "the {name} {value:?}: `*` and `?` stand for nothing here, and no entry has this {name}; name it whole{who}"
     )))
 }
 
-/// A value that is one of a closed set; clap names the set where it is not.
+/// Parses a value from a closed set; on error clap lists the set.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,
@@ -123,56 +137,57 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-/// What looks the same is told apart by its numbers.
+/// Escapes all but ASCII, so that names that look the same can be told apart.
 pub fn told_apart(name: &str) -> String {
     let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
     name.chars().map(told).collect()
 }
 
-/// Tells people what is in the log and only looks like what they asked for.
-pub fn tell_look_alikes(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
-    // What is only spelled otherwise was said already, where no entry has the value.
-    let said = log.unknown_values(&Query::new().facet(field, value))?.into_iter().flat_map(|unknown| unknown.similar);
+/// Reports values in the log that only look like the requested one.
+pub fn tell_look_alikes(cx: &Context, log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
+    // Values that are only spelled differently were reported already, if no entry has the value.
+    let said = log.values().unknown(&Query::new().facet(field, value))?.into_iter().flat_map(|unknown| unknown.similar);
     let said: Vec<String> = said.collect();
-    for other in log.look_alikes(field, value)?.into_iter().filter(|other| !said.contains(other)) {
+    for other in log.values().look_alikes(field, value)?.into_iter().filter(|other| !said.contains(other)) {
         let (field, name, other) = (field.as_str(), clean(value), told_apart(&other));
-        writeln!(
-            console::stderr(),
-            "note: the log has a {field} that looks like {name} and is written differently: {other}"
-        )?;
+        cx.note(format!("the log has a {field} that looks like {name} and is written differently: {other}"))?;
     }
     Ok(())
 }
 
 impl Filters {
-    /// The query for these entries of a log. A value with `*` or `?` stands for all that fit it, as in policy rules. Of a
-    /// value that no entry has, standard error says so.
-    pub fn query(&self, log: &AuditLog) -> Result<Query, Failure> {
+    /// Whether calls with this trigger are left out, because others were asked for.
+    pub fn leave_out(&self, trigger: Trigger) -> bool {
+        !self.trigger.is_empty() && !self.trigger.contains(&trigger)
+    }
+
+    /// The query for these entries of a log. A value with `*` or `?` stands for all values that match it, as in policy
+    /// rules. If no entry has a value, standard error says so.
+    pub fn query(&self, cx: &Context, log: &AuditLog) -> Result<Query, Failure> {
         let mut query = self.fixed();
         for (field, values) in self.open() {
             for value in values {
                 let fits = match is_pattern(value) {
-                    true => log.values_matching(field, value)?,
+                    true => log.values().matching(field, value)?,
                     false => Vec::new(),
                 };
-                // Without any the pattern itself, which then is a value that no entry has.
+                // If nothing matches, the pattern itself is used, as a value that no entry has.
                 query = match fits.is_empty() {
                     true => query.facet(field, value),
                     false => fits.into_iter().fold(query, |query, value| query.facet(field, value)),
                 };
             }
         }
-        say_unknown(log, &query)?;
+        say_unknown(cx, log, &query)?;
         for trace in &self.trace {
-            if log.damage().is_none() && log.count(&Query::new().trace(trace).limit(1))? == 0 {
-                complain(format!("no entry of this log has the trace {trace:?}{}", purged(log)?));
+            if log.damage()?.is_none() && log.count(&Query::new().trace(trace).limit(1))? == 0 {
+                cx.complain(format!("no entry of this log has the trace {trace:?}{}", purged(log)?));
             }
         }
         Ok(query)
     }
 
-    /// The query for entries that are still to come: what no entry has yet is nothing to be surprised at, and a pattern would
-    /// stand for what is there now.
+    /// The query for entries that are still to come. Patterns are refused, since they would only match values that exist now.
     pub fn query_to_come(&self) -> Result<Query, Failure> {
         let mut query = self.fixed();
         for (field, values) in self.open() {
@@ -188,7 +203,7 @@ impl Filters {
         Ok(query)
     }
 
-    /// The facets whose values anybody can choose.
+    /// The facets with free-form values.
     fn open(&self) -> [(Facet, &Vec<String>); 9] {
         [
             (Facet::Conversation, &self.conversation),
@@ -203,7 +218,7 @@ impl Filters {
         ]
     }
 
-    /// What the other filters ask for.
+    /// The query for the other filters.
     fn fixed(&self) -> Query {
         let mut query = Query::new();
         query = self.trace.iter().fold(query, Query::trace);
@@ -220,11 +235,11 @@ impl Filters {
         self.until.into_iter().fold(query, Query::until)
     }
 
-    /// Tells people of users and patients in the log who only look like those asked for.
-    pub fn tell_look_alikes(&self, log: &AuditLog) -> Result<(), Failure> {
+    /// Reports users and patients in the log that only look like those asked for.
+    pub fn tell_look_alikes(&self, cx: &Context, log: &AuditLog) -> Result<(), Failure> {
         let people = [(Facet::User, &self.user), (Facet::Patient, &self.patient)];
         let mut asked = people.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
-        asked.try_for_each(|(field, value)| tell_look_alikes(log, field, value))
+        asked.try_for_each(|(field, value)| tell_look_alikes(cx, log, field, value))
     }
 
     /// `--failed` restricts `--outcome`; a library query would take both as alternatives.

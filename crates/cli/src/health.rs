@@ -1,17 +1,20 @@
-//! `health`: how a store is doing, for whoever has to act before something goes wrong.
+//! `health`: the state of a store, for somebody who has to act before something goes wrong.
 
 use super::alerting;
 use super::anchors;
+use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::manage::changed;
 use super::render::{Out, Style, bytes, clean, count, counted, duration, moment};
 use super::store::StoreArgs;
-use attestlog::alert::AlertLag;
+use attestlog::alert::{AlertLag, Undelivered};
 use attestlog::{Health, Timestamp};
 use clap::Args;
 use std::io::Write;
 
-/// Say how the store is doing; exit code 1 where somebody should act
+const DAY: u64 = 86_400;
+
+/// Report the state of the store; exit code 1 if somebody should act
 #[derive(Debug, Args)]
 pub struct HealthArgs {
     #[command(flatten)]
@@ -24,7 +27,7 @@ pub struct HealthArgs {
     json: bool,
 }
 
-/// A number of bytes as a person writes it: `500`, `20G`.
+/// Parses a number of bytes as people write it: `500`, `20G`.
 fn size(text: &str) -> Result<u64, String> {
     let (number, shift) = match text.char_indices().next_back() {
         Some((at, unit)) if unit.is_ascii_alphabetic() => {
@@ -37,18 +40,33 @@ fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }
 
-pub fn run(args: &HealthArgs) -> Outcome {
-    let mut options = args.store.key.options()?;
-    if let Some(quota) = args.quota {
-        options = options.quota_bytes(quota);
-    }
-    let log = args.store.read_with(options)?;
+pub fn run(cx: &Context, args: &HealthArgs) -> Outcome {
+    let log = args.store.read_with(cx, args.store.key.options(cx)?, None)?;
     let mut health = changed(&args.store, log.health())?;
+    health.quota_bytes = args.quota.or(health.quota_bytes);
     health.warnings.extend(alerting::faults(&args.store.store));
+    // Receivers that were named at a command line deliver what is owed to them; those of the store are configured.
+    if let Ok(configured) = alerting::receivers(&args.store.store) {
+        let names: Vec<String> = configured.0.iter().flat_map(|to| [to.name(false), to.name(true)]).collect();
+        let gone = |name: &String| !names.contains(name);
+        let told = health.alerts.receivers.iter().filter(|(name, owed)| owed.alerts > 0 && gone(name));
+        let told = told.map(|(name, owed)| {
+            format!(
+                "{} owed to {name}, which is not configured: watch with it (alerts watch), configure it again (policy set), or give it up \
+                 (alerts forget)",
+                counted(owed.alerts, "alert is", "alerts are")
+            )
+        });
+        let told: Vec<String> = told.collect();
+        health.warnings.extend(told);
+        for (name, owed) in &mut health.alerts.receivers {
+            owed.configured = Some(names.contains(name));
+        }
+    }
     if let Some(m) = anchors::of(&args.store.store).err().as_ref().and_then(Failure::message) {
         health.warnings.push(format!("no checkpoint is anchored: {m}"));
     }
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     match args.json {
         true => out.line(health.to_json().to_canonical().as_str())?,
         false => show(&health, &mut out)?,
@@ -66,20 +84,29 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         format!("{}, {} ago", moment(t), duration(since.as_secs_f64() * 1000.0))
     };
     let mut row = |name: &str, value: String| out.line(format!("{name:<18}{value}"));
-    row("entries", format!("{}, signed up to {}", count(health.size), count(health.signed_size)))?;
+    let entries = match health.purged {
+        0 => count(health.size),
+        purged => format!(
+            "{} of {} that were recorded, {} purged",
+            count(health.size.saturating_sub(purged)),
+            count(health.size),
+            count(purged)
+        ),
+    };
+    row("entries", format!("{entries}; signed up to {}", count(health.signed_size)))?;
     if let Some(size) = health.size_bytes {
         let quota = health.quota_bytes.map_or(String::new(), |q| format!(" of {} allowed", bytes(q)));
         row("file", format!("{}{quota}", bytes(size)))?;
     }
     row("last recorded", health.last_recorded_at.map_or("never".to_owned(), ago))?;
     row(
-        "not yet in blocks",
+        "waiting for block",
         match &health.oldest_unsealed {
             Some(oldest) => format!("{} since {}", count(health.size - health.sealed), ago(oldest.recorded_at)),
             None => "none".to_owned(),
         },
     )?;
-    row("not yet indexed", format!("{} (indexed in memory)", count(health.pending_index)))?;
+    row("indexed in memory", count(health.pending_index))?;
     row("unfinished calls", count(health.unfinished_calls))?;
     row(
         "last anchor",
@@ -92,6 +119,13 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         "expiry clock",
         match &health.clock.frozen {
             None if health.clock.check().is_err() => format!("{}, ahead", moment(health.clock.now)),
+            None if health.clock.credited.as_secs() >= DAY => format!(
+                "{}, runs; {} of {} days are used up in which no process had the store open: after that nothing expires until \
+                 somebody confirms it (clock confirm)",
+                moment(health.clock.now),
+                health.clock.credited.as_secs() / DAY,
+                health.clock.bound.as_secs() / DAY
+            ),
             None => format!("{}, runs", moment(health.clock.now)),
             Some(_) => format!("{}, frozen", moment(health.clock.now)),
         },
@@ -103,16 +137,25 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         row("history", keyless.to_string())?;
     }
     row("alerts", alerts(&health.alerts))?;
-    for (name, undelivered) in &health.alerts.receivers {
-        row("", format!("{} not delivered to {}", counted(undelivered.alerts, "alert", "alerts"), clean(name)))?;
+    let told = |owed: &Undelivered| owed.alerts > 0 || owed.configured != Some(false);
+    for (name, undelivered) in health.alerts.receivers.iter().filter(|(_, owed)| told(owed)) {
+        row(
+            "",
+            match undelivered.alerts {
+                0 => format!("every alert is delivered to {}", clean(name)),
+                n => format!("{} not delivered to {}", counted(n, "alert", "alerts"), clean(name)),
+            },
+        )?;
     }
     row(
         "last verification",
         match &health.verifications.last {
+            None if health.verifications.unread.is_some() => "cannot be read".to_owned(),
             None => "none noted".to_owned(),
             Some(last) => {
                 let verdict = match last.ok() {
-                    true => "nothing wrong".to_owned(),
+                    true if last.settled == 0 => "nothing wrong".to_owned(),
+                    true => counted(last.settled, "settled finding", "settled findings"),
                     false => counted(last.findings, "finding", "findings"),
                 };
                 format!("{}: {verdict} in {}", ago(last.at), counted(last.size, "entry", "entries"))

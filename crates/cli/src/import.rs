@@ -1,24 +1,24 @@
 //! `import`: records what other programs recorded.
 //!
-//! Invariant: every file is tried; what of them is not in the log afterwards is named, and the exit code says that there
-//! was something.
+//! Invariant: every file is tried; anything in the files that is not in the log afterwards is reported, and the exit code
+//! says so.
 
+use super::context::Context;
 use super::ending::Ending;
-use super::exit::{End, Failure, Outcome, complain};
-use super::line_reader::Source;
-use super::progress::{Progress, Unit};
+use super::exit::{End, Failure, Outcome};
+use super::progress::Unit;
 use super::render::{Out, clean, count, counted};
 use super::store::{Alerts, StoreArgs};
+use attestlog::AuditLog;
 use attestlog::json::{Json, Object};
 use attestlog::note::VerifierKey;
-use attestlog::owner::SharedStore;
-use attestlog_capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Totals};
+use attestlog_capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Stopped, Totals};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// How many of the things that were not taken from a file are named one by one; JSON names all.
+/// How many of the items that were not taken from a file are listed one by one; JSON lists all.
 const NAMED: usize = 10;
 
 /// Record transcripts of other programs
@@ -26,7 +26,7 @@ const NAMED: usize = 10;
 pub struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// What wrote the files
+    /// The format of the files
     #[arg(long, value_parser = format_parser())]
     format: Format,
     /// Transcripts; `-` is standard input
@@ -41,20 +41,20 @@ pub struct ImportArgs {
     /// The conversation that all the calls belong to
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
-    /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
+    /// Record even if the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
-    /// Take times that have no zone as UTC; else such a file is not imported
+    /// Take times without a zone as UTC; otherwise such a file is not imported
     #[arg(long)]
     assume_utc: bool,
-    /// Record also what is in the log already
+    /// Record calls again that are in the log already
     #[arg(long)]
     again: bool,
-    /// Go on after a file that cannot be imported, as is always done
+    /// Continue after a file that cannot be imported (this is always done)
     #[arg(long, hide = true)]
     keep_going: bool,
-    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
-    /// does not prove that it has the secret half
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a
+    /// process that does not prove that it has the secret half
     #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
     /// Print what was imported as JSON, one object for all files
@@ -67,17 +67,23 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
     names.try_map(|name| Format::from_name(&name).ok_or("is none of them"))
 }
 
-pub fn run(args: &ImportArgs) -> Outcome {
+pub fn run(cx: &Context, args: &ImportArgs) -> Outcome {
     let mut options = ImportOptions::new().assume_utc(args.assume_utc);
     options.user = args.user.clone();
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
-    // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual. The process that
-    // owns the store lets them look.
-    let store = args.store.key.options()?.unsigned(args.unsigned);
-    let log = args.store.join(store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
-    let ending = Ending::watch(&log)?;
-    let mut all = All { args, log: &log, options, out: Out::stdout(), sum: Sum::default(), refused: Vec::new() };
+    // A recording raises no alerts, but rules count it as history: who has accessed whose data, and how much is usual. The
+    // process that owns the store runs the rules.
+    let store = args.store.key.options(cx)?.unsigned(args.unsigned);
+    let log = args.store.join(cx, store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
+    let told = cx.clone();
+    let ending = Ending::watch(&log, move || {
+        told.complain(
+            "ended by a signal; import the same files again: what is in the log already is not recorded again",
+        );
+    })?;
+    let options = options.policy(&log.retention().policies().map_err(|e| args.store.failed(e))?.redaction);
+    let mut all = All { cx, args, log: &log, options, out: cx.out(), sum: Sum::default(), refused: Vec::new() };
     let imported = all.files();
     ending.wait_if_told();
     let closed = log.close().map_err(|e| args.store.failed(e));
@@ -86,14 +92,14 @@ pub fn run(args: &ImportArgs) -> Outcome {
     Ok(end)
 }
 
-/// What came of one file, or of all.
+/// The totals for one file, or for all.
 #[derive(Default)]
 struct Sum {
     totals: Totals,
     recorded: usize,
     answers: usize,
     already_there: usize,
-    /// Examples of those.
+    /// Examples of those already there.
     seqs: Vec<u64>,
     first: Option<u64>,
     last: Option<u64>,
@@ -105,12 +111,13 @@ struct Sum {
 }
 
 struct All<'a> {
+    cx: &'a Context,
     args: &'a ImportArgs,
-    log: &'a SharedStore,
+    log: &'a AuditLog,
     options: ImportOptions,
     out: Out,
     sum: Sum,
-    /// Files of which nothing was imported.
+    /// Files from which nothing was imported.
     refused: Vec<String>,
 }
 
@@ -118,17 +125,21 @@ impl All<'_> {
     fn files(&mut self) -> Outcome {
         let args = self.args;
         let mut stopped = None;
-        for path in &args.files {
+        for (at, path) in args.files.iter().enumerate() {
             match self.file(path) {
                 Ok(()) => {}
-                // The file is at fault, and no other file for it.
+                // This file is at fault; the others are still imported.
                 Err(Failure::Input(why)) if args.files.len() > 1 => {
-                    complain(&why);
+                    self.cx.complain(&why);
                     self.refuse(path, why);
                 }
+                Err(Failure::Input(why)) => {
+                    self.refuse(path, why.clone());
+                    stopped = Some(Failure::Input(why));
+                }
                 Err(other) => {
-                    if let Failure::Input(why) = &other {
-                        self.refuse(path, why.clone());
+                    for left in args.files.iter().skip(at + 1) {
+                        self.not_tried(left);
                     }
                     stopped = Some(other);
                     break;
@@ -159,9 +170,16 @@ impl All<'_> {
         self.refused.push(file);
     }
 
-    /// Records one file.
+    /// Reports a file that comes after the one at which the store failed.
+    fn not_tried(&mut self, path: &Path) {
+        let (file, why) = (path.display().to_string(), "the store failed before this file was read");
+        self.cx.complain(format!("{file}: {why}; it was not imported"));
+        self.sum.not_taken.push((file, "file", "the file".to_owned(), why.to_owned()));
+    }
+
+    /// Imports one file.
     fn file(&mut self, path: &Path) -> Result<(), Failure> {
-        let source = Source::open(Some(path))?;
+        let source = self.cx.source(Some(path))?;
         let name = source.name.clone();
         let bytes = source.read_all(self.options.max_bytes as u64)?;
         let imported =
@@ -173,24 +191,29 @@ impl All<'_> {
         self.sum.totals.add(&imported);
         let mut not_taken = imported.not_taken.clone();
         let hint = imported.looks_like.clone();
-        let progress = Progress::new("importing", Unit::Entries);
+        let progress = self.cx.progress("importing", Unit::Entries);
         let all = imported.calls.len() as u64;
         let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
         drop(progress);
-        let recorded = recorded.map_err(|e| match Failure::from(&e).at(&name) {
-            Failure::Input(why) => Failure::Input(why),
-            other => self.args.store.name(&e, other),
-        })?;
+        let (recorded, failed) = match recorded {
+            Ok(recorded) => (recorded, None),
+            Err(Stopped { recorded, error, .. }) => (*recorded, Some(error)),
+        };
         not_taken.extend(recorded.not_taken.iter().cloned());
         for sum in [&mut sum, &mut self.sum] {
             sum.add(&file, &recorded, &not_taken);
         }
         if !self.args.json {
-            self.out.line(sum.line(&file))?;
+            let stopped = failed.as_ref().map_or(String::new(), |_| sum.stopped());
+            self.out.line(sum.line(&file) + &stopped)?;
         }
         self.out.flush()?;
-        sum.complain(&file, hint.as_deref());
-        Ok(())
+        sum.complain(self.cx, &file, hint.as_deref());
+        match failed {
+            None => Ok(()),
+            // No call is at fault, so all that was to be recorded after this is missing, whatever the kind.
+            Some(e) => Err(self.args.store.name(&e, Failure::Store(format!("{name}: {e}")))),
+        }
     }
 }
 
@@ -238,7 +261,14 @@ impl Sum {
         ])
     }
 
-    /// What people read of a file.
+    /// The end of the summary if the store failed: how far the file was recorded.
+    fn stopped(&self) -> String {
+        let recorded = counted(self.recorded as u64, "new call was", "new calls were");
+        let last = self.last.map_or(String::new(), |seq| format!(" (to seq {seq})"));
+        format!("; {recorded} recorded{last} before the store failed")
+    }
+
+    /// The summary of a file, for people.
     fn line(&self, file: &str) -> String {
         let tally = self.totals.tally();
         let figure = |n: usize, one, many| counted(n as u64, one, many);
@@ -288,34 +318,31 @@ impl Sum {
         line
     }
 
-    fn complain(&self, file: &str, hint: Option<&str>) {
+    fn complain(&self, cx: &Context, file: &str, hint: Option<&str>) {
         if self.by_order > 0 {
             let answers = counted(self.by_order as u64, "answer has", "answers have");
-            complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
+            cx.complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
         }
         for (_, kind, place, why) in self.not_taken.iter().take(NAMED) {
             let end = if *kind == "arguments" { "" } else { "; it was not recorded" };
-            complain(format!("{file}: {place}: {why}{end}"));
+            cx.complain(format!("{file}: {place}: {why}{end}"));
         }
         if self.by_beginning > 0 {
-            let (calls, again) = match self.by_beginning {
-                1 => ("1 call has no id that no other has, so it is".to_owned(), "it"),
-                n => (
-                    format!("{} have no id that no other has, so they are", counted(n as u64, "call", "calls")),
-                    "they",
-                ),
+            let (calls, them, they) = match self.by_beginning {
+                1 => ("the session of 1 call has".to_owned(), "it is", "it"),
+                n => (format!("the session of {} has", counted(n as u64, "call", "calls")), "they are", "they"),
             };
-            complain(format!(
-                "{file}: {calls} told apart by what stands before in the file; from a file without that {again} would be recorded \
-                 once more"
+            cx.complain(format!(
+                "{file}: {calls} no id, so {them} recognised by the messages before; from a file without these messages {they} would be \
+                 recorded again. Only an id in the file (`conversation_id` or `id`) changes that; --conversation does not"
             ));
         }
         if self.not_taken.len() > NAMED {
             let more = counted((self.not_taken.len() - NAMED) as u64, "more was", "more were");
-            complain(format!("{file}: {more} not recorded; --json names all"));
+            cx.complain(format!("{file}: {more} not recorded; --json names all"));
         }
         if let Some(what) = hint {
-            complain(format!("{file}: looks like {what}"));
+            cx.complain(format!("{file}: looks like {what}"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Lines of input, from a file or a pipe, as they come.
+//! Reads lines of input from a file or a pipe as they arrive.
 //!
-//! Invariants: a thread reads ahead, so that whoever handles the lines takes what is there and never waits for more;
-//! memory is bounded by [`MAX_LINE`] and [`AHEAD`], however long a line is; the number of a line is its number in the
-//! file. Empty lines are counted and skipped.
+//! Invariants: a thread reads ahead, so that the consumer takes the lines that are there and never waits for more; memory
+//! is bounded by [`MAX_LINE`] and [`AHEAD`], however long a line is; the number of a line is its number in the file. Empty
+//! lines are counted and skipped.
 
 use super::exit::Failure;
 use std::fs::File;
@@ -12,12 +12,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The longest line that is read. What is recorded of a call is far shorter: results are summarised.
 pub const MAX_LINE: usize = 16 << 20;
-/// A longer line is measured up to here, and where it goes on nothing behind it is read: it may have no end.
+/// A longer line is measured up to this length; if it goes on, nothing after it is read, since it may have no end.
 const MAX_MEASURED: u64 = 64 << 20;
-/// The same in a regular file, which has an end.
+/// The same for a regular file, which has an end.
 const MAX_MEASURED_FILE: u64 = 1 << 30;
 const READ: usize = 256 << 10;
-/// How many readings may wait.
+/// How many messages from the reading thread may be queued.
 const AHEAD: usize = 4;
 
 /// One line that is not empty.
@@ -25,18 +25,18 @@ const AHEAD: usize = 4;
 pub struct Line<T> {
     /// Its number in the file, from 1.
     pub number: u64,
-    /// Its bytes without the line break.
+    /// Its bytes, without the line break.
     pub bytes: Vec<u8>,
-    /// What was made of it, or why it is too long.
+    /// The value parsed from it, or why the line is too long.
     pub value: Result<T, TooLong>,
 }
 
 /// A line that was not kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong {
-    /// How many bytes it has.
+    /// Its length in bytes, as far as measured.
     pub bytes: u64,
-    /// Whether it goes on after them.
+    /// Whether the line goes on after them.
     pub and_more: bool,
 }
 
@@ -47,12 +47,12 @@ impl std::fmt::Display for TooLong {
     }
 }
 
-/// Where input comes from.
+/// An input: a file or standard input.
 #[derive(Debug)]
 pub struct Source {
-    /// How messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// How long it is, where that is known.
+    /// Its length, if known.
     pub bytes: Option<u64>,
     reader: Box<dyn ReadDebug>,
 }
@@ -61,45 +61,41 @@ trait ReadDebug: Read + Send + std::fmt::Debug {}
 impl<R: Read + Send + std::fmt::Debug> ReadDebug for R {}
 
 impl Source {
-    /// A file, or standard input for `-` and for none.
-    pub fn open(path: Option<&Path>) -> Result<Source, Failure> {
-        match path {
-            Some(path) if path.as_os_str() != "-" => {
-                let file = File::open(path).map_err(|e| Failure::file(path, &e))?;
-                let about = file.metadata().map_err(|e| Failure::file(path, &e))?;
-                if about.is_dir() {
-                    return Err(Failure::Input(format!("{}: is a directory", path.display())));
-                }
-                let bytes = about.is_file().then_some(about.len());
-                Ok(Source { name: path.display().to_string(), bytes, reader: Box::new(file) })
-            }
-            _ => {
-                Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(super::console::stdin()) })
-            }
+    /// Opens a file.
+    pub fn file(path: &Path) -> Result<Source, Failure> {
+        let file = File::open(path).map_err(|e| Failure::file(path, &e))?;
+        let about = file.metadata().map_err(|e| Failure::file(path, &e))?;
+        if about.is_dir() {
+            return Err(Failure::Input(format!("{}: is a directory", path.display())));
         }
+        let bytes = about.is_file().then_some(about.len());
+        Ok(Source { name: path.display().to_string(), bytes, reader: Box::new(file) })
     }
 
-    /// A file that is read as a whole before anything is done with it, or standard input for `-` and for none. A pipe or a device
-    /// has no end that could be waited for, so it is refused.
-    pub fn open_whole(path: Option<&Path>) -> Result<Source, Failure> {
-        if let Some(path) = path.filter(|path| path.as_os_str() != "-") {
-            // Before it is opened: opening a pipe waits for somebody who writes into it.
-            let about = std::fs::metadata(path).map_err(|e| Failure::file(path, &e))?;
-            if !about.is_file() && !about.is_dir() {
-                let message = "is no regular file (a pipe or a device); give a file, or `-` for standard input";
-                return Err(Failure::Input(format!("{}: {message}", path.display())));
-            }
+    /// Opens a file that is read completely before anything is done with it. A pipe or a device has no known end to wait for, so it
+    /// is refused.
+    pub fn whole_file(path: &Path) -> Result<Source, Failure> {
+        // Checked before it is opened: opening a pipe waits for a writer.
+        let about = std::fs::metadata(path).map_err(|e| Failure::file(path, &e))?;
+        if !about.is_file() && !about.is_dir() {
+            let message = "is no regular file (a pipe or a device); give a file, or `-` for standard input";
+            return Err(Failure::Input(format!("{}: {message}", path.display())));
         }
-        Source::open(path)
+        Source::file(path)
     }
 
-    /// All of it, up to `limit` bytes.
+    /// An input of unknown length with this name in messages.
+    pub fn of(name: &str, from: io::Stdin) -> Source {
+        Source { name: name.to_owned(), bytes: None, reader: Box::new(from) }
+    }
+
+    /// Reads all of it, up to `limit` bytes.
     pub fn read_all(self, limit: u64) -> Result<Vec<u8>, Failure> {
-        // What is known to be too long need not be read.
+        // An input known to be too long need not be read.
         if let Some(bytes) = self.bytes.filter(|bytes| *bytes > limit) {
             return Err(Failure::Input(format!("{}: has {bytes} bytes, more than {limit}; split it", self.name)));
         }
-        // As much as it has, so that nothing is moved as it grows.
+        // The buffer has the input's size, so that it is not reallocated as it grows.
         let mut all = Vec::with_capacity(self.bytes.map_or(0, |bytes| bytes as usize + 1));
         let read = self.reader.take(limit + 1).read_to_end(&mut all);
         read.map_err(|e| Failure::file(&self.name, &e))?;
@@ -109,9 +105,9 @@ impl Source {
         }
     }
 
-    /// Its lines, and for each what `make` makes of it; `make` runs on the reading thread. Each message holds what one
-    /// reading of the input gave. After an error of the input, or with a line that is too long and `stop`, nothing
-    /// follows.
+    /// Returns its lines, each with the value that `make` makes of it; `make` runs on the reading thread. Each message
+    /// holds the lines from one read of the input. Nothing follows after an error of the input, or, with `stop`, after a
+    /// line that is too long.
     pub fn lines<T: Send + 'static>(
         self,
         stop: bool,
@@ -119,7 +115,7 @@ impl Source {
     ) -> io::Result<Receiver<io::Result<Vec<Line<T>>>>> {
         let (sender, receiver) = sync_channel(AHEAD);
         let mut reader = self.reader;
-        // Whoever goes on wants what is behind a long line.
+        // Without `stop` the lines after a long line are needed too.
         let measured = if self.bytes.is_some() || !stop { MAX_MEASURED_FILE } else { MAX_MEASURED };
         std::thread::Builder::new().name("input".to_owned()).spawn(move || {
             let mut splitter = Splitter::new(stop, measured, make);
@@ -136,7 +132,7 @@ impl Source {
                 };
                 let over = message.is_err() || splitter.stopped;
                 let worth = message.as_ref().map_or(true, |lines| !lines.is_empty());
-                // Who listened has gone where nothing can be sent.
+                // If nothing can be sent, the receiver is gone.
                 if (worth && sender.send(message).is_err()) || over {
                     return;
                 }
@@ -146,16 +142,16 @@ impl Source {
     }
 }
 
-/// Cuts what is read into lines.
+/// Splits the input into lines.
 struct Splitter<T, F: Fn(&[u8]) -> T> {
     make: F,
     stop: bool,
-    /// So many bytes of a line are counted.
+    /// Up to this many bytes of a line are counted.
     measured: u64,
     stopped: bool,
     number: u64,
     begun: Vec<u8>,
-    /// Bytes of a line that is too long to be kept.
+    /// Bytes counted so far of a line that is too long to be kept.
     skipped: u64,
     lines: Vec<Line<T>>,
 }
@@ -258,7 +254,7 @@ mod tests {
         assert_eq!((lines[1].number, lines[1].bytes.as_slice()), (2, b"next".as_slice()));
     }
 
-    /// `record --keep-going` read an endless line for ever, and without it a GiB of it.
+    /// `record --keep-going` read an endless line forever, and without the flag a GiB of it.
     #[test]
     fn a_line_without_an_end_ends_the_reading() {
         for stop in [false, true] {

@@ -1,10 +1,12 @@
 //! The command line: a thin program over the library.
 //!
-//! One file per command or group of commands: each takes its arguments, opens the store through `store`, asks the library, and shows the
-//! answer through `render` and `table`. `remote` runs a command in the process that has the store open, `needs` says what the command must be
-//! allowed for that, and `console` is where its input and output then are. This file calls the commands, they call `alerting`, `filter`,
-//! `line_reader`, `progress`, `store` and `table`, and those call `render` and `exit`. A command writes an entry only where its name says so.
+//! There is one file per command or group of commands: each takes its arguments, opens the store through `store`, calls the
+//! library, and shows the answer through `render` and `table`. Each command runs in its own process, whichever process has the
+//! store open: the library asks that one. This file makes the `context` and calls the commands, they call `alerting`, `filter`,
+//! `line_reader`, `progress`, `store` and `table`, and those call `render` and `exit`. A command writes an entry only if its
+//! name says so.
 #![forbid(unsafe_code)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "the program prints, exits and asks the machine")]
 
 mod alerting;
 mod alerts;
@@ -14,7 +16,7 @@ mod beside;
 mod break_glass;
 mod check;
 mod config;
-mod console;
+mod context;
 mod demo;
 mod ending;
 mod exit;
@@ -27,7 +29,7 @@ mod line_reader;
 mod manage;
 mod mcp;
 mod named;
-mod needs;
+mod not_compared;
 mod privacy;
 mod progress;
 mod prove;
@@ -35,9 +37,9 @@ mod purge;
 mod query;
 mod record;
 mod redact;
-mod remote;
 mod render;
 mod report;
+mod sender_gaps;
 mod serve;
 mod starter;
 mod stats;
@@ -45,8 +47,10 @@ mod store;
 mod table;
 mod tail;
 mod timeline;
+mod told;
 mod verify;
 mod verify_args;
+mod weaker;
 mod withheld;
 
 use clap::{Parser, Subcommand};
@@ -55,8 +59,8 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "attestlog", version, about, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done and nothing wrong; 1 the check found something, or a line was not recorded; \
-    2 bad usage or input; 3 the store could not be used."
+    after_help = "Exit codes: 0 done and nothing wrong; 1 the check found something, a line was not recorded, or a hold, a \
+    frozen clock or an unconfirmed restore stands in the way; 2 bad usage or input; 3 the store could not be used."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -109,43 +113,72 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    remote::main()
+    hide_memory();
+    say_only_own_panics();
+    // Usage errors end the process here, with clap's message and code 2.
+    let cli = Cli::try_parse().unwrap_or_else(|mut e| {
+        if e.kind() == clap::error::ErrorKind::UnknownArgument {
+            // The tip to pass the flag as a value behind `--` helps nobody who has mistaken a flag.
+            e.remove(clap::error::ContextKind::Suggested);
+        }
+        e.exit()
+    });
+    let cx = context::Context::of_process();
+    cx.end(run(&cx, &cli.command))
 }
 
-/// Runs one command, here.
-fn run(command: &Command) -> exit::Outcome {
+/// If the storage engine panics over a damaged file, the panic becomes an error with a message; this keeps it from being
+/// printed a second time.
+fn say_only_own_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !attestlog::is_guarded() {
+            say(info);
+        }
+    }));
+}
+
+/// This process holds keys, wherever their passphrase came from: other processes of the account must not read its memory and
+/// environment, nor may a core dump contain them. A server started by `mcp` is such a process.
+fn hide_memory() {
+    // This is never refused; and if it were, the command should not fail because of it.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
     match command {
-        Command::Demo(args) => demo::run(args),
-        Command::Init(args) => init::run(args),
-        Command::Record(args) => record::run(args),
-        Command::Import(args) => import::run(args),
-        Command::Query(args) => query::run(args),
-        Command::Timeline(args) => timeline::run(args),
-        Command::Stats(args) => stats::run(args),
-        Command::Tail(args) => tail::run(args),
-        Command::Serve(args) => serve::run(args),
-        Command::Mcp(args) => mcp::run(args),
+        Command::Demo(args) => demo::run(cx, args),
+        Command::Init(args) => init::run(cx, args),
+        Command::Record(args) => record::run(cx, args),
+        Command::Import(args) => import::run(cx, args),
+        Command::Query(args) => query::run(cx, args),
+        Command::Timeline(args) => timeline::run(cx, args),
+        Command::Stats(args) => stats::run(cx, args),
+        Command::Tail(args) => tail::run(cx, args),
+        Command::Serve(args) => serve::run(cx, args),
+        Command::Mcp(args) => mcp::run(cx, args),
         Command::StartChild(args) => starter::run(args),
-        Command::Verify(args) => verify::run(args),
-        Command::Export(args) => export::run(args),
-        Command::Report(command) => report::run(command),
-        Command::Checkpoint(args) => prove::checkpoint(args),
-        Command::Prove(args) => prove::prove(args),
-        Command::Check(args) => check::check(args),
-        Command::Evidence(args) => prove::evidence(args),
-        Command::Anchors(command) => anchors::run(command),
-        Command::Keys(command) => manage::keys(command),
-        Command::Policy(command) => manage::policy(command),
-        Command::Hold(command) => manage::hold(command),
-        Command::Clock(command) => manage::clock(command),
-        Command::Purge(args) => purge::run(args),
-        Command::Backup(args) => backup::backup(args),
-        Command::Restore(args) => backup::restore(args),
-        Command::Health(args) => health::run(args),
-        Command::Alerts(command) => alerts::run(command),
-        Command::BreakGlass(command) => break_glass::run(command),
-        Command::Reveal(args) => privacy::reveal(args),
-        Command::Erase(args) => privacy::erase(args),
-        Command::Redact(args) => redact::run(args),
+        Command::Verify(args) => verify::run(cx, args),
+        Command::Export(args) => export::run(cx, args),
+        Command::Report(command) => report::run(cx, command),
+        Command::Checkpoint(args) => prove::checkpoint(cx, args),
+        Command::Prove(args) => prove::prove(cx, args),
+        Command::Check(args) => check::check(cx, args),
+        Command::Evidence(args) => prove::evidence(cx, args),
+        Command::Anchors(command) => anchors::run(cx, command),
+        Command::Keys(command) => manage::keys(cx, command),
+        Command::Policy(command) => manage::policy(cx, command),
+        Command::Hold(command) => manage::hold(cx, command),
+        Command::Clock(command) => manage::clock(cx, command),
+        Command::Purge(args) => purge::run(cx, args),
+        Command::Backup(args) => backup::backup(cx, args),
+        Command::Restore(args) => backup::restore(cx, args),
+        Command::Health(args) => health::run(cx, args),
+        Command::Alerts(command) => alerts::run(cx, command),
+        Command::BreakGlass(command) => break_glass::run(cx, command),
+        Command::Reveal(args) => privacy::reveal(cx, args),
+        Command::Erase(args) => privacy::erase(cx, args),
+        Command::Redact(args) => redact::run(cx, args),
     }
 }

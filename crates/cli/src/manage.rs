@@ -1,16 +1,21 @@
-//! `keys`, `policy`, `hold`, `clock`: what those who run a store do to it. Each change is an entry of the chain.
+//! `keys`, `policy`, `hold`, `clock`: administration of a store. Each change is an entry of the chain.
 
 use super::alerting;
 use super::anchors;
 use super::backup::is_free;
+use super::beside;
 use super::config;
-use super::console;
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use super::filter::{is_pattern, say_unknown};
-use super::render::{self, Out, Style, clean, count, counted};
+use super::render::{self, Style, clean, count, counted};
 use super::store::{Opened, StoreArgs, damage_json};
 use super::table::{Table, left, right};
+use super::told;
+use super::weaker::weaker;
+use attestlog::Justification;
 use attestlog::json::{Json, Object};
+use attestlog::redact::{Action, IdentityKind, Policy};
 use attestlog::retention::{ClockEvent, HoldSelector};
 use attestlog::{AuditLog, Error, Facet, Query, Receipt};
 use clap::{Args, Subcommand};
@@ -18,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Who does it, and why: both stand in the log.
+/// Who makes a change, and why: both are recorded in the log.
 #[derive(Debug, Args)]
 pub struct ActorArgs {
     /// Who does this
@@ -29,7 +34,7 @@ pub struct ActorArgs {
     pub reason: String,
 }
 
-/// The keys of a store
+/// Show, rotate and back up the keys of a store
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Print the public key, and the epochs
@@ -52,18 +57,18 @@ pub enum KeysCommand {
     Backup {
         #[command(flatten)]
         store: StoreArgs,
-        /// Where to; must not exist
+        /// The copy; must not exist
         dest: PathBuf,
     },
 }
 
-pub fn keys(command: &KeysCommand) -> Outcome {
-    let mut out = Out::stdout();
+pub fn keys(cx: &Context, command: &KeysCommand) -> Outcome {
+    let mut out = cx.out();
     match command {
         KeysCommand::Show { store, json } => {
-            let log = store.read()?;
-            let key = log.public_key().ok_or_else(|| no_keys(store))?;
-            let succession = log.succession();
+            let log = store.read(cx)?;
+            let key = log.public_key()?.ok_or_else(|| no_keys(store))?;
+            let succession = log.keys().succession()?;
             if *json {
                 let succession = succession.map_or(Json::Null, |s| s.to_json());
                 let object = [("public_key", Json::from(key.to_string())), ("succession", succession)];
@@ -71,31 +76,35 @@ pub fn keys(command: &KeysCommand) -> Outcome {
             } else {
                 out.line(clean(&key.to_string()))?;
                 for epoch in succession.iter().flat_map(|s| s.epochs()) {
-                    let restored = epoch.restored_at().map_or("", |_| ", by a restoring");
+                    let restored = epoch.restored_at().map_or("", |_| ", by a restore");
                     out.line(format!("  epoch {} from size {}{restored}", epoch.number(), epoch.from_size()))?;
                 }
             }
         }
         KeysCommand::Rotate { store, pseudonyms } => {
-            let log = store.open()?;
+            let log = store.open(cx)?;
             match pseudonyms {
                 true => {
-                    let receipt = changed(store, log.rotate_pseudonym_key())?;
-                    out.line(format!("a new pseudonym key is in use; recorded as entry {}", receipt.seq))?;
+                    let receipt = changed(store, log.keys().rotate_pseudonym_key())?;
+                    let done = format!("a new pseudonym key is in use; recorded as entry {}", receipt.seq);
+                    told::told(told::line(&mut out, &done), close(store, log), &done)?;
                 }
                 false => {
-                    changed(store, log.rotate_epoch_key())?;
-                    let number = log.succession().map_or(0, |s| s.current().number());
-                    out.line(format!("epoch {number} begins; the key of the one before is destroyed"))?;
+                    changed(store, log.keys().rotate_epoch_key())?;
+                    let number = log.keys().succession()?.map_or(0, |s| s.current().number());
+                    let done = format!("epoch {number} begins; the key of the one before is destroyed");
+                    told::told(told::line(&mut out, &done), close(store, log), &done)?;
                 }
             }
-            close(store, log)?;
         }
         KeysCommand::Backup { store, dest } => {
             is_free(dest)?;
-            let mut random = |bytes: &mut [u8]| attestlog::Random::fill(&attestlog::SystemRandom, bytes);
-            store.key.load(&store.store)?.backup(dest, &mut random)?;
-            out.line(format!("copied to {}; whoever has it can sign as this store", dest.display()))?;
+            let mut random = |bytes: &mut [u8]| attestlog::host::Random::fill(&attestlog::host::SystemRandom, bytes);
+            store.key.load(cx, &store.store)?.backup(dest, &mut random)?;
+            out.line(format!(
+                "copied to {}; whoever has it (and its passphrase, if it has one) can sign as this store",
+                dest.display()
+            ))?;
         }
     }
     out.flush()?;
@@ -106,7 +115,7 @@ fn no_keys(store: &StoreArgs) -> Failure {
     Failure::Store(format!("{}: the store was made without keys", store.store.display()))
 }
 
-/// An error of a change, with the store's name.
+/// Adds the store's name to the error of a change.
 pub fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Failure> {
     result.map_err(|e| store.failed(e))
 }
@@ -115,7 +124,7 @@ pub fn close(store: &StoreArgs, log: Opened) -> Result<(), Failure> {
     changed(store, log.close())
 }
 
-/// The policies of a store
+/// Show and set the policies of a store
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Print the policies in force
@@ -127,7 +136,7 @@ pub enum PolicyCommand {
     Set {
         #[command(flatten)]
         store: StoreArgs,
-        /// The file; `-` is standard input. Anchors and receivers stay as they are unless it names some
+        /// The file; `-` is standard input. Anchors and receivers stay as they are unless the file names some
         file: PathBuf,
         /// Have no receivers of alerts from now on
         #[arg(long)]
@@ -135,14 +144,14 @@ pub enum PolicyCommand {
     },
 }
 
-pub fn policy(command: &PolicyCommand) -> Outcome {
-    let mut out = Out::stdout();
+pub fn policy(cx: &Context, command: &PolicyCommand) -> Outcome {
+    let mut out = cx.out();
     match command {
         PolicyCommand::Show { store } => {
-            out.line(store.read()?.policies().to_json().to_canonical().as_str())?;
+            out.line(store.read(cx)?.retention().policies()?.to_json().to_canonical().as_str())?;
         }
         PolicyCommand::Set { store, file, no_receivers } => {
-            let text = config::text(file)?;
+            let text = config::text(cx, file)?;
             let policies = config::policies(&text, file)?;
             let configured = anchors::read(&text, file)?;
             let receivers = alerting::configured(&text, file)?;
@@ -152,25 +161,30 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
                     file.display()
                 )));
             }
-            let log = store.open()?;
-            let weaker = config::weaker(&log.policies().redaction.to_json(), &policies.redaction.to_json());
-            let receipt = log.set_policy(policies).map_err(|e| Failure::from(e).at(file.display()))?;
-            close(store, log)?;
-            if !configured.is_empty() {
-                anchors::replace(&store.store, &configured)?;
+            let stays = if configured.is_empty() { anchors::configured(&store.store)? } else { Vec::new() };
+            beside::check(store, file, &[&*configured, &stays].concat(), &receivers)?;
+            if receivers.0.is_empty() && !*no_receivers {
+                beside::check(store, file, &configured, &alerting::receivers(&store.store).unwrap_or_default())?;
             }
-            // Receivers are no policy: a file that is silent about them takes none away.
-            if *no_receivers || !receivers.0.is_empty() {
-                alerting::configure(&store.store, &receivers)?;
-            }
-            console::beside_changed()?;
-            if !weaker.is_empty() {
-                complain(format!(
-                    "redaction is weaker from now on than it was: {}. What the file leaves out has its default",
-                    weaker.join("; ")
-                ));
-            }
-            out.line(format!("in force for what is recorded from now on; recorded as entry {}", receipt.seq))?;
+            let log = store.open(cx)?;
+            let weaker = weaker(&log.retention().policies()?, &policies);
+            let receipt = log.retention().set_policies(policies).map_err(|e| Failure::from(e).at(file.display()))?;
+            let written = || {
+                if !configured.is_empty() {
+                    anchors::replace(&store.store, &configured)?;
+                }
+                // Receivers are not part of the policy: a file that does not mention them removes none.
+                if *no_receivers || !receivers.0.is_empty() {
+                    alerting::configure(&store.store, &receivers)?;
+                }
+                beside::changed(cx, &log, &store.store, !configured.is_empty())
+            };
+            let written = written();
+            let done = format!("in force for what is recorded from now on; recorded as entry {}", receipt.seq);
+            let closed = close(store, log);
+            written?;
+            weaker.into_iter().for_each(|line| cx.complain(line));
+            told::told(told::line(&mut out, &done), closed, &done)?;
         }
     }
     out.flush()?;
@@ -180,7 +194,7 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
 /// Legal holds
 #[derive(Debug, Subcommand)]
 pub enum HoldCommand {
-    /// Keep whatever matches, recorded before or later, until the hold is released
+    /// Keep all entries that match, recorded before or later, until the hold is released
     ///
     /// Values of one kind are alternatives, different kinds restrict each other: `--user anna --user ben --tool refund` holds
     /// the calls of `refund` by anna or ben, and no other call of theirs. To hold all of each, place one hold for each.
@@ -190,21 +204,22 @@ pub enum HoldCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// The hold: the seq of the entry that placed it
+        #[arg(value_parser = super::named::listed)]
         id: u64,
         #[command(flatten)]
         actor: ActorArgs,
     },
-    /// Confirm, after a restoring, that what is in force now is what should be: holds, policies, emergency grants
+    /// Confirm, after a restore, that the holds, policies and emergency grants now in force are the right ones
     ///
-    /// Where a backup lacks any that were in force, or may lack them, nothing is purged or erased until then (`attestlog health` says
-    /// so). Look up which there were, place them again, and say in the reason what you looked at.
+    /// If a backup lacks any that were in force, or may lack them, nothing is purged or erased until then (`attestlog
+    /// health` says so). Find out which there were, place them again, and say in the reason what you checked.
     Confirm {
         #[command(flatten)]
         store: StoreArgs,
         #[command(flatten)]
         actor: ActorArgs,
     },
-    /// List the holds that stand
+    /// List the holds in force
     List {
         #[command(flatten)]
         store: StoreArgs,
@@ -220,7 +235,7 @@ pub struct HoldPlace {
     store: StoreArgs,
     #[command(flatten)]
     actor: ActorArgs,
-    /// The case that it is for
+    /// The case that the hold is for
     #[arg(long, value_name = "CASE", allow_hyphen_values = true)]
     case: String,
     /// Calls of this conversation
@@ -252,7 +267,7 @@ fn seqs(text: &str) -> Result<(u64, u64), String> {
 }
 
 impl HoldPlace {
-    /// The query for what the hold names. A hold takes values as they are, `*` and `?` too.
+    /// The query for the entries that the hold names. A hold takes values literally, `*` and `?` too.
     fn named(&self) -> Query {
         let facets = [
             (Facet::Conversation, &self.conversation),
@@ -264,10 +279,10 @@ impl HoldPlace {
         each.fold(Query::new(), |query, (field, value)| query.facet(field, value))
     }
 
-    /// Refuses a pattern, which would hold nothing, and says on standard error which values no entry has yet.
-    fn check(&self, log: &AuditLog) -> Result<(), Failure> {
+    /// Refuses a pattern, which would hold nothing, and reports on standard error which values no entry has yet.
+    fn check(&self, cx: &Context, log: &AuditLog) -> Result<(), Failure> {
         let named = self.named();
-        if let Some(pattern) = log.unknown_values(&named)?.into_iter().find(|value| is_pattern(&value.value)) {
+        if let Some(pattern) = log.values().unknown(&named)?.into_iter().find(|value| is_pattern(&value.value)) {
             let (field, value) = (pattern.field.as_str(), pattern.value);
             return Err(Failure::Input(format!(
                 "--{field} {value:?}: a hold takes whole values, in which `*` and `?` stand for nothing, and no entry has \
@@ -275,14 +290,29 @@ impl HoldPlace {
                  what fits), or hold --everything"
             )));
         }
-        say_unknown(log, &named)?;
-        if let Some(last) = self.seq.iter().map(|(_, last)| *last).max().filter(|last| *last >= log.size()) {
-            complain(format!(
+        say_unknown(cx, log, &named)?;
+        let size = log.size()?;
+        if let Some(last) = self.seq.iter().map(|(_, last)| *last).max().filter(|last| *last >= size) {
+            cx.complain(format!(
                 "this log has {} so far: the hold on entry {last} is on whatever gets that number",
-                counted(log.size(), "entry", "entries")
+                counted(size, "entry", "entries")
             ));
         }
         Ok(())
+    }
+
+    /// On whom the hold is, as it was given: lists may show pseudonyms in place of these names. `None` if it names nobody, or
+    /// somebody whose name the policy hides.
+    fn named_as_given(&self, policy: &Policy) -> Option<String> {
+        let given = [
+            (IdentityKind::Conversation, &self.conversation),
+            (IdentityKind::User, &self.user),
+            (IdentityKind::Patient, &self.patient),
+        ];
+        let mut given = given.into_iter().filter(|(_, names)| !names.is_empty()).peekable();
+        given.peek()?;
+        let shown = given.all(|(kind, _)| policy.facet(kind) == Action::Keep);
+        shown.then(|| format!(" on {}", clean(&covers(&self.selector(), &BTreeMap::new()))))
     }
 
     fn selector(&self) -> HoldSelector {
@@ -297,49 +327,62 @@ impl HoldPlace {
     }
 }
 
-pub fn hold(command: &HoldCommand) -> Outcome {
-    let mut out = Out::stdout();
+pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
+    let mut out = cx.out();
     match command {
         HoldCommand::Place(place) => {
             let ActorArgs { actor, reason } = &place.actor;
-            let log = place.store.open()?;
-            place.check(&log)?;
-            let receipt: Receipt = changed(&place.store, log.place_hold(&place.case, reason, actor, place.selector()))?;
-            close(&place.store, log)?;
-            out.line(receipt.seq.to_string())?;
+            let log = place.store.open(cx)?;
+            place.check(cx, &log)?;
+            let named = place.named_as_given(&changed(&place.store, log.retention().policies())?.redaction);
+            let receipt: Receipt = changed(
+                &place.store,
+                log.retention().place_hold(&place.case, place.selector(), Justification { actor, reason }),
+            )?;
+            let done = format!("hold {} is placed{}", receipt.seq, named.as_deref().unwrap_or_default());
+            if named.is_some() {
+                cx.complain(&done);
+            }
+            told::told(told::line(&mut out, receipt.seq.to_string()), close(&place.store, log), &done)?;
         }
         HoldCommand::Release { store, id, actor } => {
-            let log = store.open()?;
-            let receipt = changed(store, log.release_hold(*id, &actor.reason, &actor.actor))?;
-            close(store, log)?;
-            out.line(format!("released; recorded as entry {}", receipt.seq))?;
+            let log = store.open(cx)?;
+            let receipt = changed(
+                store,
+                log.retention().release_hold(*id, Justification { actor: &actor.actor, reason: &actor.reason }),
+            )?;
+            let done = format!("released; recorded as entry {}", receipt.seq);
+            told::told(told::line(&mut out, &done), close(store, log), &done)?;
         }
         HoldCommand::Confirm { store, actor } => {
-            let log = store.open()?;
-            let receipt = changed(store, log.confirm_restored(&actor.actor, &actor.reason))?;
-            close(store, log)?;
-            out.line(format!("confirmed; recorded as entry {}", receipt.seq))?;
+            let log = store.open(cx)?;
+            let receipt = changed(
+                store,
+                log.retention().confirm_restored(Justification { actor: &actor.actor, reason: &actor.reason }),
+            )?;
+            let done = format!("confirmed; recorded as entry {}", receipt.seq);
+            told::told(told::line(&mut out, &done), close(store, log), &done)?;
         }
         HoldCommand::List { store, json } => {
-            let log = store.read()?;
-            let holds = log.holds()?;
+            let log = store.read(cx)?;
+            let holds = log.retention().holds()?;
             if *json {
-                let all = holds.iter().map(|(id, hold)| {
+                let mut all: Vec<Json> = damage_json(&log)?.into_iter().collect();
+                for (id, hold) in &holds {
                     let mut object = hold.to_json();
                     if let Json::Object(members) = &mut object {
                         members.insert("id", *id);
-                        let names = log.names_in(&hold.selector);
+                        let names = log.retention().names_in(&hold.selector)?;
                         members.insert("names", names.into_iter().collect::<Object>());
                     }
-                    object
-                });
-                let all = damage_json(&log).into_iter().chain(all);
-                out.line(Json::Array(all.collect()).to_canonical().as_str())?;
+                    all.push(object);
+                }
+                out.line(Json::Array(all).to_canonical().as_str())?;
             } else {
                 let columns = [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS")];
                 let mut table = Table::new(&mut out, &columns);
                 for (id, hold) in &holds {
-                    let selector = clean(&covers(&hold.selector, &log.names_in(&hold.selector)));
+                    let selector = clean(&covers(&hold.selector, &log.retention().names_in(&hold.selector)?));
                     let plain = |text: String| (text, Style::Plain);
                     let (case, actor, reason) = (clean(&hold.case), clean(&hold.actor), clean(&hold.reason));
                     let id = (id.to_string(), Style::Bold);
@@ -353,7 +396,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
     Ok(End::Done)
 }
 
-/// What a hold covers, in words, with the names of those whose pseudonyms can be told.
+/// Describes what a hold covers, with clear names for the pseudonyms that can be resolved.
 pub fn covers(selector: &HoldSelector, names: &BTreeMap<String, String>) -> String {
     if selector.everything {
         return "every entry".to_owned();
@@ -377,10 +420,10 @@ pub fn covers(selector: &HoldSelector, names: &BTreeMap<String, String>) -> Stri
     Vec::from_iter(named.chain(seqs)).join(" AND ")
 }
 
-/// The clock by which entries expire
+/// Show and confirm the clock by which entries expire
 #[derive(Debug, Subcommand)]
 pub enum ClockCommand {
-    /// Say how it stands
+    /// Show the state of the clock
     Show {
         #[command(flatten)]
         store: StoreArgs,
@@ -394,54 +437,60 @@ pub enum ClockCommand {
     },
 }
 
-pub fn clock(command: &ClockCommand) -> Outcome {
-    let mut out = Out::stdout();
+pub fn clock(cx: &Context, command: &ClockCommand) -> Outcome {
+    let mut out = cx.out();
     match command {
         ClockCommand::Show { store } => {
-            let status = store.read()?.clock_status()?;
+            let status = store.read(cx)?.retention().clock()?;
             out.line(format!("expiry clock  {}", status.now))?;
             out.line(format!("system clock  {}", status.wall))?;
             let days = |d: std::time::Duration| count(d.as_secs() / 86_400);
             let state = match &status.frozen {
                 None if status.check().is_err() => out.styled(Style::Warn, &status.to_string()),
                 None => format!(
-                    "runs; {} of {} days without confirmation used up",
+                    "runs; {} of {} days are used up in which no process had the store open, or the clock was set",
                     days(status.credited),
                     days(status.bound)
                 ),
                 Some(_) => out.styled(Style::Warn, "FROZEN: nothing expires until `attestlog clock confirm`"),
             };
             out.line(format!("state         {state}"))?;
+            // Scripts read the exit code.
+            if status.check().is_err() {
+                out.flush()?;
+                return Ok(End::Found);
+            }
         }
         ClockCommand::Confirm { store, actor } => {
-            let log = store.open()?;
-            let event = changed(store, log.confirm_clock(&actor.actor, &actor.reason))?;
-            close(store, log)?;
-            match event {
-                ClockEvent::Confirmed { from, to, wall, .. } if from == to => {
-                    out.line(match to.since(wall).as_secs() {
-                        0 => format!("confirmed: the clocks agree; expiry goes on at {}", render::moment(to)),
-                        ahead => format!(
-                            "confirmed: expiry goes on at {}, {ahead} s ahead of the system clock, which is allowed",
-                            render::moment(to)
-                        ),
-                    })?;
-                }
-                ClockEvent::Confirmed { from, to, .. } if to < from => out.line(format!(
+            let log = store.open(cx)?;
+            let event = changed(
+                store,
+                log.retention().confirm_clock(Justification { actor: &actor.actor, reason: &actor.reason }),
+            )?;
+            let done = match event {
+                ClockEvent::Confirmed { from, to, wall, .. } if from == to => match to.since(wall).as_secs() {
+                    0 => format!("confirmed: the clocks agree; expiry goes on at {}", render::moment(to)),
+                    ahead => format!(
+                        "confirmed: expiry goes on at {}, {ahead} s ahead of the system clock, which is allowed",
+                        render::moment(to)
+                    ),
+                },
+                ClockEvent::Confirmed { from, to, .. } if to < from => format!(
                     "confirmed: the expiry clock, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
-                     actor the clock was confirmed wrongly before or the store was edited",
+                     either the clock was confirmed wrongly before or the store was edited",
                     render::moment(from),
                     render::moment(to)
-                ))?,
+                ),
                 ClockEvent::Confirmed { from, to, .. } => {
-                    out.line(format!(
+                    format!(
                         "confirmed: the expiry clock, which stood at {}, goes on at {}",
                         render::moment(from),
                         render::moment(to)
-                    ))?;
+                    )
                 }
-                other => out.line(other.to_json().to_canonical().as_str())?,
-            }
+                other => other.to_json().to_canonical().as_str().to_owned(),
+            };
+            told::told(told::line(&mut out, &done), close(store, log), &done)?;
         }
     }
     out.flush()?;

@@ -1,14 +1,15 @@
-//! `mcp`: stands between a Model Context Protocol host and a server, and records every tool call.
+//! `mcp`: sits between a Model Context Protocol host and a server, and records every tool call.
 //!
-//! Bytes, signals, exit code and standard error are the server's: the server's process writes to this one's standard error
-//! itself, signals are passed on, and this process ends as the server's did.
+//! Bytes, signals, exit code and standard error are the server's: the server process writes directly to this process's
+//! standard error, signals are passed on, and this process ends as the server did.
 
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use super::starter;
 use super::store::{Alerts, StoreArgs};
+use attestlog::host::{Random, SystemClock, SystemRandom};
 use attestlog::note::VerifierKey;
 use attestlog::retention::PatientPaths;
-use attestlog::{AuditLog, Random, SystemClock, SystemRandom};
 use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use clap::Args;
 use std::ffi::OsString;
@@ -19,22 +20,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const READ: usize = 256 << 10;
-/// How often the server and the host are looked at.
+/// How often the server and the host are checked.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long output may still come after the server has ended, from processes that it left behind.
+/// How long to wait, after the server has ended, for output from processes that it left running.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// Record the tool calls of a Model Context Protocol server: a stdio proxy in front of it
 ///
-/// In a host's configuration, the server's command goes behind `--`. Nothing changes for host and server; a call that
-/// cannot be recorded fails.
+/// In a host's configuration, put the server's command after `--`. Nothing changes for host and server; a call that cannot
+/// be recorded fails.
 #[derive(Debug, Args)]
 pub struct McpArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Who calls [default: what the host says in `_meta`, else ATTESTLOG_USER, else the login name]
+    /// The user [default: what the host says in `_meta`, else ATTESTLOG_USER, else the login name]
     #[arg(long, value_name = "ID", value_parser = super::named::named)]
     user: Option<String>,
     /// The user's role
@@ -43,7 +44,7 @@ pub struct McpArgs {
     /// The model that decides on the calls
     #[arg(long, value_name = "NAME", value_parser = super::named::named)]
     model: Option<String>,
-    /// Why data is accessed
+    /// The purpose for which data is accessed
     #[arg(long, value_name = "PURPOSE", value_parser = super::named::named)]
     purpose: Option<String>,
     /// The conversation [default: what the host says in `_meta`, else ATTESTLOG_CONVERSATION, else one per start]
@@ -52,30 +53,31 @@ pub struct McpArgs {
     /// The agent in which the model runs [default: what the client calls itself]
     #[arg(long, value_name = "ID", value_parser = super::named::named)]
     agent: Option<String>,
-    /// What the server is called in the log [default: what it calls itself]
+    /// The server's name in the log [default: what it calls itself]
     #[arg(long, value_name = "NAME", value_parser = super::named::named)]
     server: Option<String>,
-    /// Where patients are named: arguments.patient.id, result.structuredContent.patients[*].id
+    /// Where calls name patients: arguments.patient.id, result.structuredContent.patients[*].id
     #[arg(long, value_name = "PATH")]
     patient_path: Vec<String>,
-    /// A tool that changes nothing: its calls are recorded once, before the reply goes on. `*` at the end matches any rest
+    /// A tool that changes nothing: its calls are recorded once, before the reply is passed on. `*` at the end matches any
+    /// rest
     #[arg(long, value_name = "TOOL", value_parser = super::named::named)]
     read_only: Vec<String>,
-    /// Record a call as timed out after so many seconds without a reply
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<f64>,
-    /// How long the server may live on when the host has closed its input and has gone or listens no more, before it is
-    /// told to end, and as long again before it is made to
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
-    grace: f64,
+    /// Record a call as timed out after this time without a reply: seconds, or a time such as 10m
+    #[arg(long, value_name = "TIME", value_parser = super::named::time)]
+    timeout: Option<Duration>,
+    /// How long the server may run on after the host has closed its input and has gone or no longer listens, before it is
+    /// told to end; after the same time again it is killed
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = super::named::time)]
+    grace: Duration,
     /// Let calls through that cannot be recorded
     #[arg(long)]
     fail_open: bool,
-    /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
+    /// Record even if the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
-    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
-    /// does not prove that it has the secret half
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a
+    /// process that does not prove that it has the secret half
     #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
     /// The server's command
@@ -84,7 +86,7 @@ pub struct McpArgs {
 }
 
 impl McpArgs {
-    fn settings(&self) -> Result<Settings, Failure> {
+    fn settings(&self, cx: &Context) -> Result<Settings, Failure> {
         let env = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let mut number = [0; 8];
         SystemRandom.fill(&mut number);
@@ -94,7 +96,7 @@ impl McpArgs {
         let login = || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME")).or_else(account);
         let said = self.user.clone().or_else(|| env("ATTESTLOG_USER")).or_else(login);
         identity.default_user = said.unwrap_or_else(|| {
-            complain("nothing says who calls: calls without a user in `_meta` are recorded for `unknown`; name one with --user");
+            cx.complain("nothing says who calls: calls without a user in `_meta` are recorded for `unknown`; name one with --user");
             "unknown".to_owned()
         });
         let fresh = || format!("mcp-{:016x}", u64::from_be_bytes(number));
@@ -114,9 +116,9 @@ impl McpArgs {
             let paths = PatientPaths::new([("*", self.patient_path.clone())]);
             settings.patients = paths.map_err(|e| Failure::from(e).at("--patient-path"))?;
         }
-        if self.timeout == Some(0.0) {
+        if self.timeout == Some(Duration::ZERO) {
             return Err(Failure::Input(
-                "--timeout 0: every call would be recorded as timed out; give some seconds".to_owned(),
+                "--timeout 0: every call would be recorded as timed out; give some time".to_owned(),
             ));
         }
         if let Some(tool) = self.read_only.iter().find(|tool| tool.trim_end_matches('*').contains('*')) {
@@ -124,17 +126,13 @@ impl McpArgs {
                 "--read-only {tool:?}: `*` stands for the rest of a name, so only at its end"
             )));
         }
-        settings.timeout = self.timeout.map(|seconds| period("--timeout", seconds)).transpose()?;
-        if settings.timeout == Some(Duration::ZERO) {
-            // It would be up before anybody could answer.
-            return Err(Failure::Input("--timeout: must be more than 0 seconds".to_owned()));
-        }
+        settings.timeout = self.timeout;
         settings.fail_open = self.fail_open;
         Ok(settings)
     }
 }
 
-/// The login name of this process's account, where the environment does not say it.
+/// The login name of this process's account, used if the environment does not give one.
 #[cfg(unix)]
 fn account() -> Option<String> {
     use nix::unistd::{User, getuid};
@@ -146,39 +144,40 @@ fn account() -> Option<String> {
     None
 }
 
-fn period(flag: &str, seconds: f64) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f64(seconds).map_err(|e| Failure::Input(format!("{flag}: {e}")))
-}
-
-pub fn run(args: &McpArgs) -> Outcome {
+pub fn run(cx: &Context, args: &McpArgs) -> Outcome {
     if args.fail_open {
-        complain("--fail-open: calls that cannot be recorded are LET THROUGH");
+        cx.complain("--fail-open: calls that cannot be recorded are LET THROUGH");
     }
     starter::check(&args.command)?;
-    let settings = args.settings()?;
-    let grace = period("--grace", args.grace)?;
-    let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
-    // Used when this process comes to own the store, as they are then; what must not be used is a reason not to begin.
+    let settings = args.settings(cx)?;
+    let grace = args.grace;
+    let (timeout, options) = (settings.timeout, args.store.key.options(cx)?.unsigned(args.unsigned));
+    // The anchors are used, as they are then, when this process becomes the owner; if they must not be used, it does not
+    // start at all.
     super::anchors::of(&args.store.store)?;
-    // Standard output is the protocol's.
-    let mut sharing = args.store.sharing(Alerts::Raised { taken: true });
+    // Standard output belongs to the protocol.
+    let mut sharing = args.store.sharing(cx, Alerts::Raised { taken: true });
     sharing.public_key = args.public_key.clone();
     let store = args.store.store.clone();
     let reach = move || {
-        let joint = attestlog::owner::SharedStore::open(&store, options.clone(), sharing.clone())?;
-        if let Some(Err(e)) = joint.owned(AuditLog::check_recording) {
-            joint.close()?;
+        let log = options.clone().open_with(&store, sharing.clone())?;
+        if log.is_owner()
+            && let Err(e) = log.check_recording()
+        {
+            log.close()?;
             return Err(e);
         }
-        joint.stand_by();
-        Ok(joint)
+        log.stand_by();
+        Ok(log)
     };
-    let observer = Observer::new(settings, Arc::new(SystemClock::default()), reach, |message: &str| complain(message));
+    let told = cx.clone();
+    let say = move |message: &str| told.complain(message);
+    let observer = Observer::new(settings, Arc::new(SystemClock::default()), reach, say);
     let observer = Arc::new(observer.map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?);
 
     let signals = signals()?;
     let host = starter::parent();
-    // On this thread, which lives as long as the process does: the server ends with it.
+    // Started on this thread, which lives as long as the process does: the server ends with it.
     let mut child = starter::start(&args.command, |command| command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failure::Store("the server's pipes are missing".to_owned()));
@@ -205,16 +204,23 @@ pub fn run(args: &McpArgs) -> Outcome {
             }
         });
     }
-    let status = wait(&mut child, &when_closed, host, grace);
+    let status = wait(cx, &mut child, &when_closed, host, grace);
     let status = status.map_err(|e| Failure::Store(format!("the server's process: {e}")))?;
-    // What it left behind may keep the pipe open; the host would have seen the server end.
+    // Processes that the server left running may keep the pipe open; the host would have seen the server end.
     let _ = when_ended.recv_timeout(LEFT_BEHIND);
     observer.close(&format!("the server ended ({status}) before it replied"));
     end_like(status)
 }
 
-/// Waits for the server's end. A server that stays when its input is closed and the host has gone, or listens no more, is ended.
-fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Duration) -> io::Result<ExitStatus> {
+/// Waits for the server's end. Ends a server that keeps running after its input is closed and the host has gone or no
+/// longer listens.
+fn wait(
+    cx: &Context,
+    child: &mut Child,
+    closed: &Receiver<()>,
+    host: Option<u32>,
+    grace: Duration,
+) -> io::Result<ExitStatus> {
     let mut alone = Duration::ZERO;
     let (mut input_closed, mut told) = (false, false);
     loop {
@@ -230,7 +236,7 @@ fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Dura
             }
         }
         let gone = host.is_some() && starter::parent() != host;
-        if !input_closed || !(gone || nobody_listens()) {
+        if !input_closed || !(gone || cx.nobody_listens()) {
             continue;
         }
         alone += PAUSE;
@@ -243,23 +249,7 @@ fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Dura
     }
 }
 
-/// Whether the other end of standard output is closed: whatever the server says, nobody gets it.
-fn nobody_listens() -> bool {
-    #[cfg(unix)]
-    {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        use std::os::fd::AsFd;
-        let host = io::stdout();
-        let mut asked = [PollFd::new(host.as_fd(), PollFlags::empty())];
-        let told = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|told| told > 0);
-        let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
-        told && asked.iter().filter_map(PollFd::revents).any(|said| said.intersects(closed))
-    }
-    #[cfg(not(unix))]
-    false
-}
-
-/// From the host to the server, until either ends.
+/// Copies from the host to the server, until either ends.
 fn to_server(observer: &Observer, mut server: ChildStdin) {
     let mut host = io::stdin().lock();
     let mut frames = Frames::default();
@@ -292,7 +282,7 @@ fn to_server(observer: &Observer, mut server: ChildStdin) {
     }
 }
 
-/// From the server to the host, until either ends.
+/// Copies from the server to the host, until either ends.
 fn to_host(observer: &Observer, mut server: ChildStdout) {
     let mut frames = Frames::default();
     let mut buffer = vec![0; READ];
@@ -311,7 +301,7 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
                 Verdict::Answer(bytes) => bytes,
             });
             if write(&mut io::stdout().lock(), passed_on).is_err() {
-                // The server sees a closed pipe, as it would without this process between.
+                // The server sees a closed pipe, as it would without this proxy.
                 return;
             }
         }
@@ -323,7 +313,7 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
     }
 }
 
-/// The server says no more: the host sees the end of its output as it would without this process between.
+/// Closes standard output: the host sees the end of the server's output as it would without this proxy.
 fn end_output() {
     #[cfg(unix)]
     if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
@@ -331,7 +321,7 @@ fn end_output() {
     }
 }
 
-/// Writes frames: small ones at once, none of the large ones twice in memory.
+/// Writes frames: small ones at once, and no large one is held twice in memory.
 fn write(to: &mut impl Write, frames: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
     let mut together = Vec::new();
     for frame in frames {
@@ -346,7 +336,7 @@ fn write(to: &mut impl Write, frames: impl Iterator<Item = Vec<u8>>) -> io::Resu
     to.flush()
 }
 
-/// An answer of this process's to the host: a whole frame, between those of the server.
+/// Writes an answer from this process to the host as a whole frame, between those of the server.
 fn say(bytes: &[u8]) {
     let mut host = io::stdout().lock();
     let _ = host.write_all(bytes).and_then(|()| host.flush());
@@ -370,22 +360,22 @@ fn pass_signals_on(mut signals: signal_hook::iterator::Signals, server: u32, obs
             }
             let own = [SIGINT, SIGQUIT].contains(&number) && in_foreground();
             if let (false, Ok(signal), Ok(server)) = (own, Signal::try_from(number), i32::try_from(server)) {
-                // It may have ended just now.
+                // The server may have ended just now.
                 let _ = kill(nix::unistd::Pid::from_raw(server), signal);
             }
         }
     });
 }
 
-/// Whether a terminal's keys send their signals here: then they send them to the server too, which is in the same group,
-/// wherever its standard streams go.
+/// Whether a terminal's keys send their signals to this process: then they send them to the server too, which is in the
+/// same process group, whatever its standard streams are connected to.
 #[cfg(unix)]
 fn in_foreground() -> bool {
     let terminal = std::fs::File::open("/dev/tty");
     terminal.is_ok_and(|tty| nix::unistd::tcgetpgrp(tty) == Ok(nix::unistd::getpgrp()))
 }
 
-/// Ends this process as the server's did.
+/// Ends this process as the server ended.
 #[cfg(unix)]
 fn end_like(status: ExitStatus) -> Outcome {
     use std::os::unix::process::ExitStatusExt;

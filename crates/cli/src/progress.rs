@@ -1,18 +1,17 @@
-//! The progress bar: on standard error, on a terminal only, and only where something takes longer than a second.
+//! The progress bar: on standard error, on a terminal only, and only if something takes longer than a second.
 
-use super::console::{self, Sink};
 use super::render::{bytes, count};
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// What takes less is not worth a bar.
+/// Anything shorter gets no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is drawn.
+/// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 const BAR: usize = 24;
 
-/// What is counted.
+/// What the bar counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Entries, calls.
@@ -31,23 +30,15 @@ pub struct Progress {
     shown: bool,
     began: Instant,
     drawn: Mutex<Option<Instant>>,
-    to: Mutex<Sink>,
 }
 
 impl Progress {
-    /// A bar that shows itself once a second has passed.
-    pub fn new(label: &'static str, unit: Unit) -> Progress {
-        Progress {
-            label,
-            unit,
-            shown: console::shows_progress(),
-            began: Instant::now(),
-            drawn: Mutex::new(None),
-            to: Mutex::new(console::stderr()),
-        }
+    /// A bar that appears after a second; `shown`: somebody watches standard error.
+    pub fn new(label: &'static str, unit: Unit, shown: bool) -> Progress {
+        Progress { label, unit, shown, began: Instant::now(), drawn: Mutex::new(None) }
     }
 
-    /// Says how far it is; `total` is 0 where nobody knows.
+    /// Sets the progress; `total` is 0 if unknown.
     pub fn at(&self, done: u64, total: u64) {
         if !self.shown || self.began.elapsed() < PATIENCE {
             return;
@@ -62,9 +53,7 @@ impl Progress {
     }
 
     fn put(&self, text: &str) {
-        if let Ok(mut to) = self.to.lock() {
-            let _ = to.write_all(text.as_bytes());
-        }
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     fn text(&self, done: u64, total: u64) -> String {

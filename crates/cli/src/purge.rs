@@ -1,17 +1,19 @@
-//! `purge`: takes what has expired out of a store, or says what that would be.
+//! `purge`: removes what has expired from a store, or says what that would be.
 
+use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::manage::close;
 use super::render::{Out, Style, bytes, clean, count, counted, moment};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
-use attestlog::json::{Json, Object};
+use super::told;
+use attestlog::json::Json;
 use attestlog::retention::PurgePlan;
 use attestlog::{AuditLog, Error, ErrorKind, Purged};
 use clap::Args;
 use std::io::Write;
 
-/// Take out what has expired, and give its room back; every proof stays
+/// Remove what has expired, and free its space; every proof stays valid
 #[derive(Debug, Args)]
 pub struct PurgeArgs {
     #[command(flatten)]
@@ -19,7 +21,7 @@ pub struct PurgeArgs {
     /// Who does this
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, required_unless_present = "dry_run", value_parser = super::named::named)]
     actor: Option<String>,
-    /// Only say what would go, what holds keep, and when the next entries expire
+    /// Only say what would be removed, what holds keep, and when the next entries expire
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
@@ -27,23 +29,30 @@ pub struct PurgeArgs {
     json: bool,
 }
 
-pub fn run(args: &PurgeArgs) -> Outcome {
-    // What is only asked changes no byte of the file, also of one that was not closed.
-    let log = if args.dry_run { args.store.read()? } else { args.store.open()? };
-    let mut out = Out::stdout();
+pub fn run(cx: &Context, args: &PurgeArgs) -> Outcome {
+    // A dry run changes no byte of the file, even if the file was not closed.
+    let log = if args.dry_run { args.store.read(cx)? } else { args.store.open(cx)? };
+    let mut out = cx.out();
     match (args.dry_run, &args.actor) {
         (false, Some(actor)) => {
-            let mut purged = log.purge(actor).map_err(|e| failed(args, e))?;
-            close(&args.store, log)?;
-            // Closing gives back what the new file does not need.
+            let mut purged = log.retention().purge(actor).map_err(|e| failed(args, e))?;
+            let closed = close(&args.store, log);
+            // Closing frees the space that the new file does not need.
             purged.bytes_after = std::fs::metadata(&args.store.store).map_or(purged.bytes_after, |about| about.len());
-            match args.json {
-                true => out.line(done_json(&purged).to_canonical().as_str())?,
-                false => show_purged(&purged, &mut out)?,
-            }
+            let shown = match args.json {
+                true => told::line(&mut out, purged.to_json().to_canonical().as_str()),
+                false => show_purged(&purged, &mut out).and_then(|()| out.flush()),
+            };
+            let done = match purged.seq {
+                Some(seq) => {
+                    format!("{} gone; recorded as entry {seq}", counted(purged.purged, "entry is", "entries are"))
+                }
+                None => "nothing has expired".to_owned(),
+            };
+            told::told(shown, closed, &done)?;
         }
         _ => {
-            let plan = log.plan_purge().map_err(|e| failed(args, e))?;
+            let plan = log.retention().plan().map_err(|e| failed(args, e))?;
             match args.json {
                 true => out.line(plan_json(args, &plan).to_canonical().as_str())?,
                 false => show(&log, &plan, &mut out)?,
@@ -54,10 +63,12 @@ pub fn run(args: &PurgeArgs) -> Outcome {
     Ok(End::Done)
 }
 
-/// A clock that stands still is something found, not a store that cannot be used.
+/// What stands in the way was found in the log: a frozen clock, a restore that nobody has confirmed. Neither the command nor the
+/// store is at fault.
 fn failed(args: &PurgeArgs, e: Error) -> Failure {
     let failure = match e.kind() {
         ErrorKind::ClockFrozen => Failure::Found(format!("nothing is purged: {e} (`attestlog clock confirm`)")),
+        ErrorKind::Conflict => Failure::Found(e.to_string()),
         _ => Failure::from(&e),
     };
     args.store.name(&e, failure)
@@ -70,54 +81,38 @@ pub fn show_purged(purged: &Purged, out: &mut Out) -> std::io::Result<()> {
         n => format!("; holds keep {}", count(n)),
     };
     let Some(seq) = purged.seq else {
-        return out.line(format!("nothing has expired{held}"));
+        return out.line(match purged.kept_by_hold {
+            0 => "nothing has expired".to_owned(),
+            n => {
+                format!("nothing is gone: holds keep the {} expired", counted(n, "entry that has", "entries that have"))
+            }
+        });
     };
     out.line(format!("{} gone{held}; recorded as entry {seq}", counted(purged.purged, "entry is", "entries are")))?;
     for (class, n) in &purged.classes {
         out.line(format!("  {:<20}{}", clean(class), count(*n)))?;
     }
-    out.line(format!("the file had {}, it has {}", bytes(purged.bytes_before), bytes(purged.bytes_after)))
-}
-
-fn done_json(purged: &Purged) -> Json {
-    let classes: Object = purged.classes.iter().map(|(class, n)| (class.as_str(), *n)).collect();
-    Json::Object(Object::from_iter([
-        ("purged", Json::from(purged.purged)),
-        ("kept_by_hold", purged.kept_by_hold.into()),
-        ("bytes_before", purged.bytes_before.into()),
-        ("bytes_after", purged.bytes_after.into()),
-        ("purge_seq", purged.seq.map_or(Json::Null, Json::from)),
-        ("classes", classes.into()),
-    ]))
+    let later = match purged.bytes_after > purged.bytes_before {
+        true => ", with room for what is recorded next; it shrinks when the store is closed",
+        false => "",
+    };
+    out.line(format!("the file had {}, it has {}{later}", bytes(purged.bytes_before), bytes(purged.bytes_after)))
 }
 
 fn plan_json(args: &PurgeArgs, plan: &PurgePlan) -> Json {
     let size = std::fs::metadata(&args.store.store).map_or(Json::Null, |about| about.len().into());
-    let classes = plan.counts.iter().map(|(class, tools)| {
-        let tools = tools.iter().map(|(tool, n)| {
-            let both = [("expired", Json::from(n.expired)), ("kept_by_hold", n.kept_by_hold.into())];
-            (tool.as_str(), Json::Object(Object::from_iter(both)))
-        });
-        (class.as_str(), Json::Object(tools.collect()))
-    });
-    let next: Object = plan.next.iter().map(|(class, at)| (class.as_str(), at.to_string())).collect();
-    let holds: Object = plan.by_hold.iter().map(|(id, n)| (id.to_string(), *n)).collect();
-    Json::Object(Object::from_iter([
-        ("dry_run", Json::from(true)),
-        ("purged", 0u64.into()),
-        ("would_purge", plan.expired.len().into()),
-        ("kept_by_hold", plan.kept_by_hold.into()),
-        ("bytes_before", size.clone()),
-        ("bytes_after", size),
-        ("purge_seq", Json::Null),
-        ("cut_off", plan.cut_off.to_string().into()),
-        ("classes", Json::Object(classes.collect())),
-        ("holds", holds.into()),
-        ("next", next.into()),
-    ]))
+    let mut members = plan.to_json().as_object().cloned().unwrap_or_default();
+    // Of a large log it is a long text, and who runs a program asks how many.
+    members.remove("seqs");
+    members.insert("dry_run", true);
+    members.insert("purged", 0u64);
+    members.insert("bytes_before", size.clone());
+    members.insert("bytes_after", size);
+    members.insert("purge_seq", Json::Null);
+    members.into()
 }
 
-/// The plan for people.
+/// Writes the plan for people.
 fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> Result<(), Failure> {
     out.line(format!("by the expiry clock it is {}", moment(plan.cut_off)))?;
     match plan.expired.len() {
@@ -141,7 +136,7 @@ fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> Result<(), Failure> 
         }
         table.finish()?;
     }
-    let holds = log.holds()?;
+    let holds = log.retention().holds()?;
     for (id, n) in &plan.by_hold {
         let case = holds.iter().find(|(seq, _)| seq == id).map(|(_, hold)| clean(&hold.case)).unwrap_or_default();
         out.line(format!(

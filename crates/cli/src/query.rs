@@ -1,15 +1,20 @@
 //! `query`: finds entries.
 
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::{StoreArgs, damage_line, say_found};
 use super::table::{Cell, Table, left, right, whole};
 use super::withheld::{self, Withheld};
+use attestlog::entry::CLAIMED_TIME_BOUND;
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, Entry, Query};
+use attestlog::{AuditLog, Call, Entry, Query, Trigger};
 use clap::Args;
 use std::io::Write;
+
+/// The maximum number of characters of an entry that is not about a call; `--json` shows all of it.
+const MOST: usize = 300;
 
 /// Find entries
 #[derive(Debug, Args)]
@@ -19,64 +24,94 @@ pub struct QueryArgs {
     #[command(flatten)]
     filters: Filters,
     /// At most this many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = super::named::number)]
     limit: Option<u64>,
-    /// Only what comes after the entry at this seq, in the order asked for
-    #[arg(long, value_name = "SEQ")]
+    /// Only entries after the one with this seq, in the requested order
+    #[arg(long, value_name = "SEQ", allow_hyphen_values = true, value_parser = super::named::number)]
     after: Option<u64>,
     /// Newest first
     #[arg(long)]
     newest_first: bool,
-    /// Only how many there are
+    /// Only the number of entries
     #[arg(long)]
     count: bool,
-    /// Print the canonical lines: byte for byte what was hashed
+    /// Print the canonical lines, byte for byte what was hashed
     #[arg(long)]
     json: bool,
 }
 
 impl QueryArgs {
-    fn query(&self, log: &AuditLog) -> Result<Query, Failure> {
-        let mut query = self.filters.query(log)?;
+    /// Says that some of the entries that were counted are no calls of their own, so that nobody takes the number for that of
+    /// the calls.
+    fn tell_parts(&self, cx: &Context, log: &AuditLog, query: &Query) -> Result<(), Failure> {
+        let follow_ups = match self.limit {
+            // The limit is of all entries, not of those that follow up others.
+            Some(_) => query.clone(),
+            None if self.filters.leave_out(Trigger::FollowUp) => return Ok(()),
+            None => query.clone().trigger(Trigger::FollowUp),
+        };
+        // What cannot be read was counted without being read.
+        let read = log.query(&follow_ups)?.filter_map(Result::ok);
+        let late = read.filter(|entry| entry.call().is_some_and(Call::adds_to_call)).count() as u64;
+        match late {
+            0 => {}
+            1 => cx.complain(
+                "1 of these entries is not a call of its own: it is a late answer to, or names further patients of, a call that has \
+                 another entry",
+            ),
+            n => cx.complain(format!(
+                "{} of these entries are not calls of their own: they are late answers to, or name further patients of, calls that \
+                 have other entries",
+                render::count(n)
+            )),
+        }
+        Ok(())
+    }
+
+    fn query(&self, cx: &Context, log: &AuditLog) -> Result<Query, Failure> {
+        let mut query = self.filters.query(cx, log)?;
         query = self.limit.into_iter().fold(query, Query::limit);
         query = self.after.into_iter().fold(query, Query::after);
         Ok(if self.newest_first { query.newest_first() } else { query })
     }
 }
 
-pub fn run(args: &QueryArgs) -> Outcome {
-    let log = args.store.read()?;
-    say_found(&log);
-    let query = args.query(&log)?;
-    if let Some(after) = args.after.filter(|after| *after >= log.size()) {
-        let newest =
-            log.size().checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
-        complain(format!("the log has no entry {after} (--after): {newest}"));
+pub fn run(cx: &Context, args: &QueryArgs) -> Outcome {
+    let log = args.store.read(cx)?;
+    say_found(cx, &log);
+    let query = args.query(cx, &log)?;
+    let size = log.size()?;
+    if let Some(after) = args.after.filter(|after| *after >= size) {
+        let newest = size.checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
+        cx.complain(format!("the log has no entry {after} (--after): {newest}"));
     }
-    args.filters.tell_look_alikes(&log)?;
-    let mut out = Out::stdout();
+    args.filters.tell_look_alikes(cx, &log)?;
+    let mut out = cx.out();
     if args.count {
-        out.line(log.count(&query)?.to_string())?;
+        let entries = log.count(&query)?;
+        out.line(entries.to_string())?;
+        out.flush()?;
+        args.tell_parts(cx, &log, &query)?;
     } else if args.json {
         damage_line(&log, &mut out)?;
-        let mut withheld = Withheld::default();
+        let mut withheld = Withheld::new(cx);
         for entry in log.query(&query)? {
             out.line(withheld.take(entry)?.map_or_else(|e| withheld::line(&e), |entry| entry.line()))?;
         }
         out.flush()?;
         return withheld.end();
     } else {
-        return show(&log, &query, &mut out);
+        return show(cx, &log, &query, &mut out);
     }
     out.flush()?;
     Ok(End::Done)
 }
 
 /// Writes the table for people.
-pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Outcome {
+pub fn show(cx: &Context, log: &AuditLog, query: &Query, out: &mut Out) -> Outcome {
     let columns = [right("SEQ"), whole("TIME (UTC)"), left("USER"), left("TOOL"), whole("OUTCOME"), left("WITH")];
     let mut table = Table::new(out, &columns);
-    let mut withheld = Withheld::default();
+    let mut withheld = Withheld::new(cx);
     for entry in log.query(query)? {
         if let Ok(entry) = withheld.take(entry)? {
             table.row(row(&entry))?;
@@ -87,7 +122,7 @@ pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Outcome {
     withheld.end()
 }
 
-/// An entry for people.
+/// The row of an entry for people.
 pub fn row(entry: &Entry) -> Vec<Cell> {
     let seq = (entry.seq.to_string(), Style::Dim);
     let time = (render::moment(entry.timestamp()), Style::Plain);
@@ -99,7 +134,8 @@ pub fn row(entry: &Entry) -> Vec<Cell> {
         }
         (None, Some(own)) => {
             let kind = (own.kind.to_string(), Style::Warn);
-            let detail = brief(&own.detail.to_json());
+            // A whole policy is longer than anybody reads in a table.
+            let detail = render::cut(&brief(&own.detail.to_json()), MOST);
             vec![seq, time, plain("·".to_owned()), kind, plain(String::new()), plain(detail)]
         }
         (None, None) => vec![seq, time],
@@ -115,7 +151,7 @@ pub fn outcome(call: &Call) -> Cell {
     }
 }
 
-/// What the policy did to it, in numbers of places: `2 masked, 1 sealed`. The line names them.
+/// What the policy did to the entry, as numbers of places: `2 masked, 1 sealed`. The line names the places.
 fn treated(summary: &Json) -> Option<String> {
     let count = |detectors: &Json| {
         let paths = detectors.as_object().into_iter().flat_map(|d| d.iter()).filter_map(|(_, paths)| paths.as_array());
@@ -128,7 +164,7 @@ fn treated(summary: &Json) -> Option<String> {
             "partial" => "cut",
             "pseudonymise" => "pseudonymised",
             "seal" => "sealed",
-            // Only names that look like others are kept and said.
+            // Only names that look like others are both kept and listed.
             "keep" => "look-alike",
             other => other,
         };
@@ -138,9 +174,13 @@ fn treated(summary: &Json) -> Option<String> {
     (!done.is_empty()).then(|| done.join(", "))
 }
 
-/// What it was about: a time that is only claimed, patients, arguments, what was treated, error.
+/// The details of a call: a time that is only claimed, patients, arguments, what was treated, error.
 fn with(entry: &Entry, call: &Call) -> String {
     let mut parts = Vec::new();
+    if let Some(of) = call.follows.filter(|_| call.adds_to_call()) {
+        // It looked like a further call.
+        parts.push(format!("{} {of}", if call.late_answer { "late answer to" } else { "further patients of" }));
+    }
     parts.extend(entry.claimed_time(CLAIMED_TIME_BOUND).map(|claimed| claimed.to_string()));
     if !call.patient_ids.is_empty() {
         let shown: Vec<String> = call.patient_ids.iter().take(3).map(|p| clean(p)).collect();

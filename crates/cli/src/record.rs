@@ -1,25 +1,31 @@
 //! `record`: appends JSON Lines of tool calls.
 //!
-//! Invariants: what is there without waiting becomes durable in one commit, so a file goes in at full speed and a line
-//! of a trickling pipe is durable at once; calls are recorded in the order of their lines; a bad line costs no good one;
-//! a receipt is printed only for what is on the disk.
+//! Invariants: everything that is available without waiting becomes durable in one commit, so a file is recorded at full
+//! speed and a line from a slow pipe is durable at once; calls are recorded in the order of their lines; a bad line does
+//! not lose any good one; a receipt is printed only for what is on the disk.
 
+use super::context::Context;
 use super::ending::Ending;
-use super::exit::{End, Failure, Outcome, complain, is_input};
+use super::exit::{End, Failure, Outcome, is_input};
 use super::line_reader::{Line, MAX_LINE, Source};
-use super::progress::{Progress, Unit};
+use super::not_compared;
+use super::progress::Unit;
 use super::render::{Out, counted};
+use super::sender_gaps::SenderGaps;
 use super::store::{Alerts, StoreArgs};
+use attestlog::AuditLog;
 use attestlog::json::{Json, Limits};
 use attestlog::note::VerifierKey;
-use attestlog::owner::SharedStore;
-use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
+use attestlog::redact::{self, Policy, Root, Sanitizer, Secrets};
 use attestlog::{Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// How many calls share a commit at most.
+/// The maximum number of calls in one commit.
 const BATCH: usize = 1000;
 
 /// Append tool calls, one JSON object per line
@@ -32,83 +38,205 @@ pub struct RecordArgs {
     /// Print {"seq":…,"hash":…} for each line once it is on the disk
     #[arg(long)]
     receipts: bool,
-    /// Go on after a line that cannot be recorded
+    /// Continue after a line that cannot be recorded
     #[arg(long)]
     keep_going: bool,
-    /// Take times that have no zone as UTC; else such a line is not recorded
+    /// Take times without a zone as UTC; otherwise such a line is not recorded
     #[arg(long)]
     assume_utc: bool,
-    /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
+    /// Record even if the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
-    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
-    /// does not prove that it has the secret half
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a
+    /// process that does not prove that it has the secret half
     #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
-    /// Let no rules look at what is recorded; whoever watches next does
+    /// Run no rules on what is recorded; the next process that watches does
     #[arg(long)]
     no_alerts: bool,
 }
 
 type Parsed = Line<Result<ToolCall, Error>>;
 
-pub fn run(args: &RecordArgs) -> Outcome {
-    let source = Source::open(args.file.as_deref())?;
+pub fn run(cx: &Context, args: &RecordArgs) -> Outcome {
+    let source = cx.source(args.file.as_deref())?;
     let alerts = match args.no_alerts {
         true => Alerts::Off,
         false => Alerts::Raised { taken: args.receipts },
     };
-    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts, args.public_key.as_ref())?;
-    let ending = Ending::watch(&log)?;
+    let log =
+        args.store.join(cx, args.store.key.options(cx)?.unsigned(args.unsigned), alerts, args.public_key.as_ref())?;
+    let so_far = Arc::new(SoFar::default());
+    let (of_file, until) = (source.name.clone(), so_far.clone());
+    let told = cx.clone();
+    let ending = Ending::watch(&log, move || told.complain(until.at_signal(&of_file)))?;
     let mut recorder = Recorder {
+        cx,
         log: &log,
         store: &args.store,
         name: source.name.clone(),
-        receipts: args.receipts.then(Out::stdout),
+        receipts: args.receipts.then(|| cx.out()),
         keep_going: args.keep_going,
         parse: if args.assume_utc { ToolCall::from_jsonl_utc } else { ToolCall::from_jsonl },
-        recorded: 0,
+        so_far: &so_far,
         refused: 0,
-        newest: None,
+        gaps: SenderGaps::default(),
+        not_compared: BTreeSet::new(),
     };
     let outcome = recorder.all(source);
     ending.wait_if_told();
-    let (recorded, refused, newest) = (recorder.recorded, recorder.refused, recorder.newest);
-    let closed = log.close();
+    let refused = recorder.refused;
+    let (gaps, not_compared) = (recorder.gaps, recorder.not_compared);
+    let done = *so_far.lock();
+    let closed = log.close().map_err(|e| match e.kind() {
+        // It says itself what is recorded.
+        ErrorKind::Recorded => args.store.failed(e),
+        _ => done.unclosed(args.store.failed(e)),
+    });
     if let Err(failure) = outcome {
-        let so_far = format!("{} recorded before that", counted(recorded, "call was", "calls were"));
         return Err(match failure {
-            Failure::Store(m) => Failure::Store(format!("{m} ({so_far})")),
+            Failure::Store(m) if done.recorded > 0 => Failure::Store(format!("{m} ({})", done.before())),
             other => other,
         });
     }
-    closed.map_err(|e| args.store.failed(e))?;
+    // What was recorded is reported first, even if the rest of the work failed.
     if !args.receipts {
-        let newest = newest.map_or(String::new(), |r| format!(", the newest at seq {}", r.seq));
-        let mut out = Out::stdout();
-        out.line(format!("recorded {}{newest}", counted(recorded, "call", "calls")))?;
+        let mut out = cx.out();
+        out.line(done.summary())?;
         out.flush()?;
     }
-    if refused > 1 {
-        complain(format!("{refused} lines were not recorded"));
+    gaps.told().for_each(|line| cx.complain(line));
+    if !not_compared.is_empty() {
+        let named: Vec<&str> = not_compared.iter().take(NAMED).map(String::as_str).collect();
+        let more = if not_compared.len() > NAMED { ", …" } else { "" };
+        cx.complain(format!(
+            "not everything in the calls that were in the log already could be compared with it, so they may differ in: {}{more}",
+            named.join(", ")
+        ));
     }
+    if refused > 1 {
+        cx.complain(format!("{refused} lines were not recorded"));
+    }
+    closed?;
     Ok(if refused > 0 { End::Found } else { End::Done })
 }
 
+/// Progress through the input.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    recorded: u64,
+    newest: Option<u64>,
+    /// Calls that were already in the log under their sender's number, and the seq of the last of them.
+    repeated: u64,
+    repeat: Option<u64>,
+    /// The number of the last line that was recorded or refused.
+    through: u64,
+    /// The lines that are being recorded now.
+    now: Option<(u64, u64)>,
+}
+
+/// The same, shared with the thread that ends the process on a signal.
+#[derive(Debug, Default)]
+struct SoFar {
+    tally: Mutex<Tally>,
+    idle: Condvar,
+}
+
+/// How many members that were not compared are named on standard error; the receipts have all.
+const NAMED: usize = 10;
+
+/// How long a signal waits for a commit in progress.
+const AT_MOST: Duration = Duration::from_secs(5);
+
+impl SoFar {
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.lock();
+        tally.now = None;
+        change(&mut tally);
+        drop(tally);
+        self.idle.notify_all();
+    }
+
+    /// The message about the input `name` when a signal ends the process.
+    fn at_signal(&self, name: &str) -> String {
+        let waited = self.idle.wait_timeout_while(self.lock(), AT_MOST, |tally| tally.now.is_some());
+        let tally = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        let next = match tally.now {
+            Some((first, last)) => format!("whether lines {first} to {last} were is not known"),
+            None => format!("go on from line {}", tally.through + 1),
+        };
+        format!("{name}: ended by a signal; {}; {next}", tally.before())
+    }
+}
+
+impl Tally {
+    fn take(&mut self, receipts: &[Receipt], already: &[bool]) {
+        for (receipt, already) in receipts.iter().zip(already) {
+            let (count, at) = match already {
+                true => (&mut self.repeated, &mut self.repeat),
+                false => (&mut self.recorded, &mut self.newest),
+            };
+            *count += 1;
+            *at = Some(receipt.seq);
+        }
+    }
+
+    fn at_seq(&self) -> String {
+        self.newest.map_or(String::new(), |seq| format!(", the newest at seq {seq}"))
+    }
+
+    /// The text that is appended to an error.
+    fn before(&self) -> String {
+        format!("{} recorded before that{}", counted(self.recorded, "call was", "calls were"), self.at_seq())
+    }
+
+    /// The last line of the output.
+    fn summary(&self) -> String {
+        let mut line = format!("recorded {}{}", counted(self.recorded, "call", "calls"), self.at_seq());
+        if let Some(seq) = self.repeat {
+            let (were, last, again) = match self.repeated {
+                1 => ("call was", "", "was"),
+                _ => ("calls were", "the last ", "were"),
+            };
+            let repeated = counted(self.repeated, were, were);
+            line += &format!("; {repeated} in the log already ({last}at seq {seq}) and {again} not recorded again");
+        }
+        line
+    }
+
+    /// The failure if closing the store failed: it must not read as if nothing had been recorded.
+    fn unclosed(&self, failure: Failure) -> Failure {
+        match failure.message() {
+            Some(m) if self.recorded > 0 => Failure::Store(format!(
+                "{m}. Do not send anything again: {} recorded. What failed is what comes after recording",
+                counted(self.recorded, "call is", "calls are")
+            )),
+            _ => failure,
+        }
+    }
+}
+
 struct Recorder<'a> {
-    log: &'a SharedStore,
+    cx: &'a Context,
+    log: &'a AuditLog,
     store: &'a StoreArgs,
     name: String,
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,
     keep_going: bool,
     parse: fn(&[u8]) -> Result<ToolCall, Error>,
-    recorded: u64,
+    so_far: &'a SoFar,
     refused: u64,
-    newest: Option<Receipt>,
+    gaps: SenderGaps,
+    /// The members of repeats that could not be compared with what is in the log.
+    not_compared: BTreeSet<String>,
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Go,
@@ -118,7 +246,7 @@ enum Next {
 impl Recorder<'_> {
     fn all(&mut self, source: Source) -> Result<(), Failure> {
         let total = source.bytes.unwrap_or(0);
-        let progress = Progress::new("recording", Unit::Bytes);
+        let progress = self.cx.progress("recording", Unit::Bytes);
         let lines = source.lines(!self.keep_going, self.parse);
         let lines = lines.map_err(|e| Failure::Store(format!("the reading thread: {e}")))?;
         let mut read = 0;
@@ -154,13 +282,18 @@ impl Recorder<'_> {
         for line in lines {
             let refusal = match line.value {
                 Ok(Ok(call)) => {
+                    call.sender.iter().for_each(|sender| self.gaps.saw(sender));
                     good.push((line.number, line.bytes, call));
                     if good.len() >= BATCH && self.commit(std::mem::take(&mut good))? == Next::Stop {
                         return Ok(Next::Stop);
                     }
                     continue;
                 }
-                Ok(Err(e)) => e.to_string(),
+                Ok(Err(e)) => {
+                    let is_json = e.place().is_none_or(|place| place.offset.is_none());
+                    let each = "; each line must be one whole JSON object";
+                    format!("{e}{}", if is_json || e.kind() != ErrorKind::InvalidInput { "" } else { each })
+                }
                 Err(too_long) => too_long.to_string(),
             };
             if self.commit(std::mem::take(&mut good))? == Next::Stop || self.refuse(line.number, &refusal) == Next::Stop
@@ -171,8 +304,8 @@ impl Recorder<'_> {
         self.commit(good)
     }
 
-    /// Records the calls in one commit. Where one of them cannot be recorded none is, so halves are tried until it
-    /// stands alone: the lines before it go in first, and those after it if the user said so.
+    /// Records the calls in one commit. If one of them cannot be recorded, none is, so halves are tried until that call is
+    /// alone: the lines before it are recorded first, and those after it if the user said so.
     fn commit(&mut self, lines: Vec<(u64, Vec<u8>, ToolCall)>) -> Result<Next, Failure> {
         let mut numbers = Vec::with_capacity(lines.len());
         let mut calls = Vec::with_capacity(lines.len());
@@ -182,21 +315,30 @@ impl Recorder<'_> {
             raw.push(bytes);
             calls.push(call);
         }
+        let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else { return Ok(Next::Go) };
+        self.so_far.lock().now = Some((first, last));
+        let before = self.size_before(&calls);
+        let numbered = calls.iter().filter(|call| call.sender.is_some()).count();
+        let timed: Vec<bool> = calls.iter().map(|call| call.timestamp.is_some()).collect();
         let result = match calls.len() {
-            0 => return Ok(Next::Go),
-            // A batch's message counts calls from 0; for a single line there is nothing to count.
+            // Through another process, numbered calls go in several commits: after a refusal those that went would be sent again.
+            n if numbered > 0 && numbered < n && !self.log.is_owner() => {
+                Err(Error::invalid("numbered calls together with others"))
+            }
+            // The message for a batch counts calls from 0; for a single line there is nothing to count.
             1 => calls.into_iter().map(|call| self.log.record(call)).collect(),
             _ => self.log.record_batch(calls),
         };
         let e = match result {
             Ok(receipts) => {
-                self.done(&receipts)?;
+                self.done(&receipts, &timed, before, last)?;
                 return Ok(Next::Go);
             }
             Err(e) => e,
         };
-        let place = format!("{}: line {}", self.name, numbers[0]);
-        // A contradiction is the line's where the line has a number of its sender's; else it is between store and key.
+        self.so_far.ended(|_| ());
+        let place = format!("{}: line {first}", self.name);
+        // A contradiction concerns the line if the line has a sender's number; otherwise it is between store and key.
         let contradicts = e.kind() == ErrorKind::Conflict && numbers.len() == 1 && !raw.iter().any(|l| is_numbered(l));
         if !is_input(e.kind()) || contradicts {
             return Err(self.store.name(&e, Failure::Store(format!("{place}: {e}"))));
@@ -204,7 +346,7 @@ impl Recorder<'_> {
         if let [number] = numbers[..] {
             return Ok(self.refuse(number, &e.to_string()));
         }
-        // The calls went into the batch; they are read again from their lines.
+        // The calls were moved into the batch; they are parsed again from their lines.
         let mut again = Vec::with_capacity(numbers.len());
         for (number, bytes) in numbers.into_iter().zip(raw) {
             let call = (self.parse)(&bytes)?;
@@ -217,12 +359,37 @@ impl Recorder<'_> {
         }
     }
 
-    fn done(&mut self, receipts: &[Receipt]) -> Result<(), Failure> {
-        self.recorded += receipts.len() as u64;
-        self.newest = receipts.last().copied().or(self.newest);
+    /// The log's size before these calls, if one of them may already be in it: newly recorded calls get a seq from there on.
+    fn size_before(&self, calls: &[ToolCall]) -> u64 {
+        let numbered = calls.iter().any(|call| call.sender.is_some());
+        if numbered { self.log.size().unwrap_or(0) } else { 0 }
+    }
+
+    fn done(&mut self, receipts: &[Receipt], timed: &[bool], before: u64, last: u64) -> Result<(), Failure> {
+        // Within a batch seqs rise, except for the repeat of a call in the same batch.
+        let mut next = before;
+        let already: Vec<bool> = receipts
+            .iter()
+            .map(|receipt| {
+                let there = receipt.seq < next;
+                next = next.max(receipt.seq + 1);
+                there
+            })
+            .collect();
+        self.so_far.ended(|tally| {
+            tally.take(receipts, &already);
+            tally.through = last;
+        });
+        // `None`: newly recorded. Otherwise what was not compared with the entry that was there.
+        let repeats =
+            receipts.iter().zip(timed).zip(&already).map(|((receipt, timed), already)| {
+                already.then(|| not_compared::members(self.log, receipt.seq, *timed))
+            });
+        let repeats: Vec<Option<Vec<String>>> = repeats.collect();
+        self.not_compared.extend(repeats.iter().flatten().flatten().cloned());
         let Some(out) = &mut self.receipts else { return Ok(()) };
-        match print(out, receipts) {
-            // Nobody reads receipts any more, but what is still to come must be recorded all the same.
+        match print(out, receipts, &repeats) {
+            // Nobody reads receipts any more, but the remaining lines must still be recorded.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                 self.receipts = None;
                 Ok(())
@@ -233,13 +400,18 @@ impl Recorder<'_> {
 
     fn refuse(&mut self, number: u64, why: &str) -> Next {
         self.refused += 1;
-        complain(format!("{}: line {number}: {}", self.name, hidden(why)));
+        self.so_far.lock().through = number;
+        self.cx.complain(format!("{}: line {number}: {}", self.name, hidden(why)));
         if self.keep_going {
             return Next::Go;
         }
-        complain(format!(
-            "stopped there: what comes before line {number} is recorded, and what comes behind it was not looked at. Send it again from \
-             line {number} on, corrected, or go on past such lines with --keep-going"
+        let before = match number {
+            1 => String::new(),
+            _ => format!("what comes before line {number} is recorded, and "),
+        };
+        self.cx.complain(format!(
+            "stopped there: {before}what comes behind it was not looked at. Send it again from line {number} on, corrected, or go on past \
+             such lines with --keep-going"
         ));
         Next::Stop
     }
@@ -249,20 +421,28 @@ fn is_numbered(line: &[u8]) -> bool {
     Json::parse_lenient(line, &Limits::default()).is_ok_and(|parsed| parsed.value.get("sender").is_some())
 }
 
-/// What a message quotes of a line has not been through the store's policy; it goes through the default one, so that no
-/// secret ends in a terminal's or a service's log.
+/// The text that a message quotes from a line has not been through the store's policy. It goes through the default policy,
+/// so that no secret ends up in the log of a terminal or a service.
 fn hidden(message: &str) -> String {
     let mut text = message.to_owned();
     let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default());
-    match sanitizer.and_then(|s| s.treat_text(Root::Text, &mut text, &mut Context::new())) {
+    match sanitizer.and_then(|s| s.treat_text(Root::Text, &mut text, &mut redact::Context::new())) {
         Ok(()) => text,
         Err(_) => "cannot be recorded".to_owned(),
     }
 }
 
-fn print(out: &mut Out, receipts: &[Receipt]) -> io::Result<()> {
-    for receipt in receipts {
-        writeln!(out, "{{\"seq\":{},\"hash\":\"{}\"}}", receipt.seq, receipt.hash)?;
+fn print(out: &mut Out, receipts: &[Receipt], repeats: &[Option<Vec<String>>]) -> io::Result<()> {
+    for (receipt, repeat) in receipts.iter().zip(repeats) {
+        let already = match repeat {
+            None => String::new(),
+            Some(members) if members.is_empty() => ",\"already_there\":true".to_owned(),
+            Some(members) => {
+                let members = Json::from(members.clone());
+                format!(",\"already_there\":true,\"not_compared\":{}", members.to_canonical())
+            }
+        };
+        writeln!(out, "{{\"seq\":{},\"hash\":\"{}\"{already}}}", receipt.seq, receipt.hash)?;
     }
     out.flush()
 }

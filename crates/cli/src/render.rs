@@ -1,32 +1,31 @@
-//! What a person sees: escaped text, colours, numbers, and the terminal itself.
+//! Output for people: escaped text, colours, numbers, and the terminal itself.
 //!
-//! Invariant V1: text that came from a store or a file goes through [`clean`], [`clean_json`] or [`clean_lines`] before
-//! it is shown, so that nothing an attacker recorded moves a cursor, turns the direction of writing or hides.
+//! Invariant V1: text that came from a store or a file goes through [`clean`], [`clean_json`] or [`clean_lines`] before it
+//! is shown, so that nothing an attacker recorded can move a cursor, change the writing direction or hide text.
 //! Invariant V2: what does not fit is cut with an ellipsis, never without one.
 
-use super::console::{self, Sink};
 use attestlog::Timestamp;
 use attestlog::json::Json;
+use attestlog::redact::sealed_subject;
 pub use attestlog_report::text::{
     cut, visible as clean, visible_json as clean_json, visible_lines as clean_lines, width, wrap,
 };
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
-/// Standard output, and what is known of it.
+/// Standard output and its properties.
 pub struct Out {
-    inner: BufWriter<Sink>,
-    /// Whether colours may be used: on a terminal, and nobody said no.
+    inner: BufWriter<io::Stdout>,
+    /// Whether colours may be used: on a terminal, unless they were turned off.
     color: bool,
-    /// Columns of the terminal; nothing is cut where there is none.
+    /// Columns of the terminal; `None` if it is not one, and then nothing is cut.
     width: Option<usize>,
 }
 
 impl Out {
-    /// Standard output as it is.
-    pub fn stdout() -> Out {
-        let inner = BufWriter::with_capacity(1 << 16, console::stdout());
-        Out { inner, color: console::use_color(), width: console::width() }
+    /// Writes there; `width`: columns of the terminal, if it is one.
+    pub fn new(to: io::Stdout, color: bool, width: Option<usize>) -> Out {
+        Out { inner: BufWriter::with_capacity(1 << 16, to), color, width }
     }
 
     /// Columns of the terminal, if it is one.
@@ -39,12 +38,12 @@ impl Out {
         self.color
     }
 
-    /// The text in a style, where colours may be used.
+    /// The text in a style, if colours may be used.
     pub fn styled(&self, style: Style, text: &str) -> String {
         if self.color && style != Style::Plain { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
     }
 
-    /// One line.
+    /// Writes one line.
     pub fn line(&mut self, text: impl AsRef<str>) -> io::Result<()> {
         self.inner.write_all(text.as_ref().as_bytes())?;
         self.inner.write_all(b"\n")
@@ -61,21 +60,21 @@ impl Write for Out {
     }
 }
 
-/// How a text looks on a terminal.
+/// The look of a text on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Style {
-    /// As it is.
+    /// Unstyled.
     #[default]
     Plain,
     /// Headings.
     Bold,
-    /// What is there to be looked up, not to be read.
+    /// Details that are looked up rather than read.
     Dim,
-    /// What went well.
+    /// Success.
     Good,
-    /// What went wrong.
+    /// Failure.
     Bad,
-    /// What deserves a look.
+    /// A warning.
     Warn,
 }
 
@@ -92,7 +91,7 @@ impl Style {
     }
 }
 
-/// A value in a few words: long texts, lists and deep values are cut with an ellipsis. Escaped already.
+/// A value in a few words: long texts, long lists and deep values are cut with an ellipsis. Already escaped.
 pub fn brief(value: &Json) -> String {
     let mut out = String::new();
     abbreviate(value, 0, &mut out);
@@ -105,6 +104,8 @@ const BRIEF: (usize, usize, usize) = (60, 4, 3);
 fn abbreviate(value: &Json, depth: usize, out: &mut String) {
     let (longest, most, deepest) = BRIEF;
     match value {
+        // Nobody can read the ciphertext.
+        sealed if sealed_subject(sealed).is_some() => out.push_str("[SEALED]"),
         Json::Array(items) if depth >= deepest && !items.is_empty() => out.push_str("[…]"),
         Json::Object(members) if depth >= deepest && !members.is_empty() => out.push_str("{…}"),
         Json::Array(items) => {
@@ -142,7 +143,7 @@ fn abbreviate(value: &Json, depth: usize, out: &mut String) {
     }
 }
 
-/// A whole number with its thousands apart: `1,164`.
+/// A whole number with its thousands separated: `1,164`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -160,7 +161,7 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// Milliseconds as a person reads them: `145 ms`, `2.1 s`, `3 min 20 s`, `5 h 12 min`, `77 d 17 h`.
+/// Milliseconds in readable units: `145 ms`, `2.1 s`, `3 min 20 s`, `5 h 12 min`, `77 d 17 h`.
 pub fn duration(ms: f64) -> String {
     match ms {
         ms if ms < 1.0 => format!("{} µs", (ms * 1000.0).round()),
@@ -178,7 +179,7 @@ pub fn duration(ms: f64) -> String {
     }
 }
 
-/// Bytes as a person reads them.
+/// Bytes in readable units.
 pub fn bytes(n: u64) -> String {
     match n {
         n if n < 1 << 10 => format!("{n} B"),

@@ -1,15 +1,18 @@
-//! `report access`: who accessed a patient's data, or what one user's agents touched; `report disclosures`: the accounting
+//! `report access`: who accessed a patient's data, or what one user's agents accessed; `report disclosures`: the accounting
 //! that a patient can ask for.
 
-use super::exit::{End, Failure, Outcome};
+use super::context::Context;
+use super::exit::{Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
 use super::filter::{refuse_pattern, say_unknown, tell_look_alikes};
 use super::render::Out;
 use super::store::StoreArgs;
 use super::verify::verify_with;
 use super::verify_args::TrustArgs;
-use attestlog::{AuditLog, Facet, Query, Timestamp, Verification};
-use attestlog_report::access::{AccessReport, Context, Purged, Subject, TextStyle};
+use attestlog::json::Json;
+use attestlog::verify::Verification;
+use attestlog::{AuditLog, Error, ErrorKind, Facet, Kind, Query, Timestamp};
+use attestlog_report::access::{AccessReport, Context as Asked, Purged, Subject, TextStyle, WrongClocks};
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 use clap::{Args, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
@@ -18,8 +21,8 @@ use std::io::Write;
 /// Reports for people and authorities
 #[derive(Debug, Subcommand)]
 pub enum ReportCommand {
-    /// Who accessed a patient's data, when, with which tool, what was viewed, for which purpose; or all that one user's
-    /// agents touched
+    /// Who accessed a patient's data, when, with which tool, what was viewed, for which purpose; or everything that one
+    /// user's agents accessed
     Access(AccessArgs),
     /// To whom a patient's data was disclosed in the last six years, without treatment, payment and operations
     Disclosures(DisclosuresArgs),
@@ -59,10 +62,10 @@ struct FormArgs {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
-    /// How to write it
+    /// The format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Mark accesses whose time, which their caller gave, is further than this from the time of recording
+    /// Mark accesses whose time, as given by their caller, is further than this from the time of recording
     #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = attestlog::alert::parse_duration)]
     claimed_time_bound: std::time::Duration,
     #[command(flatten)]
@@ -81,7 +84,7 @@ enum Format {
     FhirR5,
 }
 
-pub fn run(command: &ReportCommand) -> Outcome {
+pub fn run(cx: &Context, command: &ReportCommand) -> Outcome {
     let (store, form, subject) = match command {
         ReportCommand::Access(AccessArgs { store, patient: Some(patient), form, .. }) => {
             (store, form, Subject::Patient(patient.clone()))
@@ -93,74 +96,112 @@ pub fn run(command: &ReportCommand) -> Outcome {
             (store, form, Subject::Disclosures(patient.clone()))
         }
     };
-    // The period first: whoever mistypes it should not wait for a verification.
+    // The period is checked first: somebody who mistypes it should not wait for a verification.
     let mut context = asked(form, subject)?;
     context.claimed_time_bound = form.claimed_time_bound;
-    let brought = form.trust.read()?;
-    let log = store.read()?;
-    let options = brought.of(&log)?;
+    let brought = form.trust.read(cx)?;
+    let log = store.read_knowing(cx, form.trust.public_key())?;
+    let options = brought.of(cx, &log)?;
+    let began = log.size()?;
     let of = if matches!(context.subject, Subject::User(_)) { Facet::User } else { Facet::Patient };
     refuse_pattern(&log, of, context.subject.shown())?;
-    let verification = verify_with(&log, options, false).map_err(|e| store.name(&e, Failure::Store(e.to_string())))?;
-    tell_look_alikes(&log, of, context.subject.shown())?;
+    let verification =
+        verify_with(cx, &log, options, false).map_err(|e| store.name(&e, Failure::Store(e.to_string())))?;
+    tell_look_alikes(cx, &log, of, context.subject.shown())?;
     let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification)?;
-    say_unknown(&log, &of_subject(&context.subject))?;
-    let mut out = Out::stdout();
+    say_unknown(cx, &log, &of_subject(&context.subject))?;
+    let mut out = cx.out();
     match form.format {
         Format::Text => {
-            let report = access(&log, context)?;
-            let text = report.to_text(&style(&out));
+            let text = access_since(&log, context, began)?.to_text(&style(&out));
             out.write_all(text.as_bytes())?;
         }
-        Format::Json => out.line(access(&log, context)?.to_json().to_canonical().as_str())?,
-        Format::Csv => access(&log, context)?.write_csv(&mut out).map_err(broken_pipe)?,
-        Format::Html => out.write_all(access(&log, context)?.to_html().as_bytes())?,
-        Format::FhirR4 => fhir(&log, FhirRelease::R4, context, form, &mut out)?,
-        Format::FhirR5 => fhir(&log, FhirRelease::R5, context, form, &mut out)?,
+        Format::Json => out.line(access_since(&log, context, began)?.to_json().to_canonical().as_str())?,
+        Format::Csv => access_since(&log, context, began)?.write_csv(&mut out).map_err(broken_pipe)?,
+        Format::Html => out.write_all(access_since(&log, context, began)?.to_html().as_bytes())?,
+        Format::FhirR4 => fhir(&log, FhirRelease::R4, (context, began), form, &mut out)?,
+        Format::FhirR5 => fhir(&log, FhirRelease::R5, (context, began), form, &mut out)?,
     }
     out.flush()?;
-    // The report says so itself; a script reads the exit code.
-    Ok(if verification.ok() { End::Done } else { End::Found })
+    // The report states the findings itself; a script reads the exit code.
+    Ok(form.trust.verdict(&verification))
 }
 
-/// A resource for each row, and for emergency access to the patient as such, which is no row.
-fn fhir(log: &AuditLog, release: FhirRelease, context: Context, form: &FormArgs, out: &mut Out) -> Result<(), Failure> {
+/// Writes a resource for each row, and one for each entry about an emergency grant of the report; such an entry is not a
+/// row.
+fn fhir(
+    log: &AuditLog,
+    release: FhirRelease,
+    (context, began): (Asked, u64),
+    form: &FormArgs,
+    out: &mut Out,
+) -> Result<(), Failure> {
     let mut options = FhirOptions::default().about(&context);
     options.tools = form.tools.kinds();
     let query = of_subject(&context.subject);
-    let with_grants = matches!(context.subject, Subject::Patient(_));
-    let period = (context.start.unwrap_or(Timestamp::MIN), context.end.unwrap_or(Timestamp::MAX));
-    let rows: BTreeSet<u64> = access(log, context)?.rows().iter().flat_map(|row| row.entries()).collect();
+    let report = access(log, context)?;
+    let rows: BTreeSet<u64> = report.rows().iter().flat_map(|row| row.entries()).collect();
+    let grants: BTreeSet<u64> = report.emergency_grants().map(|state| state.grant.seq).collect();
     let mut fhir = FhirWriter::new(out, release, FhirForm::Bundle, options);
     for entry in log.query(&query)?.as_stored() {
         let entry = entry?;
-        let at = entry.body.recorded_at;
-        if rows.contains(&entry.seq) || with_grants && entry.call().is_none() && period.0 <= at && at < period.1 {
+        if rows.contains(&entry.seq) {
             fhir.write(&entry).map_err(broken_pipe)?;
         }
     }
+    let kinds = [Kind::BreakGlassOpened, Kind::BreakGlassClosed, Kind::BreakGlassReviewed];
+    for entry in log.query(&kinds.into_iter().fold(Query::new(), Query::kind))?.as_stored() {
+        let entry = entry?;
+        let of = entry.own().and_then(|own| own.detail.to_json().get("grant").and_then(Json::as_u64));
+        if grants.contains(&of.unwrap_or(entry.seq)) {
+            fhir.write(&entry).map_err(broken_pipe)?;
+        }
+    }
+    // What was written so far is no whole Bundle.
+    check_same_moment(log, began)?;
     Ok(fhir.finish().map_err(broken_pipe)?.line("")?)
 }
 
-/// What was asked for; an accounting of disclosures is over six years where nothing else was said.
-fn asked(form: &FormArgs, subject: Subject) -> Result<Context, Failure> {
-    let now = attestlog::Clock::now(&attestlog::SystemClock::default());
+/// Builds the report of which the verification and everything else were read since the log had `began` entries.
+fn access_since(log: &AuditLog, context: Asked, began: u64) -> attestlog::Result<AccessReport> {
+    let report = access(log, context)?;
+    check_same_moment(log, began).map(|()| report)
+}
+
+/// Refuses a report of which parts were read before a purge and others after it.
+fn check_same_moment(log: &AuditLog, began: u64) -> attestlog::Result<()> {
+    let purges = Query::new().kind(Kind::Purge).after(began.saturating_sub(1)).limit(1);
+    match log.query(&purges)?.as_stored().next().transpose()? {
+        None => Ok(()),
+        Some(purge) => Err(Error::new(
+            ErrorKind::Busy,
+            format!(
+                "a purge (entry {}) ran while the report was made, so its parts are not of one moment; make it again",
+                purge.seq
+            ),
+        )),
+    }
+}
+
+/// The context of the request; an accounting of disclosures covers six years unless a period was given.
+fn asked(form: &FormArgs, subject: Subject) -> Result<Asked, Failure> {
+    let now = attestlog::host::Clock::now(&attestlog::host::SystemClock::default());
     let six_years = matches!(subject, Subject::Disclosures(_)) && form.since.is_none();
-    let context = Context::new(subject).made_at(now);
+    let context = Asked::new(subject).made_at(now);
     Ok(match six_years {
         true => context.six_years_before(form.until.unwrap_or(now)),
         false => context.period(form.since, form.until)?,
     })
 }
 
-/// How text looks on this output.
+/// The text style for this output.
 pub fn style(out: &Out) -> TextStyle {
     let width = out.width().unwrap_or(100);
     if out.styles() { TextStyle::colored(width) } else { TextStyle::plain(width) }
 }
 
-/// The entries that can belong to a report, whenever they were.
+/// The query for the entries that can belong to a report, at any time.
 fn of_subject(subject: &Subject) -> Query {
     match subject {
         Subject::User(user) => Query::new().user(user),
@@ -168,60 +209,72 @@ fn of_subject(subject: &Subject) -> Query {
     }
 }
 
-/// The report. The period decides what comes in, so that a call that began before it and ended in it is told whole.
-pub fn access(log: &AuditLog, context: Context) -> attestlog::Result<AccessReport> {
+/// Builds the report. It applies the period itself, so that a call that began before it and ended within it is shown whole.
+pub fn access(log: &AuditLog, context: Asked) -> attestlog::Result<AccessReport> {
     let query = of_subject(&context.subject);
     let mut builder = AccessReport::builder(context);
-    // The report says what the verification of the whole log found.
+    // The report states what the verification of the whole log found.
     for entry in log.query(&query)?.as_stored() {
         builder.add(&entry?);
     }
     Ok(builder.finish())
 }
 
-/// Adds what is known of the log behind the report.
+/// Adds what is known about the log behind the report.
 pub fn complete(
     log: &AuditLog,
-    mut context: Context,
+    mut context: Asked,
     recorded_as: Vec<String>,
     verification: &Verification,
-) -> attestlog::Result<Context> {
+) -> attestlog::Result<Asked> {
     context.recorded_as = recorded_as;
-    let unknown = log.unknown_values(&of_subject(&context.subject))?;
-    context.unknown = unknown.into_iter().next().map(|value| value.similar);
-    context.log = log.public_key().map(|key| key.name().to_owned());
+    let unknown = log.values().unknown(&of_subject(&context.subject))?;
+    // A name that only grants or holds contain is known too.
+    let unknown = unknown.into_iter().find(|value| value.named_by.is_empty());
+    context.may_have_others = unknown.as_ref().is_some_and(|value| value.may_have_others);
+    context.unknown = unknown.map(|value| value.similar);
+    context.log = log.public_key()?.map(|key| key.name().to_owned());
     context.integrity_verified = verification.ok();
     for finding in &verification.findings {
         *context.findings.entry(finding.kind.as_str().to_owned()).or_default() += 1;
     }
+    context.settled = verification.findings.iter().filter(|finding| finding.settled.is_some()).cloned().collect();
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
     context.rewritable_from = verification.rewritable_from;
     context.restored = verification.restored.clone();
-    (context.users, context.patients) = (log.persons(Facet::User)?, log.persons(Facet::Patient)?);
+    (context.users, context.patients) = (log.values().persons(Facet::User)?, log.values().persons(Facet::Patient)?);
     context.recorded_without_key = verification.recorded_without_key.clone();
-    let grants = log.emergencies()?;
-    if let Subject::Patient(patient) = &context.subject {
-        let spellings = log.spellings(Facet::Patient, patient)?;
-        // A grant names the patient too.
-        if grants.iter().any(|state| spellings.contains(&state.grant.patient)) {
-            context.unknown = None;
-        }
-    }
-    context = context.emergencies(grants);
-    for (purge_seq, classes) in log.purged_since(context.start)? {
+    context = context.emergencies(log.emergency().grants()?).wrong_clocks(wrong_clocks(log)?);
+    for (purge_seq, classes) in log.retention().purged_since(context.start)? {
         let purged = classes.into_iter().map(|(class, count)| Purged { count, class, purge_seq });
         context.purged.extend(purged);
     }
     Ok(context)
 }
 
-/// The pseudonyms under which the store knows the subject; none where it holds the id itself, or without the key.
+/// The entries that may have been recorded while the system clock was wrong.
+fn wrong_clocks(log: &AuditLog) -> attestlog::Result<WrongClocks> {
+    let mut clocks = WrongClocks::default();
+    let Some(first) = log.query(&Query::new().kind(Kind::Clock).limit(1))?.as_stored().next().transpose()? else {
+        return Ok(clocks);
+    };
+    for entry in log.query(&Query::new().after(first.seq.saturating_sub(2)))?.as_stored() {
+        clocks.add(&entry?);
+    }
+    Ok(clocks)
+}
+
+/// The pseudonyms under which the store knows the subject; none if it holds the id itself, or without the key.
 fn pseudonyms(log: &AuditLog, subject: &Subject) -> Vec<String> {
     let by_user = matches!(subject, Subject::User(_));
-    let known = log.spellings(if by_user { Facet::User } else { Facet::Patient }, subject.shown()).unwrap_or_default();
-    // The key makes a pseudonym of every id; those that stand in the log are the ones that count.
+    let known =
+        log.values().spellings(if by_user { Facet::User } else { Facet::Patient }, subject.shown()).unwrap_or_default();
+    // The key can compute a pseudonym for every id; only those that are in the log count.
     let query = |id: &String| if by_user { Query::new().user(id) } else { Query::new().patient(id) };
-    let stands = |id: &String| log.count(&query(id).limit(1)).is_ok_and(|n| n > 0);
+    let stands = |id: &String| {
+        let unknown = log.values().unknown(&query(id));
+        unknown.is_ok_and(|unknown| unknown.iter().all(|value| !value.named_by.is_empty()))
+    };
     known.into_iter().filter(|id| id != subject.shown() && stands(id)).collect()
 }

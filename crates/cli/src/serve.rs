@@ -1,72 +1,77 @@
-//! `serve`: has the store open for other processes, until it is told to end.
+//! `serve`: keeps the store open for other processes until it is told to end.
 
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use super::store::{Alerts, StoreArgs};
 #[cfg(unix)]
-use attestlog::owner::SharedStore;
-#[cfg(unix)]
-use attestlog::{AuditLog, ErrorKind};
+use attestlog::{AuditLog, Error, ErrorKind};
 use clap::Args;
+#[cfg(unix)]
+use std::path::Path;
 
 /// Keep the store open for other processes, until SIGTERM or SIGINT
 ///
-/// Not needed: whichever process opens a store first serves the others. But with one that does nothing else they need
-/// not take over from each other.
+/// Not required: whichever process opens a store first serves the others. But with a dedicated owner they need not take
+/// over from each other.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Serve although the store's key file is missing: calls are recorded, the log says so, and what is recorded is not signed. Without
-    /// it a store whose keys are missing is not served
+    /// Serve even if the store's key file is missing: calls are recorded, the log says so, and what is recorded is not
+    /// signed. Without this flag a store whose keys are missing is not served
     #[arg(long)]
     unsigned: bool,
 }
 
 #[cfg(unix)]
-pub fn run(args: &ServeArgs) -> Outcome {
+pub fn run(cx: &Context, args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;
-    let options = args.store.key.options()?.unsigned(args.unsigned);
-    let joint = args.store.join(options, Alerts::Raised { taken: false }, None)?;
+    let options = args.store.key.options(cx)?.unsigned(args.unsigned);
+    let log = args.store.join(cx, options, Alerts::Raised { taken: false }, None)?;
     let end = signals.handle();
-    let waiting = joint.clone();
+    let (told, waiting, store) = (cx.clone(), log.clone(), args.store.store.clone());
     let owned = std::thread::spawn(move || {
-        if waiting.owned(|_| ()).is_none() {
-            complain("another process has the store open; this one takes over when it goes");
+        if !waiting.is_owner() {
+            told.complain("another process has the store open; this one takes over when it goes");
         }
-        let owned = waiting.wait_to_own().and_then(|()| fit(&waiting));
+        let owned = waiting.wait_to_own().and_then(|()| fit(&told, &waiting, &store));
         match &owned {
-            Ok(()) => complain("serving the store"),
-            // Also after a close: then the signals have ended already.
+            Ok(()) => told.complain("serving the store"),
+            // The error may also come from a close; then the signals have ended already.
             Err(_) => end.close(),
         }
         owned
     });
-    let told = signals.forever().next();
-    if told.is_none() {
+    let signal = signals.forever().next();
+    if signal.is_none() {
         let failed = owned.join().map_err(|_| Failure::Store("a thread of this program died".to_owned()))?;
         failed.map_err(|e| args.store.failed(e))?;
     }
-    joint.close().map_err(|e| args.store.failed(e))?;
+    log.close().map_err(|e| args.store.failed(e))?;
     Ok(End::Done)
 }
 
-/// Refuses where nothing could be recorded through this process for want of keys. A store that was opened with damage is served to
-/// those who read it, which is said.
+/// Refuses to serve if no other process could reach this one, or nothing could be recorded through it because the keys are
+/// missing. A store that was opened with damage is served to readers, and a message says so.
 #[cfg(unix)]
-fn fit(joint: &SharedStore) -> attestlog::Result<()> {
-    match joint.owned(AuditLog::check_recording) {
-        Some(Err(e)) if e.kind() == ErrorKind::Damaged => {
-            complain(e);
+fn fit(cx: &Context, log: &AuditLog, store: &Path) -> attestlog::Result<()> {
+    // What is in the way was said when the store was opened.
+    if attestlog::owner::reach(store)?.is_none() {
+        return Err(Error::new(ErrorKind::Io, "not served: no other process could reach the store through this one"));
+    }
+    match log.check_recording() {
+        Err(e) if e.kind() == ErrorKind::Damaged => {
+            cx.complain(e);
             Ok(())
         }
-        fit => fit.unwrap_or(Ok(())),
+        fit => fit,
     }
 }
 
 #[cfg(not(unix))]
-pub fn run(_: &ServeArgs) -> Outcome {
-    complain("not made for this platform yet");
+pub fn run(cx: &Context, _: &ServeArgs) -> Outcome {
+    cx.complain("not made for this platform yet");
     Err(Failure::Input("serve is not made for this platform yet".to_owned()))
 }

@@ -1,9 +1,9 @@
-//! Starts the server of `mcp`, so that it does not outlive this process.
+//! Starts the server of `mcp` so that it does not outlive this process.
 //!
-//! A host that waits no longer kills its child with SIGKILL, and its child is this process: the server must go with it, as it
-//! goes without it. On Linux the kernel sends a signal when a parent ends, to who asked for it; so the program starts
-//! itself, asks, looks whether the parent is still there, and becomes the server. Elsewhere a server that ignores the
-//! end of its input outlives a proxy that is killed.
+//! A host that gives up waiting kills its child, which is this process, with SIGKILL; the server must end with it, as it
+//! would if it were the host's child. On Linux the kernel signals a process that asked for it when its parent ends; so the
+//! program starts itself, asks for that signal, checks that the parent is still there, and becomes the server. Elsewhere a
+//! server that ignores the end of its input outlives a proxy that is killed.
 
 use super::exit::{Failure, Outcome};
 use clap::Args;
@@ -16,14 +16,14 @@ use std::process::{Child, Command};
 /// Become another program that ends with its parent
 #[derive(Debug, Args)]
 pub struct StartArgs {
-    /// The process that is its parent
+    /// The process id of its parent
     parent: u32,
     /// The command
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Says why `command` cannot be started, where that can be told before.
+/// Reports why `command` cannot be started, if that is known in advance.
 pub fn check(command: &[OsString]) -> Result<(), Failure> {
     let Some(program) = command.first() else { return Err(Failure::Input("there is no command".to_owned())) };
     #[cfg(unix)]
@@ -35,7 +35,7 @@ pub fn check(command: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The file that a program's name stands for, as the system looks for it; where there is none, why.
+/// Finds the file for a program's name as the system does; if there is none, says why.
 #[cfg(unix)]
 fn find(program: &OsStr) -> Result<PathBuf, String> {
     use std::os::unix::ffi::OsStrExt;
@@ -62,7 +62,7 @@ fn find(program: &OsStr) -> Result<PathBuf, String> {
     Err(format!("{name} is in no folder of PATH ({}){there}; name the program by its whole path", folders.display()))
 }
 
-/// Why the file at `path` cannot be run, where it cannot.
+/// Fails with the reason if the file at `path` cannot be run.
 #[cfg(unix)]
 fn runs(path: &Path) -> Result<(), String> {
     use nix::unistd::{AccessFlags, access};
@@ -76,7 +76,7 @@ fn runs(path: &Path) -> Result<(), String> {
     }
 }
 
-/// What is said of a program that is there and does not run.
+/// The error for a program that exists and does not run.
 fn failed(program: &OsStr, e: &io::Error) -> Failure {
     let why = match e.kind() {
         io::ErrorKind::NotFound => ": it is not there, or the interpreter that its first line names is not",
@@ -85,14 +85,14 @@ fn failed(program: &OsStr, e: &io::Error) -> Failure {
     Failure::Input(format!("the server cannot be started: {}: {e}{why}", program.display()))
 }
 
-/// Starts `command`; `with` says where its input and output go.
+/// Starts `command`; `with` sets its input and output.
 pub fn start(command: &[OsString], with: impl Fn(&mut Command) -> &mut Command) -> Result<Child, Failure> {
     let Some((program, rest)) = command.split_first() else {
         return Err(Failure::Input("there is no command".to_owned()));
     };
     #[cfg(target_os = "linux")]
     {
-        // This very program, also where another file has taken its place since.
+        // This very program, even if another file has taken its place since.
         let mut own = attestlog::child::command("/proc/self/exe");
         own.arg("start-child").arg(std::process::id().to_string()).arg("--").args(command);
         if let Ok(child) = with(&mut own).spawn() {
@@ -104,7 +104,7 @@ pub fn start(command: &[OsString], with: impl Fn(&mut Command) -> &mut Command) 
     child.map_err(|e| failed(program, &e))
 }
 
-/// Asks to end with the parent, and becomes the command.
+/// Asks to be ended with the parent, and becomes the command.
 #[cfg(target_os = "linux")]
 pub fn run(args: &StartArgs) -> Outcome {
     use nix::sys::{prctl, signal::Signal};
@@ -112,7 +112,7 @@ pub fn run(args: &StartArgs) -> Outcome {
     let Some((program, rest)) = args.command.split_first() else {
         return Err(Failure::Input("there is no command".to_owned()));
     };
-    // Where it is not to be had the server runs all the same, and ends when its input does, or is ended.
+    // If this fails the server runs all the same, and ends when its input does, or is ended.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if parent() != Some(args.parent) {
         return Err(Failure::Input("the parent ended before the server was started".to_owned()));
@@ -126,7 +126,7 @@ pub fn run(args: &StartArgs) -> Outcome {
     Err(Failure::Input(format!("{:?} is not started this way here", args.command)))
 }
 
-/// The parent of this process; another one when it has ended.
+/// The process id of this process's parent; it changes when the parent has ended.
 pub fn parent() -> Option<u32> {
     #[cfg(unix)]
     return u32::try_from(nix::unistd::getppid().as_raw()).ok();
@@ -138,7 +138,7 @@ pub fn parent() -> Option<u32> {
 pub fn tell_to_end(child: &mut Child) {
     #[cfg(unix)]
     if let Ok(id) = i32::try_from(child.id()) {
-        // It may have ended just now.
+        // The child may have ended just now.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM);
     }
     #[cfg(not(unix))]

@@ -1,16 +1,21 @@
 //! `stats`: how tools are used.
 
+use super::context::Context;
 use super::exit::{End, Outcome};
 use super::filter::{is_pattern, say_unknown};
-use super::render::{self, Out, Style, clean, count};
+use super::render::{self, Out, Style, clean, count, counted};
 use super::store::{StoreArgs, damage_json, say_found};
 use super::table::{Table, left, right};
-use attestlog::json::{Json, Number, Object};
-use attestlog::{AuditLog, Facet, Kind, Query, Statistics, Timestamp, ToolStatistics};
+use attestlog::json::Json;
+use attestlog::query::{Statistics, ToolStatistics};
+use attestlog::{AuditLog, Facet, Kind, Query, Timestamp};
 use clap::Args;
-use std::io::Write;
+use std::io::{self, Write};
 
-/// Show how often tools are called, how well and how fast
+/// How many tools with calls without an end are named.
+const NAMED: usize = 5;
+
+/// Show how often tools are called, how many calls succeed and how long they take
 #[derive(Debug, Args)]
 pub struct StatsArgs {
     #[command(flatten)]
@@ -29,38 +34,38 @@ pub struct StatsArgs {
     json: bool,
 }
 
-pub fn run(args: &StatsArgs) -> Outcome {
-    let log = args.store.read()?;
-    say_found(&log);
+pub fn run(cx: &Context, args: &StatsArgs) -> Outcome {
+    let log = args.store.read(cx)?;
+    say_found(cx, &log);
     let mut of = Statistics::new();
     of = args.since.into_iter().fold(of, Statistics::since);
     of = args.until.into_iter().fold(of, Statistics::until);
     let tools = match args.tool.as_deref() {
-        // What fits a pattern is several tools, whose rows are those of all.
+        // A pattern matches several tools; their rows are selected from those of all.
         Some(pattern) if is_pattern(pattern) => {
-            let fits = log.values_matching(Facet::Tool, pattern)?;
+            let fits = log.values().matching(Facet::Tool, pattern)?;
             if fits.is_empty() {
-                say_unknown(&log, &Query::new().tool(pattern))?;
+                say_unknown(cx, &log, &Query::new().tool(pattern))?;
             }
             let mut tools = log.statistics(&of)?;
             tools.retain(|tool| fits.contains(&tool.tool));
             tools
         }
         Some(tool) => {
-            say_unknown(&log, &Query::new().tool(tool))?;
+            say_unknown(cx, &log, &Query::new().tool(tool))?;
             log.statistics(&of.tool(tool))?
         }
         None => log.statistics(&of)?,
     };
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     if args.json {
-        let mut rows: Vec<Json> = tools.iter().map(json).collect();
+        let mut rows: Vec<Json> = tools.iter().map(ToolStatistics::to_json).collect();
         let one = args.tool.as_deref().is_some_and(|tool| !is_pattern(tool));
         let mut answer = match one && rows.len() == 1 {
             true => rows.remove(0),
             false => Json::Array(rows),
         };
-        match (&mut answer, damage_json(&log)) {
+        match (&mut answer, damage_json(&log)?) {
             (Json::Object(row), Some(damage)) => _ = row.insert("damage", damage.get("damage").cloned()),
             (Json::Array(rows), Some(damage)) => rows.insert(0, damage),
             _ => {}
@@ -112,15 +117,30 @@ pub fn show(log: &AuditLog, mut tools: Vec<ToolStatistics>, out: &mut Out) -> Ou
              and a pseudonym whose key is not here",
         )?;
     }
+    without_end(&tools, out)?;
     purged(log, &tools, out)
 }
 
-/// The day of a time.
+/// Says how many calls are in no figure because they never ended: a tool that crashes its host would look better than it is.
+fn without_end(tools: &[ToolStatistics], out: &mut Out) -> io::Result<()> {
+    let some: Vec<&ToolStatistics> = tools.iter().filter(|tool| tool.unfinished > 0).collect();
+    let all: u64 = some.iter().map(|tool| tool.unfinished).sum();
+    if all == 0 {
+        return Ok(());
+    }
+    let of: Vec<String> =
+        some.iter().take(NAMED).map(|tool| format!("{} {}", clean(&tool.tool), count(tool.unfinished))).collect();
+    let more = if some.len() > NAMED { ", …" } else { "" };
+    let (calls, are) = (counted(all, "call", "calls"), if all == 1 { "is" } else { "are" });
+    out.line(format!("{calls} without an end {are} not counted: {}{more}", of.join(", ")))
+}
+
+/// The day of a time, as text.
 fn day(of: Timestamp) -> String {
     of.to_string().chars().take(10).collect()
 }
 
-/// What was purged is in no figure, and that must not look as if it had never been.
+/// Says that purged calls are in no figure, so that it does not look as if they had never been made.
 fn purged(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
     let (mut gone, mut last) = (0, None);
     for entry in log.query(&Query::new().kind(Kind::Purge))? {
@@ -138,7 +158,7 @@ fn purged(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
     Ok(End::Done)
 }
 
-/// A part as per cent, rounded; but what is not all is never rounded up to all, nor what is something down to nothing.
+/// A share in per cent, rounded; but never rounded up to 100 % or down to 0 %.
 fn percent(part: f64) -> String {
     let rounded = (part * 1000.0).round() / 10.0;
     let shown = match part {
@@ -146,23 +166,4 @@ fn percent(part: f64) -> String {
         _ => rounded.clamp(0.1, 99.9),
     };
     format!("{shown:.1} %")
-}
-
-fn json(of: &ToolStatistics) -> Json {
-    let number = |x: Option<f64>| x.and_then(Number::from_f64).map_or(Json::Null, Json::Number);
-    // Durations are kept in whole nanoseconds; more digits would be noise of the division.
-    let ms = |x: Option<f64>| number(x.map(|ms| (ms * 1e6).round() / 1e6));
-    Json::Object(Object::from_iter([
-        ("tool", Json::from(of.tool.as_str())),
-        ("total_calls", of.total_calls.into()),
-        ("success_rate", number(of.success_rate())),
-        ("avg_duration_ms", ms(of.avg_duration_ms)),
-        ("max_duration_ms", ms(of.max_duration_ms)),
-        ("p50_duration_ms", ms(of.p50_duration_ms)),
-        ("p95_duration_ms", ms(of.p95_duration_ms)),
-        ("p99_duration_ms", ms(of.p99_duration_ms)),
-        ("unique_users", of.unique_users.into()),
-        ("users_may_repeat", of.users_may_repeat.into()),
-        ("since", of.since.map_or(Json::Null, |since| day(since).into())),
-    ]))
 }

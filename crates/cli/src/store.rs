@@ -1,20 +1,21 @@
-//! Opening the store that a command names, with its key file.
+//! Opening the store that a command names, with its key file, or reaching the process that has it open.
+//!
+//! If that process has proven nothing, `open` and `read` say on standard error whose word the answers are (R72).
 
 use super::anchors;
-use super::beside::Beside;
-use super::console;
-use super::exit::{self, Failure, complain};
-use super::line_reader::Source;
-use super::remote::Runner;
+use super::beside;
+use super::context::Context;
+use super::exit::Failure;
 use super::render::{Out, counted};
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
+use attestlog::host::{Clock, SystemClock};
 use attestlog::json::{Json, Object};
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::note::VerifierKey;
-use attestlog::owner::{Guard, Owned, SharedStore, Sharing};
-use attestlog::{AuditLog, Error, ErrorKind, Options};
+use attestlog::{AuditLog, Error, ErrorKind, Options, Owner, Query, Sharing, owner};
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,10 +25,16 @@ use zeroize::Zeroizing;
 #[derive(Debug, Args)]
 pub struct StoreArgs {
     /// The store's file
-    #[arg(value_name = "STORE")]
+    #[arg(value_name = "STORE", value_parser = store_file())]
     pub store: PathBuf,
     #[command(flatten)]
     pub key: KeyArgs,
+}
+
+/// Reads the path of a store: of the file itself, where the path is a symbolic link. So whatever a command looks for beside the
+/// store is beside that file (R99).
+pub fn store_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| attestlog::files::resolve(&path))
 }
 
 /// Where the store's secrets are.
@@ -50,96 +57,87 @@ pub struct KeyArgs {
 /// No passphrase is longer.
 const MAX_PASSPHRASE: u64 = 64 << 10;
 
-/// A store that is open: for this command alone, or for another process's command in the process that has it open.
+/// An open store, whichever process owns it.
 #[derive(Debug)]
-pub enum Opened {
-    /// With a handle of it that answers, if the command only reads, although the store was opened with damage.
-    Owned(Owned, AuditLog),
-    /// For reading only, with nobody to record through this process.
-    Read(AuditLog),
-    Shared(AuditLog),
+pub struct Opened {
+    log: AuditLog,
 }
 
 impl Deref for Opened {
     type Target = AuditLog;
 
     fn deref(&self) -> &AuditLog {
-        match self {
-            Opened::Owned(_, log) | Opened::Read(log) | Opened::Shared(log) => log,
-        }
+        &self.log
     }
 }
 
 impl Opened {
-    /// Closes it, as far as it is this command's to close: what it recorded is signed in any case.
+    /// Closes the store. What the command recorded is signed, whichever process owns the store.
     pub fn close(self) -> Result<(), Error> {
-        match self {
-            Opened::Owned(owned, _) => owned.close(),
-            Opened::Read(log) => log.close(),
-            // Whoever may not use the keys recorded nothing.
-            Opened::Shared(_) if console::current().is_some_and(|session| !session.has_keys()) => Ok(()),
-            Opened::Shared(log) => match log.checkpoint() {
-                Err(e) if e.kind() != ErrorKind::Key => Err(e),
-                _ => Ok(()),
-            },
-        }
+        self.log.close()
     }
 }
 
-fn warn(log: &AuditLog) {
-    for warning in log.warnings() {
-        complain(format!("warning: {warning}"));
+fn warn(cx: &Context, log: &AuditLog) {
+    for warning in log.warnings().unwrap_or_default() {
+        cx.complain(format!("warning: {warning}"));
     }
 }
 
-/// Says on standard error that a verification found something wrong with the log whose entries are shown, until that is
-/// settled: what is shown may be what was edited.
-pub fn say_found(log: &AuditLog) {
-    let noted = log.verifications().map_err(|e| complain(format!("what verifications found is not known: {e}")));
-    if let Some(found) = noted.ok().and_then(|noted| noted.found) {
-        complain(format!(
-            "a verification at {} found {} wrong with this log ({}), which nobody has settled; what is shown may have been \
-             changed. `attestlog verify` says what and where",
-            found.at,
+/// Warns on standard error if a verification found something wrong with the log that is shown, until the finding is settled:
+/// the entries shown may be the ones that were edited.
+pub fn say_found(cx: &Context, log: &AuditLog) {
+    let noted =
+        log.verifications().known().map_err(|e| cx.complain(format!("what verifications found is not known: {e}")));
+    let noted = noted.unwrap_or_default();
+    noted.unread.iter().for_each(|unread| cx.complain(unread));
+    if let Some(found) = noted.found {
+        cx.complain(format!(
+            "a verification at {} found {} wrong with this log ({}), which nobody has settled: what is in it may have \
+             been changed. `attestlog verify` says what and where",
+            found.at.floor_to_second(),
             counted(found.findings, "thing", "things"),
             found.kinds.join(", ")
         ));
     }
 }
 
-/// Says that a store was opened with damage; whatever the command answers, it does not end as if nothing were wrong.
-pub fn say_damage(log: &AuditLog) {
-    if let Some(damage) = log.damage() {
-        complain(&damage);
-        exit::damaged();
+/// Warns on standard error if the system clock is further behind the newest entry than clocks differ: what is recorded now
+/// gets a time that is wrong, and purges made by the later time look premature.
+fn say_clock(cx: &Context, log: &AuditLog) {
+    let now = SystemClock::default().now();
+    let newest = log.query(&Query::new().newest_first().limit(1)).ok().and_then(|mut hits| hits.next()?.ok());
+    let Some(newest) = newest.map(|entry| entry.body.recorded_at).filter(|newest| *newest > now) else { return };
+    if log.retention().clock().is_ok_and(|clock| newest.since(now) > clock.bound) {
+        cx.complain(format!(
+            "warning: the system clock shows {}, and the newest entry of this log was recorded at {}: one of the two times is \
+             wrong. If it is the clock, set it right before anything else is recorded",
+            now.floor_to_second(),
+            newest.floor_to_second()
+        ));
     }
 }
 
-/// What JSON says of a store that was opened with damage: `{"damage":TEXT}`.
-pub fn damage_json(log: &AuditLog) -> Option<Json> {
-    let damage = log.damage()?.to_string();
-    Some(Object::from_iter([("damage", damage)]).into())
+/// Warns that the store was opened with damage. The command then does not end with code 0, whatever it answers.
+pub fn say_damage(cx: &Context, log: &AuditLog) -> Result<(), Failure> {
+    if let Some(damage) = log.damage()? {
+        cx.complain(&damage);
+        cx.damaged();
+    }
+    Ok(())
 }
 
-/// The line with that before an answer of JSON lines.
-pub fn damage_line(log: &AuditLog, out: &mut Out) -> std::io::Result<()> {
-    damage_json(log).map_or(Ok(()), |json| out.line(json.to_canonical().as_str()))
+/// The JSON form of that warning: `{"damage":TEXT}`.
+pub fn damage_json(log: &AuditLog) -> Result<Option<Json>, Error> {
+    Ok(log.damage()?.map(|damage| Object::from_iter([("damage", damage.to_string())]).into()))
 }
 
-/// Whether this process could record into the store's file. Asked without opening it.
-#[cfg(unix)]
-fn may_write(store: &Path) -> bool {
-    use nix::fcntl::{AT_FDCWD, AtFlags};
-    use nix::unistd::{AccessFlags, faccessat};
-    check_unprotected(store).is_ok() && faccessat(AT_FDCWD, store, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
+/// Writes that warning as a line before an answer in JSON lines.
+pub fn damage_line(log: &AuditLog, out: &mut Out) -> Result<(), Failure> {
+    Ok(damage_json(log)?.map_or(Ok(()), |json| out.line(json.to_canonical().as_str()))?)
 }
 
-#[cfg(not(unix))]
-fn may_write(store: &Path) -> bool {
-    std::fs::metadata(store).is_ok_and(|about| !about.permissions().readonly())
-}
-
-/// Refuses to change a file that its owner has protected against it: the system lets root write to it all the same.
+/// Refuses to change a file that its owner has write-protected, because the system lets root write to it anyway.
 #[cfg(unix)]
 fn check_unprotected(store: &Path) -> Result<(), Failure> {
     match std::fs::metadata(store) {
@@ -156,49 +154,39 @@ fn check_unprotected(_: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn failure(e: &Error) -> Failure {
-    match e.kind() {
-        ErrorKind::Locked => Failure::Locked(e.to_string()),
-        _ => Failure::Store(e.to_string()),
-    }
-}
-
-/// Whether a process that records lets alert rules look while it owns the store.
+/// Whether a process that records runs alert rules while it owns the store.
 #[derive(Debug, Clone, Copy)]
 pub enum Alerts {
     Off,
-    /// `taken`: standard output is for something else.
+    /// `taken`: standard output is used for something else.
     Raised {
         taken: bool,
     },
 }
 
-/// What this process does for others while it has a store open, and for the store where it records.
-fn sharing(store: &Path, recording: Option<Alerts>) -> Sharing {
+/// What this process does for a store while it owns it, if it records.
+fn sharing(cx: &Context, store: &Path, recording: Option<Alerts>) -> Sharing {
     let mut sharing = Sharing::default();
     let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-    let beside = Beside::new(store.clone());
-    sharing.commands = Some(Arc::new(Runner { store, beside: beside.clone() }));
-    sharing.on_trouble = Some(Arc::new(|message| complain(message)));
+    let told = cx.clone();
+    sharing.on_trouble = Some(Arc::new(move |message| told.complain(message)));
     if let Some(alerts) = recording {
-        sharing.on_owning = Some(Arc::new(move |log| owning(log, &beside, alerts)));
+        let cx = cx.clone();
+        // Starts what must run once per store rather than once per process. It ends when the guard is dropped, which happens before
+        // the store is closed.
+        sharing.on_owning = Some(Arc::new(move |log| {
+            warn(&cx, log);
+            Box::new(beside::begin(&cx, log, &store, alerts))
+        }));
     }
     sharing
 }
 
-/// Called when a process that records comes to own a store. What must run once a store and not once a process is started
-/// here; it ends when the guard is dropped, which is before the store is closed.
-fn owning(log: &AuditLog, beside: &Arc<Beside>, alerts: Alerts) -> Guard {
-    warn(log);
-    Box::new(beside.begin(log, alerts))
-}
-
 impl KeyArgs {
     /// Options with the key file and passphrase that were given.
-    pub fn options(&self) -> Result<Options, Failure> {
+    pub fn options(&self, cx: &Context) -> Result<Options, Failure> {
         let mut options = Options::new();
-        let set = self.key.is_none() && console::current().is_none();
-        if set && std::env::var_os(KEY).is_some_and(|value| value.is_empty()) {
+        if self.key.is_none() && std::env::var_os(KEY).is_some_and(|value| value.is_empty()) {
             return Err(Failure::Input(format!(
                 "{KEY}: is set and empty; put a whole key file in it as base64, or unset it"
             )));
@@ -208,7 +196,7 @@ impl KeyArgs {
         } else if let Some(vault) = self.vault() {
             options = options.key_vault(vault);
         }
-        if let Some(passphrase) = self.passphrase()? {
+        if let Some(passphrase) = self.passphrase(cx)? {
             options = options.passphrase(passphrase);
         }
         Ok(options)
@@ -216,22 +204,18 @@ impl KeyArgs {
 
     /// Where the key file of a store is.
     pub fn path(&self, store: &Path) -> PathBuf {
-        self.key.clone().unwrap_or_else(|| {
-            let mut path = store.as_os_str().to_owned();
-            path.push(".key");
-            path.into()
-        })
+        self.key.clone().unwrap_or_else(|| attestlog::files::beside(store, "key"))
     }
 
-    /// What messages call the place of a store's keys.
+    /// The description of where a store's keys are, for messages.
     pub fn place(&self, store: &Path) -> String {
         self.vault()
             .map_or_else(|| self.path(store).display().to_string(), |vault| format!("what is in {}", vault.name()))
     }
 
     /// The key file of a store.
-    pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
-        let passphrase = self.passphrase()?;
+    pub fn load(&self, cx: &Context, store: &Path) -> Result<KeyFile, Failure> {
+        let passphrase = self.passphrase(cx)?;
         match self.vault() {
             Some(vault) => {
                 let text = vault.load()?.unwrap_or_default();
@@ -241,26 +225,35 @@ impl KeyArgs {
         }
     }
 
-    /// Where the keys are, if they are in no file.
+    /// The keys in this file, for a command that has no store.
+    pub fn in_file(cx: &Context, key: &Path, passphrase_file: Option<&Path>) -> Result<KeyFile, Failure> {
+        let passphrase_file = passphrase_file.map(Path::to_owned);
+        #[allow(clippy::needless_update, reason = "with the keyring there is one more")]
+        let keys = KeyArgs { key: Some(key.to_owned()), passphrase_file, ..KeyArgs::default() };
+        Ok(KeyFile::load(key, keys.passphrase(cx)?.as_ref())?)
+    }
+
+    /// The place of the keys if they are not in a file.
     fn vault(&self) -> Option<Box<dyn KeyVault>> {
         #[cfg(feature = "keyring")]
         if let Some(account) = &self.os_keyring {
             return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
         }
-        // The environment of this process is not that of a command that another one sent (V3).
-        let set = self.key.is_none() && console::current().is_none() && std::env::var_os(KEY).is_some();
+        let set = self.key.is_none() && std::env::var_os(KEY).is_some();
         set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
-    fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+    fn passphrase(&self, cx: &Context) -> Result<Option<Passphrase>, Failure> {
         let Some(path) = &self.passphrase_file else {
-            let set = std::env::var_os(PASSPHRASE).filter(|_| console::current().is_none());
+            // Whoever names a key file that is not there reads without the keys (`--key /nonexistent`).
+            let without = self.key.as_ref().is_some_and(|key| std::fs::symlink_metadata(key).is_err());
+            let set = std::env::var_os(PASSPHRASE).filter(|_| !without);
             let Some(text) = set else { return Ok(None) };
-            // Neither message shows what is in it.
+            // Neither message shows the contents.
             let text = text.into_string().map_err(|_| Failure::Input(format!("{PASSPHRASE}: is not UTF-8")))?;
             return Passphrase::new(text).map(Some).map_err(|e| Failure::from(e).at(PASSPHRASE));
         };
-        let source = Source::open(Some(path))?;
+        let source = cx.source(Some(path))?;
         let name = source.name.clone();
         let bytes = Zeroizing::new(source.read_all(MAX_PASSPHRASE)?);
         let text = std::str::from_utf8(&bytes).map_err(|_| Failure::Input(format!("{name}: is not UTF-8")))?;
@@ -271,86 +264,120 @@ impl KeyArgs {
 }
 
 impl StoreArgs {
-    /// Opens the store.
-    pub fn open(&self) -> Result<Opened, Failure> {
-        match console::current() {
-            // Its options and keys are those of the process that has it open.
-            Some(session) => Ok(Opened::Shared(session.log.clone())),
-            None => self.open_with(self.key.options()?),
-        }
+    /// Opens the store for a command that changes it, or reaches the process that has it open.
+    pub fn open(&self, cx: &Context) -> Result<Opened, Failure> {
+        self.open_with(cx, None)
     }
 
-    /// Opens the store with options of the command's.
-    pub fn open_with(&self, options: Options) -> Result<Opened, Failure> {
-        if let Some(session) = console::current() {
-            return Ok(Opened::Shared(session.log.clone()));
-        }
-        check_unprotected(&self.store)?;
-        self.own(anchors::add(options, &self.store)?.anchor_on_open(false))
-    }
-
-    /// Opens the store for a command that only reads. It leaves the store and its folder as they are, unless another process
-    /// records through this one meanwhile. Where it was opened with damage the command answers all the same, when that was said, and
-    /// does not end as if nothing were wrong (R85).
-    pub fn read(&self) -> Result<Opened, Failure> {
-        let log = match console::current() {
-            Some(session) => Opened::Shared(session.log.despite_damage()),
-            None => self.read_with(self.key.options()?)?,
-        };
-        say_damage(&log);
+    /// The same. `known`: the log's public key, if the caller gave it.
+    pub fn open_with(&self, cx: &Context, known: Option<&VerifierKey>) -> Result<Opened, Failure> {
+        let log = self.open_after_finding(cx, known)?;
+        say_found(cx, &log);
         Ok(log)
     }
 
-    /// As [`StoreArgs::read`] with options of the command's, for one whose answer says itself what is wrong.
-    pub fn read_with(&self, options: Options) -> Result<Opened, Failure> {
-        if let Some(session) = console::current() {
-            return Ok(Opened::Shared(session.log.despite_damage()));
-        }
-        // Whoever only reads hands nothing over, so anchors that must not be used are no reason to refuse.
+    /// The same for a command that itself deals with what a verification found.
+    pub fn open_after_finding(&self, cx: &Context, known: Option<&VerifierKey>) -> Result<Opened, Failure> {
+        check_unprotected(&self.store)?;
+        let options = anchors::add(self.key.options(cx)?, &self.store)?.anchor_on_open(false);
+        let log = self.reach(cx, options, known)?;
+        say_clock(cx, &log);
+        Ok(Opened { log })
+    }
+
+    /// The same without the anchors that it has: for the command that replaces them, and works although they cannot be used.
+    pub fn open_without_anchors(&self, cx: &Context) -> Result<AuditLog, Failure> {
+        check_unprotected(&self.store)?;
+        self.reach(cx, self.key.options(cx)?, None)
+    }
+
+    /// Opens the store for a command that only reads, or reaches the process that has it open. It leaves the store and its folder
+    /// unchanged, and gives the store up to a process that records (R96). If the store was opened with damage, the command
+    /// says so and still answers, but does not end with code 0 (R85).
+    pub fn read(&self, cx: &Context) -> Result<Opened, Failure> {
+        self.read_knowing(cx, None)
+    }
+
+    /// The same. `known`: the log's public key, if the caller gave it.
+    pub fn read_knowing(&self, cx: &Context, known: Option<&VerifierKey>) -> Result<Opened, Failure> {
+        let log = self.read_with(cx, self.key.options(cx)?, known)?;
+        say_damage(cx, &log)?;
+        Ok(log)
+    }
+
+    /// The same with the command's own options, for a command whose answer itself states what is wrong.
+    pub fn read_with(&self, cx: &Context, options: Options, known: Option<&VerifierKey>) -> Result<Opened, Failure> {
+        // A command that only reads sends no checkpoints to anchors, so unusable anchors are no reason to refuse it.
         let options = match anchors::add(options.clone(), &self.store) {
             Ok(options) => options,
             Err(Failure::Input(message) | Failure::Store(message)) => {
-                complain(format!("{message}; not used"));
+                cx.complain(format!("{message}; not used"));
                 options
             }
             Err(other) => return Err(other),
         }
         .anchor_on_open(false);
-        if may_write(&self.store) {
-            return Ok(match self.own(options.read_first())? {
-                Opened::Owned(owned, log) => Opened::Owned(owned, log.despite_damage()),
-                other => other,
-            });
+        Ok(Opened { log: self.reach(cx, options.read_only(), known)?.despite_damage() })
+    }
+
+    /// Opens the store, or reaches the process that has it open. That one must prove that it has the log's key if this process knows
+    /// it, from its own key file or because the caller gave it (R72); otherwise a message says whose word the answers are.
+    fn reach(&self, cx: &Context, options: Options, known: Option<&VerifierKey>) -> Result<AuditLog, Failure> {
+        // Any obstacle to opening is reported as a problem of the store, even if it would be bad input elsewhere.
+        let failed = |e: Error| match e.kind() {
+            ErrorKind::Locked => self.name(&e, Failure::Locked(e.to_string())),
+            _ => self.name(&e, Failure::Store(e.to_string())),
+        };
+        let mut sharing = sharing(cx, &self.store, None);
+        if let Some(known) = known
+            && matches!(owner::reach(&self.store), Ok(Some(_)))
+            && owner::keys(&options, &self.store).map_err(failed)?.is_none()
+        {
+            // If this process opens the file itself, its answer says which key the store has.
+            sharing.public_key = Some(known.clone());
         }
-        let log = options.read_only().open(&self.store).map_err(|e| self.name(&e, failure(&e)))?;
-        warn(&log);
-        Ok(Opened::Read(log.despite_damage()))
+        let log = options.clone().open_with(&self.store, sharing).map_err(failed)?;
+        match log.owner()? {
+            Owner::This => warn(cx, &log),
+            other => {
+                // A key file with which the store could not be opened is not passed over because another process has opened it.
+                owner::keys(&options, &self.store)?;
+                if let Owner::Unproven(process) = other {
+                    cx.complain(format!(
+                        "warning: what follows is the word of process {process} of this user, which has the store open and has proven \
+                         nothing; without the store's key file or its public key (--public-key, which `verify`, `report`, `evidence` and `mcp` take) nobody can \
+                         tell whether it is attestlog"
+                    ));
+                }
+            }
+        }
+        Ok(log)
     }
 
-    fn own(&self, options: Options) -> Result<Opened, Failure> {
-        // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        let owned =
-            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(&e, failure(&e)))?;
-        warn(owned.log());
-        let log = owned.log().clone();
-        Ok(Opened::Owned(owned, log))
-    }
-
-    /// The store for a command that records: this process sanitises, whoever owns the store.
-    /// `known`: the log's public key, where the caller gave it.
-    pub fn join(&self, options: Options, alerts: Alerts, known: Option<&VerifierKey>) -> Result<SharedStore, Failure> {
+    /// A handle for a command that records: this process owns the store, or sends the calls to the one that does, which prepares
+    /// them. `known`: the log's public key, if the caller gave it.
+    pub fn join(
+        &self,
+        cx: &Context,
+        options: Options,
+        alerts: Alerts,
+        known: Option<&VerifierKey>,
+    ) -> Result<AuditLog, Failure> {
         check_unprotected(&self.store)?;
-        // Used when this process comes to own the store, as they are then; what must not be used is a reason not to begin.
+        // The anchors are read again when this process becomes the owner; anchors that cannot be used already stop the
+        // command here.
         anchors::of(&self.store)?;
-        let mut sharing = self.sharing(alerts);
+        let mut sharing = self.sharing(cx, alerts);
         sharing.public_key = known.cloned();
-        let joint = SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(&e, failure(&e)))?;
-        let own = joint.owned(AuditLog::check_recording).and_then(Result::err);
+        let log = options.open_with(&self.store, sharing).map_err(|e| self.name(&e, Failure::Store(e.to_string())))?;
+        say_found(cx, &log);
+        say_clock(cx, &log);
+        let own = if log.is_owner() { log.check_recording().err() } else { None };
         if let Some(e) = own.filter(|e| e.kind() == ErrorKind::Key)
             && (known.is_some() || self.key.key.is_some())
         {
             let missing = self.key.key.as_ref().is_some_and(|key| std::fs::symlink_metadata(key).is_err());
-            let _ = joint.close();
+            let _ = log.close();
             return Err(self.name(&e, Failure::Store(match missing {
                 true => format!(
                     "no process has the store open, and {}, which --key names, is not there: start the process that records with the \
@@ -360,24 +387,33 @@ impl StoreArgs {
                 false => format!("no process has the store open, so this one needs the store's key itself: {e}"),
             })));
         }
-        Ok(joint)
+        Ok(log)
     }
 
     /// What a process that records does for the store while it owns it.
-    pub fn sharing(&self, alerts: Alerts) -> Sharing {
-        sharing(&self.store, Some(alerts))
+    pub fn sharing(&self, cx: &Context, alerts: Alerts) -> Sharing {
+        sharing(cx, &self.store, Some(alerts))
     }
 
-    /// What comes of an error of the store's.
+    /// The failure for an error of the store.
     pub fn failed(&self, e: Error) -> Failure {
         self.name(&e, Failure::from(&e))
     }
 
-    /// Puts the store's name before what comes of an error, unless the error names the store already, or what lies beside it: its key
-    /// file, say.
+    /// Prefixes a failure with the store's name, unless the error already names the store or a file beside it, such as its
+    /// key file.
     pub fn name(&self, e: &Error, failure: Failure) -> Failure {
         let store = self.store.display().to_string();
         let named = e.place().and_then(|place| place.file.as_deref()).is_some_and(|file| file.starts_with(&store));
+        let key = self.key.path(&self.store);
+        if e.kind() == ErrorKind::NotFound && !self.store.exists() && key.exists() {
+            // The advice to make a new one would be wrong.
+            return Failure::Store(format!(
+                "{store}: there is no store, but its key file {} is there: the store was moved or deleted. Bring it back, or restore a \
+                 backup",
+                key.display()
+            ));
+        }
         match &failure {
             Failure::Store(_) | Failure::Locked(_) | Failure::Input(_) if !named => failure.at(store),
             _ => failure,

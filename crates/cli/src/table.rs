@@ -1,24 +1,24 @@
-//! Aligned tables that fit the terminal. Rows are laid out by the first few hundred and streamed from then on, so that
-//! ten million hits need no more memory than ten.
+//! Aligned tables that fit the terminal. Column widths are computed from the first few hundred rows and later rows are
+//! streamed, so that ten million hits need no more memory than ten.
 
 use super::render::{Out, Style, cut, width};
 use std::io;
 
-/// How many rows decide how wide a column is.
+/// How many rows determine the width of a column.
 const SAMPLE: usize = 500;
-/// Where nothing is cut, cells are padded up to this width.
+/// If nothing is cut, cells are padded up to this width.
 const WIDEST_PADDED: usize = 60;
-/// No column is squeezed below this.
+/// The minimum width to which a column is squeezed.
 const NARROWEST: usize = 6;
 
 /// One column.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
-    /// What stands above it.
+    /// Its heading.
     pub title: &'static str,
-    /// Numbers stand to the right.
+    /// Whether it is aligned to the right, as numbers are.
     pub right: bool,
-    /// Whether it is shown whole however narrow the terminal is: half a number is another one.
+    /// Whether it is shown whole however narrow the terminal is: half a number is a different number.
     pub whole: bool,
 }
 
@@ -27,7 +27,7 @@ pub const fn left(title: &'static str) -> Column {
     Column { title, right: false, whole: false }
 }
 
-/// A column of text that is always whole: times, single words.
+/// A column of text that is never cut: times, single words.
 pub const fn whole(title: &'static str) -> Column {
     Column { title, right: false, whole: true }
 }
@@ -37,7 +37,7 @@ pub const fn right(title: &'static str) -> Column {
     Column { title, right: true, whole: true }
 }
 
-/// One cell: text that is clean already, and its style.
+/// One cell: text that is already clean, and its style.
 pub type Cell = (String, Style);
 
 /// A table being written.
@@ -63,7 +63,7 @@ impl<'a> Table<'a> {
         if self.waiting.len() >= SAMPLE { self.lay_out() } else { Ok(()) }
     }
 
-    /// Writes what is left. A table without rows shows nothing.
+    /// Writes the remaining rows. A table without rows prints nothing.
     pub fn finish(mut self) -> io::Result<()> {
         if self.widths.is_none() && !self.waiting.is_empty() {
             self.lay_out()?;
@@ -79,7 +79,7 @@ impl<'a> Table<'a> {
         let mut widths: Vec<usize> = self.columns.iter().enumerate().map(|(i, c)| widest(i, c)).collect();
         match self.out.width() {
             Some(limit) => fit(&mut widths, &self.columns, limit),
-            // In a file nothing is cut, but one long cell does not push all the others apart.
+            // In a file nothing is cut, but one long cell must not push all the others apart.
             None => widths.iter_mut().for_each(|w| *w = (*w).min(WIDEST_PADDED)),
         }
         let titles: Vec<Cell> = self.columns.iter().map(|c| (c.title.to_owned(), Style::Bold)).collect();
@@ -92,7 +92,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Takes from the widest column that may be cut until the row fits.
+/// Narrows the widest column that may be cut until the row fits.
 fn fit(widths: &mut [usize], columns: &[Column], limit: usize) {
     let gaps = widths.len().saturating_sub(1) * 2;
     while widths.iter().sum::<usize>() + gaps > limit {

@@ -1,12 +1,15 @@
-//! `timeline`: a conversation as a person reads it, turn by turn.
+//! `timeline`: shows a conversation for people, turn by turn.
 
+use super::context::Context;
 use super::exit::{End, Outcome};
 use super::filter::{refuse_pattern, say_unknown};
-use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
+use super::render::{self, Out, Style, brief, clean, clean_json, count, counted, wrap};
 use super::store::{StoreArgs, damage_line, say_found};
 use super::withheld::{self, Withheld};
+use attestlog::entry::{CLAIMED_TIME_BOUND, ClaimedTime};
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, ErrorKind, Facet, Query, Step, Timestamp, Trigger};
+use attestlog::query::{Calls, Part, Step};
+use attestlog::{AuditLog, Call, ErrorKind, Facet, Query, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,49 +22,49 @@ pub struct TimelineArgs {
     /// The conversation
     #[arg(allow_hyphen_values = true)]
     conversation: String,
-    /// Print the canonical lines in the order of the timeline
+    /// Print the canonical lines, in the order of the timeline
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(args: &TimelineArgs) -> Outcome {
-    let log = args.store.read()?;
-    say_found(&log);
+pub fn run(cx: &Context, args: &TimelineArgs) -> Outcome {
+    let log = args.store.read(cx)?;
+    say_found(cx, &log);
     refuse_pattern(&log, Facet::Conversation, &args.conversation)?;
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     if args.json {
         damage_line(&log, &mut out)?;
-        say_unknown(&log, &Query::new().conversation(&args.conversation))?;
-        let mut withheld = Withheld::default();
+        say_unknown(cx, &log, &Query::new().conversation(&args.conversation))?;
+        let mut withheld = Withheld::new(cx);
         for step in log.timeline(&args.conversation)? {
             out.line(withheld.take(step)?.map_or_else(|e| withheld::line(&e), |step| step.entry.line()))?;
         }
         out.flush()?;
         return withheld.end();
     }
-    show(&log, &args.conversation, &mut out)
+    show(cx, &log, &args.conversation, &mut out)
 }
 
 /// Writes the timeline for people.
-pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
-    let mut withheld = Withheld::default();
+pub fn show(cx: &Context, log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
+    let mut withheld = Withheld::new(cx);
     let overview = Overview::of(log, conversation, &mut withheld)?;
     let Some((first, last)) = overview.times else {
         withheld.end()?;
-        say_unknown(log, &Query::new().conversation(conversation))?;
+        say_unknown(cx, log, &Query::new().conversation(conversation))?;
         return Ok(End::Done);
     };
     let until = if render::day(first) == render::day(last) { render::time(last) } else { render::moment(last) };
     let users: Vec<String> = overview.users.iter().take(3).map(|u| clean(u)).collect();
     let more =
         if overview.users.len() > 3 { format!(", … {} more", overview.users.len() - 3) } else { String::new() };
-    let failed = if overview.failed > 0 { format!(", {} failed", overview.failed) } else { String::new() };
+    let ended = overview.ended();
     out.line(out.styled(Style::Bold, &clean(conversation)))?;
-    let calls = counted(overview.calls, "call", "calls");
-    let all_backfilled = overview.backfilled == overview.calls;
+    let calls = counted(overview.calls.calls(), "call", "calls");
+    let all_backfilled = overview.all_backfilled();
     let source = if all_backfilled { " · from a recording" } else { "" };
     out.line(format!(
-        "{calls}{failed} · {}{more} · {} to {until} UTC{source}",
+        "{calls}{ended} · {}{more} · {} to {until} UTC{source}",
         users.join(", "),
         render::moment(first)
     ))?;
@@ -69,7 +72,7 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
     let several_days = render::day(first) != render::day(last);
     for step in log.timeline(conversation)? {
         let step = match step {
-            // Said above.
+            // Reported above.
             Err(e) if e.kind() == ErrorKind::Damaged => continue,
             step => step?,
         };
@@ -80,7 +83,7 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
             out.line("")?;
             out.line(out.styled(Style::Bold, &title))?;
         }
-        // Steps show the time of day; turns need not be in the order of their times.
+        // Steps show only the time of day; turns need not be in the order of their times.
         let day = render::day(call.timestamp);
         if several_days && on.as_ref() != Some(&day) {
             out.line(format!(" {}", out.styled(Style::Dim, &day)))?;
@@ -92,16 +95,15 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
     withheld.end()
 }
 
-/// What has to be known before the first step can be shown.
+/// What must be known before the first step can be shown.
 #[derive(Default)]
 struct Overview {
-    calls: u64,
-    failed: u64,
-    /// Calls that come from a recording; said once where all do.
+    calls: Calls,
+    /// Number of calls that come from a recording; if that is all, it is said once.
     backfilled: u64,
     times: Option<(Timestamp, Timestamp)>,
     users: Vec<String>,
-    /// Which calls retry or follow up which.
+    /// Which calls retry or follow up which other call.
     followers: BTreeMap<u64, Vec<(u64, Trigger)>>,
 }
 
@@ -111,10 +113,8 @@ impl Overview {
         for step in log.timeline(conversation)? {
             let Ok(Step { entry, .. }) = withheld.take(step)? else { continue };
             let Some(call) = entry.call() else { continue };
-            let own = u64::from(!call.adds_to_call());
-            overview.calls += own;
-            overview.backfilled += own * u64::from(call.is_from_recording());
-            overview.failed += u64::from(call.success() == Some(false));
+            let is_call = overview.calls.take(&entry) == Some(Part::First);
+            overview.backfilled += u64::from(is_call && call.is_from_recording());
             let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
             overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
             if !overview.users.contains(&call.user_id) {
@@ -128,14 +128,35 @@ impl Overview {
     }
 }
 
-/// Where the text of a step begins, under its time.
+impl Overview {
+    fn all_backfilled(&self) -> bool {
+        self.backfilled == self.calls.calls()
+    }
+
+    /// How the calls ended, by the same rule as in statistics and reports.
+    fn ended(&self) -> String {
+        let mut text = String::new();
+        let figures = [(self.calls.failed(), "failed"), (self.calls.unfinished(), "without an end")];
+        for (n, how) in figures.into_iter().filter(|(n, _)| *n > 0) {
+            text += &format!(", {} {how}", count(n));
+        }
+        match self.calls.alone() {
+            0 => {}
+            n => text += &format!(", {} to calls of other conversations", counted(n, "late answer", "late answers")),
+        }
+        text
+    }
+}
+
+/// The column in which the text of a step begins, under its time.
 const INDENT: usize = 11;
-/// How many lines the arguments may take.
+/// The maximum number of lines for the arguments.
 const MOST_LINES: usize = 4;
 
 fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> io::Result<()> {
     let time = out.styled(Style::Dim, &render::time(call.timestamp));
-    // The attribution line escapes control characters itself; what only turns the writing around is escaped here.
+    // The attribution line escapes control characters itself; here only characters that change the writing direction are
+    // escaped.
     let head = clean_json(&call.attribution().to_string());
     let seq = format!("#{}", step.entry.seq);
     let room = out.width().unwrap_or(100).saturating_sub(INDENT + 1);
@@ -150,7 +171,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
     let about: Vec<String> = [
         (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
         call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
-        (call.is_from_recording() && overview.backfilled < overview.calls).then(|| "from a recording".to_owned()),
+        (call.is_from_recording() && !overview.all_backfilled()).then(|| "from a recording".to_owned()),
         claimed(step),
     ]
     .into_iter()
@@ -168,13 +189,14 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
     Ok(())
 }
 
-/// When the call was recorded, where that is far from the time at which it stands.
+/// The time of recording, if it is far from the time that the call claims.
 fn claimed(step: &Step) -> Option<String> {
     let call = step.entry.call()?;
     let recorded = step.begun_at.unwrap_or(step.entry.body.recorded_at);
     let claimed = ClaimedTime::of(call.timestamp, recorded, CLAIMED_TIME_BOUND)?;
+    let at = if matches!(claimed, ClaimedTime::InFuture(_)) { "it was recorded at" } else { "at" };
     Some(format!(
-        "{} UTC is the caller's time; {claimed}, at {}",
+        "{} UTC is the caller's time; {claimed}, {at} {}",
         render::moment(call.timestamp),
         render::moment(recorded)
     ))
@@ -202,7 +224,7 @@ fn paragraph(out: &mut Out, text: &str, style: Style, room: usize) -> io::Result
     Ok(())
 }
 
-/// What came of the call.
+/// The result of the call.
 fn result(step: &Step, call: &Call) -> (String, Style) {
     let Some(end) = &call.completion else {
         return ("… begun, and no end was ever recorded".to_owned(), Style::Warn);
@@ -219,8 +241,9 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
         text += &format!(", begun at {}", render::time(begun));
     }
     if let Some(error) = &end.error {
-        let kind = error.kind.as_ref().map_or(String::new(), |k| format!("{}: ", clean(k)));
-        text += &format!(": {kind}{}", clean(&error.message));
+        // A call can fail without a word.
+        let said = error.kind.iter().chain([&error.message]).filter(|said| !said.is_empty());
+        said.for_each(|said| text += &format!(": {}", clean(said)));
     }
     if let Some(summary) = &end.result_summary {
         text += &returned(&summary.to_json());
@@ -228,7 +251,7 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
     (text, if good { Style::Good } else { Style::Bad })
 }
 
-/// The summary of a result in words: what it was, its identifying values, the names of its fields.
+/// The summary of a result in words: its type, its identifying values, the names of its fields.
 fn returned(summary: &Json) -> String {
     let kind = summary.get("type").and_then(Json::as_str).unwrap_or("value");
     let size =

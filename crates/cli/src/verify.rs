@@ -1,12 +1,14 @@
-//! `verify`: finds everything that is wrong with a store, and says how far that reaches.
+//! `verify`: finds everything that is wrong with a store, and says how far its verdict reaches.
 
-use super::console;
-use super::exit::{End, Failure, Outcome, complain};
-use super::progress::{Progress, Unit};
+use super::context::Context;
+use super::exit::{Failure, Outcome};
+use super::progress::Unit;
 use super::render::{self, Out, Style, clean_json, count, counted};
 use super::store::{StoreArgs, say_damage};
 use super::verify_args::{Brought, TrustArgs};
-use attestlog::{AuditLog, Clock, SystemClock, Verification, VerifyOptions};
+use attestlog::host::{Clock, SystemClock};
+use attestlog::verify::{Verification, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, owner};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,8 +21,8 @@ pub struct VerifyArgs {
     store: StoreArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Remember in STORE.verified that the log was verified, which `health` shows. What is found wrong is kept there in any case,
-    /// if it can be; nothing else is written
+    /// Record in STORE.verified that the log was verified, which `health` shows. Findings are kept there in any case, if
+    /// possible; nothing else is written
     #[arg(long)]
     remember: bool,
     /// Print JSON
@@ -28,91 +30,109 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-pub fn run(args: &VerifyArgs) -> Outcome {
-    let brought = args.trust.read()?;
-    let verification = match opened(args, brought) {
-        Err(Failure::Store(why)) => unopened(args, why)?,
+pub fn run(cx: &Context, args: &VerifyArgs) -> Outcome {
+    let brought = args.trust.read(cx)?;
+    let verification = match opened(cx, args, brought) {
+        Err(Failure::Store(why)) => unopened(cx, args, why)?,
         verified => verified?,
     };
-    let mut out = Out::stdout();
+    let mut out = cx.out();
     let written = match args.json {
         true => out.line(verification.to_json().to_canonical().as_str()).and_then(|()| out.flush()),
-        false => show(&verification, &mut out),
+        false => show(&verification, args.trust.gives_kept(), &mut out),
     };
     match written {
-        // The verdict holds also where nobody reads to its end.
+        // The verdict also stands if nobody reads the output to its end.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(e.into()),
         _ => {}
     }
-    Ok(if verification.ok() { End::Done } else { End::Found })
+    Ok(args.trust.verdict(&verification))
 }
 
-/// Opens the store, its pages first, and verifies it.
-fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> {
-    let log = args.store.read_with(args.store.key.options()?.pages_first(true))?;
-    let options = brought.of(&log)?;
-    let verified = verify_with(&log, options, args.remember);
+/// Opens the store, checking its pages first, and verifies it.
+fn opened(cx: &Context, args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> {
+    let options = args.store.key.options(cx)?.pages_first(true);
+    let log = args.store.read_with(cx, options, args.trust.public_key())?;
+    let options = brought.of(cx, &log)?;
+    let verified = verify_with(cx, &log, options, args.remember);
     let verification = verified.map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?;
     if verification.ok() {
-        say_damage(&log);
+        say_damage(cx, &log)?;
     }
     Ok(verification)
 }
 
-/// Of a store that cannot be opened, or read to its end: what is wrong with its pages, if it is that.
-fn unopened(args: &VerifyArgs, why: String) -> Result<Verification, Failure> {
-    let found = match (console::current(), Verification::of_pages(&args.store.store)) {
-        (None, Ok(found)) if !found.ok() => found.and_not_opened(&why),
+/// For a store that cannot be opened, or not read to its end: what is wrong with its pages, if that is the cause.
+fn unopened(cx: &Context, args: &VerifyArgs, why: String) -> Result<Verification, Failure> {
+    // Another process may be writing to the file.
+    let found = match (owner::reach(&args.store.store), Verification::of_pages(&args.store.store)) {
+        // Whoever runs `verify` need not be told to.
+        (Ok(None), Ok(found)) if !found.ok() => {
+            found.and_not_opened(why.split("; `attestlog verify`").next().unwrap_or_default())
+        }
+        // Damage is an answer about a store.
+        (Ok(None), Err(e)) if e.kind() == ErrorKind::NotAStore => return Err(args.store.failed(e)),
         _ => return Err(Failure::Store(why)),
     };
-    say_kept(found.note_beside(&args.store.store, SystemClock::default().now()).map(Some));
+    say_kept(cx, found.note_beside(&args.store.store, SystemClock::default().now()).map(Some));
     Ok(found)
 }
 
 /// Verifies with a progress bar, comparing with nothing from outside.
-pub fn verify(log: &AuditLog) -> attestlog::Result<Verification> {
-    log.verify(&with_progress(VerifyOptions::new()))
+pub fn verify(cx: &Context, log: &AuditLog) -> attestlog::Result<Verification> {
+    log.verify(&with_progress(cx, VerifyOptions::new()))
 }
 
-/// Verifies with a progress bar, and keeps for `health` what was found; also that nothing was, to be remembered.
-pub fn verify_with(log: &AuditLog, options: VerifyOptions, remember: bool) -> attestlog::Result<Verification> {
-    let verification = log.verify(&with_progress(options))?;
-    if remember || !verification.ok() {
-        let noted = log.note_verification(&verification);
-        // Whoever may not write here, or has no room, verifies all the same.
-        match (noted, verification.ok()) {
-            (Ok(_), true) => {}
-            (Err(e), true) => complain(format!("that the log was verified could not be remembered: {e}")),
-            (noted, false) => say_kept(noted),
+/// Verifies with a progress bar, and keeps findings for `health`; with `remember`, also the fact that there were none.
+pub fn verify_with(
+    cx: &Context,
+    log: &AuditLog,
+    options: VerifyOptions,
+    remember: bool,
+) -> attestlog::Result<Verification> {
+    let verification = log.verify(&with_progress(cx, options))?;
+    let news = verification.unsettled().next().is_some();
+    if remember || news {
+        let noted = log.verifications().note(&verification);
+        // Somebody who may not write here, or has no space, can still verify.
+        match (noted, news) {
+            (Ok(_), false) => {}
+            (Err(e), false) => cx.complain(format!("that the log was verified could not be remembered: {e}")),
+            (noted, true) => say_kept(cx, noted),
         }
     }
     Ok(verification)
 }
 
-/// Says where what was found is kept.
-fn say_kept(noted: attestlog::Result<Option<PathBuf>>) {
+/// Says where findings are kept.
+fn say_kept(cx: &Context, noted: attestlog::Result<Option<PathBuf>>) {
     match noted {
         Ok(None) => {}
-        Ok(Some(file)) => complain(format!(
+        Ok(Some(file)) => cx.complain(format!(
             "what was found is kept in {}, and `health` shows it until it is settled (alerts settle)",
             file.display()
         )),
-        Err(e) => complain(format!(
+        Err(e) => cx.complain(format!(
             "what was found could not be kept beside the store, so `health` will not show it; keep this answer: {e}"
         )),
     }
 }
 
-/// The same with a progress bar.
-pub fn with_progress(options: VerifyOptions) -> VerifyOptions {
-    let progress = Progress::new("verifying", Unit::Entries);
+/// Adds a progress bar to the options.
+pub fn with_progress(cx: &Context, options: VerifyOptions) -> VerifyOptions {
+    let progress = cx.progress("verifying", Unit::Entries);
     options.progress(Arc::new(move |done, total| progress.at(done, total)))
 }
 
-/// Writes the result for people. It never reads like a pass where nothing from outside was compared.
-pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
+/// Writes the result for people. It never reads like a pass if nothing from outside was compared; `given` says whether something was
+/// given to be compared.
+pub fn show(of: &Verification, given: bool, out: &mut Out) -> io::Result<()> {
     for finding in &of.findings {
-        out.line(out.styled(Style::Bad, &format!("✗ {}", clean_json(&finding.to_string()))))?;
+        let text = clean_json(&finding.to_string());
+        out.line(match &finding.settled {
+            None => out.styled(Style::Bad, &format!("✗ {text}")),
+            Some(settled) => out.styled(Style::Warn, &format!("✗ {text} ({})", render::clean(&settled.to_string()))),
+        })?;
     }
     if of.pages_only {
         let verdict = counted(of.findings.len() as u64, "finding", "findings");
@@ -125,6 +145,10 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     let (verdict, style) = match (of.findings.len() as u64, of.anchored) {
         (0, true) => ("nothing wrong found".to_owned(), Style::Good),
         (0, false) => ("nothing wrong found, but UNANCHORED".to_owned(), Style::Warn),
+        (n, _) if of.is_settled() => {
+            let settled = if n == 1 { "settled" } else { "all of them settled" };
+            (format!("{}, {settled}", counted(n, "finding", "findings")), Style::Warn)
+        }
         (n, _) => (counted(n, "finding", "findings"), Style::Bad),
     };
     let purged = if of.purged > 0 { format!(", {} purged by policy", count(of.purged)) } else { String::new() };
@@ -141,14 +165,17 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
         }
     };
     out.line(format!("  signed    {signed}"))?;
-    let anchored = match of.anchored {
-        true => format!("the first {} of {}", count(of.anchored_size), count(of.size)),
-        false => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
+    let reach = format!("the first {} of {}", count(of.anchored_size), count(of.size));
+    let anchored = match (of.anchored, of.anchored_size) {
+        (true, _) => reach,
+        (false, 0) if given => "no: nothing that was given to compare covers a part of this log".to_owned(),
+        (false, 0) => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
+        (false, _) => format!("{reach}, by what could be compared; a part of what was given could not be (see above)"),
     };
     paragraph("anchored", &anchored, out)?;
     if !of.not_authenticated.is_empty() {
         let tables = of.not_authenticated.join(", ");
-        paragraph("tables", &format!("not authenticated, for want of the store's keys: {tables}"), out)?;
+        paragraph("tables", &format!("not authenticated, because the store's keys are not here: {tables}"), out)?;
     }
     for restored in &of.restored {
         paragraph("history", &render::clean(&restored.to_string()), out)?;
@@ -166,7 +193,7 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     out.flush()
 }
 
-/// Said of a file that holds a newer commit than the one that counts.
+/// Shown for a file that holds a newer commit than the one in force.
 const UNFINISHED: &str = "it holds a commit that was not finished, newer than the one that counts. A crash in the middle of recording \
                           leaves it so, and nobody was told that it is recorded; changing one bit of a file that was not closed, to \
                           take back what was recorded last, does so too";
@@ -207,7 +234,7 @@ fn open(of: &Verification) -> String {
     }
 }
 
-/// The newest so many.
+/// The words that follow "the newest".
 fn entries(n: u64) -> String {
     if n == 1 { "entry".to_owned() } else { counted(n, "entry", "entries") }
 }

@@ -1,10 +1,11 @@
-//! What somebody who checks a log brings along: its public key, and whatever was kept outside the log's reach.
+//! What a person who verifies a log supplies: its public key, and whatever was kept outside the log's reach.
 
-use super::exit::{Failure, complain};
-use super::line_reader::Source;
+use super::context::Context;
+use super::exit::{End, Failure};
+use attestlog::AuditLog;
 use attestlog::anchor::{Evidence, Kept, MAX_ANCHOR_FILE_BYTES};
 use attestlog::note::{KeyType, VerifierKey};
-use attestlog::{AuditLog, VerifyOptions};
+use attestlog::verify::{Verification, VerifyOptions};
 use clap::Args;
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
-    /// The log's public key as you have it from elsewhere, or a file with it. Without it a log that was written anew and
+    /// The log's public key as you have it from elsewhere, or a file with it. Without it a log that was rewritten and
     /// signed with a fresh key passes, as not pinned
     #[arg(long, value_name = "KEY", value_parser = log_key, help_heading = "Trust")]
     public_key: Option<VerifierKey>,
@@ -23,17 +24,36 @@ pub struct TrustArgs {
     /// A witness's public key, or a file with it, repeatable: the times in its cosignatures count
     #[arg(long, value_name = "KEY", value_parser = witness_key, help_heading = "Trust")]
     witness: Vec<VerifierKey>,
+    /// End with code 0 if somebody has settled every finding (alerts settle). They are shown all the same
+    #[arg(long, help_heading = "Trust")]
+    except_settled: bool,
 }
 
 impl TrustArgs {
-    /// All of it, read from its files. What in a file could not be read is a finding, but for a last line that a crash cut off:
-    /// that is said on standard error.
-    pub fn read(&self) -> Result<Brought, Failure> {
+    /// How the command ends: with 1 if anything was found.
+    pub fn verdict(&self, of: &Verification) -> End {
+        let accepted = of.ok() || self.except_settled && of.is_settled();
+        if accepted { End::Done } else { End::Found }
+    }
+
+    /// Whether something that was kept elsewhere is given.
+    pub fn gives_kept(&self) -> bool {
+        !self.against.is_empty()
+    }
+
+    /// The log's public key, if it was given.
+    pub fn public_key(&self) -> Option<&VerifierKey> {
+        self.public_key.as_ref()
+    }
+
+    /// Reads all of it from the given files. Anything in a file that could not be read is a finding, except for a last line
+    /// that a crash cut off, which is reported on standard error.
+    pub fn read(&self, cx: &Context) -> Result<Brought, Failure> {
         let mut brought = Brought { public_key: self.public_key.clone(), kept: Vec::new() };
         for path in &self.against {
-            let evidence = evidence(path, &self.witness)?;
+            let evidence = evidence(cx, path, &self.witness)?;
             for place in evidence.unreadable.iter().filter(|place| place.cut_off) {
-                complain(format!("{}, {place}; not compared", path.display()));
+                cx.complain(format!("{}, {place}; not compared", path.display()));
             }
             brought.kept.push((path.clone(), evidence));
         }
@@ -41,7 +61,7 @@ impl TrustArgs {
     }
 }
 
-/// What somebody brought along, read.
+/// What the person supplied, read from its files.
 #[derive(Debug)]
 pub struct Brought {
     public_key: Option<VerifierKey>,
@@ -51,12 +71,12 @@ pub struct Brought {
 impl Brought {
     /// Options for the verification of `log`.
     ///
-    /// What belongs to a log of another name says nothing about this one, so it is refused before anything is verified or
-    /// kept: a wrong argument must not stand in the records as tampering. It can also mean that another log was put in the
-    /// place of the right one, and the message says so: a name has its key's fingerprint in it, so whoever does that cannot
-    /// keep the name.
-    pub fn of(self, log: &AuditLog) -> Result<VerifyOptions, Failure> {
-        let own = log.public_key();
+    /// Anything that belongs to a log of another name says nothing about this one, so it is refused before anything is
+    /// verified or kept: a wrong argument must not be recorded as tampering. It can also mean that another log was put in
+    /// the place of the right one, and the message says so: a name contains its key's fingerprint, so whoever does that
+    /// cannot keep the name.
+    pub fn of(self, cx: &Context, log: &AuditLog) -> Result<VerifyOptions, Failure> {
+        let own = log.public_key()?;
         let own = own.as_ref().map(VerifierKey::name);
         let mut options = VerifyOptions::new();
         if let Some(key) = self.public_key {
@@ -74,7 +94,7 @@ impl Brought {
             }
             for other in others {
                 let origin = other.checkpoint.checkpoint().origin().to_owned();
-                complain(format!("{}: a checkpoint of another log, {origin}; not compared", other.source));
+                cx.complain(format!("{}: a checkpoint of another log, {origin}; not compared", other.source));
             }
             options = options.against(kept).against_unreadable(&path.display().to_string(), unreadable);
         }
@@ -89,18 +109,18 @@ fn of_another(what: &str, other: &str, own: &str) -> Failure {
     ))
 }
 
-fn evidence(path: &Path, witnesses: &[VerifierKey]) -> Result<Evidence, Failure> {
+fn evidence(cx: &Context, path: &Path, witnesses: &[VerifierKey]) -> Result<Evidence, Failure> {
     let input = |e: attestlog::Error| Failure::Input(e.to_string());
     if path.as_os_str() != "-" {
         return Evidence::read(path, witnesses).map_err(input);
     }
-    let source = Source::open(None)?;
+    let source = cx.source(None)?;
     let name = source.name.clone();
     let bytes = source.read_all(MAX_ANCHOR_FILE_BYTES as u64)?;
     Evidence::parse(&name, &bytes, None, witnesses).map_err(input)
 }
 
-/// A log's verifier key, or the first line of a file with it.
+/// A log's verifier key, or a file with it.
 pub fn log_key(text: &str) -> Result<VerifierKey, String> {
     let key = key(text)?;
     match key.key_type() {
@@ -109,7 +129,7 @@ pub fn log_key(text: &str) -> Result<VerifierKey, String> {
     }
 }
 
-/// A witness's verifier key, or the first line of a file with it.
+/// A witness's verifier key, or a file with it.
 pub fn witness_key(text: &str) -> Result<VerifierKey, String> {
     let key = key(text)?;
     match key.key_type() {
@@ -118,12 +138,7 @@ pub fn witness_key(text: &str) -> Result<VerifierKey, String> {
     }
 }
 
-/// The key itself, where a file with it was named; else what was given, to be refused as that.
-pub fn spelled_out(text: &str) -> String {
-    key(text).map_or_else(|_| text.to_owned(), |key| key.to_string())
-}
-
-/// No key is longer.
+/// The longest key line that is read.
 const MAX_KEY_LINE: u64 = 4096;
 
 fn key(text: &str) -> Result<VerifierKey, String> {
@@ -131,23 +146,22 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Ok(key) => return Ok(key),
         Err(e) => e,
     };
-    // Arguments are parsed before it is decided what their sender may do (V3).
-    if super::console::current().is_some_and(|session| !session.has_keys()) {
-        return Err(format!(
-            "neither a key ({unread}) nor a file with one; and the process that has the store open touches no file for those who \
-             prove no key"
-        ));
-    }
-    let path = super::console::path(Path::new(text));
-    if std::fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+    let path = Path::new(text);
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
         return Err(format!("{text}: is no regular file"));
     }
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(MAX_KEY_LINE).read_to_end(&mut bytes)) {
         Ok(_) => {
             let content = String::from_utf8_lossy(&bytes);
-            let line = content.lines().next().unwrap_or_default();
-            line.trim().parse().map_err(|e| format!("{text}: {e}"))
+            let mut lines = content.lines().map(str::trim).filter(|line| !line.is_empty());
+            let key = lines.next().unwrap_or_default().parse().map_err(|e| format!("{text}: {e}"))?;
+            match lines.find(|line| line.parse::<VerifierKey>().is_ok_and(|other| other != key)) {
+                Some(_) => {
+                    Err(format!("{text}: has more than one key; give the one that you mean, or a file with it alone"))
+                }
+                None => Ok(key),
+            }
         }
         Err(_) => Err(format!("neither a file nor a key: {unread}")),
     }

@@ -1,22 +1,30 @@
-//! What of an answer is not what was recorded: said of each entry, and in the exit code, while the rest is shown.
+//! Entries of an answer that are not what was recorded: each is reported, and the exit code says so, while the rest is
+//! shown.
 
-use super::exit::{End, Failure, Outcome, complain};
+use super::context::Context;
+use super::exit::{End, Failure, Outcome};
 use attestlog::json::{Json, Object};
 use attestlog::{Error, ErrorKind, Result};
 
-/// So many are named on standard error; JSON has all.
+/// How many are named on standard error; JSON has all.
 const NAMED: u64 = 20;
 
-/// Counts what is not shown of an answer, or not known to be right.
-#[derive(Debug, Default)]
+/// Counts entries of an answer that are not shown, or not known to be right.
+#[derive(Debug)]
 pub struct Withheld {
+    cx: Context,
     entries: u64,
     /// The tree as a whole is not the one that was signed.
     tree: bool,
 }
 
 impl Withheld {
-    /// What was found, or the error that stands for it; errors after which there is no more are passed on.
+    /// Nothing yet.
+    pub fn new(cx: &Context) -> Withheld {
+        Withheld { cx: cx.clone(), entries: 0, tree: false }
+    }
+
+    /// Returns the entry, or the error that takes its place; errors after which nothing follows are passed on.
     pub fn take<T>(&mut self, found: Result<T>) -> Result<std::result::Result<T, Error>> {
         let e = match found {
             Ok(found) => return Ok(Ok(found)),
@@ -26,12 +34,12 @@ impl Withheld {
         self.entries += u64::from(e.seq().is_some());
         self.tree |= e.seq().is_none();
         if self.entries <= NAMED {
-            complain(&e);
+            self.cx.complain(&e);
         }
         Ok(Err(e))
     }
 
-    /// How a command ends that has shown the rest.
+    /// The exit status of a command that has shown the rest.
     pub fn end(&self) -> Outcome {
         match (self.entries, self.tree) {
             (0, false) => Ok(End::Done),
@@ -46,7 +54,7 @@ impl Withheld {
     }
 }
 
-/// The line that stands in JSON for an entry that is not shown: `{"differs":{"detail","seq"}}`.
+/// The JSON line that takes the place of an entry that is not shown: `{"differs":{"detail","seq"}}`.
 pub fn line(e: &Error) -> String {
     let differs = Object::from_iter([("detail", Json::from(e.to_string())), ("seq", e.seq().into())]);
     Json::from(Object::from_iter([("differs", Json::from(differs))])).to_canonical().as_str().to_owned()

@@ -1,5 +1,8 @@
 //! The public error: its kind tells the caller what to do; the message and the source chain carry the detail.
 
+use crate::json::form::{self, Form};
+use crate::json::{Json, Object};
+use crate::members::Members;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -7,52 +10,82 @@ use std::path::Path;
 /// The result of every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, grouped by what the caller can do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What went wrong, grouped by what the caller can do about it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $($(#[$doc])* $variant,)* }
+
+        impl ErrorKind {
+            /// Every kind.
+            pub const ALL: &[ErrorKind] = &[$(ErrorKind::$variant,)*];
+
+            /// The kind's name, as in an error's JSON form.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorKind::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
     /// The input is invalid; the message says where. Fix the input.
-    InvalidInput,
+    InvalidInput = "invalid_input",
     /// The input is larger than a limit; nothing of it was recorded. Send less or raise the limit.
-    TooLarge,
+    TooLarge = "too_large",
     /// There is no store at that path. Create it, or fix the path.
-    NotFound,
+    NotFound = "not_found",
     /// Something already exists where a new store, key or anchor would go. Choose another path.
-    AlreadyExists,
+    AlreadyExists = "already_exists",
     /// The file is not an attestlog store. Fix the path.
-    NotAStore,
+    NotAStore = "not_a_store",
     /// The store was written by a newer version. Upgrade the program.
-    NewerFormat,
+    NewerFormat = "newer_format",
     /// Another process has the store open. Wait, or go through that process.
-    Locked,
+    Locked = "locked",
     /// The data on disk is inconsistent. Restore a backup; `verify` says what is wrong.
-    Damaged,
+    Damaged = "damaged",
     /// No room on the disk; nothing was recorded. Make room and retry.
-    DiskFull,
-    /// The operating system reported an error; the message carries its reason.
-    Io,
+    DiskFull = "disk_full",
+    /// The operating system reported an error, or the process that has the store open ended or failed before it answered; the
+    /// message carries the reason, and says so if it is not known whether something was recorded.
+    Io = "io",
     /// The key file is missing, unreadable or belongs to another store. Put the right one back.
-    Key,
-    /// The queue is full, or the call would have to wait for its answer. Retry later.
-    Busy,
+    Key = "key",
+    /// The queue is full, the call would have to wait for its answer, a write failed and the store's file could not be opened
+    /// again yet, or a purge took entries that an answer had still to read. Retry later.
+    Busy = "busy",
     /// This handle was closed, or it was opened by the parent process before a fork, or a write failed half-way and the store
     /// must be reopened.
-    Closed,
+    Closed = "closed",
     /// The request contradicts what is recorded (a number used twice, a policy that would shorten retention).
-    Conflict,
+    Conflict = "conflict",
     /// The store is not the history that its key file has signed: it is an older copy, or another history was put in its
     /// place. Put the right one back, or restore this one; the log records the restore.
-    OtherHistory,
+    OtherHistory = "other_history",
     /// Expiry is frozen until somebody confirms the clock.
-    ClockFrozen,
+    ClockFrozen = "clock_frozen",
     /// Nothing with that name or number is recorded.
-    NoSuchEntry,
+    NoSuchEntry = "no_such_entry",
     /// The store is open for reading only. Open it for writing.
-    ReadOnly,
+    ReadOnly = "read_only",
+    /// What was asked is done, recorded and in force, up to the entry that [`Error::seq`] names. Only what comes after recording
+    /// failed: the signature over it, or the destruction of an old key, which follows with the next signature. Do not repeat it.
+    Recorded = "recorded",
 }
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+crate::named_form!(serde ErrorKind, "kind of error");
 
 /// Where an error is, as far as it is known: data for programs, beside the message that says it to people.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Place {
     /// The file, as the message names it.
@@ -177,7 +210,8 @@ impl Error {
         self
     }
 
-    /// The seq of an entry that was read and is not the one that was recorded; `None` for other errors.
+    /// The seq of an entry that was read and is not the one that was recorded; of [`ErrorKind::Recorded`], the newest entry that is
+    /// recorded. `None` for other errors.
     pub fn seq(&self) -> Option<u64> {
         self.seq
     }
@@ -232,6 +266,36 @@ impl std::error::Error for Error {
         self.source.as_deref().map(|s| s as _)
     }
 }
+
+crate::json_form!(form Place { file, call, line, column, offset, member });
+
+impl Form for Error {
+    /// `{"kind","message","place","seq"}`; the source is left out.
+    fn form(&self) -> Json {
+        Object::from_iter([
+            ("kind", self.kind.form()),
+            ("message", Json::from(self.message.as_str())),
+            ("place", self.place().map_or(Json::Null, Form::form)),
+            ("seq", self.seq.into()),
+        ])
+        .into()
+    }
+
+    fn read(value: &Json) -> Result<Error> {
+        let mut members = Members::of(value)?;
+        let error = Error {
+            kind: form::member(&mut members, "kind")?,
+            message: form::member(&mut members, "message")?,
+            seq: form::member(&mut members, "seq")?,
+            place: form::member::<Option<Place>>(&mut members, "place")?.map(Box::new),
+            source: None,
+        };
+        members.end()?;
+        Ok(error)
+    }
+}
+
+crate::json_form!(own Error);
 
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Error {

@@ -3,7 +3,8 @@
 //! Leaves and inner nodes are hashed in different domains, as in RFC 6962 section 2.1: a leaf is prefixed with a zero
 //! byte, an inner node with a one byte, so that no node can be passed off as an entry.
 
-use serde::{Deserialize, Serialize};
+use crate::json::form;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::block_api::compress256;
 use std::fmt;
 use std::slice::from_ref;
@@ -17,7 +18,7 @@ use std::str::FromStr;
 /// assert_eq!(h.to_string(), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
 /// assert_eq!(h.to_string().parse::<Hash>().unwrap(), h);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
 /// SHA-256's state before the first block (FIPS 180-4, section 5.3.3).
@@ -200,6 +201,21 @@ impl FromStr for Hash {
 
     fn from_str(text: &str) -> Result<Hash, ParseHashError> {
         from_hex(text).and_then(|b| b.try_into().ok()).map(Hash).ok_or(ParseHashError)
+    }
+}
+
+crate::json_form!(text_form Hash);
+
+impl Serialize for Hash {
+    /// Its hexadecimal digits; in the stored form its bytes.
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if out.is_human_readable() { out.collect_str(self) } else { self.0.serialize(out) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+        if from.is_human_readable() { form::deserialize_str(from) } else { Deserialize::deserialize(from).map(Hash) }
     }
 }
 

@@ -4,27 +4,11 @@
 //! the proofs is the crate `attestlog`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::dbg_macro,
-        clippy::disallowed_methods,
-        clippy::exit,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::print_stderr,
-        clippy::print_stdout,
-        clippy::todo,
-        clippy::unimplemented,
-        clippy::unreachable,
-        clippy::unwrap_used,
-    )
-)]
+#![cfg_attr(test, allow(clippy::restriction, clippy::disallowed_methods))]
 
-#[doc(hidden)]
+mod accents;
 pub mod entry;
 mod error;
-#[doc(hidden)]
 pub mod hash;
 pub mod json;
 #[doc(hidden)]
@@ -36,13 +20,11 @@ pub mod merkle;
 pub mod names;
 pub mod note;
 pub mod proof;
-#[doc(hidden)]
 pub mod purge;
 #[doc(hidden)]
 pub mod rows;
 #[doc(hidden)]
 pub mod sealed;
-#[doc(hidden)]
 pub mod seqs;
 #[doc(hidden)]
 pub mod spelling;

@@ -5,7 +5,9 @@
 //! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
 //! second would cost more than hashing them.
 
-use crate::entry::{Body, Call, CapturedBy, Content, Entry, Head, Phase, Retention, Trigger};
+use crate::entry::{
+    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Phase, Retention, Sender, SystemEvent, Trigger,
+};
 use crate::hash::write_hex;
 use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
@@ -63,18 +65,10 @@ pub struct ChainSlot<'a, S: AsRef<str> = String> {
     pub retention: Option<&'a Retention<S>>,
 }
 
-impl<'a> ChainSlot<'a> {
-    /// The fields that the stored form holds before the content.
-    pub fn head(&self) -> Head<'a> {
-        let retention = self.retention.map(|r| Retention { class: r.class.as_str(), until: r.until });
-        Head { nonce: self.nonce, recorded_at: self.recorded_at, retention }
-    }
-}
-
 impl<'a, S: AsRef<str>> ChainSlot<'a, S> {
     fn of(seq: u64, prev: &'a Hash, body: &'a Body<S>) -> ChainSlot<'a, S> {
-        let (nonce, recorded_at, retention) = (body.nonce, body.recorded_at, body.retention.as_ref());
-        ChainSlot { seq, prev, nonce, recorded_at, retention }
+        let Body { nonce, recorded_at, retention, content: _ } = body;
+        ChainSlot { seq, prev, nonce: *nonce, recorded_at: *recorded_at, retention: retention.as_ref() }
     }
 
     fn write(&self, slot_field: SlotField, out: &mut Vec<u8>) {
@@ -85,9 +79,9 @@ impl<'a, S: AsRef<str>> ChainSlot<'a, S> {
             SlotField::Prev => line.hex(key!("prev"), self.prev.as_bytes()),
             SlotField::RecordedAt => line.time(key!("recorded_at"), self.recorded_at),
             SlotField::Retention => {
-                if let Some(retention) = self.retention {
-                    line.time(key!("retain_until"), retention.until);
-                    line.text(key!("retention_class"), retention.class.as_ref());
+                if let Some(Retention { class, until }) = self.retention {
+                    line.time(key!("retain_until"), *until);
+                    line.text(key!("retention_class"), class.as_ref());
                 }
             }
             SlotField::Seq => line.integer(key!("seq"), self.seq),
@@ -117,9 +111,9 @@ fn walk<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, slot_field: &mut
     let mut line = Line { out, first: true };
     match content {
         Content::Call(call) => write_call(&mut line, call, slot_field),
-        Content::System(own) => {
-            line.json(key!("detail"), Some(&own.detail));
-            line.text(key!("kind"), own.kind.as_str());
+        Content::System(SystemEvent { kind, detail }) => {
+            line.json(key!("detail"), Some(detail));
+            line.text(key!("kind"), kind.as_str());
             SlotField::ALL.into_iter().for_each(|each| slot_field(line.out, each));
         }
     }
@@ -131,67 +125,95 @@ fn write_call<S: AsRef<str>>(
     call: &Call<S>,
     slot_field: &mut impl FnMut(&mut Vec<u8>, SlotField),
 ) {
-    let done = call.completion.as_ref();
-    line.opt_text(key!("agent_id"), call.agent_id.as_ref());
-    line.json(key!("arguments"), call.arguments.as_ref());
-    line.flag(key!("backfilled"), call.backfilled);
-    if let Phase::Finished(begun) = call.phase {
-        line.integer(key!("begun_seq"), begun);
+    // Without `..`: what is not in the line is not proven.
+    let Call {
+        phase,
+        policy_seq,
+        follows,
+        grant,
+        emergency,
+        backfilled,
+        captured_by,
+        late_answer,
+        trigger,
+        timestamp,
+        turn_number,
+        completion,
+        conversation_id,
+        user_id,
+        patient_ids,
+        model,
+        agent_id,
+        tool_server,
+        tool_name,
+        purpose,
+        session_metadata,
+        arguments,
+        call_id,
+        treated,
+        restated,
+        sender,
+        given,
+    } = call;
+    let (duration_ms, outcome, result_summary, error) = match completion {
+        Some(Completion { duration_ms, outcome, result_summary, error }) => {
+            (*duration_ms, Some(outcome.as_str()), result_summary.as_ref(), error.as_ref())
+        }
+        None => (None, None, None, None),
+    };
+    line.opt_text(key!("agent_id"), agent_id.as_ref());
+    line.json(key!("arguments"), arguments.as_ref());
+    line.flag(key!("backfilled"), *backfilled);
+    if let Phase::Finished(begun) = phase {
+        line.integer(key!("begun_seq"), *begun);
     }
-    line.opt_text(key!("call_id"), call.call_id.as_ref());
-    line.opt_text(key!("call_trigger"), call.trigger.map(Trigger::as_str));
-    line.opt_text(key!("captured_by"), call.captured_by.map(CapturedBy::as_str));
-    line.text(key!("conversation_id"), call.conversation_id.as_ref());
-    if let Some(ms) = done.and_then(|d| d.duration_ms) {
+    line.opt_text(key!("call_id"), call_id.as_ref());
+    line.opt_text(key!("call_trigger"), trigger.map(Trigger::as_str));
+    line.opt_text(key!("captured_by"), captured_by.map(CapturedBy::as_str));
+    line.text(key!("conversation_id"), conversation_id.as_ref());
+    if let Some(ms) = duration_ms {
         line.key(key!("duration_ms"));
         write_float(ms, line.out);
     }
-    line.flag(key!("emergency"), call.emergency);
-    if let Some(error) = done.and_then(|d| d.error.as_ref()) {
-        line.key(key!("error"));
-        let mut inner = Line { out: line.out, first: true };
-        inner.text(key!("message"), error.message.as_ref());
-        inner.opt_text(key!("type"), error.kind.as_ref());
-        inner.out.push(b'}');
+    line.flag(key!("emergency"), *emergency);
+    if let Some(error) = error {
+        line.error(key!("error"), error);
     }
-    if call.trigger == Some(Trigger::FollowUp) {
-        line.opt_integer(key!("follow_up_of"), call.follows);
+    if *trigger == Some(Trigger::FollowUp) {
+        line.opt_integer(key!("follow_up_of"), *follows);
     }
-    line.opt_integer(key!("grant"), call.grant);
+    line.opt_text(key!("given"), given.as_ref());
+    line.opt_integer(key!("grant"), *grant);
     line.text(key!("kind"), call.kind().as_str());
-    line.flag(key!("late_answer"), call.late_answer);
-    line.opt_text(key!("model"), call.model.as_ref());
+    line.flag(key!("late_answer"), *late_answer);
+    line.opt_text(key!("model"), model.as_ref());
     slot_field(line.out, SlotField::Nonce);
-    line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
-    line.texts(key!("patient_ids"), &call.patient_ids);
-    line.integer(key!("policy_seq"), call.policy_seq);
+    line.opt_text(key!("outcome"), outcome);
+    line.texts(key!("patient_ids"), patient_ids);
+    line.integer(key!("policy_seq"), *policy_seq);
     slot_field(line.out, SlotField::Prev);
-    line.opt_text(key!("purpose"), call.purpose.as_ref());
+    line.opt_text(key!("purpose"), purpose.as_ref());
     slot_field(line.out, SlotField::RecordedAt);
-    line.texts(key!("restated"), &call.restated);
-    line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
+    line.texts(key!("restated"), restated);
+    line.json(key!("result_summary"), result_summary);
     slot_field(line.out, SlotField::Retention);
-    if call.trigger != Some(Trigger::FollowUp) {
-        line.opt_integer(key!("retry_of"), call.follows);
+    if *trigger != Some(Trigger::FollowUp) {
+        line.opt_integer(key!("retry_of"), *follows);
     }
-    if let Some(sender) = &call.sender {
-        line.key(key!("sender"));
-        let mut inner = Line { out: line.out, first: true };
-        inner.text(key!("id"), sender.id.as_ref());
-        inner.integer(key!("number"), sender.number);
-        inner.out.push(b'}');
+    if let Some(sender) = sender {
+        line.sender(key!("sender"), sender);
     }
     slot_field(line.out, SlotField::Seq);
-    line.json(key!("session_metadata"), call.session_metadata.as_ref());
+    line.json(key!("session_metadata"), session_metadata.as_ref());
     if let Some(success) = call.success() {
         line.boolean(key!("success"), success);
     }
-    line.time(key!("timestamp"), call.timestamp);
-    line.text(key!("tool_name"), call.tool_name.as_ref());
-    line.opt_text(key!("tool_server"), call.tool_server.as_ref());
-    line.json(key!("treated"), call.treated.as_ref());
-    line.opt_integer(key!("turn_number"), call.turn_number);
-    line.text(key!("user_id"), call.user_id.as_ref());
+    line.time(key!("timestamp"), *timestamp);
+    line.text(key!("tool_name"), tool_name.as_ref());
+    line.opt_text(key!("tool_server"), tool_server.as_ref());
+    line.json(key!("treated"), treated.as_ref());
+    line.opt_integer(key!("turn_number"), *turn_number);
+    line.text(key!("user_id"), user_id.as_ref());
 }
 
 /// A JSON object being written; absent members are omitted. The keys used here need no escaping.
@@ -269,6 +291,24 @@ impl Line<'_> {
         self.out.push(b'"');
         self.out.extend_from_slice(digits.as_flattened());
         self.out.push(b'"');
+    }
+
+    fn error<S: AsRef<str>>(&mut self, key: &str, error: &CallError<S>) {
+        let CallError { kind, message } = error;
+        self.key(key);
+        let mut inner = Line { out: self.out, first: true };
+        inner.text(key!("message"), message.as_ref());
+        inner.opt_text(key!("type"), kind.as_ref());
+        inner.out.push(b'}');
+    }
+
+    fn sender<S: AsRef<str>>(&mut self, key: &str, sender: &Sender<S>) {
+        let Sender { id, number } = sender;
+        self.key(key);
+        let mut inner = Line { out: self.out, first: true };
+        inner.text(key!("id"), id.as_ref());
+        inner.integer(key!("number"), *number);
+        inner.out.push(b'}');
     }
 
     fn time(&mut self, key: &str, value: Timestamp) {

@@ -25,6 +25,8 @@ pub struct PurgeRecord {
     pub seqs: Hash,
 }
 
+crate::json_form!(methods PurgeRecord);
+
 impl PurgeRecord {
     /// Returns the record if its values are valid.
     ///

@@ -2,6 +2,7 @@
 
 use crate::Hash;
 use crate::json::{Json, Path};
+use std::collections::BTreeSet;
 use zeroize::Zeroize;
 
 const COMMIT: &[u8] = b"attestlog sealed commitment v1\0";
@@ -18,6 +19,20 @@ pub struct Opened {
 /// The id of the key that a value is sealed under; `None` if the value is not sealed.
 pub fn sealed_subject(value: &Json) -> Option<&str> {
     Form::of(value).map(|f| f.subject)
+}
+
+/// Adds the ids of the keys under which parts of `value` are sealed. The recursion is as deep as the JSON of an entry, which is
+/// limited.
+pub(crate) fn collect_keys(value: &Json, ids: &mut BTreeSet<String>) {
+    if let Some(id) = sealed_subject(value) {
+        ids.insert(id.to_owned());
+        return;
+    }
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| collect_keys(item, ids)),
+        Json::Object(members) => members.iter().for_each(|(_, member)| collect_keys(member, ids)),
+        _ => {}
+    }
 }
 
 /// The commitment of a sealed value; `None` if the value is not sealed.

@@ -273,6 +273,8 @@ impl fmt::Debug for SeqSet {
     }
 }
 
+crate::json_form!(text SeqSet);
+
 impl FromStr for SeqSet {
     type Err = Error;
 

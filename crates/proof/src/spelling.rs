@@ -3,9 +3,10 @@
 //! Invariant Y5: a name is compared only in its normal form: without surrounding white space and without invisible
 //! characters (zero-width, format, filler and blank characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"` are `P-1`;
 //! `P_1`, `p-1` and `P-1` are three names. Letters that Unicode can write in two ways (`é`, or `e` followed by a combining
-//! accent) are not changed: such names are two, and the second is marked as a look-alike. If a call's name was changed, its
+//! accent) are not changed: such names are two, and whoever asks for one is told of the other. If a call's name was changed, its
 //! entry says so: `restated` names the member, and `treated` the invisible characters that were dropped (`U+202E`).
 
+pub use crate::accents::{composed, decomposed};
 use std::borrow::Cow;
 
 /// The normal form of a name: the form that is recorded, searched for, held, granted and proven.
@@ -58,9 +59,11 @@ pub fn look(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).map(plain).collect()
 }
 
-/// The look of a name without case and separators: what people who mistype a name still get right.
+/// The look of a name without case, separators and accents, however they are written: what people who mistype a name still get right.
 pub fn gist(name: &str) -> String {
-    look(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let look = look(name);
+    let look = if look.is_ascii() { look } else { decomposed(&look) };
+    look.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 pub fn plain(c: char) -> char {

@@ -1,9 +1,9 @@
 //! Points in time as the log keeps them: nanoseconds of UTC since 1970, written as RFC 3339.
 
-use crate::json::TWO_DIGITS;
+use crate::json::{TWO_DIGITS, form};
 use crate::{Error, Result};
 use chrono::{DateTime, Months, NaiveDate, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// assert_eq!(t.to_string(), "2025-07-06T14:23:01.456Z");
 /// assert!("2999-01-01".parse::<Timestamp>().is_err());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 const SECOND: i64 = 1_000_000_000;
@@ -77,13 +77,18 @@ impl Timestamp {
             .map_or(Timestamp::MAX, Timestamp)
     }
 
-    /// The first whole second at or after this time.
+    /// The beginning of the second that this time is in.
+    pub fn floor_to_second(self) -> Timestamp {
+        Timestamp(self.0.saturating_sub(self.0.rem_euclid(SECOND)))
+    }
+
+    /// The first whole second at or after this time; [`Timestamp::MAX`], which is none, within the last second that
+    /// can be represented.
     pub fn ceil_to_second(self) -> Timestamp {
-        let over = self.0.rem_euclid(SECOND);
-        if over == 0 {
-            return self;
+        match self.0.rem_euclid(SECOND) {
+            0 => self,
+            over => Timestamp(self.0.saturating_add(SECOND - over)),
         }
-        Timestamp(self.0.checked_add(SECOND - over).unwrap_or(i64::MAX - i64::MAX % SECOND))
     }
 
     /// The time this many seconds after 1970; this many milliseconds, if seconds would be out of range.
@@ -183,6 +188,24 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+crate::json_form!(text_form Timestamp);
+
+impl Serialize for Timestamp {
+    /// RFC 3339; in the stored form its nanoseconds.
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if out.is_human_readable() { out.collect_str(self) } else { self.0.serialize(out) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        match from.is_human_readable() {
+            true => form::deserialize_str(from),
+            false => i64::deserialize(from).map(Timestamp),
+        }
+    }
+}
+
 impl TryFrom<DateTime<Utc>> for Timestamp {
     type Error = Error;
 
@@ -211,7 +234,7 @@ impl std::str::FromStr for Timestamp {
                 TimeFault::LeapSecond => {
                     Error::invalid(format!("{shown}: a leap second cannot be told apart; write it as second 59"))
                 }
-                TimeFault::NoZone => Error::invalid(format!("{shown:?} has no time zone: write Z or +02:00 behind it")),
+                TimeFault::NoZone => Error::invalid(format!("{shown:?} has no time zone: write Z or +02:00 after it")),
                 TimeFault::OutOfRange => out_of_range(&shown),
             }
         })
@@ -271,6 +294,18 @@ mod tests {
     use super::*;
 
     proptest::proptest! {
+        /// Within the last second that can be represented the next whole second was one that lies before: a retention ended
+        /// earlier than the time that was asked for.
+        #[test]
+        fn the_next_whole_second_is_not_before(behind in 0i64..3 * SECOND, nanos: i64) {
+            for nanos in [nanos, i64::MAX - behind, i64::MIN + behind] {
+                let (t, next) = (Timestamp(nanos), Timestamp(nanos).ceil_to_second());
+                proptest::prop_assert!(next >= t && next.nanos().saturating_sub(nanos) < SECOND);
+                proptest::prop_assert!(next.nanos() % SECOND == 0 || next == Timestamp::MAX);
+                proptest::prop_assert_eq!(next.ceil_to_second(), next);
+            }
+        }
+
         #[test]
         fn writes_what_chrono_writes(nanos: i64, grain in 0usize..4) {
             let nanos = nanos - nanos % [1, 1_000, 1_000_000, SECOND][grain];

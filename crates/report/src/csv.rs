@@ -17,8 +17,9 @@
 //!
 //! Rows end in CRLF. A cell with a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
+use attestlog::entry::{CallError, CapturedBy, Completion, Phase, Retention};
 use attestlog::json::{Canonical, Json, Number};
-use attestlog::{CapturedBy, Content, Entry, Phase, Result, Trigger};
+use attestlog::{Body, Call, Content, Entry, Result, Sender, SystemEvent, Timestamp, Trigger};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -64,6 +65,7 @@ pub const COLUMNS: &[&str] = &[
     "restated",
     "sender_id",
     "sender_number",
+    "given",
     "detail",
     "retention_class",
     "retain_until",
@@ -125,62 +127,111 @@ impl<W: Write> CsvWriter<W> {
     }
 }
 
+/// The cells of an entry, in the order of [`COLUMNS`]. Every struct is taken apart without `..`: a member that is added has a
+/// column.
 fn entry_row(row: &mut Row, entry: &Entry) {
-    row.plain(entry.seq);
+    let Entry { seq, prev, body } = entry;
+    let Body { nonce, recorded_at, retention, content } = body;
+    row.plain(seq);
     row.text(entry.kind().as_str());
-    let (call, own) = match &entry.body.content {
-        Content::Call(call) => (Some(&**call), None),
-        Content::System(own) => (None, Some(own)),
-    };
-    let done = call.and_then(|c| c.completion.as_ref());
-    row.opt_plain(call.map(|c| c.timestamp));
-    row.plain(entry.body.recorded_at);
-    row.opt_text(call.map(|c| c.conversation_id.as_str()));
-    row.opt_plain(call.and_then(|c| c.turn_number));
-    row.opt_text(call.map(|c| c.user_id.as_str()));
-    row.opt_text(call.and_then(|c| c.model.as_deref()));
-    row.opt_text(call.and_then(|c| c.agent_id.as_deref()));
-    row.opt_text(call.map(|c| c.tool_name.as_str()));
-    row.opt_text(call.and_then(|c| c.tool_server.as_deref()));
-    row.json(call.and_then(|c| c.arguments.as_ref()));
-    row.opt_text(call.and_then(|c| c.trigger).map(Trigger::as_str));
-    row.opt_text(call.and_then(|c| c.call_id.as_deref()));
-    row.opt_plain(call.and_then(|c| match c.phase {
+    match content {
+        Content::Call(call) => call_cells(row, call, *recorded_at),
+        Content::System(SystemEvent { kind: _, detail }) => {
+            row.empty_before("recorded_at");
+            row.plain(recorded_at);
+            row.empty_before("detail");
+            row.json(Some(detail));
+        }
+    }
+    row.empty_before("retention_class");
+    let (class, until) = retention.as_ref().map(|Retention { class, until }| (class.as_str(), until)).unzip();
+    row.opt_text(class);
+    row.opt_plain(until);
+    row.text(&nonce.map(|byte| format!("{byte:02x}")).concat());
+    row.plain(prev);
+    row.plain(entry.hash());
+}
+
+/// The cells from `timestamp` to `given`.
+fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
+    let Call {
+        phase,
+        policy_seq,
+        follows,
+        grant,
+        emergency,
+        backfilled,
+        captured_by,
+        late_answer,
+        trigger,
+        timestamp,
+        turn_number,
+        completion,
+        conversation_id,
+        user_id,
+        patient_ids,
+        model,
+        agent_id,
+        tool_server,
+        tool_name,
+        purpose,
+        session_metadata,
+        arguments,
+        call_id,
+        treated,
+        restated,
+        sender,
+        given,
+    } = call;
+    row.plain(timestamp);
+    row.plain(recorded_at);
+    row.text(conversation_id);
+    row.opt_plain(*turn_number);
+    row.text(user_id);
+    row.opt_text(model.as_deref());
+    row.opt_text(agent_id.as_deref());
+    row.text(tool_name);
+    row.opt_text(tool_server.as_deref());
+    row.json(arguments.as_ref());
+    row.opt_text(trigger.map(Trigger::as_str));
+    row.opt_text(call_id.as_deref());
+    row.opt_plain(match phase {
         Phase::Finished(begun) => Some(begun),
         Phase::Whole | Phase::Begun => None,
-    }));
-    let follow_up = call.is_some_and(|c| c.trigger == Some(Trigger::FollowUp));
-    let follows = call.and_then(|c| c.follows);
+    });
+    let follow_up = *trigger == Some(Trigger::FollowUp);
     row.opt_plain(follows.filter(|_| !follow_up));
     row.opt_plain(follows.filter(|_| follow_up));
-    row.list(call.map(|c| &c.patient_ids));
-    row.opt_plain(call.map(|c| c.policy_seq));
-    row.opt_text(call.and_then(|c| c.purpose.as_deref()));
-    row.opt_plain(call.map(|c| c.emergency));
-    row.opt_plain(call.and_then(|c| c.grant));
-    row.opt_plain(call.and_then(|c| c.success()));
-    row.opt_text(done.map(|d| d.outcome.as_str()));
-    row.opt_plain(done.and_then(|d| d.duration_ms).map(duration));
-    let error = done.and_then(|d| d.error.as_ref());
-    row.opt_text(error.and_then(|e| e.kind.as_deref()));
-    row.opt_text(error.map(|e| e.message.as_str()));
-    row.json(done.and_then(|d| d.result_summary.as_ref()));
-    row.json(call.and_then(|c| c.session_metadata.as_ref()));
-    row.opt_plain(call.map(|c| c.backfilled));
-    row.opt_text(call.and_then(|c| c.captured_by).map(CapturedBy::as_str));
-    row.opt_plain(call.map(|c| c.late_answer));
-    row.json(call.and_then(|c| c.treated.as_ref()));
-    row.list(call.map(|c| &c.restated));
-    let sender = call.and_then(|c| c.sender.as_ref());
-    row.opt_text(sender.map(|s| s.id.as_str()));
-    row.opt_plain(sender.map(|s| s.number));
-    row.json(own.map(|o| &o.detail));
-    let retention = entry.body.retention.as_ref();
-    row.opt_text(retention.map(|r| r.class.as_str()));
-    row.opt_plain(retention.map(|r| r.until));
-    row.text(&entry.body.nonce.map(|byte| format!("{byte:02x}")).concat());
-    row.plain(entry.prev);
-    row.plain(entry.hash());
+    row.list(Some(patient_ids));
+    row.plain(policy_seq);
+    row.opt_text(purpose.as_deref());
+    row.plain(emergency);
+    row.opt_plain(*grant);
+    row.opt_plain(call.success());
+    completion_cells(row, completion.as_ref());
+    row.json(session_metadata.as_ref());
+    row.plain(backfilled);
+    row.opt_text(captured_by.map(CapturedBy::as_str));
+    row.plain(late_answer);
+    row.json(treated.as_ref());
+    row.list(Some(restated));
+    let (id, number) = sender.as_ref().map(|Sender { id, number }| (id.as_str(), number)).unzip();
+    row.opt_text(id);
+    row.opt_plain(number);
+    row.opt_text(given.as_deref());
+}
+
+/// The cells from `outcome` to `result_summary`.
+fn completion_cells(row: &mut Row, completion: Option<&Completion>) {
+    let Some(Completion { duration_ms, outcome, result_summary, error }) = completion else {
+        return row.empty_before("session_metadata");
+    };
+    row.text(outcome.as_str());
+    row.opt_plain(duration_ms.map(duration));
+    let (kind, message) = error.as_ref().map(|CallError { kind, message }| (kind.as_deref(), message.as_str())).unzip();
+    row.opt_text(kind.flatten());
+    row.opt_text(message);
+    row.json(result_summary.as_ref());
 }
 
 /// The number as in the entry's line.
@@ -226,6 +277,13 @@ impl Row {
         match value {
             Some(value) => self.plain(value),
             None => self.next(),
+        }
+    }
+
+    /// Adds empty cells up to this column of [`COLUMNS`].
+    fn empty_before(&mut self, column: &str) {
+        while COLUMNS.get(self.cells).is_some_and(|next| *next != column) {
+            self.next();
         }
     }
 
@@ -417,6 +475,7 @@ mod tests {
             c.follows = Some(3);
             c.patient_ids = vec!["P-1".to_owned(), "P,2".to_owned()];
             c.sender = Some(attestlog::Sender::new("s", 4));
+            c.given = Some("0123456789abcdef".to_owned());
             c.restated = vec!["arguments.x".to_owned()];
             c.emergency = true;
             c.grant = Some(2);

@@ -8,22 +8,7 @@
 //! does it become a formula, a tag, a terminal command, a second row or a second resource.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::dbg_macro,
-        clippy::disallowed_methods,
-        clippy::exit,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::print_stderr,
-        clippy::print_stdout,
-        clippy::todo,
-        clippy::unimplemented,
-        clippy::unreachable,
-        clippy::unwrap_used,
-    )
-)]
+#![cfg_attr(test, allow(clippy::restriction, clippy::disallowed_methods))]
 
 mod pairing;
 mod purpose;

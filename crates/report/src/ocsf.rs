@@ -1,17 +1,18 @@
 //! OCSF API Activity (class 6003) events for SIEMs, one per line. The schema is 1.8.0, the first with the
 //! `ai_operation` profile.
 //!
-//! A call is one event, even if it was recorded in two steps; a call that was begun and never ended has the status
-//! Unknown. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
+//! A call is one event, even if it was recorded in two steps or its answer came late; a call that was begun and never ended
+//! has the status Unknown. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
 //! schema has no place for is under `unmapped`, with the names used in the log's lines. Arguments and error messages
 //! are left out unless requested, because a SIEM is rarely a place for health data.
 
 use super::ToolKinds;
 use super::access::{Access, Context, Subject};
-use super::pairing::Pairing;
+use super::pairing::{Pairing, Whole};
 use super::tools::ToolKind;
+use attestlog::entry::{CapturedBy, ClaimedTime};
 use attestlog::json::{Json, Number, Object};
-use attestlog::{Call, CapturedBy, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
+use attestlog::{Call, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -38,12 +39,14 @@ pub struct OcsfOptions {
 
 /// The event of one entry; `None` for system events.
 ///
-/// The begin entry of a call gives an event with unknown status; [`OcsfWriter`] joins it with the end.
+/// The begin entry of a call gives an event with unknown status, and a late answer one of its own (`unmapped.late_answer`);
+/// [`OcsfWriter`] joins them with the call.
 pub fn api_activity(entry: &Entry, options: &OcsfOptions) -> Option<Json> {
-    event(entry, None, options)
+    event(&Whole::of(entry.clone()), options)
 }
 
-/// Writes the OCSF events of entries, given in order of seq, as JSON Lines; calls that never ended come last.
+/// Writes the OCSF events of entries, given in order of seq, as JSON Lines. Calls that never ended, and those to which an answer
+/// might have come late, come last.
 ///
 /// ```
 /// use attestlog_report::ocsf::{OcsfOptions, OcsfWriter};
@@ -71,7 +74,7 @@ impl<W: Write> OcsfWriter<W> {
     /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         match self.pairing.next(entry) {
-            Some(begun) => self.line(event(entry, begun.as_ref(), &self.options)),
+            Some(whole) => self.line(event(&whole, &self.options)),
             None => Ok(()),
         }
     }
@@ -81,8 +84,8 @@ impl<W: Write> OcsfWriter<W> {
     /// # Errors
     /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn finish(mut self) -> Result<W> {
-        for entry in std::mem::take(&mut self.pairing).rest() {
-            self.line(event(&entry, None, &self.options))?;
+        for whole in std::mem::take(&mut self.pairing).rest() {
+            self.line(event(&whole, &self.options))?;
         }
         self.out.flush()?;
         Ok(self.out)
@@ -96,16 +99,12 @@ impl<W: Write> OcsfWriter<W> {
     }
 }
 
-fn event(entry: &Entry, begun: Option<&Entry>, options: &OcsfOptions) -> Option<Json> {
+fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
+    let entry = &whole.entry;
     let call = entry.call()?;
-    let begun_call = begun.and_then(Entry::call);
+    let begun_call = whole.begun.as_ref().and_then(Entry::call);
     let context = Context::new(Subject::User(String::new()));
-    let mut access = Access::of(entry, call, &context);
-    if let (Some(begun), Some(first)) = (begun, begun_call) {
-        let mut whole = Access::of(begun, first, &context);
-        whole.finish(access, entry.seq);
-        access = whole;
-    }
+    let access = Access::of_whole(whole, call, &context);
     let metadata = call.session_metadata.as_ref().or(begun_call.and_then(|c| c.session_metadata.as_ref()));
     let metadata = metadata.map(|m| m.to_json());
     let session = |key: &str| metadata.as_ref().and_then(|m| m.get(key)).and_then(Json::as_str);
@@ -262,11 +261,12 @@ fn endpoint(ip: Option<&str>, name: Option<&str>) -> Json {
 
 fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str>) -> Json {
     let follow_up = access.trigger == Some(Trigger::FollowUp);
-    let fields = &access.viewed.fields;
+    let (fields, further) = (&access.viewed.fields, &access.further_seqs);
     let retention = entry.body.retention.as_ref();
     let raised = |flag: bool| if flag { Json::Bool(true) } else { Json::Null };
     let begun_seq = access.finished_seq.map(|_| access.seq).or(access.begun_seq);
     object([
+        ("answered_seq", access.answered_seq.into()),
         ("backfilled", raised(access.backfilled)),
         ("begun_seq", begun_seq.into()),
         ("captured_by", call.captured_by.map(CapturedBy::as_str).into()),
@@ -274,8 +274,10 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
         ("claimed_time", access.claimed_time.map(ClaimedTime::as_str).into()),
         ("emergency", raised(access.emergency)),
         ("follow_up_of", call.follows.filter(|_| follow_up).into()),
+        ("further_seqs", if further.is_empty() { Json::Null } else { further.clone().into() }),
         ("grant", access.grant.into()),
         ("late_answer", raised(call.late_answer)),
+        ("part_of", call.follows.filter(|_| call.adds_to_call()).into()),
         ("purpose", access.purpose.as_deref().map(text).into()),
         ("recorded_at", access.recorded_at.to_string().into()),
         ("retain_until", retention.map(|r| r.until.to_string()).into()),

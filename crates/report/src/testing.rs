@@ -1,7 +1,8 @@
 //! Entries for testing reports, parsed from their lines.
 
+use attestlog::entry::Phase;
 use attestlog::json::{Canonical, Json, Object};
-use attestlog::{Call, Content, Entry, Kind, Outcome, Phase, Trigger};
+use attestlog::{Call, Content, Entry, Kind, Outcome, Trigger};
 
 const CALL: &str = r#"{
     "agent_id": "chart-agent", "arguments": {"patient_id": "P-1", "section": "medications"}, "call_id": "call_1",
@@ -37,13 +38,18 @@ fn changed(mut entry: Entry, change: impl FnOnce(&mut Call)) -> Entry {
 
 /// The same call, failed.
 pub(super) fn failed(seq: u64, outcome: Outcome) -> Entry {
+    failed_with(seq, outcome, r#"{"message": "HIV positive", "type": "E42"}"#)
+}
+
+/// The same with this error.
+pub(super) fn failed_with(seq: u64, outcome: Outcome, error: &str) -> Entry {
     let mut line = members(CALL);
     for gone in ["duration_ms", "result_summary"] {
         line.remove(gone);
     }
     line.insert("outcome", outcome.as_str());
     line.insert("success", false);
-    line.insert("error", Json::from(members(r#"{"message": "HIV positive", "type": "E42"}"#)));
+    line.insert("error", Json::from(members(error)));
     entry(seq, line)
 }
 
@@ -108,10 +114,11 @@ fn entries_come_back_from_their_lines() {
         c.emergency = true;
         c.grant = Some(9);
         c.backfilled = true;
-        c.captured_by = Some(attestlog::CapturedBy::Import);
+        c.captured_by = Some(attestlog::entry::CapturedBy::Import);
         c.late_answer = true;
         c.restated = vec!["arguments.n".to_owned()];
         c.sender = Some(attestlog::Sender::new("s", 1));
+        c.given = Some("0123456789abcdef".to_owned());
         c.patient_ids = nasty();
     });
     for entry in [first, second, full, failed(4, Outcome::Timeout), own(5, Kind::Policy, r#"{"a":1}"#)] {

@@ -1,5 +1,5 @@
-//! Numbers that are told by what they are called: a whole value under a name such as `passport_number`, `steuer_id`, `TFN`, and behind
-//! such words in a sentence what has no check digits: passports and accounts at a bank.
+//! Numbers identified by what they are called: a whole value under a key such as `passport_number`, `steuer_id` or
+//! `TFN`, and in sentences numbers without check digits, after such words: passports and bank accounts.
 
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
@@ -7,7 +7,7 @@ use crate::redact::secret_keys::{self, Words};
 use crate::redact::words::Table;
 use std::sync::LazyLock;
 
-/// Names of numbers that a state gives its people, without case and separators.
+/// Names of numbers that a state assigns to people, without case and separators.
 const IDS: &str = "aadhaar aadhar adhaar cpf cnpj bsn burgerservicenummer pesel nino nationalinsurance nationalinsurancenumber dni nie nif \
      insee nir nhs sin socialinsurance socialinsurancenumber tfn taxfile taxfilenumber steuerid steuernummer steueridnr idnr \
      steueridentifikationsnummer steuerlicheidentifikationsnummer codicefiscale fiscalcode nationalid nationalidnumber \
@@ -28,17 +28,17 @@ const IDS: &str = "aadhaar aadhar adhaar cpf cnpj bsn burgerservicenummer pesel 
      krankenversicherungsnummer krankenversicherungsnr driverslicencenumber drivingpermit dlnumber \
      numerodeidentidad numerodeidentificacion documentodeidentidad numéroinsee numérodesécuritésociale numfiscal fuehrerscheinnummer medicarenumber healthcardnumber voterid";
 
-/// Names of accounts at a bank.
+/// Names of bank account numbers.
 const ACCOUNTS: &str = "bankaccount bankaccountnumber bankaccountno bankacct bankacctnumber accountnumberbank kontonummer ktonr kontonr \
      numerodecuenta cuentabancaria compte numerodecompte checkingaccount savingsaccount checkingaccountnumber \
      savingsaccountnumber directdepositaccount bban clabe";
 
-/// Names of numbers that those who treat somebody or pay for it give: of medical records and of members of health plans.
+/// Names of numbers that health care providers and insurers assign: of medical records and of members of health plans.
 const RECORDS: &str = "mrn medicalrecordnumber medicalrecordno medicalrecord patientmrn chartnumber hospitalnumber memberid \
      membernumber subscriberid subscribernumber healthplanbeneficiarynumber healthplanid healthplannumber beneficiarynumber \
      beneficiaryid insurancememberid groupmemberid medicaidid medicaidnumber";
 
-/// What a key says that the number under it is.
+/// What a key says about the number under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Called {
     Id,
@@ -47,7 +47,7 @@ pub(super) enum Called {
 }
 
 impl Called {
-    /// The detector that it is up to.
+    /// The detector that reports such a number.
     pub(super) fn detector(self) -> Detector {
         match self {
             Called::Id => Detector::NationalId,
@@ -63,7 +63,7 @@ static NAMES: LazyLock<Table<Called>> = LazyLock::new(|| {
     Table::of(records.chain(words(ACCOUNTS, Called::Account)).chain(words(IDS, Called::Id)))
 });
 
-/// What the name ends in, taken word by word.
+/// Matches the end of a key, word by word.
 pub(super) fn of_key(words: &Words) -> Option<Called> {
     let joined = words.joined();
     let named = |joined: &[u8]| {
@@ -75,7 +75,7 @@ pub(super) fn of_key(words: &Words) -> Option<Called> {
     named(joined).or_else(shorter)
 }
 
-/// Whether a text has the letters and signs that such numbers have, and not more.
+/// Whether a text consists of the characters that such numbers have, and is not longer.
 pub(super) fn may_be_whole(text: &str) -> bool {
     let value = text.trim();
     let count = |f: fn(&u8) -> bool| value.bytes().filter(f).count();
@@ -85,7 +85,7 @@ pub(super) fn may_be_whole(text: &str) -> bool {
         && count(u8::is_ascii_alphabetic) <= 12
 }
 
-/// Takes the whole of a text that may be such a number for one, as its key says; whether somebody wants it.
+/// Reports the whole text as the number that its key announces. Returns whether that detector is wanted.
 pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
     let detector = called.detector();
     let start = text.len() - text.trim_start().len();
@@ -93,20 +93,20 @@ pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
     hits.wants(detector)
 }
 
-/// Whether a label may be one of the names, by its last letters.
+/// Whether a label may be one of the names, judging by its last letters.
 pub(super) fn may_end(label: &str) -> bool {
     let last = || secret_keys::last_two(label, |_| false).is_none_or(|last| ends(&last));
     !label.is_ascii() || last()
 }
 
-/// What stands at the end of such names and is left out of the lists.
+/// Endings of such names that are left out of the lists.
 const ENDINGS: [&str; 6] = ["number", "nummer", "num", "no", "nr", "id"];
 
 fn ends(joined: &[u8]) -> bool {
     NAMES.ends_like(joined) || ENDINGS.iter().any(|e| joined.ends_with(&e.as_bytes()[e.len() - 2..]))
 }
 
-/// Passports and accounts behind words that call them so; the first digit stands at `i`.
+/// Passports and accounts after words that announce them; the first digit is at `i`.
 pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
     const PASSPORTS: [&str; 16] = [
         "driver license",
@@ -174,7 +174,7 @@ pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usiz
     };
     const PLAIN: [&str; 5] = ["account", "account number", "acct", "account no", "account no."];
     let at_bank = || ["sort code", "routing", "swift", "bank"].iter().any(|word| lead.contains(word));
-    // No date and no count.
+    // Neither a date nor a count.
     let number = text.get(start..i + len)?;
     let long = start < i || digits >= 8 || number.bytes().any(|b| b.is_ascii_uppercase());
     if number.contains('-') || !long {
@@ -188,8 +188,8 @@ pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usiz
     hits.wants(detector).then(|| hits.add(detector, start, i + len)).map(|()| i + len)
 }
 
-/// The number behind its name in a sentence, without a sign between: `hetu 260478-055W`, `AHV-Nr. 756.3287.9095.25`,
-/// `Medicare card no. 2756 24732 1`. Its first digit stands at `i`.
+/// The number after its name in a sentence, without a sign between them: `hetu 260478-055W`,
+/// `AHV-Nr. 756.3287.9095.25`, `Medicare card no. 2756 24732 1`. Its first digit is at `i`.
 fn behind_name(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
     const LONGEST: usize = 24;
     let bytes = text.as_bytes();
@@ -219,7 +219,7 @@ fn behind_name(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
     let last = label.rsplit(' ').next().unwrap_or_default();
     const SHORT: [&str; 9] = ["hetu", "kvnr", "cpf", "bsn", "tfn", "ahv", "curp", "jmbg", "amka"];
     let short = last.len() <= 4 && last.is_ascii() && !last.bytes().any(|b| b.is_ascii_uppercase());
-    // Nothing separates words in Chinese and Japanese.
+    // Chinese and Japanese do not separate words.
     let wide = || {
         label.char_indices().filter(|(_, c)| *c >= '\u{2e80}').find_map(|(at, _)| NAMES.get(&label.as_bytes()[at..]))
     };
@@ -227,7 +227,7 @@ fn behind_name(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
         || (last == "DL" && before(bytes, start).is_some_and(|b| matches!(b, b' ' | b'#'))).then_some(Called::Id);
     let called =
         of_key(&Words::of(label)).or_else(wide).or_else(licence).filter(|called| *called != Called::Account)?;
-    // *My number* is anybody's, and *My Number* that of a person in Japan.
+    // *My number* can be any number; *My Number* is a personal number in Japan.
     if label.ends_with("my number") {
         return None;
     }
@@ -238,7 +238,8 @@ fn behind_name(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
     Some(start + number.len())
 }
 
-/// The capitals and digits at the beginning of a text that belong together, with signs between them, and a space before digits.
+/// The capitals and digits at the start of a text that belong together, including signs between them and spaces before
+/// digits.
 fn number_at(text: &str, most: usize) -> Option<&str> {
     let bytes = text.as_bytes();
     let alnum = |b: &u8| b.is_ascii_digit() || b.is_ascii_uppercase();
@@ -260,7 +261,7 @@ fn number_at(text: &str, most: usize) -> Option<&str> {
     text.get(..end).filter(|_| end <= most && alone)
 }
 
-/// `2024-05-01`, `01.05.2024`, with a time behind it or not.
+/// `2024-05-01`, `01.05.2024`, optionally followed by a time.
 pub(super) fn is_date(number: &str) -> bool {
     let parts = || number.split(|c: char| !c.is_ascii_alphanumeric());
     let lens = parts().map(str::len);
@@ -268,7 +269,7 @@ pub(super) fn is_date(number: &str) -> bool {
     numeric && (lens.clone().take(3).eq([4, 2, 2]) || lens.take(3).eq([2, 2, 4]))
 }
 
-/// An Indian tax number (PAN) that words call so: `ABCPE1234F`. Its first digit stands at `i`.
+/// An Indian tax number (PAN) that nearby words or the key call so: `ABCPE1234F`. Its first digit is at `i`.
 pub(super) fn pan(text: &str, i: usize, key: impl Fn() -> bool, hits: &mut Hits<'_>) -> Option<usize> {
     let bytes = text.as_bytes();
     let start = i.checked_sub(5)?;
@@ -292,7 +293,7 @@ pub(super) fn pan(text: &str, i: usize, key: impl Fn() -> bool, hits: &mut Hits<
     named.then(|| hits.add(Detector::NationalId, start, i + 5)).map(|()| i + 5)
 }
 
-/// Whether a key is what such a number is called.
+/// Whether a key is a name of such a number.
 pub(super) fn is_pan(key: &str) -> bool {
     matches!(Words::of(key).joined(), [b'p', b'a', b'n'] | [b'p', b'a', b'n', b'n' | b'c', ..])
 }

@@ -1,5 +1,5 @@
-//! Secrets in command lines: behind flags (`--token …`, `curl -u user:…`, `sshpass -p …`, `mysql -p…`), and what is piped into a
-//! program that reads a password.
+//! Secrets in command lines: after flags (`--token …`, `curl -u user:…`, `sshpass -p …`, `mysql -p…`), and in what is
+//! piped into a program that reads a password.
 
 use super::credential::{LONG, NAME};
 use super::ends::Source;
@@ -10,22 +10,22 @@ use crate::redact::secret_keys::{self, Kind};
 use crate::redact::words::Table;
 use std::sync::LazyLock;
 
-/// How a flag gives a secret.
+/// How a flag takes its secret.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     /// As the next word.
     Next,
-    /// Right behind the letter.
+    /// Directly after the letter.
     Joined,
-    /// As the next word, behind this character: `user:password`.
+    /// In the next word, after this character: `user:password`.
     Behind(char),
-    /// Right behind the letter and behind this character: `-uuser:password`.
+    /// In the same word, after this character: `-uuser:password`.
     JoinedBehind(char),
-    /// As the next word, behind this beginning: `pass:…`.
+    /// In the next word, after this prefix: `pass:…`.
     Prefixed(&'static str),
 }
 
-/// Flags of one letter or one hyphen that take a secret, and the programs that have them.
+/// Flags with one letter or one hyphen that take a secret, and the programs that have them.
 const FLAGS: &[(&str, Way, &str)] = &[
     ("u", Way::Behind(':'), "curl wget http https xh curlie"),
     ("u", Way::JoinedBehind(':'), "curl"),
@@ -80,13 +80,13 @@ fn words(text: &str, at: usize) -> impl Iterator<Item = &str> {
     words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
-/// The programs of the list above: most words of most commands are none.
+/// The programs in the list above. Most words of most commands are not among them.
 static PROGRAMS: LazyLock<Table<()>> = LazyLock::new(|| {
     let programs = FLAGS.iter().flat_map(|(.., programs)| programs.split(' '));
     Table::of(programs.map(|program| (program.as_bytes(), ())))
 });
 
-/// What follows a flag of one letter, or of one hyphen, that takes a secret.
+/// The argument of a flag with one letter or one hyphen that takes a secret.
 pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     if !before(bytes, at).is_none_or(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'')) {
@@ -134,7 +134,7 @@ pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)>
     long_with_one(text, at)
 }
 
-/// `-password …`, `-storepass …`, as programs in Java, Go and PowerShell have them.
+/// `-password …`, `-storepass …`, as in Java, Go and PowerShell programs.
 fn long_with_one(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let rest = head(text, at + 1, NAME);
     if !rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -150,7 +150,7 @@ fn long_with_one(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
         .then_some((start, end))
 }
 
-/// The value of `--password …`; with `=` it is found by its name.
+/// The value of `--password …`; with `=`, it is found by its name.
 pub(super) fn flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     if bytes.get(at + 1) != Some(&b'-')
@@ -180,7 +180,7 @@ pub(super) fn flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     (value.len() > LONG || !other && tells(text, start, end)).then_some((start, end))
 }
 
-/// Not `--token TOKEN`, `--token $(cat file)`.
+/// Whether the value is a secret, unlike in `--token TOKEN` and `--token $(cat file)`.
 fn tells(text: &str, start: usize, end: usize) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let named = value.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
@@ -192,7 +192,7 @@ fn tells(text: &str, start: usize, end: usize) -> bool {
         && !is_code(text, start, end)
 }
 
-/// What is piped at `at` into a program that reads a password: `echo … | docker login --password-stdin`.
+/// The text that the pipe at `at` passes to a program that reads a password: `echo … | docker login --password-stdin`.
 pub(super) fn piped(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     let after = head(text, at + 1, 160).split(['\n', '|', ';']).next()?;
     let mut words = after.split_ascii_whitespace();

@@ -1,4 +1,4 @@
-//! What the words around a number say that it is.
+//! What the words around a number say about it.
 
 use super::called::{self, Called};
 use super::{head, tail};
@@ -12,16 +12,16 @@ enum Topic {
     Phone,
     Card,
     Ssn,
-    /// A number, and nothing says of what: where nothing else does, people mean their phone's.
+    /// A number of something unnamed: if nothing else says otherwise, people mean a phone number.
     Number,
-    /// Something else that has a number: an order is not called back.
+    /// Something else that has a number, such as an order.
     Other,
     Iban,
-    /// A number that a state gives its people, or its health service.
+    /// A number that a state or its health service assigns to people.
     National,
-    /// The same in capitals; in small letters it is an everyday word.
+    /// The same, but only in capitals: in lower case it is an everyday word.
     Upper,
-    /// What has numbers with dots in them that are no addresses.
+    /// Things with dotted numbers that are not addresses.
     Version,
 }
 
@@ -78,9 +78,9 @@ static AUTOMATON: LazyLock<Option<(AhoCorasick, Vec<Topic>)>> = LazyLock::new(||
     Some((automaton.ok()?, words().map(|(topic, _)| topic).collect()))
 });
 
-/// How far back a word may stand.
+/// How many bytes before the number are searched for words.
 const BEFORE: usize = 56;
-/// How far on: `416 60 039 office`.
+/// How many bytes after it: `416 60 039 office`.
 const AFTER: usize = 12;
 
 /// What the words around a number say.
@@ -89,30 +89,31 @@ pub(super) struct Context {
     pub(super) phone: bool,
     pub(super) card: bool,
     pub(super) ssn: bool,
-    /// It is called a number, and nothing else.
+    /// It is called a number, without saying of what.
     pub(super) number: bool,
     pub(super) iban: bool,
     pub(super) national: bool,
-    /// The key says it, by nothing but that.
+    /// The key alone says what it is.
     pub(super) called: Option<Called>,
-    /// The word right before it says that it is the number of something else: `order 4…`, `testcase_id=5…`, `/items/4…`.
+    /// The word directly before it says that it is the number of something else: `order 4…`, `testcase_id=5…`,
+    /// `/items/4…`.
     pub(super) other: bool,
-    /// The same, and it is something that has numbers as long as a card's: not `count`, `size`, or an `id` of nothing.
+    /// Like `other`, and numbers of that thing can be as long as a card's: not `count`, `size` or a bare `id`.
     pub(super) thing: bool,
     pub(super) version: bool,
-    /// The word that says it is a phone stands behind the number.
+    /// The word that makes it a phone number follows it.
     pub(super) phone_after: bool,
 }
 
 impl Context {
-    /// The words before `start` and after `end` in the same line, and what the key says.
+    /// Combines the words before `start` and after `end` on the same line with what the key says.
     pub(super) fn around(text: &str, start: usize, end: usize, hint: Context) -> Context {
         let mut context = hint;
         let line = tail(text, start, BEFORE);
-        // A number alone in its line is called by the line before: `Phone:` and below it the number.
+        // A number alone on its line is named by the line before: `Phone:` and the number below it.
         let mut lines = line.rsplit('\n');
         let own = lines.next().unwrap_or_default();
-        // `08255432 (J. Roe 2024-06-12 …`: a line of a listing.
+        // `08255432 (J. Roe 2024-06-12 …` is a line of a listing.
         let listed = head(text, end, 2) == " (" || head(text, end, 1) == "\t";
         let line = if own.trim().is_empty() && !listed {
             lines.find(|l| !l.trim().is_empty()).unwrap_or_default()
@@ -128,7 +129,7 @@ impl Context {
                 Topic::National | Topic::Upper => context.national = true,
                 Topic::Phone | Topic::Other | Topic::Number | Topic::Version => {}
             }
-            // `phone number`, `order number`: the number is that of what stands before it.
+            // In `phone number` and `order number`, the first word says what the number is.
             if topic != Topic::Number || last.is_none() {
                 last = Some(topic);
             }
@@ -142,7 +143,7 @@ impl Context {
         const AFTERWARDS: [&str; 9] = ["office", "fax", "mobile", "cell", "home", "work", "phone", "desk", "tel"];
         let after = head(text, end, AFTER).trim_start_matches([' ', '-', '(', ',', '/', '\t']);
         let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-        // `985 95 748 is my number`; an order that is followed by the word *phone* stays one.
+        // `985 95 748 is my number`; an order number followed by the word *phone* remains one.
         const SAID: [&str; 5] = ["is my", "is her", "is his", "is our", "is the"];
         let said =
             last.is_none() && SAID.iter().any(|s| after.get(..s.len()).is_some_and(|a| a.eq_ignore_ascii_case(s)));
@@ -153,7 +154,7 @@ impl Context {
         context
     }
 
-    /// What the key says under which a text stands.
+    /// What the key of a text says.
     pub(super) fn of_key(key: Option<&str>) -> Context {
         let Some(key) = key else { return Context::default() };
         let words = Words::of(key);
@@ -188,7 +189,7 @@ impl Context {
     }
 }
 
-/// What the key says under which a text stands, looked up once and only where a number needs it.
+/// What the key of a text says, computed once and only when a number needs it.
 pub(super) struct Hint<'k> {
     key: Option<&'k str>,
     known: OnceCell<Context>,
@@ -204,7 +205,7 @@ impl Hint<'_> {
     }
 }
 
-/// What words in a key are about.
+/// The topics of words in keys.
 #[derive(Debug, Clone, Copy)]
 enum In {
     Phone,
@@ -216,7 +217,7 @@ enum In {
     Numbered,
 }
 
-/// These words, but for those of what has numbers of its own.
+/// The words of each topic, except those in `NUMBERED`.
 const IN_KEYS: [(In, &str); 6] = [
     (In::Phone, "phone mobile fax msisdn whatsapp telefon contactnumber contactno sms telephone"),
     (In::Card, "card credit"),
@@ -233,8 +234,11 @@ static KEYS: LazyLock<Option<(AhoCorasick, Vec<In>)>> = LazyLock::new(|| {
     Some((automaton.ok()?, what))
 });
 
-/// Which of them a key has where a word begins: the *phone* in `microphone_id` is none.
+/// Which topics a key has, counting only matches at the start of a word: the *phone* in `microphone_id` does not count.
 struct Said(u8);
+
+const _: () =
+    assert!(IN_KEYS.len() < u8::BITS as usize, "more topics (these and `Numbered`) than bits: widen `Said` to u16");
 
 impl Said {
     fn of(words: &Words) -> Said {
@@ -248,7 +252,7 @@ impl Said {
     }
 }
 
-/// The last words of names under which numbers stand for things.
+/// The last words of keys whose numbers identify things.
 const IDS: [&str; 24] = [
     "id",
     "ids",
@@ -276,7 +280,7 @@ const IDS: [&str; 24] = [
     "time",
 ];
 
-/// What has numbers of its own.
+/// Things that have numbers of their own.
 const NUMBERED: [&str; 43] = [
     "order",
     "orders",
@@ -323,21 +327,21 @@ const NUMBERED: [&str; 43] = [
     "fedex",
 ];
 
-/// Whether a name that ends in one of the words above says of what. `count` and `size` have numbers, but none so long, and an
-/// `id` of nothing may be anything.
+/// Whether a key that ends in one of the words above names a thing. `count` and `size` are numbers, but never so long,
+/// and a bare `id` can be anything.
 fn is_thing(words: &Words, last: &str) -> bool {
     const MEASURES: [&str; 10] = ["ts", "ns", "us", "ms", "size", "count", "code", "at", "time", "timestamp"];
     !MEASURES.contains(&last) && words.joined() != b"id"
 }
 
-/// Whether the word right before a number says that it is no card's or phone's, and if so, whether it is a thing's that has such
-/// numbers. Between them stand signs, *number* or *is* only.
+/// Whether the word directly before a number says that it is not a card or phone number, and if so, whether it names a
+/// thing with numbers as long. Only signs, *number*, *is* and the like may stand between them.
 fn something_else(line: &str) -> Option<bool> {
     let mut rest = line;
     for _ in 0..3 {
         let trimmed = rest.trim_end_matches([' ', '=', ':', '"', '\'', '\\', '#', '`', '*', '(', '[']);
         if trimmed.ends_with('/') && trimmed.len() == line.len() {
-            // A segment of a path.
+            // A path segment.
             let segment = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             return trimmed.trim_end_matches('/').ends_with(segment).then_some(true);
         }
@@ -368,8 +372,7 @@ fn something_else(line: &str) -> Option<bool> {
     None
 }
 
-/// The topics of whole words in `line`, in order.
-/// Whether a word that people and programs use alike is a name in code, by what stands behind it.
+/// Whether a word that is common in both prose and code is a name in code, judging by what follows it.
 fn is_code(word: &str, after: &str) -> bool {
     const COMMON: [&str; 16] = [
         "text", "message", "messages", "call", "calls", "called", "contact", "reach", "ring", "cell", "handy",
@@ -380,17 +383,18 @@ fn is_code(word: &str, after: &str) -> bool {
     COMMON.iter().any(|common| common.eq_ignore_ascii_case(word)) && (member || after.starts_with(['(', '[', '=']))
 }
 
+/// The topics of the whole words in `line`, in order.
 fn topics(line: &str) -> impl Iterator<Item = Topic> {
     AUTOMATON.iter().flat_map(move |(automaton, topics)| {
         automaton.find_iter(line).filter_map(move |m| {
             let word = |c: char| c.is_alphanumeric() || c == '_';
             let starts = line.get(..m.start()).and_then(|t| t.chars().next_back()).is_none_or(|c| !word(c));
             let ends = line.get(m.end()..).and_then(|t| t.chars().next()).is_none_or(|c| !word(c));
-            // Nothing separates words in Chinese and Japanese.
+            // Chinese and Japanese do not separate words.
             let joined = line.get(m.range()).and_then(|w| w.chars().next()).is_some_and(|c| c >= '\u{2e80}');
             let topic = topics.get(m.pattern().as_usize()).copied();
             let small = topic == Some(Topic::Upper) && line.get(m.range())?.bytes().any(|b| b.is_ascii_lowercase());
-            // `text.is_key(b"12345678")`, `let text = *b"0000"`: a name in code, not a word.
+            // `text.is_key(b"12345678")`, `let text = *b"0000"`: a name in code, not a word of prose.
             let named = topic == Some(Topic::Phone) && ends && is_code(line.get(m.range())?, line.get(m.end()..)?);
             (starts && ends && !named && !small || joined).then_some(topic).flatten()
         })

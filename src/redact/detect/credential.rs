@@ -1,11 +1,11 @@
-//! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `Cookie: …`, `<password>…<`, rows of tables, blocks of
-//! YAML, pairs of name and value; `command` adds what stands in command lines.
+//! Secrets next to their names in a text: `password=…`, `"api_key": "…"`, `Cookie: …`, `<password>…<`, table rows, YAML
+//! blocks, pairs of name and value; `command` adds command lines.
 //!
-//! It is what the floor does for keys, where no JSON can be read: command lines, logs, URLs, headers, configuration,
-//! and JSON that is cut off. A name in quotes counts whatever the floor knows it as; without quotes and before
-//! a colon only names of secrets do, since *e-mail:* and *card number:* also stand in prose, where detectors by value
-//! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
-//! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
+//! This is what the floor does for keys, applied where the text is not valid JSON: command lines, logs, URLs, headers,
+//! configuration, truncated JSON. A name in quotes counts whatever its kind. Without quotes and before a colon, only
+//! names of secrets count, because *e-mail:* and *card number:* also occur in prose, where the value detectors do
+//! better. Texts can also be programs: the text after a name is a secret only if it is not a call, type, variable or
+//! placeholder (`value`), and after a name with other meanings (`token`, `secret`) only if it looks like a secret.
 
 use super::ends::{Source, value_at};
 use super::value::{
@@ -16,12 +16,12 @@ use super::{Hits, before, command, head, marked, ordinary, page, told, vendors};
 use crate::redact::policy::Detector;
 use crate::redact::secret_keys::{self, Found, Kind};
 
-/// How many spaces stand at most between a name and its sign, where settings are aligned.
+/// The maximum number of spaces between a name and its sign, for aligned settings.
 const ALIGNED: usize = 24;
-/// How long a name is at most.
+/// The maximum length of a name.
 pub(super) const NAME: usize = 64;
 
-/// What stands between a name and its value.
+/// The signs that may stand between a name and its value.
 const SIGNS: [bool; 256] = {
     let mut table = [false; 256];
     let signs = b":=->|,";
@@ -70,30 +70,30 @@ pub(super) fn in_source(text: &Source<'_>, named: bool, hits: &mut Hits<'_>) {
     }
 }
 
-/// What is longer than this behind a name is a secret, whatever it looks like: it is not read twice.
+/// A value longer than this is a secret, whatever it looks like, so it is not read twice.
 pub(super) const LONG: usize = 4096;
 
-/// Whether a value shows nothing. Of a long one only the beginning tells, and not that it is all alike.
+/// Whether a value reveals nothing. For a long value only its beginning is judged, and repetition does not count.
 fn stands_for(value: &str) -> bool {
     if value.len() <= LONG { is_nothing(value) } else { is_nothing(&[head(value, 0, 64), "…"].concat()) }
 }
 
-/// How a name stands beside its value.
+/// How a name precedes its value.
 struct Beside {
     found: Found,
-    /// In quotes, as JSON has it.
+    /// The name is in quotes, as in JSON.
     quoted: bool,
-    /// `=` without spaces, and the name is one of an environment, a query or a flag.
+    /// The sign is `=` without spaces, and the name is that of an environment variable, a query parameter or a flag.
     tight: bool,
     colon: bool,
 }
 
-/// The value behind `:`, `=`, `=>` or `:=` at `at`, if a secret's name stands before.
+/// The value after `:`, `=`, `=>` or `:=` at `at`, if the name of a secret precedes it.
 fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let next = bytes.get(at + 1).copied();
     let colon = bytes.get(at) == Some(&b':');
-    // `::` belongs to a path in code and `==` compares.
+    // `::` belongs to a path in code, and `==` is a comparison.
     if next == bytes.get(at).copied()
         || (colon && next == Some(b'/'))
         || matches!(before(bytes, at), Some(b':' | b'=' | b'!' | b'<' | b'>' | b'~') if colon || before(bytes, at) != Some(b':'))
@@ -107,7 +107,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     {
         return Some(found);
     }
-    // `password :'name'`: a variable of a database's shell.
+    // `password :'name'` is a variable of a database shell.
     if colon && matches!(next, Some(b'\'' | b'"')) && before(bytes, at) == Some(b' ') {
         return None;
     }
@@ -128,14 +128,14 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
         return None;
     }
     let (name, quoted, from) = name_before(text, at, done)?;
-    // `--no-password: …`, `query($password: String!)`
+    // `query($password: String!)` gives a type.
     if before(bytes, from) == Some(b'$')
         && colon
         && head(text, at + 1, 48).trim_start().starts_with(|c: char| c == '[' || c.is_ascii_uppercase())
     {
         return None;
     }
-    // `arn:aws:secretsmanager:…:secret:…` is the name of one.
+    // `arn:aws:secretsmanager:…:secret:…` is the name of a secret.
     if colon && before(bytes, from) == Some(b':') && super::tail(text, from, 160).contains("arn:") {
         return None;
     }
@@ -167,12 +167,12 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     let tight = !colon
         && !spaced
         && (upper || name.starts_with("--") || matches!(lead, Some(b'?' | b'&' | b'-' | b';' | b'#')));
-    // A header's value goes to the end of its line.
+    // A header's value extends to the end of its line.
     let is =
         |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
     let header = colon && !quoted && found.kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
     if found.name == "auth" && !colon {
-        // `_auth=…` of npm is a user and a password in base64.
+        // npm's `_auth=…` is a user and a password in base64.
         let npm = name == "_auth" && !quoted;
         let value = text
             .value_at(start, false, false)
@@ -182,7 +182,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     }
     let directory = found.name == "pwd";
     let value = text.value_at(start, header, quoted)?;
-    // What a shell runs to get it.
+    // A shell command that fetches the secret.
     let run = !colon && before(bytes, value.0) == Some(b'`') && text.get(value.0..value.1)?.contains(' ');
     if run {
         return None;
@@ -193,7 +193,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
 }
 
-/// What R gives a name: `password <- "…"`. The arrow's hyphen is at `at`.
+/// An assignment in R: `password <- "…"`. The arrow's hyphen is at `at`.
 fn arrow(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     let (name, ..) = name_before(text, at.checked_sub(1)?, done)?;
     let (_, found) = named_in(name).filter(|(_, found)| found.kind == Kind::Secret)?;
@@ -203,7 +203,7 @@ fn arrow(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     (quoted && believable(text, value, &beside)).then_some(value)
 }
 
-/// What a constant or a variable of a secret's name begins with, behind its type: `const API_KEY: &str = "…"`.
+/// The initial value of a constant or variable named after a secret, after its type: `const API_KEY: &str = "…"`.
 fn declared(text: &Source<'_>, at: usize, from: usize) -> Option<(usize, usize)> {
     let lead = super::tail(text, from, NAME).rsplit('\n').next()?;
     let lead = lead.trim_end_matches(['&', '\'', ' ', '*']).strip_suffix(':')?.trim_end();
@@ -216,7 +216,7 @@ fn declared(text: &Source<'_>, at: usize, from: usize) -> Option<(usize, usize)>
     (quoted && believable(text, (start, end), &beside)).then_some((start, end))
 }
 
-/// What lets somebody in as part of a link: `/callback?code=…&state=…`, `/verify?key=…`.
+/// Credentials in the query of a link: `/callback?code=…&state=…`, `/verify?key=…`.
 fn in_query(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
     const LEADS: [&str; 12] = [
         "grant_type",
@@ -248,7 +248,7 @@ fn in_query(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(us
     (way && end - start >= 20 && tells(text.get(start..end)?)).then_some((start, end))
 }
 
-/// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
+/// The password among the arguments of a call that takes one by position: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
     const CALLS: [(&str, usize); 27] = [
         ("mysql_real_connect", 3),
@@ -325,8 +325,8 @@ fn pair_of_strings(text: &str, start: usize) -> Option<(usize, usize)> {
     Some((at, at + end))
 }
 
-/// The second of two strings of a call whose first names a secret: `define('DB_PASSWORD', '…')`, `.header("X-Api-Key", "…")`. The
-/// comma is at `at`.
+/// The second argument of a call whose first argument names a secret: `define('DB_PASSWORD', '…')`,
+/// `.header("X-Api-Key", "…")`. The comma is at `at`.
 fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let quote = before(bytes, at).filter(|b| matches!(b, b'"' | b'\''))?;
@@ -345,7 +345,7 @@ fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let start = next + 1;
     let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
     let value = text.get(start..end)?;
-    // `["password", "…"]`: a pair, and nothing but one.
+    // `["password", "…"]`: a list of exactly two.
     if opens == Some(b'[') {
         let pair = head(text, end + 1, 8).trim_start().starts_with(']');
         return (pair && found.sure && !found.loose && page::is_set(value)).then_some((start, end));
@@ -356,7 +356,7 @@ fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     (tells && (found.sure || telling(value) || found.is_authorization())).then_some((start, end))
 }
 
-/// Whether what stands behind a name is a secret, and not a piece of a program or of a sentence.
+/// Whether the text after a name is a secret, rather than part of a program or a sentence.
 fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool {
     let (Some(value), found) = (text.get(start..end), beside.found) else { return false };
     let bytes = text.as_bytes();
@@ -377,7 +377,7 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
         return false;
     }
     let digits = value.bytes().all(|b| b.is_ascii_digit());
-    // The number of a field: `string password = 4;`
+    // A field number: `string password = 4;`
     if digits
         && !beside.tight
         && !beside.colon
@@ -431,7 +431,7 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     found.sure || beside.quoted || telling(value)
 }
 
-/// Whether a cookie has something in it that lets somebody in, and not only how a page is shown: `theme=dark; lang=en`.
+/// Whether a cookie contains a credential, not only display settings: `theme=dark; lang=en`.
 fn holds_session(cookies: &str) -> bool {
     cookies.split(';').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
         let name = name.trim().to_ascii_lowercase();
@@ -444,7 +444,7 @@ fn holds_session(cookies: &str) -> bool {
     })
 }
 
-/// What a variable or a type looks like where it is given: `password: SecretText,`, `password = user_input;`.
+/// Whether a value is used like a variable or a type: `password: SecretText,`, `password = user_input;`.
 fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let next = text.as_bytes().get(end).copied();
@@ -461,12 +461,12 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
         || ended && value.contains('_')
 }
 
-/// The same of a value that may be long.
+/// The same for a value that may be long.
 fn tells(value: &str) -> bool {
     value.len() > LONG || telling(value)
 }
 
-/// Behind a name that has other meanings too.
+/// Whether a value looks like a secret, for names that also have other meanings.
 pub(super) fn telling(value: &str) -> bool {
     looks_random(value)
         || is_uuid(value)
@@ -477,10 +477,10 @@ pub(super) fn telling(value: &str) -> bool {
             && !value.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Words before *pass* that make it something else.
+/// Words before *pass* that give it another meaning.
 const HARMLESS_BEFORE: [&str; 8] = ["boarding", "season", "first", "second", "bus", "ski", "day", "hall"];
 
-/// What a name in a sentence is the name of: *my pin*, *password for root*, *the api key for staging*.
+/// The secret's name within a phrase: *my pin*, *password for root*, *the api key for staging*.
 fn named_in(name: &str) -> Option<(&str, Found)> {
     if let Some(found) = secret_keys::named(name) {
         return Some((name, found));
@@ -508,7 +508,8 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
     secret_keys::named(before).filter(|found| found.kind == Kind::Secret).map(|found| (before, found))
 }
 
-/// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
+/// A value after a name that is itself given as a value: `name: DB_PASSWORD` followed by `value: …`, as in YAML, XML
+/// and JSON.
 fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)> {
     const NAMES: [&str; 8] = ["name", "key", "variable", "field", "id", "property", "type", "using"];
     const VALUES: [&str; 3] = ["value", "Value", "send_keys"];
@@ -521,7 +522,7 @@ fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)>
     let found = secret_keys::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
     let near = head(text, end, NEAR);
     let (value, behind) = VALUES.iter().find_map(|word| near.find(word).map(|at| (at, at + word.len())))?;
-    // Nothing but what belongs to the same thing stands between.
+    // Only text that belongs to the same pair may stand between them.
     let between = near.get(..value)?;
     if between.matches('\n').count() > 1
         || between.contains(['{', '}', '<'])
@@ -535,7 +536,7 @@ fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)>
     believable(text, value, &Beside { found, quoted: true, tight: true, colon: false }).then_some(value)
 }
 
-/// A block of YAML under a secret's name: `password: |` and the lines below that stand further in.
+/// A YAML block under the name of a secret: `password: |` and the more indented lines below.
 fn block(text: &str, start: usize, name: usize) -> Option<(usize, usize)> {
     const MARK: usize = 32;
     let near = head(text, start, MARK);
@@ -564,19 +565,19 @@ fn block(text: &str, start: usize, name: usize) -> Option<(usize, usize)> {
     }
     let from = from + text.get(from..end)?.len() - text.get(from..end)?.trim_start().len();
     let word = text.get(from..end)?;
-    // Without a mark one word stands there, and neither a list nor members.
+    // Without a block mark, the value must be one word, not a list or a mapping.
     let alone = !word.contains([' ', ':', '{', '[', '<', '(']) && looks_random(word);
     (from < end && (!mark.is_empty() || alone)).then_some((from, end))
 }
 
-/// The value in an element of XML that has a secret's name: `<wsse:Password Type="…">…</`. The tag ends at `at`.
+/// The value in an XML element that has the name of a secret: `<wsse:Password Type="…">…</`. The tag ends at `at`.
 fn element(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     const TAG: usize = 160;
     const CDATA: &str = "<![CDATA[";
     let bytes = text.as_bytes();
     let from = at.saturating_sub(TAG).max(done);
     let open = from + bytes.get(from..at)?.iter().rposition(|&b| matches!(b, b'<' | b'>'))?;
-    // `Option<Password>` is a type.
+    // `Option<Password>` is a type, not an element.
     let generic = before(bytes, open).is_some_and(|b| b.is_ascii_alphanumeric() || b == b':');
     if bytes.get(open) != Some(&b'<') || generic || !bytes.get(open + 1).is_some_and(u8::is_ascii_alphabetic) {
         return None;
@@ -622,7 +623,7 @@ fn element(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> 
     .then_some((from, end))
 }
 
-/// The value in a row of a table: `| password | … |`.
+/// The value in a table row: `| password | … |`.
 fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let line = super::tail(text, at, 100).rsplit('\n').next()?;
     let name = line.trim_end().rsplit('|').next()?.trim().trim_matches(['*', '`', ' ']);
@@ -645,7 +646,7 @@ fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     tells.then_some((start, start + value.len()))
 }
 
-/// The name that ends before `at`, whether it stands in quotes, and where it begins.
+/// The name that ends before `at`, whether it is in quotes, and where it begins.
 fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)> {
     let bytes = text.as_bytes();
     let mut end = at;
@@ -660,11 +661,11 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
     if bytes.get(..end).is_some_and(|lead| lead.ends_with(b" <const>")) && end >= 8 + done {
         end -= 8;
     }
-    // `os.environ["PASSWORD"] = …`, `password?: …`
     // `char password[] = …`
     if end >= 2 + done && bytes.get(end - 2..end) == Some(b"[]") {
         end -= 2;
     }
+    // `os.environ["PASSWORD"] = …`, `password?: …`
     let index = before(bytes, end) == Some(b']');
     if index || before(bytes, end) == Some(b'?') {
         end = end.checked_sub(1).filter(|&end| end > done)?;
@@ -681,7 +682,7 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
     while start > done && end - start < NAME {
         match before(bytes, start) {
             Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || b >= 0x80 => {}
-            // `api key: …`; a sentence is not a name.
+            // `api key: …`; a longer phrase is not a name.
             Some(b' ') if spaces < 5 && start < end => spaces += 1,
             _ => break,
         }

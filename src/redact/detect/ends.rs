@@ -1,29 +1,29 @@
-//! Where values begin and end in a text. Each end is looked for once: an agent may write a name of a secret thousands of times into
-//! one line, and then all these values end at the same place.
+//! Where values begin and end in a text. Each end is searched for once: an agent may write the name of a secret
+//! thousands of times into one line, and then all these values end at the same place.
 
 use super::value::closes;
 use super::whole::{begun, ends_word};
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
-/// How often a quote is escaped at most for its end to be looked for far on.
+/// Quotes with more escapes than this are only searched for nearby.
 const ESCAPES: usize = 16;
 
-/// A text, and where the stretches of it ended that were looked at last.
+/// A text, with a cache of the ranges that were searched last and their ends.
 pub(super) struct Source<'t> {
     text: &'t str,
     line: Cell<(usize, usize)>,
     word: Cell<(usize, usize)>,
-    /// For each quote, and for how often it is escaped.
+    /// One range per kind of quote and number of escapes.
     quotes: RefCell<Vec<((u8, usize), (usize, usize))>>,
     brackets: Cell<(usize, usize)>,
-    /// Where something was looked for, and the first place from there on that has it.
+    /// The positions from which two texts were last searched for, and where each was found next.
     next: [Cell<(usize, usize)>; 2],
     #[cfg(test)]
     pub(super) steps: Cell<usize>,
 }
 
-/// Nothing was looked at.
+/// No range has been searched.
 const NOWHERE: (usize, usize) = (usize::MAX, 0);
 
 impl Deref for Source<'_> {
@@ -52,7 +52,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// The first `what` from `from` on; each text that is looked for has its own `slot`.
+    /// The first `what` at or after `from`. Each search text has its own `slot`.
     pub(super) fn next(&self, slot: usize, what: &str, from: usize) -> Option<usize> {
         let cell = self.next.get(slot)?;
         let found = self.known(cell, from, || {
@@ -61,7 +61,7 @@ impl<'t> Source<'t> {
         (found < self.text.len()).then_some(found)
     }
 
-    /// The end of what holds `from`, if it was looked for before.
+    /// The end of the cached range if it contains `from`; otherwise searches for the end and caches it.
     fn known(&self, cell: &Cell<(usize, usize)>, from: usize, find: impl FnOnce() -> usize) -> usize {
         let (start, end) = cell.get();
         if (start..=end).contains(&from) {
@@ -86,10 +86,10 @@ impl<'t> Source<'t> {
         from + rest.iter().position(|&b| stop(b)).unwrap_or(rest.len())
     }
 
-    /// Where the quote closes, which is escaped as often as the one that opened.
+    /// The position of the closing quote, which is escaped as often as the opening one.
     fn closing(&self, from: usize, quote: u8, escapes: usize) -> usize {
         let bytes = self.text.as_bytes();
-        // Nothing is escaped so often but to keep somebody busy: what is not near goes on to the end.
+        // So many escapes occur only in an attack: if the end is not near, the value extends to the end of the text.
         let most = if escapes > ESCAPES { super::credential::LONG } else { usize::MAX };
         let find = || {
             let mut slashes = 0;
@@ -120,10 +120,11 @@ impl<'t> Source<'t> {
         end
     }
 
-    /// Where the bracket closes that opens at `from`; the end of the text if it does not.
+    /// The position after the bracket that closes the one at `from`; the end of the text if it is not closed.
     fn matching(&self, from: usize) -> usize {
         let bytes = self.text.as_bytes();
-        // What does not close is not read again from a bracket within it, if that does not close soon either.
+        // If a bracket is not closed, brackets inside it are only searched nearby, so the rest is not read again for
+        // each.
         let (start, end) = self.brackets.get();
         let most = if (start..end).contains(&from) { super::credential::LONG } else { usize::MAX };
         let mut depth = 0usize;
@@ -147,8 +148,8 @@ impl<'t> Source<'t> {
         bytes.len()
     }
 
-    /// The value that begins behind spaces at `from`: to its closing quote or bracket, to the end of its word, or of its line.
-    /// Brackets are read as a value where they may be JSON.
+    /// The value after optional spaces at `from`: up to its closing quote or bracket, or to the end of its word or
+    /// line. With `json`, a bracketed text is read as one value.
     pub(super) fn value_at(&self, from: usize, line: bool, json: bool) -> Option<(usize, usize)> {
         let bytes = self.text.as_bytes();
         let mut start = from;
@@ -166,7 +167,7 @@ impl<'t> Source<'t> {
         if bytes.get(start..start + 6) == Some(b"!!str ") {
             start += 6;
         }
-        // Strings and bytes as Python shows them, and as C# takes them word for word.
+        // Prefixes of Python strings and bytes, and of verbatim strings in C#.
         if matches!(bytes.get(start..start + 2), Some([b'b' | b'u' | b'r' | b'f', b'\'' | b'"'] | [b'@', b'"'])) {
             start += 1;
         }
@@ -183,7 +184,7 @@ impl<'t> Source<'t> {
             (None, Some(b'{' | b'[')) if json || matches!(bytes.get(start..start + 2), Some([b'[', b'"' | b'\''])) => {
                 (start, self.matching(start))
             }
-            // A block, or something to be filled in.
+            // A block, or a placeholder to be filled in.
             (None, Some(b'{')) => return begun(self.text, start),
             (None, _) if line => (start, self.known(&self.line, start, || self.first(start, ends_line))),
             (None, Some(&b)) if ends_word(b) => return begun(self.text, start),
@@ -193,7 +194,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The same in a text that is looked at once.
+/// The same, for a text that is searched once.
 pub(super) fn value_at(text: &str, from: usize, line: bool, json: bool) -> Option<(usize, usize)> {
     Source::of(text).value_at(from, line, json)
 }
@@ -201,12 +202,13 @@ pub(super) fn value_at(text: &str, from: usize, line: bool, json: bool) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redact::detect::{Hits, credential};
+    use crate::redact::detect::{Hits, bit, credential};
     use crate::redact::policy::Detector;
 
-    /// One argument of a mebibyte of `authorization: [REDACTED] ` kept the recorder busy for thirteen seconds, and twice as much for
-    /// fifty: each of these names had its value read to the end of the line before it was seen that nothing stands there. So did
-    /// variables (`password=${`), formats, links, elements that nobody closes, and quotes that are escaped more and more often.
+    /// One argument of a mebibyte of `authorization: [REDACTED] ` kept the recorder busy for thirteen seconds, and
+    /// twice that in fifty: for each of these names the value was read to the end of the line before it turned out to
+    /// be a placeholder. The same happened with variables (`password=${`), formats, links, elements that are never
+    /// closed, and quotes with more and more escapes.
     #[test]
     fn each_end_is_looked_for_once() {
         let rising: String = (1..300).map(|n| format!("password={}\"$", "\\".repeat(n))).collect();
@@ -232,14 +234,14 @@ mod tests {
             let text = unit.repeat((1 << 16) / unit.len() + 1);
             let source = Source::of(&text);
             let mut found = Vec::new();
-            let mut hits = Hits { wanted: 1 << Detector::Credential as u16, out: &mut found };
+            let mut hits = Hits { wanted: bit(Detector::Credential), out: &mut found };
             credential::in_source(&source, true, &mut hits);
             let steps = source.steps.get();
             assert!(steps <= 32 * text.len(), "{steps} steps for {} bytes of {unit:.40?}", text.len());
         }
     }
 
-    /// What is remembered is what would be found anew.
+    /// The cached ends are equal to those of a fresh search.
     #[test]
     fn ends_that_are_remembered_are_those_that_are_there() {
         let text = "a=b c='d \\'e' f=\"g\\\\\" {h: [i]} j=k; l=\\\"m\\\" n=`o` p=q\r\nr=s t=[u v=\"w";

@@ -1,6 +1,6 @@
-//! IBANs: a country's length and the check digits of ISO 13616.
+//! IBANs: the length for the country, and the check digits of ISO 13616.
 
-/// The length of each country's IBAN, as the SWIFT registry has it.
+/// The length of each country's IBAN, from the SWIFT registry.
 const LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"AD", 24),
     (b"AE", 23),
@@ -93,8 +93,8 @@ const LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"YE", 30),
 ];
 
-/// The end of the IBAN that begins at `start`, if one does. Its groups may be apart by a space or two, a hyphen, a dot: the
-/// check digits say that it is one.
+/// The end of the IBAN that begins at `start`, if there is one. Its groups may be separated by one or two spaces, or
+/// by a hyphen, dot, slash or underscore, because the check digits confirm it.
 pub(super) fn at(bytes: &[u8], start: usize) -> Option<usize> {
     let country = [bytes.get(start)?.to_ascii_uppercase(), bytes.get(start + 1)?.to_ascii_uppercase()];
     let length = LENGTHS.iter().find(|(c, _)| **c == country)?.1;
@@ -120,8 +120,8 @@ pub(super) fn at(bytes: &[u8], start: usize) -> Option<usize> {
     (ends && check(text.get(..length)?)).then_some(i)
 }
 
-/// The end of what has the look of an IBAN: two letters, two digits, and 11 to 30 more, together or in groups of four.
-/// Where words call it one, a typing error or an unknown country makes it no less of one.
+/// The end of a text that looks like an IBAN: two letters, two digits, and 11 to 30 more characters, together or in
+/// groups of four. It is reported if words call it an IBAN, despite a typing error or an unknown country.
 pub(super) fn like(bytes: &[u8], start: usize) -> Option<usize> {
     if !bytes.get(start + 2..start + 4)?.iter().all(u8::is_ascii_digit) {
         return None;
@@ -136,7 +136,7 @@ pub(super) fn like(bytes: &[u8], start: usize) -> Option<usize> {
                 i += 1;
                 end = i;
             }
-            // A word that follows has no digit in its next four.
+            // The next four characters of a following word contain no digit.
             Some(b' ' | b'-')
                 if len % 4 == 0 && bytes.get(i + 1..).unwrap_or_default().iter().take(4).any(u8::is_ascii_digit)
                     || len == 4 && bytes.get(i + 1).is_some_and(u8::is_ascii_alphabetic) =>

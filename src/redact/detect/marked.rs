@@ -1,5 +1,5 @@
-//! Secrets and numbers that a label in the same line tells: fields of a page as browsers list them, `MBI: …`, `user / password`, keys that a
-//! command or a call is given, base64 with a secret in it.
+//! Secrets and numbers that a label on the same line identifies: form fields as browser snapshots list them, `MBI: …`,
+//! `user / password`, keys passed to a command or a call, base64 with a secret in it.
 
 use super::called::{self, Called};
 use super::value::{is_code, is_nothing, looks_random};
@@ -8,10 +8,10 @@ use crate::redact::encoded;
 use crate::redact::policy::Detector;
 use crate::redact::secret_keys::{self, Kind, Words};
 
-/// What a page's field holds, as a list of its elements shows it: `- textbox "Password" [ref=e6]: …`. The colon is at `at`.
+/// The content of a form field in a snapshot of a page: `- textbox "Password" [ref=e6]: …`. The colon is at `at`.
 pub(super) fn snapshot(text: &str, at: usize) -> Option<(usize, usize)> {
     const FIELDS: [&str; 5] = ["textbox", "searchbox", "textfield", "input", "field"];
-    // `input[type="password"]:focus` is a style's.
+    // `input[type="password"]:focus` is a CSS selector.
     if text.as_bytes().get(at + 1) != Some(&b' ') {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn snapshot(text: &str, at: usize) -> Option<(usize, usize)> {
     (!value.is_empty() && !is_nothing(value)).then_some((start, start + value.len()))
 }
 
-/// Numbers that a label before a colon calls those of a person: `MBI: 7XN3KD9NR62`, `Tax File Number: 512754697`.
+/// Numbers that the label before a colon or `=` calls personal: `MBI: 7XN3KD9NR62`, `Tax File Number: 512754697`.
 pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
     if !hits.wants(Detector::NationalId) {
         return;
@@ -41,7 +41,7 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
     let (mut done, mut last) = (0, 0);
     let signs = text.match_indices(':').chain(text.match_indices('：')).chain(text.match_indices('='));
     for (at, sign) in signs {
-        // Each sign is looked for from the beginning.
+        // Each kind of sign is searched for from the start of the text.
         done = if at < last { 0 } else { done };
         last = at;
         let (equals, sign) = (sign == "=", sign.len());
@@ -57,7 +57,7 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         let ends = |b: &u8| matches!(b, b'\n' | b',' | b';' | b'(' | b'|' | b'"' | b'\'' | b'{' | b'.' | b'/' | b':');
         let label = label.get(label.bytes().rposition(|b| ends(&b)).map_or(0, |at| at + 1)..).unwrap_or_default();
         let label = label.trim_matches([' ', '*', '-', '#', '`', '\\', '.']);
-        // Short ones are words too: `sin`, `rut`.
+        // Short labels are words too: `sin`, `rut`.
         let last = label.rsplit(' ').next().unwrap_or_default();
         let short = last.len() == label.len()
             && last.len() <= 4
@@ -66,13 +66,13 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         if label.len() < 3 || short || !called::may_end(label) {
             continue;
         }
-        // An account's number is told by its name before a colon elsewhere, with a bank's words around it.
+        // An account number after a colon is found elsewhere, by its name and the words of a bank around it.
         let called = called::of_key(&Words::of(label)).filter(|called| equals || *called != Called::Account);
         let Some(detector) = called.map(Called::detector) else { continue };
         let part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '/' | ' ' | '+');
         let len = value.find(|c: char| !part(c)).unwrap_or(value.len());
         let number = value.get(..len).unwrap_or_default().trim_end_matches([' ', '.', '-', '/', '+']);
-        // A word that begins with a capital is no part of it.
+        // A following word that begins with a capital is not part of it.
         let glued = value.as_bytes().get(number.len()).is_some_and(|b| is_word(*b));
         let number = if glued { number.rsplit_once(' ').map_or("", |(number, _)| number) } else { number };
         let start = at + sign + rest.len() - value.len();
@@ -86,7 +86,7 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
     }
 }
 
-/// Whether a word is one that nobody says: three kinds of characters and long enough.
+/// Whether a word looks like a password: three kinds of characters and long enough.
 fn is_password(word: &str) -> bool {
     let has = |f: fn(&u8) -> bool| word.as_bytes().iter().any(f);
     word.len() >= 8
@@ -99,7 +99,7 @@ fn is_password(word: &str) -> bool {
         && !word.contains(['/', '(', '=', '<', '{', '[', '"'])
 }
 
-/// `root / …` where something near says that these are a user and a password. The stroke and its spaces stand at `from..to`.
+/// `root / …` where nearby words say that these are a user and a password. The slash and its spaces are at `from..to`.
 pub(super) fn pair(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     const SAID: [&str; 12] = [
         "password",
@@ -127,7 +127,7 @@ pub(super) fn pair(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     (name && is_password(word) && SAID.iter().any(|said| near().contains(said))).then_some((to, to + word.len()))
 }
 
-/// The key behind a word that says so in a command: `preshared-key <(echo …)`.
+/// The key after a word that announces one in a command: `preshared-key <(echo …)`.
 pub(super) fn curve(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 96);
     let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
@@ -145,8 +145,8 @@ pub(super) fn curve(text: &str, to: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// The first string of a call that makes a cipher, a signer or a wallet of a key: `Fernet(b"…")`, `new Wallet("0x…")`, and of a list of
-/// accounts: `accounts: ["0x…"]`.
+/// The first string of a call that builds a cipher, a signer or a wallet from a key: `Fernet(b"…")`,
+/// `new Wallet("0x…")`, or of a list of accounts: `accounts: ["0x…"]`.
 pub(super) fn keyed(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160);
     let inner = rest.trim_start_matches([' ', '\n', '\t', '[', 'b']);
@@ -160,7 +160,8 @@ pub(super) fn keyed(text: &str, to: usize) -> Option<(usize, usize)> {
         .then_some((start, start + value.len()))
 }
 
-/// A header that a server sets, name and value apart: `proxy_set_header X-Internal-Token "…";`.
+/// A header with its name and value as separate words in a server's configuration:
+/// `proxy_set_header X-Internal-Token "…";`.
 pub(super) fn header(text: &str, to: usize) -> Option<(usize, usize)> {
     let line = head(text, to, 240).split('\n').next()?;
     let name = line.split([' ', '\t']).next()?;
@@ -176,14 +177,14 @@ pub(super) fn header(text: &str, to: usize) -> Option<(usize, usize)> {
     (tells && !value.starts_with(['$', '%']) && !is_nothing(value)).then_some((start, start + len))
 }
 
-/// Stretches of base64 in a text that stand for a text with a secret in it: `echo … | base64 -d`.
+/// Base64 or hexadecimal digits within a text that decode to a text in which something is found: `echo … | base64 -d`.
 pub(super) fn encoded(text: &str, hits: &mut Hits<'_>) {
-    const SHORTEST: usize = 24;
+    const SHORTEST: usize = 22;
     const LONGEST: usize = 1 << 16;
     let bytes = text.as_bytes();
     let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     let mut at = 0;
-    // A stretch as long as the shortest has no other byte in it, so most words are skipped from their end.
+    // A match fills a whole window of the shortest length, so most windows are skipped from their end.
     while let Some(window) = bytes.get(at..at + SHORTEST) {
         if let Some(other) = window.iter().rposition(|b| !base64(b)) {
             at += other + 1;
@@ -194,22 +195,22 @@ pub(super) fn encoded(text: &str, hits: &mut Hits<'_>) {
         let end = start + len;
         let padded = end + bytes.get(end..).map_or(0, |rest| rest.iter().take(2).take_while(|b| **b == b'=').count());
         at = padded.max(end);
-        let whole = start == 0 && padded == text.len();
+        // A text that is encoded as a whole is treated as a whole.
+        let whole = padded == text.len() && (matches!(text.get(..start), Some("" | "\\")) || text.starts_with("data:"));
         let joined = before(bytes, start).is_some_and(|b| matches!(b, b'_' | b'-' | b'.'));
         if whole || joined || !(SHORTEST..=LONGEST).contains(&len) {
             continue;
         }
-        // Most words are no text when decoded, which their beginning tells.
-        let first = text.get(start..start + 16).and_then(encoded::decoded);
-        if first.is_none_or(|first| !first.is_ascii()) {
+        // Most words do not decode to text, which shows in their first characters, behind the `x` of a database's bytes.
+        let begins =
+            |from: usize| text.get(from..from + 16).and_then(encoded::decoded).is_some_and(|first| first.is_ascii());
+        let of_database = || bytes.get(start) == Some(&b'x') && begins(start + 1);
+        if !(begins(start) || of_database()) {
             continue;
         }
         let Some(plain) = text.get(start..padded).and_then(encoded::decoded) else { continue };
         let mut found = Vec::new();
-        let wanted = hits.wanted;
-        let mut inner = Hits { wanted, out: &mut found };
-        super::credential::find(&plain, true, &mut inner);
-        super::secret::find(&plain, &mut inner);
+        super::scan(&plain, None, hits.wanted, &mut found);
         if let Some(kind) = found.first().map(|hit| hit.kind) {
             hits.out.push(super::Hit { start, end: padded, kind });
         }

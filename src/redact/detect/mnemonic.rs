@@ -1,5 +1,5 @@
-//! Phrases of 12 to 24 words that stand for a wallet's key (BIP 39), wherever they stand: twelve words in a row that are all
-//! in the list of 2,048 are not said by chance, since *the*, *is*, *a* and *to* are not in it.
+//! Wallet recovery phrases (BIP 39) of 12 to 24 words, anywhere in a text. Twelve consecutive words from the list of
+//! 2,048 do not occur by chance, because *the*, *is*, *a* and *to* are not in it.
 
 use super::{Hits, before};
 use crate::redact::policy::Detector;
@@ -10,18 +10,18 @@ static WORDS: LazyLock<Table<()>> = LazyLock::new(|| {
     Table::of(include_str!("mnemonic_words.txt").split_ascii_whitespace().map(|word| (word.as_bytes(), ())))
 });
 
-/// The fewest words of a phrase, and the fewest bytes that they take.
+/// The minimum number of words in a phrase, and its minimum length in bytes.
 const FEWEST: usize = 12;
 const SHORTEST: usize = FEWEST * 3 + FEWEST - 1;
-/// How far apart words are looked up: each phrase has one of these places before its last word.
+/// The distance between positions that are checked: every phrase covers one of them before its last word.
 const STEP: usize = SHORTEST - 12;
 
 pub(super) fn is_word(word: &str) -> bool {
     WORDS.has(word.as_bytes())
 }
 
-/// Phrases in words of small letters with a space, a comma or a line's end between. One word in each stretch shorter than
-/// a phrase is looked up; only from one that is in the list the text is read in both directions.
+/// Finds phrases of lower-case words separated by spaces, commas or line ends. One word per `STEP` bytes, which is less
+/// than the shortest phrase, is looked up; only if it is in the list is the text around it read in both directions.
 pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut at = STEP;
@@ -49,7 +49,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     }
 }
 
-/// The word that the byte at `at` belongs to, or the one behind it.
+/// The word that contains the byte at `at`, or the word after it.
 fn word_around(bytes: &[u8], mut at: usize, done: usize) -> Option<(usize, usize)> {
     at += bytes.get(at..)?.iter().take(3).take_while(|b| is_gap(**b)).count();
     let mut start = at;

@@ -1,11 +1,11 @@
 //! Detectors by value: what a text shows by itself, whatever its key.
 //!
-//! One pass over the bytes says what kinds of characters there are; only detectors that could find something then look
-//! at the text, and each looks at every byte a bounded number of times, so the work is linear in the text's length.
-//! `secret` finds tokens by their vendors' prefixes (one automaton), `credential` secrets beside their names, `number`
-//! whatever is made of digits, `net` addresses. A text that does not show all that is in it (escapes, other scripts'
-//! digits) is read a second time as it is meant (`view`). Detectors report stretches; the sanitizer decides what becomes
-//! of them.
+//! One pass over the bytes tells which kinds of characters occur. Only detectors that could find something then scan
+//! the text, and each reads every byte a bounded number of times, so the work is linear in the text's length. `secret`
+//! finds tokens by their vendors' prefixes (one automaton), `credential` finds secrets next to their names, `number`
+//! everything made of digits, `net` addresses. If a text hides some of its content (escapes, digits of other scripts),
+//! its normalized form is scanned too (`normalize`). Detectors report byte ranges; the sanitizer decides what happens
+//! to them.
 
 mod called;
 mod command;
@@ -33,7 +33,7 @@ mod whole;
 use super::policy::Detector;
 use normalize::View;
 
-/// A stretch of a text, in bytes, and what was found there: a place in [`Detector::ALL`] or beyond it.
+/// A byte range of a text and the kind of hit: an index into [`Detector::ALL`] or beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hit {
     pub(crate) start: usize,
@@ -41,9 +41,19 @@ pub(crate) struct Hit {
     pub(crate) kind: usize,
 }
 
-/// Where hits go: only those of wanted detectors are kept.
+/// A set of detectors, one bit each, in the order of [`Detector::ALL`].
+pub(crate) type Mask = u16;
+
+const _: () = assert!(Detector::ALL.len() <= Mask::BITS as usize, "more detectors than bits: widen `Mask` to u32");
+
+/// The mask of one detector.
+pub(crate) const fn bit(detector: Detector) -> Mask {
+    1 << detector as Mask
+}
+
+/// Collects hits; only those of wanted detectors are kept.
 pub(crate) struct Hits<'a> {
-    wanted: u16,
+    wanted: Mask,
     out: &'a mut Vec<Hit>,
 }
 
@@ -55,11 +65,11 @@ impl Hits<'_> {
     }
 
     fn wants(&self, detector: Detector) -> bool {
-        self.wanted >> detector as usize & 1 == 1
+        self.wanted & bit(detector) != 0
     }
 }
 
-// The order of `ALL` is that of the enum: a detector is its own index.
+// `ALL` has the order of the enum, so a detector is its own index.
 const _: () = {
     let mut i = 0;
     while i < Detector::ALL.len() {
@@ -68,7 +78,7 @@ const _: () = {
     }
 };
 
-/// Which characters a text has.
+/// The kinds of characters in a text.
 #[derive(Default)]
 struct Seen {
     at: bool,
@@ -76,14 +86,14 @@ struct Seen {
     equals: bool,
     dash: bool,
     digits: usize,
-    /// An element of XML may end, or a cell of a table, or a string.
+    /// The end of an XML element, of a table cell or of a string may occur.
     tag: bool,
-    /// A per cent sign, backslash, ampersand, bracket, or anything that is not ASCII: the text may show less than is in it.
+    /// A percent sign, backslash, ampersand, bracket or non-ASCII character: the text may contain more than it shows.
     veiled: bool,
 }
 
 impl Seen {
-    /// One pass over the bytes, each looked up in a table.
+    /// Reads each byte once and looks it up in a table.
     fn of(text: &[u8]) -> Seen {
         let (mut seen, mut digits) = (0, 0);
         for &b in text {
@@ -112,7 +122,7 @@ const TAG: u8 = 1 << 4;
 const VEILED: u8 = 1 << 5;
 const DIGIT: u8 = 1 << 7;
 
-/// What each byte is.
+/// The kinds of each byte.
 const KINDS: [u8; 256] = {
     let mut table = [0; 256];
     let mut b = 0;
@@ -132,10 +142,10 @@ const KINDS: [u8; 256] = {
     table
 };
 
-/// Adds what the detectors in `wanted` (bits in the order of [`Detector::ALL`]) find in `text`. `key` is the key under
-/// which the text stands, which can tell a phone number from any other.
-pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
-    // The shortest thing that any detector finds is an address like `a@b.co` or `::1`.
+/// Adds what the detectors in `wanted` find in `text`. `key` is the key of the
+/// text, which can distinguish a phone number from other numbers.
+pub(crate) fn scan(text: &str, key: Option<&str>, wanted: Mask, out: &mut Vec<Hit>) {
+    // The shortest hit of any detector is an address such as `a@b.co` or `::1`.
     if text.len() < 3 || wanted == 0 {
         return;
     }
@@ -152,41 +162,41 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
     }
 }
 
-/// The secrets in a command line, in bytes.
+/// The byte ranges of secrets in a command line.
 pub(crate) fn secrets_in_command(line: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
-    credential::find(line, true, &mut Hits { wanted: 1 << Detector::Credential as u16, out: &mut out });
+    credential::find(line, true, &mut Hits { wanted: bit(Detector::Credential), out: &mut out });
     whole::extend(line, &mut out);
     let mut found: Vec<_> = out.into_iter().map(|hit| (hit.start, hit.end)).collect();
     found.extend(told::in_line(line));
     found
 }
 
-/// The same with where in the text each byte comes from.
+/// The normalized form of a text with the position that each byte comes from; `None` if it is the same.
 pub(super) fn meant(text: &str) -> Option<View> {
     let veiled = |b: u8| b >= 0x80 || matches!(b, 0x1b | b'%' | b'\\' | b'&');
     if text.bytes().any(veiled) { View::of(text) } else { None }
 }
 
-/// Whether a label calls a number one that a state or a bank gives, or that of a card.
+/// Whether a label names a number that a state or a bank assigns, or a card number.
 pub(crate) fn is_called(label: &str) -> bool {
     let label = label.get(..label.len().min(64)).unwrap_or_default();
     let hint = context::Context::of_key(Some(label));
     hint.called.is_some() || hint.card || hint.ssn || called::is_pan(label)
 }
 
-/// A text as its reader means it, where that is something else than what stands there.
+/// The normalized form of a text; `None` if it is the same.
 pub(crate) fn plain(text: &str) -> Option<String> {
     View::of(text).map(|view| view.text)
 }
 
-fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
+fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: Mask, out: &mut Vec<Hit>) {
     let found = out.len();
     find_all(text, seen, key, wanted, out);
     whole::extend(text, out.get_mut(found..).unwrap_or_default());
 }
 
-fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
+fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: Mask, out: &mut Vec<Hit>) {
     let mut hits = Hits { wanted, out };
     if (seen.colon || seen.equals || seen.dash || seen.tag) && hits.wants(Detector::Credential) {
         credential::find(text, seen.colon || seen.equals || seen.tag, &mut hits);
@@ -194,7 +204,7 @@ fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut V
     if text.len() >= 8 {
         secret::find(text, &mut hits);
     }
-    if text.len() >= 24 && hits.wants(Detector::Credential) {
+    if text.len() >= 22 {
         marked::encoded(text, &mut hits);
     }
     if seen.digits >= 4 {
@@ -204,7 +214,7 @@ fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut V
     if text.len() >= 47 && hits.wants(Detector::Credential) {
         mnemonic::find(text, &mut hits);
     }
-    if wanted & !(1 << Detector::Credential as u16) == 0 {
+    if wanted & !bit(Detector::Credential) == 0 {
         return;
     }
     if text.len() >= 51 {
@@ -214,7 +224,7 @@ fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut V
         vendors::dotted(text, &mut hits);
     }
     if seen.at {
-        // In `postgres://user:password@host` the password and the host are no address.
+        // In `postgres://user:password@host`, password and host do not form an e-mail address.
         let urls = hits.out.iter().filter(|h| h.kind == Detector::ConnectionString as usize).map(|h| h.end);
         let urls: Vec<usize> = urls.collect();
         net::emails(text, &urls, &mut hits);
@@ -237,7 +247,7 @@ fn before(bytes: &[u8], at: usize) -> Option<u8> {
     at.checked_sub(1).and_then(|i| bytes.get(i)).copied()
 }
 
-/// Up to `len` bytes of `text` before `at`, from a character on.
+/// Up to `len` bytes of `text` before `at`, starting at a character boundary.
 fn tail(text: &str, at: usize, len: usize) -> &str {
     let mut start = at.saturating_sub(len);
     while !text.is_char_boundary(start) {
@@ -246,7 +256,7 @@ fn tail(text: &str, at: usize, len: usize) -> &str {
     text.get(start..at).unwrap_or_default()
 }
 
-/// Up to `len` bytes of `text` from `at`, to a character's end.
+/// Up to `len` bytes of `text` from `at`, ending at a character boundary.
 fn head(text: &str, at: usize, len: usize) -> &str {
     let mut end = at.saturating_add(len).min(text.len());
     while !text.is_char_boundary(end) {

@@ -1,15 +1,15 @@
-//! Numbers that states and health services give to people: Aadhaar, CPF, BSN, PESEL, NIR (INSEE), NHS numbers, DNI and NIE, NINO;
-//! and numbers of medical records and passports where words call them so.
+//! Numbers that states and health services assign to people: Aadhaar, CPF, BSN, PESEL, NIR (INSEE), NHS numbers, DNI
+//! and NIE, NINO; and numbers of medical records, health plans and passports where nearby words call them so.
 //!
-//! Each must have its check digits, where it has any. Those that one in ten other numbers would pass for need a word
-//! beside them that names them, or the form in which only they are written.
+//! A number must have valid check digits, if its kind has any. If one in ten other numbers would pass that check, it
+//! also needs a word next to it that names it, or the form that only this kind has.
 
 use super::context::{Context, Hint};
 use super::number::{Group, Run, Separator};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 
-/// Those of digits alone.
+/// Numbers that consist only of digits.
 pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
     if !hits.wants(Detector::NationalId) {
         return;
@@ -40,7 +40,7 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
         _ => hint,
     };
     let first = run.groups.get(i)?.len();
-    // By the form: 123.456.789-09, 2345 6789 0124, 1 85 05 78 006 084 36.
+    // By their form: 123.456.789-09, 2345 6789 0124, 1 85 05 78 006 084 36.
     let to = match first {
         3 if lens(4).is_some_and(|l| l == [3, 3, 3, 2]) => i + 4,
         3 if lens(3).is_some_and(|l| l == [3, 3, 4]) => i + 3,
@@ -96,13 +96,13 @@ fn last(digits: &[u8]) -> u32 {
     digits.last().map_or(10, |d| u32::from(d - b'0'))
 }
 
-/// Twelve digits, the first no 0 or 1, the last by Verhoeff's scheme.
-/// Whether no more digits stand beside, as they do in a parcel's number: `9400 1573 2433 6710 7388 98`.
+/// Whether no other digits stand next to it, as they do in a parcel number: `9400 1573 2433 6710 7388 98`.
 fn stands_apart(run: &Run<'_>, from: usize, to: usize) -> bool {
     let spaced = |i: usize| run.separator(i) == Some(Separator::Space);
     !(spaced(to) || from > 0 && spaced(from))
 }
 
+/// Twelve digits, the first not 0 or 1, the last a check digit by Verhoeff's scheme.
 fn is_aadhaar(digits: &[u8]) -> bool {
     const TURN: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
     let check = digits.iter().rev().enumerate().fold(0u8, |sum, (i, d)| {
@@ -110,7 +110,7 @@ fn is_aadhaar(digits: &[u8]) -> bool {
         for _ in 0..i % 8 {
             p = TURN.get(usize::from(p)).copied().unwrap_or(0);
         }
-        // The group of the symmetries of a pentagon.
+        // Multiplication in the symmetry group of a pentagon.
         match (sum < 5, p < 5) {
             (true, true) => (sum + p) % 5,
             (true, false) => (sum + p - 5) % 5 + 5,
@@ -130,18 +130,18 @@ fn is_cpf(digits: &[u8]) -> bool {
     digits.len() == 11 && digits.iter().any(|d| Some(d) != digits.first()) && check(9) && check(10)
 }
 
-/// The test of eleven, with the last digit taken off.
+/// The mod 11 test, with the last digit subtracted.
 fn is_bsn(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2]);
     digits.len() == 9 && (sum + 11 - last(digits)).is_multiple_of(11) && sum > 0
 }
 
-/// Australia's tax file numbers.
+/// Australian tax file numbers.
 fn is_tfn(digits: &[u8]) -> bool {
     digits.len() == 9 && weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
 }
 
-/// Canada's social insurance numbers, by the scheme of cards.
+/// Canadian social insurance numbers, with the check digit of cards (Luhn).
 fn is_sin(digits: &[u8]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -152,7 +152,7 @@ fn is_sin(digits: &[u8]) -> bool {
     digits.len() == 9 && sum.is_multiple_of(10) && digits.first() != Some(&b'0')
 }
 
-/// Germany's numbers of taxpayers, by ISO 7064 with 11 and 10.
+/// German tax numbers, by ISO 7064 MOD 11,10.
 fn is_steuer_id(digits: &[u8]) -> bool {
     let product = digits.iter().take(10).fold(10, |product, d| {
         let sum = (u32::from(d - b'0') + product) % 10;
@@ -161,7 +161,7 @@ fn is_steuer_id(digits: &[u8]) -> bool {
     digits.len() == 11 && digits.first() != Some(&b'0') && (11 - product) % 10 == last(digits)
 }
 
-/// Date of birth, with the century in the month, and a check digit.
+/// Date of birth with the century encoded in the month, and a check digit.
 fn is_pesel(digits: &[u8]) -> bool {
     let part = |r: std::ops::Range<usize>| digits.get(r).and_then(value).unwrap_or(0);
     let check = (10 - weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10;
@@ -176,7 +176,7 @@ fn is_nhs(digits: &[u8]) -> bool {
     digits.len() == 10 && (rest % 11) == last(digits) && rest != 10
 }
 
-/// Sex, year, month, place, number, and 97 less the rest of the others.
+/// Sex, year, month, place, number, and as the key 97 minus the remainder of these.
 fn is_nir(digits: &[u8]) -> bool {
     let (Some(number), Some(key)) = (digits.get(..13).and_then(value), digits.get(13..).and_then(value)) else {
         return false;
@@ -190,7 +190,7 @@ fn is_nir(digits: &[u8]) -> bool {
 
 const DNI: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
 
-/// Those with letters, whose first digit stands at `i`; where the search goes on.
+/// Numbers with letters; their first digit is at `i`. Returns the position to continue from.
 pub(super) fn lettered(text: &str, i: usize, hint: &Hint<'_>, hits: &mut Hits<'_>) -> Option<usize> {
     let bytes = text.as_bytes();
     if before(bytes, i).is_some_and(|b| b.is_ascii_digit()) {
@@ -222,7 +222,7 @@ fn begins(bytes: &[u8], start: usize) -> bool {
     before(bytes, start).is_none_or(|b| !is_word(b) && !matches!(b, b'_' | b'-' | b'/' | b'#'))
 }
 
-/// A number of UK's national insurance: `AB123456C`, `AB 12 34 56 C`.
+/// A British national insurance number: `AB123456C`, `AB 12 34 56 C`.
 fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let spaced = before(bytes, i) == Some(b' ');
@@ -254,7 +254,7 @@ fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
     (suffix && begins(bytes, start) && ends(bytes, at + 1)).then_some((start, at + 1))
 }
 
-/// Spain's identity documents: eight digits, or X, Y or Z and seven, and the letter that they give.
+/// Spanish identity numbers: eight digits, or X, Y or Z and seven digits, and a check letter.
 fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let foreign = before(bytes, i).filter(|b| matches!(b, b'X' | b'Y' | b'Z'));
@@ -268,17 +268,17 @@ fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
     let letter = bytes.get(end)?;
     let number = value(digits)? + lead.map_or(0, |l| u64::from(l - b'X') * 10_000_000);
     let right = DNI.get((number % 23) as usize) == Some(letter);
-    // `chr11:g.25002653C>G` is a place in a genome.
+    // `chr11:g.25002653C>G` is a position in a genome.
     let place = before(bytes, start) == Some(b'.') || bytes.get(end + 1) == Some(&b'>');
     (right && !place && begins(bytes, start) && ends(bytes, end + 1)).then_some((start, end + 1))
 }
 
-/// Italy's codes of taxpayers: six letters, a year, a month's letter, a day, a place, and a letter that the others give.
+/// Italian tax codes: six letters, the year, a letter for the month, the day, the place, and a check letter.
 fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let start = i.checked_sub(6)?;
     let code: &[u8; 16] = bytes.get(start..start + 16)?.try_into().ok()?;
-    // Two who would have the same code are told apart by letters in the place of digits.
+    // If two people would have the same code, letters replace digits in one of them.
     let digit = |b: u8| b.is_ascii_digit() || b"LMNPQRSTUV".contains(&b.to_ascii_uppercase());
     let fits = code.iter().enumerate().all(|(at, b)| match at {
         6 | 7 | 9 | 10 | 12..=14 => digit(*b),
@@ -288,7 +288,7 @@ fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
     if !fits {
         return None;
     }
-    // What letters and digits count at odd places; at even ones they count what they are.
+    // The values of letters and digits at odd places; at even places they have their own value.
     const ODD: [u32; 26] =
         [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
     let number = |b: u8| usize::from(if b.is_ascii_digit() { b - b'0' } else { b.to_ascii_uppercase() - b'A' });
@@ -304,7 +304,7 @@ fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
     (formed && begins(bytes, start) && ends(bytes, start + 16)).then_some((start, start + 16))
 }
 
-/// A medical record or passport number behind the words that call it so.
+/// The number of a medical record, a health plan member or a passport after the words that call it so.
 fn record(text: &str, i: usize) -> Option<(usize, usize)> {
     const NAMES: [&str; 21] = [
         "member id",

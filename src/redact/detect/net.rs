@@ -4,11 +4,12 @@ use super::{Hits, before, is_word};
 use crate::redact::policy::Detector;
 use std::net::Ipv6Addr;
 
-/// How long a name before an `@` is at most; mail servers take 64.
+/// The maximum length of the name before an `@`; mail servers accept 64.
 const LOCAL: usize = 256;
 
-/// Every `@` with a name before it and a domain after it. Names have a limit and domains end at the next `@`, so each
-/// byte is looked at a bounded number of times. `urls` are the places, in order, where the password in a URL ends.
+/// Finds every `@` with a name before it and a domain after it. The length of names is limited and domains end at the
+/// next `@`, so each byte is read a bounded number of times. `urls` lists, in order, the positions where the password
+/// in a URL ends.
 pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
@@ -21,7 +22,7 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
             start -= 1;
         }
         let quoted = (start == at).then(|| quoted_before(bytes, at, done)).flatten();
-        // Quotes and dots around an address are not its own.
+        // Quotes and dots around an address are not part of it.
         while start < at && bytes.get(start).is_some_and(|&b| !is_word(b) && b != b'_' && b != b'+') {
             start += 1;
         }
@@ -39,7 +40,7 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
         while end > from && before(bytes, end).is_some_and(|b| matches!(b, b'.' | b'-')) {
             end -= 1;
         }
-        // `git@github.com:org/repo.git` and `bob@host.example:/srv` are places of files.
+        // `git@github.com:org/repo.git` and `bob@host.example:/srv` are file locations.
         let variable = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         let place = text.get(start..at) == Some("git")
             // `postgres://$DB_USER:$DB_PASSWORD@host`
@@ -52,7 +53,7 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
     }
 }
 
-/// Where a name in quotes begins: `"john smith"@example.org`.
+/// The start of a quoted name: `"john smith"@example.org`.
 fn quoted_before(bytes: &[u8], at: usize, done: usize) -> Option<usize> {
     let close = at.checked_sub(1).filter(|&i| i > done && bytes.get(i) == Some(&b'"'))?;
     let first = close.saturating_sub(64).max(done);
@@ -60,7 +61,7 @@ fn quoted_before(bytes: &[u8], at: usize, done: usize) -> Option<usize> {
     (bytes.get(first + open) == Some(&b'"') && first + open + 1 < close).then_some(first + open)
 }
 
-/// The end of a host's address in brackets, which stands for a domain: `root@[192.0.2.1]`.
+/// The end of an address in brackets that replaces a domain: `root@[192.0.2.1]`.
 fn literal(text: &str, from: usize) -> Option<usize> {
     let inner = text.get(from..)?.strip_prefix('[')?;
     let close = inner.bytes().take(56).position(|b| b == b']')?;
@@ -77,13 +78,13 @@ fn is_domain(domain: &str) -> bool {
     let mut labels = domain.rsplit('.');
     let Some(top) = labels.next() else { return false };
     let ends = top.starts_with("xn--") || top.chars().count() > 1 && top.chars().all(|c| c.is_alphabetic());
-    // `icon@2x.png` is a picture for fine screens.
+    // `icon@2x.png` is an image for high-resolution screens.
     let picture = matches!(domain.as_bytes(), [b'0'..=b'9', b'x', b'.', ..]);
     let numeric = domain.split('.').count() == 4 && domain.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     (ends || numeric) && !picture && labels.next().is_some() && !domain.split('.').any(str::is_empty)
 }
 
-/// Stretches of hexadecimal digits and colons that are an IPv6 address.
+/// Finds runs of hexadecimal digits and colons that are IPv6 addresses.
 pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let part = |b: u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
@@ -98,7 +99,7 @@ pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
             end += 1;
         }
         i = end;
-        // A sentence may end behind an address.
+        // A full stop may follow an address.
         while end > start && matches!(before(bytes, end), Some(b'.')) {
             end -= 1;
         }
@@ -114,7 +115,7 @@ pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
     }
 }
 
-/// An address, and not what programs write with two colons: `add::bad`, `::`.
+/// Whether this is an address, unlike the double colons in code: `add::bad`, `::`.
 fn is_ipv6(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_digit())
         && text.bytes().filter(|&b| b == b':').count() > 1

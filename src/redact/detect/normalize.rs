@@ -1,22 +1,22 @@
-//! A text as its reader means it: escapes of URLs, JSON and HTML undone, digits and dashes of other scripts as ASCII, marks
-//! that nobody sees left out, `jane [at] example [dot] org` put together.
+//! Normalizes a text to what its reader understands: escapes of URLs, JSON and HTML are decoded, digits and dashes of
+//! other scripts become ASCII, invisible characters are removed, and `jane [at] example [dot] org` is joined.
 //!
-//! Detectors look at the text as it stands and at this, and what they find here is brought back to the places in the
-//! text. Each byte is looked at a bounded number of times.
+//! Detectors scan both the original and the normalized text; hits in the latter are mapped back to positions in the
+//! original. Each byte is read a bounded number of times.
 
 use crate::spelling::{is_taken_in, is_unseen, plain};
 use std::sync::LazyLock;
 
-/// The text, and for each of its bytes the place in the original that it comes from.
+/// The normalized text, and for each of its bytes the position in the original that it comes from.
 pub(in crate::redact) struct View {
     pub(in crate::redact) text: String,
     at: Vec<u32>,
 }
 
 impl View {
-    /// `None` where the text shows all that is in it.
+    /// `None` if normalizing changes nothing.
     pub(super) fn of(text: &str) -> Option<View> {
-        // The places are kept as 32 bits; no entry is that large.
+        // Positions are 32 bits wide; no entry is larger.
         u32::try_from(text.len()).ok()?;
         let bytes = text.as_bytes();
         let mut view: Option<View> = None;
@@ -46,7 +46,7 @@ impl View {
             match meant {
                 Meant::Nothing => {}
                 Meant::Char(c) => view.push(c.encode_utf8(&mut [0; 4]), i),
-                // What stands around it in spaces belongs to it.
+                // The spaces around it belong to it.
                 Meant::Mark(c) => {
                     while view.text.ends_with(' ') {
                         view.text.pop();
@@ -72,13 +72,13 @@ impl View {
         self.at.extend((0..text.len()).map(|_| from as u32));
     }
 
-    /// Where in the original, which has `len` bytes, the byte at `i` comes from.
+    /// The position in the original, which has `len` bytes, that the byte at `i` comes from.
     pub(in crate::redact) fn place(&self, i: usize, len: usize) -> usize {
         self.at.get(i).map_or(len, |&at| at as usize)
     }
 }
 
-/// What stands for what was read.
+/// What a piece of the text stands for.
 enum Meant {
     Nothing,
     Char(char),
@@ -91,7 +91,7 @@ fn hex(bytes: &[u8], at: usize, len: usize) -> Option<u32> {
     digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
 }
 
-/// `%40`, and `%C3%BC` for what is not ASCII.
+/// `%40`, and `%C3%BC` for non-ASCII characters.
 fn percent(bytes: &[u8], at: usize) -> Option<(Meant, usize)> {
     let first = hex(bytes, at + 1, 2)?;
     let width = match first {
@@ -112,7 +112,8 @@ fn percent(bytes: &[u8], at: usize) -> Option<(Meant, usize)> {
     Some((Meant::Char(c), at + 3 * width))
 }
 
-/// What colours a terminal's text: `ESC[31m`, links, and both as programs write them out: `\x1b[0m`, `\u001b[0m`, `\033[0m`, `^[[0m`.
+/// Escape sequences of terminals: colours such as `ESC[31m`, links, and both in the spelling of source code: `\x1b[0m`,
+/// `\u001b[0m`, `\033[0m`, `^[[0m`.
 fn colour(text: &str, at: usize) -> Option<(Meant, usize)> {
     const LONGEST: usize = 32;
     const LINK: usize = 512;
@@ -126,7 +127,7 @@ fn colour(text: &str, at: usize) -> Option<(Meant, usize)> {
             let parameters = body.iter().skip(1).take(LONGEST).take_while(|b| matches!(b, 0x20..=0x3f)).count();
             body.get(1 + parameters).filter(|b| matches!(b, 0x40..=0x7e)).map(|_| parameters + 2)?
         }
-        // A link ends with a bell or with an escape and a backslash.
+        // A link ends with BEL, or with ESC and a backslash.
         b']' => match body.iter().position(|b| matches!(b, 0x07 | 0x1b))? {
             bell if body.get(bell) == Some(&0x07) => bell + 1,
             end => end + 2,
@@ -138,7 +139,7 @@ fn colour(text: &str, at: usize) -> Option<(Meant, usize)> {
     text.is_char_boundary(end).then_some((Meant::Nothing, end.min(text.len())))
 }
 
-/// `\n`, `\"`, `\u0040`, with as many backslashes as there are levels of strings in strings.
+/// `\n`, `\"`, `\u0040`, with one backslash for each level of nested strings.
 fn backslash(text: &str, at: usize) -> Option<(Meant, usize)> {
     let bytes = text.as_bytes();
     let run = bytes.get(at..)?.iter().take(64).take_while(|&&b| b == b'\\').count();
@@ -154,7 +155,7 @@ fn backslash(text: &str, at: usize) -> Option<(Meant, usize)> {
     Some((Meant::Char(c), next))
 }
 
-/// `&#64;`, `&#x40;`, and the names of a few.
+/// `&#64;`, `&#x40;`, and a few named entities.
 fn entity(text: &str, at: usize) -> Option<(Meant, usize)> {
     let rest = super::head(text, at + 1, 10);
     let (name, _) = rest.split_once(';')?;
@@ -224,7 +225,7 @@ fn mark(word: &str) -> Option<&'static str> {
     }
 }
 
-/// Digits, spaces and dashes that are not ASCII, letters of full width, marks that nobody sees.
+/// Non-ASCII digits, spaces and dashes, full-width letters, invisible characters.
 fn other(text: &str, at: usize) -> Option<(Meant, usize)> {
     let c = text.get(at..)?.chars().next()?;
     let plain = match c {
@@ -240,8 +241,8 @@ fn other(text: &str, at: usize) -> Option<(Meant, usize)> {
     Some((Meant::Char(plain), at + c.len_utf8()))
 }
 
-/// Which letters between Latin ones with signs and Hebrew are taken for plain Latin ones: looked up for each, since whole texts
-/// are in such scripts.
+/// Which letters, from extended Latin to Hebrew, are mistaken for plain Latin letters. A table, because every letter of
+/// a text in such a script is looked up.
 static TAKEN: LazyLock<Vec<bool>> =
     LazyLock::new(|| (FIRST..LAST).map(|c| char::from_u32(c).is_some_and(is_taken_in)).collect());
 const FIRST: u32 = 0x250;
@@ -252,7 +253,7 @@ fn taken_in(c: char) -> bool {
     place.and_then(|at| TAKEN.get(at)).copied().unwrap_or(false)
 }
 
-/// Whether a letter of another script that looks like a Latin one stands in a word with Latin ones.
+/// Whether a letter of another script that looks like a Latin one is in a word with Latin letters.
 fn among_latin(text: &str, at: usize) -> bool {
     const NEAR: usize = 48;
     let seen = |c: &char| c.is_alphanumeric() || *c == '_' || is_unseen(*c);
@@ -261,7 +262,7 @@ fn among_latin(text: &str, at: usize) -> bool {
     for c in before.chars().rev().take_while(seen).chain(after.chars().take_while(seen)) {
         latin |= c.is_ascii_alphabetic();
         let taken = || if (FIRST..LAST).contains(&u32::from(c)) { taken_in(c) } else { is_taken_in(c) };
-        // A letter that no Latin one looks like: it is a word of that script with a unit or a mark beside it.
+        // A letter that resembles no Latin letter: the word is in that script, with a unit or a mark next to it.
         if !c.is_ascii() && c.is_alphabetic() && !taken() {
             return false;
         }
@@ -269,9 +270,9 @@ fn among_latin(text: &str, at: usize) -> bool {
     latin
 }
 
-/// The ASCII digit that a digit of another script is.
+/// The ASCII digit that corresponds to a digit of another script.
 fn digit(c: char) -> Option<char> {
-    // Where the ten digits of a script begin: Arabic, Persian, Devanagari, Bengali, Thai and others; in circles, in bold.
+    // The code points of zero: Arabic, Persian, Devanagari, Bengali, Thai and others; circled and bold digits.
     const ZEROS: [u32; 14] =
         [0x660, 0x6f0, 0x966, 0x9e6, 0xa66, 0xae6, 0xbe6, 0xe50, 0xed0, 0x1040, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7f6];
     let code = u32::from(c);

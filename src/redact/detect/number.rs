@@ -1,18 +1,18 @@
-//! Whatever is made of digits: cards, social security numbers, IPv4 addresses, phone numbers.
+//! Everything made of digits: cards, social security numbers, IPv4 addresses, phone numbers.
 //!
-//! Digits that stand together, or apart by at most a few separators in one line, are a *run* of *groups*. A group
-//! belongs to one find at most; what is surest takes its groups first: IPv4 addresses, dates (which are nothing here,
-//! but no phone numbers either), cards, social security numbers, phone numbers by their form, and at last phone
-//! numbers by the words around them.
+//! Digits that are adjacent, or separated by at most a few separators within one line, form a *run* of *groups*. A
+//! group belongs to at most one hit. The most certain detectors take their groups first: IPv4 addresses, dates (which
+//! are not reported, but are not phone numbers either), cards, social security numbers, phone numbers by their form,
+//! and last phone numbers by the words around them.
 
 use super::context::{Context, Hint};
 use super::{Hits, before, called, iban, is_word, national, phone};
 use crate::redact::policy::Detector;
 
-/// What stands before a group.
+/// What precedes a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Separator {
-    /// Nothing of the run.
+    /// The start of the run.
     Start,
     Space,
     Dash,
@@ -22,7 +22,7 @@ pub(super) enum Separator {
     Under,
     /// `(`
     Open,
-    /// `)`, and whatever follows it
+    /// `)`, and any separator after it
     Close,
 }
 
@@ -40,21 +40,21 @@ impl Group {
     }
 }
 
-/// Digits and what separates them.
+/// Digits and their separators.
 pub(super) struct Run<'t> {
     pub(super) text: &'t str,
     pub(super) groups: Vec<Group>,
-    /// A `+` stands before it.
+    /// A `+` precedes it.
     pub(super) plus: bool,
-    /// A letter stands before it, or a letter and a hyphen.
+    /// A letter precedes it, or a letter and a hyphen.
     pub(super) glued: bool,
-    /// A letter or `_` stands right before it.
+    /// A letter or `_` directly precedes it.
     pub(super) touched: bool,
     /// A letter follows the last group.
     pub(super) letter_after: bool,
 }
 
-/// How many groups one run has at most; a longer one is looked at in pieces that overlap.
+/// The maximum number of groups in a run; a longer one is processed in overlapping pieces.
 const MAX_GROUPS: usize = 256;
 const OVERLAP: usize = 20;
 const _: () = assert!(OVERLAP < MAX_GROUPS);
@@ -86,7 +86,7 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
         }
         i = run.read(i);
         let digits = run.digits();
-        // Fewer are of an address only, which has four groups.
+        // With fewer digits it can only be an IP address, which has four groups.
         if digits >= 6 || digits >= 4 && run.groups.len() > 3 {
             run.look(hint.get(), hits);
         }
@@ -101,7 +101,7 @@ fn iban_around(text: &str, i: usize, hint: &Hint<'_>, hits: &mut Hits<'_>) -> Op
     if !country || glued && !super::tail(text, start, 4).eq_ignore_ascii_case("iban") {
         return None;
     }
-    // Hashes have such letters: `index f096a5c416..be76433911 100644`.
+    // Hashes contain such letters: `index f096a5c416..be76433911 100644`.
     if bytes.get(start).is_some_and(u8::is_ascii_lowercase) && before(bytes, start) == Some(b'.') {
         return None;
     }
@@ -112,7 +112,7 @@ fn iban_around(text: &str, i: usize, hint: &Hint<'_>, hits: &mut Hits<'_>) -> Op
 }
 
 impl Run<'_> {
-    /// Reads the run that begins with the digit at `from`; where to go on.
+    /// Reads the run that begins with the digit at `from`. Returns the position to continue from.
     fn read(&mut self, from: usize) -> usize {
         let bytes = self.text.as_bytes();
         let mut separator = match before(bytes, from) {
@@ -121,7 +121,7 @@ impl Run<'_> {
         };
         let lead = before(bytes, from);
         let second = from.checked_sub(1).and_then(|i| before(bytes, i));
-        // Nothing separates words and numbers in Chinese and Japanese.
+        // Chinese and Japanese do not separate words from numbers.
         let letter = |c: char| c == '_' || c.is_alphanumeric() && c < '\u{2e80}';
         let near = || super::tail(self.text, from, 4).chars().next_back().is_some_and(letter);
         self.touched = lead.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() && near());
@@ -142,7 +142,7 @@ impl Run<'_> {
             let next = separator_at(self.text, end);
             if self.groups.len() == MAX_GROUPS && next.is_some() {
                 self.letter_after = false;
-                // Another group is read than the last time, so this comes to an end.
+                // The next piece starts at a later group, so this terminates.
                 return self.groups.get(MAX_GROUPS - OVERLAP).map_or(end, |g| g.start);
             }
             match next {
@@ -159,7 +159,7 @@ impl Run<'_> {
         self.groups.iter().map(Group::len).sum()
     }
 
-    /// The digits of some groups, as far as `out` reaches.
+    /// The digits of some groups, up to the length of `out`.
     pub(super) fn collect<'o>(&self, from: usize, to: usize, out: &'o mut [u8; 24]) -> &'o [u8] {
         let mut len = 0;
         for group in self.groups.get(from..to).unwrap_or_default() {
@@ -181,7 +181,7 @@ impl Run<'_> {
         self.groups.get(from..to).is_some_and(|g| g.iter().all(|g| !g.used))
     }
 
-    /// Takes groups for a find; `None` says they were only ruled out.
+    /// Marks groups as used and reports them; with `None` they are only ruled out.
     pub(super) fn take(&mut self, from: usize, to: usize, found: Option<Detector>, hits: &mut Hits<'_>) {
         let Some(groups) = self.groups.get_mut(from..to) else { return };
         groups.iter_mut().for_each(|g| g.used = true);
@@ -204,7 +204,7 @@ impl Run<'_> {
         phone::find(self, hint, hits);
     }
 
-    /// Whether groups `from..to` stand apart from their neighbours, which a hyphen or a dot would make one with them.
+    /// Whether groups `from..to` are separate from their neighbours: a hyphen or a dot would join them.
     pub(super) fn stands_alone(&self, from: usize, to: usize) -> bool {
         let joined = |separator: Option<Separator>| matches!(separator, Some(Separator::Dash | Separator::Dot));
         !joined(self.separator(from)) && !joined(self.separator(to))
@@ -214,7 +214,7 @@ impl Run<'_> {
         to == self.groups.len() && self.letter_after
     }
 
-    /// Eight times six digits, each a multiple of eleven: what BitLocker has a disk opened with.
+    /// Eight times six digits, each a multiple of eleven: a BitLocker recovery key.
     fn recovery_key(&mut self, hits: &mut Hits<'_>) {
         for i in 0..(self.groups.len() + 1).saturating_sub(8) {
             if self.groups.get(i..i + 8).is_none_or(|groups| groups.iter().any(|group| group.len() != 6)) {
@@ -240,7 +240,7 @@ impl Run<'_> {
         for i in 0..self.groups.len().saturating_sub(3) {
             let dotted = (i + 1..i + 4).all(|j| self.separator(j) == Some(Separator::Dot));
             let ends = self.separator(i) != Some(Separator::Dot) && self.separator(i + 4) != Some(Separator::Dot);
-            // A longer part belongs to a card or a phone number, as everything behind a `+` does.
+            // A longer part belongs to a card or a phone number, and so does everything after a `+`.
             let short = self.groups.get(i..i + 4).is_some_and(|g| g.iter().all(|g| g.len() <= 3));
             let named = i == 0 && (self.touched || self.plus);
             if !dotted || !ends || !short || named || !self.is_free(i, i + 4) || self.ends_in_letter(i + 4) {
@@ -250,7 +250,7 @@ impl Run<'_> {
             let address = self.text.get(first.start..last.end).unwrap_or_default();
             let (start, end) = (first.start, last.end);
             let Ok(parsed) = address.parse::<std::net::Ipv4Addr>() else { continue };
-            // Every machine is called so, or a whole range is: nobody has such an address.
+            // Every machine uses such addresses, or they denote a range: they identify nobody.
             let range = || {
                 let bits = self.text.get(end..).and_then(|t| t.strip_prefix('/')).unwrap_or_default();
                 let bits = bits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<u32>().ok());
@@ -265,13 +265,13 @@ impl Run<'_> {
         }
     }
 
-    /// `Chrome/120.0.0.0` is what browsers send of themselves.
+    /// `Chrome/120.0.0.0` is a browser's version.
     fn is_version(&self, start: usize, address: &str) -> bool {
         let lead = self.text.get(..start).and_then(|t| t.strip_suffix('/'));
         address.ends_with(".0.0.0") && lead.is_some_and(|t| t.ends_with(|c: char| c.is_ascii_alphabetic()))
     }
 
-    /// The seconds of a time and its zone are the beginning of nothing: `19:03:04 2021 -0700`, `11:28:35 +0200 347`.
+    /// The seconds of a time, and its zone, do not begin a number: `19:03:04 2021 -0700`, `11:28:35 +0200 347`.
     fn times(&mut self, hits: &mut Hits<'_>) {
         let Some(first) = self.groups.first() else { return };
         let (start, len) = (first.start, first.len());
@@ -283,7 +283,7 @@ impl Run<'_> {
                 self.take(i, i + 1, None, hits);
             }
         }
-        // A time stands before the sign, with or without parts of a second.
+        // A time precedes the sign, with or without fractions of a second.
         let clock = |lead: &str| {
             let lead = lead.trim_end_matches(['+', '-']).trim_end();
             let lead = lead.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
@@ -294,7 +294,7 @@ impl Run<'_> {
         }
     }
 
-    /// Dates are no phone numbers: `2006-04-07`, `4/16/2000`, `16.04.2000`, `20060407`.
+    /// Dates are not phone numbers: `2006-04-07`, `4/16/2000`, `16.04.2000`, `20060407`.
     fn dates(&mut self, hits: &mut Hits<'_>) {
         let number = |run: &Run<'_>, i: usize| {
             let group = run.groups.get(i)?;
@@ -323,7 +323,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether groups are those in which numbers stand on cards.
+    /// Whether the groups have the lengths in which numbers are printed on cards.
     fn printed(&self, from: usize, to: usize) -> bool {
         let lens = self.groups.get(from..to).unwrap_or_default().iter().map(Group::len);
         lens.clone().eq([4, 4, 4, 4]) || lens.eq([4, 6, 5])
@@ -331,7 +331,7 @@ impl Run<'_> {
 
     fn cards(&mut self, hint: Context, hits: &mut Hits<'_>) {
         let mut buffer = [0; 24];
-        // Dictated, digit by digit.
+        // Dictated digit by digit.
         let count = self.groups.len();
         if (15..=16).contains(&count) && self.groups.iter().all(|g| g.len() == 1) {
             let digits = self.collect(0, count, &mut buffer);
@@ -358,12 +358,12 @@ impl Run<'_> {
                         (Some(Separator::Under), other) => other != Separator::Under,
                         _ => true,
                     };
-                // Nobody writes more than eight together, but for the thirteen behind an issuer's six.
+                // Nobody writes more than eight digits in one group, except thirteen after the issuer's six.
                 let long = to - i > 1 && group.len() > 8 && (to - i, group.len()) != (2, 13);
                 if group.used || total > 19 || parted || long {
                     break;
                 }
-                // `…1111USD`; letters of hexadecimal digits make it part of a hash.
+                // `…1111USD` is a card; a hexadecimal letter after the digits makes them part of a hash.
                 let glued = total < 15 || last_is_hex(self.text, group.end);
                 let odd = to > i + 1
                     && matches!(separator, Some(Separator::Slash | Separator::Under))
@@ -429,7 +429,7 @@ fn last_is_hex(text: &str, at: usize) -> bool {
     text.as_bytes().get(at).is_some_and(|&b| b.is_ascii_hexdigit() || b == b'_')
 }
 
-/// What separates the digits that end at `at` from the next ones, and where those begin.
+/// The separator after the digits that end at `at`, and where the next digits begin.
 fn separator_at(text: &str, at: usize) -> Option<(Separator, usize)> {
     let rest = text.get(at..)?;
     let mut separator = None;
@@ -449,7 +449,8 @@ fn separator_at(text: &str, at: usize) -> Option<(Separator, usize)> {
         };
         separator = match (separator, here) {
             (None | Some(Separator::Space), here) => Some(here),
-            // `) `, `)-` and `).` close, ` - ` is a hyphen; `. ` ends a sentence and `/ ` separates two numbers.
+            // `) `, `)-` and `).` count as closing, ` - ` as a hyphen; `. ` ends a sentence and `/ ` separates two
+            // numbers.
             (Some(Separator::Close), Separator::Space | Separator::Dash | Separator::Slash | Separator::Dot) => {
                 Some(Separator::Close)
             }
@@ -458,7 +459,7 @@ fn separator_at(text: &str, at: usize) -> Option<(Separator, usize)> {
             (Some(Separator::Dash), Separator::Open) => Some(Separator::Open),
             _ => return None,
         };
-        // Names of files and variables have it, and nothing else beside it.
+        // File and variable names contain it, with no other separator next to it.
         if separator == Some(Separator::Under)
             && !rest.get(1..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
         {
@@ -474,12 +475,12 @@ fn separator_at(text: &str, at: usize) -> Option<(Separator, usize)> {
     None
 }
 
-/// How far a number's first digits and its length make it a card.
+/// How strongly a number's first digits and its length indicate a card.
 #[derive(PartialEq, PartialOrd)]
 enum Issuer {
-    /// None gives out such numbers.
+    /// No issuer uses such numbers.
     None,
-    /// Many other numbers look the same: words have to say that it is a card.
+    /// Many other numbers look the same: the words around it must say that it is a card.
     Vague,
     Certain,
 }
@@ -487,7 +488,7 @@ enum Issuer {
 fn issuer(digits: &[u8]) -> Issuer {
     let prefix = digits.iter().take(4).fold(0u32, |n, d| n * 10 + u32::from(d - b'0'));
     match (prefix, digits.len()) {
-        // Visa; of 13 digits there are article numbers.
+        // Visa; 13 digits can also be an article number.
         (4000..=4999, 16 | 19) => Issuer::Certain,
         (4000..=4999, 13) => Issuer::Vague,
         // Mastercard, American Express
@@ -509,14 +510,14 @@ fn issuer(digits: &[u8]) -> Issuer {
 fn is_card(digits: &[u8], groups: usize, context: impl FnOnce() -> Context) -> bool {
     let luhn = luhn(digits);
     match issuer(digits) {
-        // Without the spaces that are on a card, many other things have such numbers.
+        // Without the spaces that are printed on cards, many other numbers look the same.
         Issuer::Certain if luhn && groups == 1 => {
             let context = context();
             context.card || !context.thing
         }
         Issuer::Certain if luhn => true,
         Issuer::Vague if luhn => context().card,
-        // Four by four, and words say that it is a card: a typing error makes it no less of one.
+        // Four groups of four, and the words say that it is a card: a typing error does not matter.
         _ => (luhn && digits.len() >= 13 || groups == 4 && digits.len() == 16) && context().card,
     }
 }

@@ -1,5 +1,5 @@
-//! What stands under a secret's name and is none by its form: a version of a package, a path, a file, an address, a type, a
-//! pattern to search with, the name of a secret that lies elsewhere.
+//! Values that have the name of a secret but, by their form, are none: a package version, a path, a file, an address, a
+//! type, a search pattern, the name of a secret that is kept elsewhere.
 
 use super::value::looks_random;
 use super::whole::is_jumbled;
@@ -17,7 +17,7 @@ pub(crate) fn is_ordinary(value: &str) -> bool {
             || is_label(value))
 }
 
-/// What a header or an element of a page is called: `X-API-Key`, `#login-pw-input`.
+/// The name of a header or of a page element: `X-API-Key`, `#login-pw-input`.
 fn is_label(value: &str) -> bool {
     let letters = |name: &str| name.len() >= 3 && name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
     let header = value.strip_prefix("X-").is_some_and(|name| letters(name) && name.split('-').all(|w| !w.is_empty()));
@@ -54,7 +54,7 @@ fn is_version(value: &str) -> bool {
             || words.clone().count() > 0 && words.all(part))
 }
 
-/// A path or the name of a file, none of whose parts is made of disorder.
+/// A path or file name without random-looking parts.
 fn is_file(value: &str) -> bool {
     const ENDINGS: &str = "json yaml yml toml pem key crt cer p12 pfx jks keystore txt env ini conf cfg properties xml enc asc gpg \
          kdbx ts tsx js jsx mjs cjs py rs go rb java kt php sh md sql html css lock csv log db sqlite pub secret tfvars";
@@ -63,7 +63,7 @@ fn is_file(value: &str) -> bool {
         return false;
     }
     let parts = || value.split(['/', '\\']).filter(|p| !p.is_empty());
-    // Words and numbers with signs between: `kestrel-sa.json`, `app_2024`.
+    // Words and numbers with signs between them: `kestrel-sa.json`, `app_2024`.
     let tame = |part: &str| {
         part.split(['-', '_', '.', ' ']).all(|word| word.len() < 8 || !looks_random(word)) && part.len() <= 64
     };
@@ -79,7 +79,7 @@ fn is_file(value: &str) -> bool {
     (rooted || ended) && !value.contains(['{', '}']) && parts().all(tame)
 }
 
-/// The address of something, with nobody in it who is let in: `https://host/path`, `s3://bucket/key`.
+/// An address without credentials: `https://host/path`, `s3://bucket/key`.
 fn is_address(value: &str) -> bool {
     let Some((scheme, rest)) = value.split_once("://") else { return false };
     const SCHEMES: [&str; 16] = [
@@ -138,7 +138,7 @@ fn is_type(value: &str) -> bool {
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"![]|<>? _&".contains(&b))
 }
 
-/// What `sed`, `grep`, `awk` and `jq` search with: classes of characters, repeats, groups.
+/// Search patterns for `sed`, `grep`, `awk` and `jq`: character classes, repeats, groups.
 pub(super) fn is_pattern(value: &str) -> bool {
     const CURSORS: [&str; 22] = [
         "[^", "[A-Z", "[a-z", "[0-9", "\\s*", "\\s+", "\\S+", "\\S*", "\\w+", "\\w*", "\\d+", "(?:", "(?i", "(.*",
@@ -151,7 +151,7 @@ pub(super) fn is_pattern(value: &str) -> bool {
         || CURSORS.iter().any(|mark| value.contains(mark))
 }
 
-/// The name of a secret that lies elsewhere: `postgres-password`, `db_token`, `API_KEY`.
+/// The name of a secret that is kept elsewhere: `postgres-password`, `db_token`, `API_KEY`.
 pub(crate) fn is_name(value: &str) -> bool {
     (4..=64).contains(&value.len())
         && value.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b'.'))
@@ -161,7 +161,7 @@ pub(crate) fn is_name(value: &str) -> bool {
         && secret_keys::named(value).is_some()
 }
 
-/// A flag that says there is no secret here, or where another thing is: `--no-password`, `--without-token`.
+/// A flag that says there is no secret here, or that something else follows: `--no-password`, `--without-token`.
 pub(crate) fn denies(flag: &str) -> bool {
     [
         "no-", "without-", "skip-", "disable-", "ask-", "prompt-", "read-", "show-", "hide-", "use-", "reset-",

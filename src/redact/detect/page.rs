@@ -1,5 +1,5 @@
 //! Passwords that a program sets or types in a text: `set_password('…')`, `changePassword("old", "…")`,
-//! `getElementById("password").value = "…"`, and those in the line below a prompt.
+//! `getElementById("password").value = "…"`, and those on the line after a prompt.
 
 use super::ends::Source;
 use super::value::{is_code, is_nothing, looks_random};
@@ -7,29 +7,30 @@ use super::{before, head, tail};
 use crate::redact::key_names::labelled;
 use crate::redact::secret_keys::{self, Found, Kind};
 
-/// Words before a password's name that set or change it.
+/// Verbs before a password's name that set or change it.
 const VERBS: [&str; 9] = ["set", "change", "update", "reset", "hash", "create", "verify", "check", "encrypt"];
 
-/// Whether a function is given passwords: `changePassword`, `set_password`.
+/// Whether a function takes passwords: `changePassword`, `set_password`.
 pub(super) fn takes_password(function: &str) -> bool {
     let verb = VERBS.iter().any(|verb| function.get(..verb.len()).is_some_and(|lead| lead.eq_ignore_ascii_case(verb)));
     verb && secret_keys::named(function)
         .is_some_and(|found| found.kind == Kind::Secret && found.sure && !found.is_token())
 }
 
-/// The same for a function whose name ends at `to` and names a password from `from` on.
+/// The same for a function whose name ends at `to` and names a password starting at `from`.
 pub(super) fn is_call(text: &str, from: usize, to: usize) -> bool {
     let lead = tail(text, from, 24);
     let verb = lead.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
     !verb.is_empty() && text.get(from - verb.len()..to).is_some_and(takes_password)
 }
 
-/// Whether a literal looks like a password that is used.
+/// Whether a literal looks like a real password.
 pub(super) fn is_set(value: &str) -> bool {
     looks_random(value) && !value.contains([':', '|', '/', ' ', '(']) && !is_nothing(value)
 }
 
-/// What is put into a field of a page: `querySelector("#password").value = "…"`. The sign is at `at`, and `name` before it.
+/// The text that is put into a page's field: `querySelector("#password").value = "…"`. The sign is at `at`, and `name`
+/// precedes it.
 pub(super) fn assigned(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
     if name != ".value" {
         return None;
@@ -45,7 +46,8 @@ pub(super) fn assigned(text: &Source<'_>, at: usize, name: &str, from: usize) ->
         .then_some((start, end))
 }
 
-/// The one word in the line below a prompt: `Password:` and what was typed. The name begins at `from`, the colon is at `at`.
+/// The single word on the line after a prompt: `Password:` and the typed text. The name begins at `from`, the colon is
+/// at `at`.
 pub(super) fn below(text: &str, at: usize, from: usize, found: &Found) -> Option<(usize, usize)> {
     let rest = head(text, at + 1, 160);
     let after =

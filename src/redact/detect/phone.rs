@@ -1,4 +1,4 @@
-//! Phone numbers: by their form where it is one that nothing else has, else by the words around them.
+//! Phone numbers: by their form if nothing else has that form, otherwise by the words around them.
 //!
 //! By form: a `+` and a country; ten digits as 3-3-4; an area in parentheses; a national number with its leading zero
 //! in groups. By words: six to thirteen digits after *phone*, *call*, *fax* and the like, before *office* or *mobile*,
@@ -10,7 +10,7 @@ use super::{Hits, before, head};
 use crate::redact::policy::Detector;
 
 pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
-    // `report_415_555_2671` is a file's.
+    // `report_415_555_2671` is part of a file name.
     if run.groups.iter().any(|g| g.separator == Separator::Under) {
         return;
     }
@@ -35,7 +35,7 @@ pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
     }
 }
 
-/// Whether what has the form of a phone number is called something else, or has the form of a drug's code (NDC) too.
+/// Whether a text in the form of a phone number is called something else, or also has the form of a drug code (NDC).
 fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
     let groups = run.groups.get(i..to).unwrap_or_default();
     let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return false };
@@ -46,26 +46,26 @@ fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
     let dashed = groups.iter().skip(1).all(|g| g.separator == Separator::Dash);
     let code = dashed && [[5, 4, 2], [4, 4, 2], [5, 3, 2], [5, 4, 1]].iter().any(|form| lens.clone().eq(*form));
     let context = Context::around(run.text, first.start, last.end, hint);
-    // `1Z 999 AA1 01 2345 6784`: a parcel's.
+    // `1Z 999 AA1 01 2345 6784` is a parcel number.
     let glued = i > 0 && run.touched;
     !context.phone && (code || glued || context.other)
 }
 
-/// The end of the number that begins with group `i`, if its form makes it one.
+/// The end of the number that begins with group `i`, if it is a phone number by its form.
 fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     let group = run.groups.get(i).filter(|g| !g.used)?;
     let len = |k: usize| run.groups.get(k).filter(|g| !g.used).map_or(0, Group::len);
     let glued = i == 0 && run.glued || joined(run.separator(i));
     let text = run.text.get(group.start..group.end).unwrap_or_default();
     if i == 0 && run.plus {
-        // One country has +1, and its numbers have ten digits more.
+        // +1 is a single country code, and its numbers have ten more digits.
         let (least, most) = if text.starts_with('1') { (11, 11) } else { (8, 15) };
         return longest(run, i, least, most, |_| true);
     }
     if glued {
         return None;
     }
-    // A country or a trunk code may stand before the ten.
+    // A country or trunk code may precede the ten digits.
     let code = group.len() <= 3
         && i == 0
         && matches!(run.separator(i + 1), Some(Separator::Space | Separator::Dash | Separator::Open | Separator::Dot));
@@ -95,7 +95,8 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
             |&to| {
                 let dotted = run.separator(i + 1) == Some(Separator::Dot) && to - i < 3;
                 let zip = to - i == 2 && (len(i), len(i + 1)) == (5, 4);
-                // Five pairs are a number in France; more are a row of numbers, as are groups that go on alike.
+                // Five pairs are a French number; more pairs, or groups that continue in the same way, are a list of
+                // numbers.
                 let alike = |a: usize| run.separator(a + 1) == Some(Separator::Space) && len(a) == len(a + 1);
                 let row = (i..to).all(|k| len(k) == 2) && to - i != 5 || alike(to - 1) || i > 0 && alike(i - 1);
                 to - i > 1 && !dotted && !zip && !row
@@ -105,7 +106,7 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     None
 }
 
-/// The end of the longest stretch from group `i` with so many digits.
+/// The end of the longest run of groups from group `i` whose number of digits is allowed.
 fn longest(
     run: &Run<'_>,
     i: usize,
@@ -134,14 +135,18 @@ fn joined(separator: Option<Separator>) -> bool {
     matches!(separator, Some(Separator::Dash | Separator::Dot))
 }
 
-/// Letters right behind the digits belong to them, but for an extension: `x123`.
+/// Whether the last digits are directly followed by letters other than an extension: `x123`.
 fn letter_follows(run: &Run<'_>, to: usize) -> bool {
     let end = to.checked_sub(1).and_then(|i| run.groups.get(i)).map_or(0, |g| g.end);
     to == run.groups.len() && run.letter_after && extension(run.text, end) == end
 }
 
+/// The least and greatest integers of 32 bits, and what comes next.
+const BOUNDS: [&str; 4] = ["2147483647", "2147483648", "4294967295", "4294967296"];
+
 fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut Hits<'_>) {
-    // `hotline 986 03 95 (24h)`: what letters follow is no part of it, and nothing in front is because of that.
+    // `hotline 986 03 95 (24h)`: the group before the letters is not part of the number, but the groups before it still
+    // are.
     let to = if letter_follows(run, to) { to - 1 } else { to };
     let len = |a: usize, b: usize| run.groups.get(a..b).unwrap_or_default().iter().map(Group::len).sum::<usize>();
     let Some((first, last)) = run.groups.get(from..to).and_then(|g| Some((g.first()?, g.last()?))) else { return };
@@ -149,21 +154,25 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
         return;
     }
     let context = Context::around(run.text, first.start, last.end, hint);
-    // With the `00` that some dial before a country.
+    // Includes the `00` that some people dial before a country code.
     let abroad = run.text.get(first.start..).is_some_and(|t| t.starts_with("00"));
     let most = if abroad { 16 } else { 13 };
-    // One word of ten digits and more that is called a number and not whose: people mean their phone's.
+    // A single word of ten or more digits that is only called a number: people mean a phone number.
     let number = context.number && (to - from > 1 || (10..=most).contains(&len(from, to)));
-    // A fraction.
+    // Not a decimal fraction.
     let number = number && !(to - from == 2 && run.separator(to - 1) == Some(Separator::Dot));
     if !(context.phone || number) || context.other && to - from == 1 {
+        return;
+    }
+    // The bounds of a computer's integers stand in code beside the word `number`.
+    if to - from == 1 && run.text.get(first.start..last.end).is_some_and(|digits| BOUNDS.contains(&digits)) {
         return;
     }
     let (mut a, mut b) = (from, to);
     while len(a, b) > most && b - a > 1 {
         if context.phone_after { a += 1 } else { b -= 1 }
     }
-    // Where the word stands behind the number, a postcode may stand before it.
+    // If the word follows the number, a postcode may precede it.
     if context.phone_after && b - a > 2 && len(a, a + 1) >= 4 && len(a + 1, b) >= 7 {
         a += 1;
     }

@@ -1,5 +1,5 @@
-//! Secrets that are said: `my password is …`, `IDENTIFIED BY '…'`, `PASSWORD '…'`, `pin 4711`, and settings that stand in a
-//! line as name and value without a sign between.
+//! Secrets in sentences: `my password is …`, `IDENTIFIED BY '…'`, `PASSWORD '…'`, `pin 4711`, and settings written as
+//! name and value without a sign between them.
 
 use super::ends::value_at;
 use super::value::{is_code, is_nothing, looks_random};
@@ -7,7 +7,7 @@ use super::{head, is_word, page, tail};
 use crate::redact::secret_keys::{self, Kind};
 use std::ops::RangeInclusive;
 
-/// What stands between a password's name and the password in a sentence.
+/// Phrases between a password's name and the password in a sentence.
 const IS: [&str; 30] = [
     "'s still ",
     " is still ",
@@ -40,7 +40,7 @@ const IS: [&str; 30] = [
     " → ",
     " ➜ ",
 ];
-/// The same where it is sure that a password follows.
+/// More such phrases, where a password certainly follows.
 const IS_TOO: [&str; 16] = [
     " -> ",
     " => ",
@@ -59,9 +59,9 @@ const IS_TOO: [&str; 16] = [
     "设置为",
     "設為",
 ];
-/// The same in two sentences: `the api token, it's …`.
+/// The same across two sentences: `the api token, it's …`.
 const IT_IS: [&str; 8] = [", it's ", ", it is ", ". It's ", ". It is ", ", that's ", ": it's ", " (it's ", ", namely "];
-/// What stands between a name and the password behind *password of the system*.
+/// Phrases between the name and the password after *password of the system*.
 const THEN: [&str; 20] = [
     " lautet: ",
     " ist: ",
@@ -85,8 +85,8 @@ const THEN: [&str; 20] = [
     " je ",
 ];
 
-/// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: the word behind it, if it
-/// is not one that a sentence goes on with.
+/// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: finds the word after it,
+/// unless it only continues the sentence.
 pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160);
     // `parola d'ordine = …`
@@ -114,7 +114,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     if let Some(found) = quoted(text, from, to) {
         return Some(found);
     }
-    // The login of a machine, as `.netrc` has it.
+    // A machine's login in `.netrc`.
     let lead = tail(text, from, 96);
     if rest.starts_with([' ', '\n', '\t'])
         && lead.contains("login ")
@@ -125,7 +125,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         let start = to + rest.len() - value.len();
         return (end > 0).then_some((start, start + end));
     }
-    // Alone in its line, and the password in the next.
+    // The name is alone on its line, and the password is on the next.
     if rest.starts_with('\n') && tail(text, from, 16).rsplit('\n').next().is_some_and(|lead| lead.trim().is_empty()) {
         return word_at(text, to + 1, true);
     }
@@ -144,7 +144,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     let of = OF.iter().any(|w| after.starts_with(w));
     let sentence = after.split(['\n', '.', ';', '?', '!']).next()?;
     let then = THEN.iter().filter_map(|w| sentence.find(w).map(|at| (at, *w)));
-    // Polish *hasło do … to …*.
+    // Polish: *hasło do … to …*.
     let to_be = after.strip_prefix("do ").and_then(|_| sentence.find(" to ")).map(|at| (at, " to "));
     let (at, word) = then.chain(to_be).min_by_key(|(at, word)| (*at, std::cmp::Reverse(word.len())))?;
     if !of && !word.ends_with(": ") || at > 64 {
@@ -153,7 +153,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     word_at(text, to + 1 + at + word.len(), false)
 }
 
-/// The one word in disorder behind a few others, in languages whose verbs stand elsewhere: `пароль админа теперь …`.
+/// The one word with digits after a few others, in languages with another word order: `пароль админа теперь …`.
 fn further(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     const WORDS: usize = 6;
     let name = text.get(from..to)?.to_lowercase();
@@ -175,7 +175,7 @@ fn further(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// `password......."…"`, `Password .......: …`, as programs list their settings.
+/// `password......."…"`, `Password .......: …`, as in programs' listings of settings.
 fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 200).split('\n').next()?;
     let after = rest.trim_start_matches(['.', ' ', '_', '·']);
@@ -190,12 +190,13 @@ fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
     let value = text.get(start..end)?;
     let word = value.bytes().all(|b| b.is_ascii_lowercase());
     let tells = !word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end);
-    // Only what is a secret is read to its end.
+    // Read the whole value only once it is known to be a secret.
     let whole = || if end < near.len() { Some((start, end)) } else { value_at(text, from, false, true) };
     tells.then(whole).flatten()
 }
 
-/// Four times four letters, as Google and Apple give passwords to programs: `app password for mail: abcd efgh ijkl mnop`.
+/// Four groups of four letters, as in app passwords from Google and Apple:
+/// `app password for mail: abcd efgh ijkl mnop`.
 fn app_password(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let lead = tail(text, from, 16).to_ascii_lowercase();
     let lead = lead.trim_end_matches([' ', '-', '_']);
@@ -214,7 +215,7 @@ fn app_password(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     (four(' ') || four('-')).then_some((to + start, to + start + 19))
 }
 
-/// What a program types into the field: `page.locator("input[name=password]").fill("…")`.
+/// The text that a program types into the field: `page.locator("input[name=password]").fill("…")`.
 fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
     const TYPES: [&str; 7] =
         [".fill(", ".type(", ".send_keys(", ".sendKeys(", ".setValue(", ".press_sequentially(", ".val("];
@@ -233,7 +234,7 @@ fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
     (!value.is_empty() && !is_nothing(value) && !value.starts_with('$')).then_some((start, start + value.len()))
 }
 
-/// `use … as the password`: the word stands at `from`.
+/// `use … as the password`; `password` begins at `from`.
 fn used_as(text: &str, from: usize) -> Option<(usize, usize)> {
     let lead = tail(text, from, 96);
     let before = ["as the ", "as my ", "as your ", "as a ", "as ", "as the new ", "as the admin "]
@@ -249,7 +250,7 @@ fn used_as(text: &str, from: usize) -> Option<(usize, usize)> {
     (said && looks_random(word) && !is_code(text, start, start + word.len())).then_some((start, start + word.len()))
 }
 
-/// `/reset-password/…`: what a link that is sent has behind it.
+/// `/reset-password/…`: the token in a link that was sent.
 fn in_link(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 400).strip_prefix('/')?;
     let rest = rest.strip_prefix("reset/").or_else(|| rest.strip_prefix("new/")).unwrap_or(rest);
@@ -260,13 +261,13 @@ fn in_link(text: &str, to: usize) -> Option<(usize, usize)> {
     (len >= 20 && looks_random(word)).then_some((start, start + len))
 }
 
-/// The word at `from`: `strict` where no *is* stands before it.
+/// The word at `from`. `strict` if no *is* precedes it.
 fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let rest = head(text, from, 96);
     let after = rest.trim_start_matches([' ', '\t', '"', '\'', '`', ':', '*', '「', '『', '“', '„', '«']);
     let closes = |c: char| matches!(c, '"' | '\'' | '`' | '」' | '』' | '”' | '»');
     let word = after.split(|c: char| c.is_whitespace() || closes(c)).next()?;
-    // Nothing separates words in Chinese and Japanese, and what counts stands behind digits there.
+    // Chinese and Japanese do not separate words, and a counter follows the digits there.
     let wide = word.find(|c: char| c >= '\u{2e80}').unwrap_or(word.len());
     let word = word.get(..wide).filter(|w| wide == word.len() || !w.bytes().all(|b| b.is_ascii_digit()))?;
     let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '*']);
@@ -292,7 +293,7 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     tells.then_some((start, end))
 }
 
-/// Small letters and digits in turn, longer than anybody says them, and no hash.
+/// Lower-case letters and digits in turn, too long to be a word, and not a hash.
 fn is_jumble(word: &str) -> bool {
     let bytes = word.as_bytes();
     let turns = bytes.windows(2).filter(|w| matches!(w, [a, b] if a.is_ascii_digit() != b.is_ascii_digit())).count();
@@ -302,7 +303,7 @@ fn is_jumble(word: &str) -> bool {
         && !bytes.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// The digits behind a sentence's verb: *the PIN for the cabinet is 917743*, *meine PIN lautet 4711*.
+/// The digits after the verb of a sentence: *the PIN for the cabinet is 917743*, *meine PIN lautet 4711*.
 pub(super) fn pin_said(text: &str, to: usize) -> Option<(usize, usize)> {
     const FAR: usize = 48;
     let sentence = head(text, to, FAR + 16).split(['\n', '.', ';', '?', '!', '"']).next()?;
@@ -340,7 +341,7 @@ fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     tells.then_some((start, start + value.len()))
 }
 
-/// `token is …`, `the api key is …`, `token ghx…`: only what looks like one.
+/// `token is …`, `the api key is …`, `token ghx…`: only values that look like a token or key.
 pub(super) fn secret_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 200);
     let after = IS.into_iter().chain(IT_IS).find_map(|w| rest.strip_prefix(w));
@@ -362,7 +363,7 @@ pub(super) fn secret_is(text: &str, from: usize, to: usize) -> Option<(usize, us
     let mixed = count(u8::is_ascii_alphabetic) > 3
         && (digits > 1 || digits == 1 && !strict && word.len() >= 16 && count(u8::is_ascii_uppercase) >= 4);
     let long = if strict { 20 } else { 12 };
-    // Forty hexadecimal digits are a commit, unless the words before say what they let into.
+    // Forty hexadecimal digits are a commit hash, unless the words before say what they give access to.
     let lead = || tail(text, from, 8).to_ascii_lowercase();
     let hex = word.bytes().all(|b| b.is_ascii_hexdigit())
         && strict
@@ -376,8 +377,27 @@ pub(super) fn secret_is(text: &str, from: usize, to: usize) -> Option<(usize, us
     tells.then_some((start, start + word.len()))
 }
 
-/// `IDENTIFIED BY '…'` of SQL, with or without `PASSWORD` or `VALUES`.
-pub(super) fn identified(text: &str, to: usize) -> Option<(usize, usize)> {
+/// The statements in which SQL says `IDENTIFIED BY`.
+const STATEMENTS: [&str; 8] = [
+    " create user ",
+    " alter user ",
+    " create role ",
+    " alter role ",
+    " set role ",
+    " grant ",
+    " connect to ",
+    " or replace user ",
+];
+
+/// `IDENTIFIED BY '…'` of SQL, with or without `PASSWORD` or `VALUES`: behind the beginning of a statement, or in capitals
+/// and with quotes. In a sentence, people and things are identified by names and numbers.
+pub(super) fn identified(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    let is_statement = || {
+        let before = tail(text, from, 200).to_ascii_lowercase();
+        let words: Vec<&str> = before.rsplit(';').next().unwrap_or_default().split_whitespace().collect();
+        let before = [" ", &words.join(" "), " "].concat();
+        STATEMENTS.iter().any(|statement| before.contains(statement))
+    };
     let rest = head(text, to, 200);
     let lower = rest.to_ascii_lowercase();
     let by = lower.find(" by ").filter(|&at| at < 40)? + 4;
@@ -393,15 +413,18 @@ pub(super) fn identified(text: &str, to: usize) -> Option<(usize, usize)> {
         _ => (start, start + after.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(after.len())),
     };
     let value = text.get(start..end)?;
-    let word = before_quote(text, start) || value.bytes().any(|b| !b.is_ascii_lowercase());
-    (!value.is_empty() && word && !is_nothing(value)).then_some((start, end))
+    let quoted = before_quote(text, start);
+    let is_sql = quoted && text.get(from..to) == Some("IDENTIFIED") || is_statement();
+    let word = quoted || value.bytes().any(|b| !b.is_ascii_lowercase());
+    (!value.is_empty() && word && is_sql && !is_nothing(value)).then_some((start, end))
 }
 
 fn before_quote(text: &str, at: usize) -> bool {
     matches!(super::before(text.as_bytes(), at), Some(b'\'' | b'"' | b'`'))
 }
 
-/// A setting without a sign: `aws configure set aws_secret_access_key …`, `setx API_KEY …`, `ENV DB_PASSWORD …`.
+/// A setting without a sign between name and value: `aws configure set aws_secret_access_key …`, `setx API_KEY …`,
+/// `ENV DB_PASSWORD …`.
 pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
     let line = head(text, to, 240).split('\n').next()?;
     let name = line.split([' ', '\t']).next().filter(|n| n.len() >= 2 && !n.contains('='))?;
@@ -409,14 +432,14 @@ pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
     value_behind(text, to + name.len())
 }
 
-/// The word or what is in quotes behind spaces, where it is no variable.
+/// The word or quoted text after spaces, unless it is a variable.
 pub(super) fn value_behind(text: &str, at: usize) -> Option<(usize, usize)> {
     let (start, end) = value_at(text, at, false, true)?;
     let value = text.get(start..end)?;
     (start > at && !value.starts_with(['$', '-', '<', '=']) && !is_nothing(value)).then_some((start, end))
 }
 
-/// The digits that are said to be a PIN (`said`: a word or a sign has to stand between) or a card's security code.
+/// The digits of a PIN (with `said`, a word or a sign must stand between) or of a card's security code.
 pub(super) fn digits_after(text: &str, to: usize, said: bool, count: RangeInclusive<usize>) -> Option<(usize, usize)> {
     let rest = head(text, to, 24);
     let digits = rest.find(|c: char| c.is_ascii_digit())?;
@@ -433,7 +456,7 @@ pub(super) fn digits_after(text: &str, to: usize, said: bool, count: RangeInclus
     (digits > 0 && words && told && ends && count.contains(&len)).then_some((to + digits, to + digits + len))
 }
 
-/// The words of a mnemonic that follow *seed phrase*, *recovery phrase*: all of them, in letters, with numbers or commas between.
+/// The words of a mnemonic after *seed phrase* or *recovery phrase*: all of them, with numbers or commas between them.
 pub(super) fn mnemonic_after(text: &str, to: usize) -> Option<(usize, usize)> {
     const NEAR: usize = 64;
     const LONGEST: usize = 24;

@@ -1,7 +1,7 @@
-//! Secrets that show what they are: by the prefix that their vendor documents, by their armour, by the word before.
+//! Secrets that are recognizable by themselves: by a documented vendor prefix, by PEM armour, or by the word before.
 //!
-//! One automaton over all literal beginnings runs through the text; at each place it stops, a check that reads on from
-//! there decides. A token's characters belong to one find, and the search goes on behind it.
+//! One automaton finds all literal prefixes in the text; at each match, a check that reads on from there decides. A
+//! token's characters belong to one hit, and the search continues after it.
 
 use super::said::{digits_after, identified, mnemonic_after, password_is, pin_said, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
@@ -13,7 +13,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// What else is looked for at a literal beginning.
+/// What to check at a literal prefix.
 #[derive(Debug, Clone, Copy)]
 enum Start {
     Token(usize),
@@ -25,7 +25,6 @@ enum Start {
     PasswordIs,
     SecretIs,
     Identified,
-    Insert,
     Setting,
     Requirepass,
     Phrase,
@@ -87,7 +86,6 @@ const STARTS: &[(Start, &str)] = &[
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
-    (Start::Insert, "INSERT insert Insert"),
     (Start::Phrase, "mnemonic Mnemonic MNEMONIC"),
     (Start::Terraform, ".atlasv1."),
     (Start::Tcp, "@tcp( @unix("),
@@ -131,7 +129,7 @@ const STARTS: &[(Start, &str)] = &[
     ),
 ];
 
-/// Beginnings with spaces in them.
+/// Prefixes that contain spaces.
 const SPACED: &[(Start, &str)] = &[
     (Start::Uuid, "Splunk "),
     (Start::Pair, " / "),
@@ -220,7 +218,7 @@ static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
         .kind(Some(AhoCorasickKind::DFA))
         .build(texts)
         .ok()?;
-    // How months begin in the languages whose words for birth stand above.
+    // The beginnings of month names in the languages of the words for birth above.
     let month = "(?:jan|jän|gen|ene|feb|fev|fév|mar|mär|maa|mrt|apr|abr|avr|may|mai|maj|mei|mag|maggio|jun|jui|juin|giu|\
                  jul|lug|aug|ago|aoû|sep|set|sept|oct|okt|ott|out|nov|dec|dez|déc|dic)[a-zà-ÿ]{0,9}\\.?";
     let date = Regex::new(&format!(
@@ -236,7 +234,7 @@ static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
 
 pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     let Some(search) = &*SEARCH else {
-        // Without its automaton nothing can be said of the text, so none of it passes.
+        // Without the automaton the text cannot be checked, so all of it is hidden.
         hits.add(Detector::ApiKey, 0, text.len());
         return;
     };
@@ -274,8 +272,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
                 password_is(text, from, to).or_else(sent).map(|(a, b)| (Detector::Credential, a, b))
             }
             Start::SecretIs => secret_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Identified if alone => identified(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Requirepass if alone || text[from..to].starts_with(' ') => {
                 value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b))
@@ -342,15 +339,15 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     }
 }
 
-/// Where stretches of a set's bytes end. The last one is kept: a text of nothing but beginnings is not read again
-/// and again to its end.
+/// The ends of runs of bytes from one set. The last run of each set is cached, so that a text full of prefixes is not
+/// read to its end again and again.
 struct Runs<'t> {
     bytes: &'t [u8],
     last: [(usize, usize); 6],
 }
 
 impl Runs<'_> {
-    /// The end of the bytes of `set` from `at` on.
+    /// The end of the run of bytes in `set` that starts at `at`.
     fn end(&mut self, at: usize, set: Set) -> usize {
         let (from, to) = self.last[set as usize];
         if (from..=to).contains(&at) {
@@ -363,7 +360,7 @@ impl Runs<'_> {
     }
 }
 
-/// A full stop behind a token ends the sentence.
+/// A full stop after a token ends the sentence.
 fn trim(bytes: &[u8], from: usize, mut end: usize) -> usize {
     while end > from && before(bytes, end) == Some(b'.') {
         end -= 1;
@@ -371,8 +368,8 @@ fn trim(bytes: &[u8], from: usize, mut end: usize) -> usize {
     end
 }
 
-/// Header and payload are JSON objects, so both begin with `eyJ`; an unsigned token has nothing behind the second dot,
-/// an encrypted one five parts.
+/// Header and payload are JSON objects, so both begin with `eyJ`. An unsigned token has nothing after the second dot,
+/// an encrypted one has five parts.
 fn jwt(runs: &mut Runs<'_>, from: usize) -> Option<usize> {
     let bytes = runs.bytes;
     let mut end = runs.end(from, Set::Url);
@@ -388,14 +385,14 @@ fn jwt(runs: &mut Runs<'_>, from: usize) -> Option<usize> {
     (end - from >= 20).then_some(trim(bytes, from, end))
 }
 
-/// From the armour's first line to its last, or to the end of the text where that is missing.
+/// From the first line of the armour to its last, or to the end of the text if that is missing.
 fn pem(text: &str, from: usize) -> Option<usize> {
     let line = head(text, from, 80);
     let putty = line.starts_with("PuTTY");
     if !putty && !line.get(11..)?.split("-----").next()?.contains("PRIVATE KEY") {
         return None;
     }
-    // A pattern, or a word about such keys: nothing of a key stands behind it.
+    // A pattern, or a mention of such keys: no key follows.
     if !putty && !has_body(text, from) {
         return None;
     }
@@ -408,7 +405,7 @@ fn pem(text: &str, from: usize) -> Option<usize> {
     Some(end.unwrap_or(text.len()))
 }
 
-/// Whether base64 stands below the armour's first line.
+/// Whether base64 follows the first line of the armour.
 fn has_body(text: &str, from: usize) -> bool {
     const HEAD: usize = 11;
     const NEAR: usize = 600;
@@ -423,7 +420,7 @@ fn has_body(text: &str, from: usize) -> bool {
     plain && body.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '/' | '=')).any(long)
 }
 
-/// The password between `user:` and `@host`, and the user name where it is the secret (`https://TOKEN@host`).
+/// The password between `user:` and `@host`, or the user name if that is the secret (`https://TOKEN@host`).
 fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
     let rest = text.get(from..)?;
     let stop = |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\');
@@ -433,7 +430,7 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
     let (user_info, at) = match user_info {
         Some((user_info, at)) => (user_info?, at),
         None => {
-            // A password with a slash or a hash in it, which should have been escaped.
+            // A password with an unescaped slash or hash.
             let scheme =
                 tail(text, from.checked_sub(3)?, 16).rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+').next()?;
             const STORES: [&str; 11] = [
@@ -473,7 +470,8 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// The `@` of an address whose password has a quote, a bracket, a backslash or a blank in it, at `sign`: `postgres://app:…'…@db`.
+/// The `@` of a URL whose password contains a quote, a bracket, a backslash or a space at `sign`:
+/// `postgres://app:…'…@db`.
 fn at_behind(rest: &str, sign: usize) -> Option<usize> {
     const LONGEST: usize = 128;
     let (user, begun) = rest.get(..sign)?.split_once(':')?;
@@ -481,7 +479,7 @@ fn at_behind(rest: &str, sign: usize) -> Option<usize> {
     let line = head(rest, sign, LONGEST).split(['\n', '\r']).next()?;
     let at = line.rfind('@').filter(|_| blank && !user.contains(['[', '/']))?;
     let (password, host) = (line.get(1..at)?, line.get(at + 1..)?);
-    // One sign within it, and no text, no markup and no other string behind it.
+    // Only one such character within it, and no text, markup or other string after it.
     let word = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'`<>,;()[]{}/:@".contains(&b))
     };
@@ -493,7 +491,7 @@ fn at_behind(rest: &str, sign: usize) -> Option<usize> {
     (whole && !port && host.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some(sign + at)
 }
 
-/// What follows `Bearer` or `Basic`, if it looks like a token and not like a sentence.
+/// The text after `Bearer` or `Basic`, if it looks like a token and not like a sentence.
 fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut start = to;
@@ -518,7 +516,7 @@ fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     (token_like || header && !token.is_empty() && !is_status(token)).then_some((start, end))
 }
 
-/// Whether a word that calls a date one of birth stands for itself: not *adobe*, *stubborn*, *bornholm*.
+/// Whether a word for birth is a word of its own: not *adobe*, *stubborn*, *bornholm*.
 fn is_birth(text: &str, from: usize, to: usize) -> bool {
     let word = text.get(from..to).unwrap_or_default();
     let first = word.chars().next().unwrap_or(' ');
@@ -528,7 +526,7 @@ fn is_birth(text: &str, from: usize, to: usize) -> bool {
     begins && (word.len() > 4 || !next.is_alphabetic())
 }
 
-/// The date that follows *born*, *date of birth*, *DOB* within a few words, or in the line below.
+/// The date that follows *born*, *date of birth* or *DOB* within a few words, or on the next line.
 fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
     let near = head(text, to, 40);
     let end = near
@@ -542,7 +540,7 @@ fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
     (!inside && !begun).then_some((to + m.start(), to + m.end()))
 }
 
-/// The password of Oracle's `jdbc:oracle:thin:user/password@host`.
+/// The password in Oracle's `jdbc:oracle:thin:user/password@host`.
 fn oracle(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 256);
     let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(rest.len());
@@ -551,7 +549,7 @@ fn oracle(text: &str, to: usize) -> Option<(usize, usize)> {
     (slash > 0 && slash + 1 < at).then_some((to + slash + 1, to + at))
 }
 
-/// Client secrets of Entra ID: three characters, a digit, `Q~` and 31 to 34 more.
+/// Entra ID client secrets: three characters, a digit, `Q~` and 31 to 34 more.
 fn azure_secret(bytes: &[u8], from: usize, to: usize) -> Option<(usize, usize)> {
     let start = from.checked_sub(4)?;
     let set = |b: u8| Set::Dotted.has(b) || b == b'~';
@@ -566,7 +564,7 @@ fn run_signature(bytes: &[u8], at: usize) -> usize {
     at + rest.iter().position(|&b| !Set::Base64.has(b) && !matches!(b, b'%' | b'.')).unwrap_or(rest.len())
 }
 
-/// Tokens of Terraform: fourteen letters and digits before the mark, at least forty behind it.
+/// Terraform tokens: fourteen letters and digits before the mark, at least forty characters after it.
 fn terraform(runs: &mut Runs<'_>, from: usize, to: usize) -> Option<(usize, usize)> {
     let bytes = runs.bytes;
     let mut start = from;
@@ -577,7 +575,7 @@ fn terraform(runs: &mut Runs<'_>, from: usize, to: usize) -> Option<(usize, usiz
     (from - start >= 10 && end - to >= 40).then_some((start, end))
 }
 
-/// The password of Go's `user:password@tcp(host:3306)/db`, whose `@` is at `at`.
+/// The password in Go's `user:password@tcp(host:3306)/db`; its `@` is at `at`.
 fn dsn(text: &str, at: usize) -> Option<(usize, usize)> {
     let lead = tail(text, at, 160);
     let word = lead.rsplit(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '=')).next()?;

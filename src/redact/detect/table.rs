@@ -1,4 +1,5 @@
-//! Columns of tables in a text: `name,password` and lines of values below it, as CSV, Markdown and the shells of databases show them.
+//! Table columns in a text: `name,password` with rows of values below, in CSV, Markdown and the output of database
+//! shells.
 
 use super::called::{self, Called};
 use super::value::{is_code, is_nothing, looks_random};
@@ -6,12 +7,13 @@ use super::{Hits, head, ordinary, tail};
 use crate::redact::policy::Detector;
 use crate::redact::secret_keys::{self, Found, Kind, Words};
 
-/// A line that is longer names no columns.
+/// A longer line is not a table header.
 const HEAD: usize = 512;
 
-/// What is found in the table in whose head the word at `from..to` stands; where the table ends, so that it is not read again.
+/// Finds secrets in the table whose header contains the word at `from..to`. Returns where the table ends, so that it is
+/// not read again.
 pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> Option<usize> {
-    // Behind the name another column begins, or a line.
+    // After the name, another column or a new line begins.
     let bytes = text.as_bytes().get(to..)?;
     let name = bytes.iter().take(24).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let next = bytes.iter().skip(name).take(24).find(|b| !matches!(b, b' ' | b'"' | b'*' | b'`' | b'\r'))?;
@@ -63,7 +65,7 @@ pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> O
     Some(at.min(text.len()))
 }
 
-/// Numbers of persons in the columns of a table that the first line of the text calls so: `ward,steuer_id`.
+/// Personal numbers in the columns of a table whose header is the first line of the text: `ward,steuer_id`.
 pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
     let first = head(text, 0, HEAD);
     let Some(end) = first.find('\n') else { return };
@@ -102,7 +104,7 @@ fn tells(text: &str, found: &Found, start: usize, value: &str) -> bool {
         && (found.sure && !(digits && value.len() < 4) && value.split(' ').count() <= 2 || looks_random(value))
 }
 
-/// What stands between the signs of a line, without spaces and quotes, and where.
+/// The cells of a line without spaces and quotes, with their positions.
 fn cells(line: &str, sign: u8) -> impl Iterator<Item = (usize, &str)> {
     let line = line.trim_end_matches('\r');
     let framed = sign == b'|' && line.trim_start().starts_with('|');

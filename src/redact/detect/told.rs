@@ -1,5 +1,6 @@
-//! Secrets that their place tells: codes that are sent (`Your verification code is 482913`), parts of a form, words of a command that has
-//! no flag for a password (`htpasswd -b file user …`, `net use \\server …`), lines of `.pgpass`, wallet keys.
+//! Secrets known by their place: codes in messages (`Your verification code is 482913`), form parts, arguments of
+//! commands that have no flag for a password (`htpasswd -b file user …`, `net use \\server …`), lines of `.pgpass`,
+//! wallet keys.
 
 use super::ends::value_at;
 use super::value::{is_nothing, looks_random};
@@ -7,7 +8,7 @@ use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 use crate::redact::secret_keys::{self, Kind};
 
-/// What is said around a code that lets somebody in, in small letters.
+/// Words around an access code, in lower case.
 const ENTRY: &[&str] = &[
     "verif",
     "vérif",
@@ -64,7 +65,7 @@ const ENTRY: &[&str] = &[
     "인증",
 ];
 
-/// The digits of a code that is sent, before or behind the word that calls it one, which stands at `from..to`.
+/// The digits of a code in a message, before or after the word at `from..to` that calls it a code.
 pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     const NEAR: usize = 72;
     let word = text.get(from..to)?;
@@ -95,7 +96,7 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     (sure || told()).then_some(found)
 }
 
-/// `is 482913`, `: 482 913`, ` lautet 482913`: few words, and then four to eight digits.
+/// `is 482913`, `: 482 913`, ` lautet 482913`: a few words, then four to eight digits.
 fn digits_behind(rest: &str) -> Option<(usize, usize)> {
     let first = rest.find(|c: char| c.is_ascii_digit())?;
     // `OTP for your payment of 4,300 is 5746`
@@ -147,7 +148,7 @@ fn digits_before(lead: &str) -> Option<(usize, usize)> {
     digits_at(lead, start).filter(|(_, end)| *end == says)
 }
 
-/// Four to eight digits that stand for themselves, in two halves too.
+/// Four to eight digits on their own, possibly in two halves.
 fn digits_at(text: &str, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let run = |from: usize| bytes.get(from..).map_or(0, |b| b.iter().take_while(|b| b.is_ascii_digit()).count());
@@ -164,7 +165,7 @@ fn digits_at(text: &str, at: usize) -> Option<(usize, usize)> {
     ((4..=8).contains(&first) || half).then_some(()).filter(|()| alone && !counted).map(|()| (at, end))
 }
 
-/// `Use 482913 to verify …`: the word is at `from`.
+/// `Use 482913 to verify …`: *verify* is at `from`.
 pub(super) fn used(text: &str, from: usize) -> Option<(usize, usize)> {
     let lead = tail(text, from, 32);
     let digits = lead.trim_end().strip_suffix("to")?.trim_end();
@@ -177,7 +178,7 @@ pub(super) fn used(text: &str, from: usize) -> Option<(usize, usize)> {
     said.then_some((at, at + len))
 }
 
-/// A part of a form in several parts: what stands below the empty line behind `form-data; name="password"`.
+/// A part of a multipart form: the text after the empty line that follows `form-data; name="password"`.
 pub(super) fn form(text: &str, to: usize) -> Option<(usize, usize)> {
     let near = head(text, to, 512);
     let (_, rest) = near.split_once("name=")?;
@@ -198,7 +199,7 @@ pub(super) fn form(text: &str, to: usize) -> Option<(usize, usize)> {
     (!value.trim().is_empty() && !is_nothing(value)).then_some((start, start + end))
 }
 
-/// The words of a command, from its program on, with the places of each.
+/// The words of a command, up to the next `;`, `|`, `&` or `>`, with their positions.
 fn words(line: &str) -> Vec<(usize, &str)> {
     const MOST: usize = 24;
     let (mut out, mut at) = (Vec::new(), 0);
@@ -221,7 +222,7 @@ fn words(line: &str) -> Vec<(usize, &str)> {
     out
 }
 
-/// The password of a command that takes it in its place, behind the program at `to`.
+/// The password of a command that takes it as a positional argument; the program's name ends at `to`.
 pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let program = text.get(from..to)?.trim_end();
     let line = head(text, to, 400).split('\n').next()?;
@@ -234,7 +235,7 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
             let share = words.iter().position(|(_, w)| w.starts_with("\\\\"))?;
             words.iter().skip(share + 1).find(|(_, w)| !w.starts_with('/'))
         }
-        // `net user name password /add`; alone it shows the user.
+        // `net user name password /add`; with only a name it shows the user.
         "net user" => words.get(1),
         "openssl passwd" => words.last().filter(|(_, w)| !w.starts_with('-')),
         "htpasswd" => {
@@ -288,7 +289,7 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
     (!other).then_some((to + at + skip, to + at + skip + word.len()))
 }
 
-/// Programs that take a password in its place.
+/// Programs that take a password as a positional argument.
 pub(super) const PROGRAMS: [&str; 23] = [
     "ansible-vault encrypt_string ",
     "openssl passwd ",
@@ -315,13 +316,13 @@ pub(super) const PROGRAMS: [&str; 23] = [
     "schtasks ",
 ];
 
-/// The same in a command line of which nothing else is known.
+/// The same in a command line about which nothing else is known.
 pub(super) fn in_line(line: &str) -> Option<(usize, usize)> {
     let (at, program) = PROGRAMS.iter().filter_map(|p| line.find(p).map(|at| (at, p))).min()?;
     in_place(line, at, at + program.len())
 }
 
-/// What a program is given that asks for a password: `kinit bob <<< …`.
+/// The input of a program that asks for a password: `kinit bob <<< …`.
 pub(super) fn given(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     const READ: [&str; 8] =
         ["kinit ", "su ", "sudo -S", "smbpasswd ", "passwd ", "--password-stdin", "cryptsetup ", "chpasswd"];
@@ -334,38 +335,7 @@ pub(super) fn given(text: &str, from: usize, to: usize) -> Option<(usize, usize)
     (!value.starts_with('$') && !is_nothing(value)).then_some((start, end))
 }
 
-/// The first value of `INSERT INTO users (name, password) VALUES ('bob', '…')` that stands in a column of secrets.
-pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
-    let near = head(text, to, 2048);
-    let open =
-        near.find('(').filter(|_| near.trim_start().get(..4).is_some_and(|into| into.eq_ignore_ascii_case("into")))?;
-    let (columns, rest) = near.get(open + 1..)?.split_once(')')?;
-    let values = rest.trim_start();
-    values.get(..6).filter(|w| w.eq_ignore_ascii_case("values"))?;
-    let named = |name: &str| {
-        secret_keys::named(name.trim().trim_matches(['"', '`', '[', ']']))
-            .is_some_and(|f| f.kind == Kind::Secret && f.sure)
-    };
-    let column = columns.split(',').position(named)?;
-    let values = values.get(6..)?.trim_start().strip_prefix('(')?;
-    let mut at = to + near.len() - values.len();
-    for n in 0..=column {
-        let rest = head(text, at, 1024);
-        let value = rest.trim_start();
-        at += rest.len() - value.len();
-        let quoted = value.starts_with('\'');
-        let len = if quoted { value.get(1..)?.find('\'')? + 2 } else { value.find([',', ')'])? };
-        if n == column {
-            let inner = text.get(at + 1..(at + len).checked_sub(1)?).filter(|inner| quoted && !is_nothing(inner))?;
-            return (!inner.is_empty()).then_some((at + 1, at + len - 1));
-        }
-        let next = text.get(at + len..)?;
-        at += len + next.find(',').filter(|i| *i < 4)? + 1;
-    }
-    None
-}
-
-/// What a database encrypts as a password: `crypt('…', gen_salt('bf'))`.
+/// The password that a database hashes: `crypt('…', gen_salt('bf'))`.
 pub(super) fn crypt(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 200);
     let end = rest.find('\'').filter(|end| *end > 0)?;
@@ -381,7 +351,7 @@ pub(super) fn set_password(text: &str, to: usize) -> Option<(usize, usize)> {
     (!rest.starts_with("password(") && !is_nothing(text.get(start..end)?)).then_some((start, end))
 }
 
-/// The second of two words behind *credentials*: `credentials: bob / …`, `creds bob:…`.
+/// The second of two words after *credentials*: `credentials: bob / …`, `creds bob:…`.
 pub(super) fn credentials(text: &str, to: usize) -> Option<(usize, usize)> {
     let line = head(text, to, 160).split('\n').next()?;
     let sign = line.find(" / ").map(|at| at + 3).or_else(|| line.find([':', '/']).map(|at| at + 1))?;
@@ -398,7 +368,8 @@ pub(super) fn credentials(text: &str, to: usize) -> Option<(usize, usize)> {
     (name && looks_random(word) && !is_nothing(word) && !word.contains("//")).then_some((start, start + word.len()))
 }
 
-/// The default of a variable of Terraform whose name is a secret's: `variable "db_password" { default = "…" }`. The name is at `to`.
+/// The default of a Terraform variable with the name of a secret: `variable "db_password" { default = "…" }`. The name
+/// is at `to`.
 pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
     let near = head(text, to, 1024);
     let (name, rest) = near.split_once('"')?;
@@ -415,7 +386,8 @@ pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
     (!value.is_empty() && !is_nothing(value)).then_some((start, start + value.len()))
 }
 
-/// The value of a row that is chosen by a secret's name: `SET value = '…' WHERE name = 'smtp_password'`. The name's `=` is at `at`.
+/// The value of a row that is selected by the name of a secret: `SET value = '…' WHERE name = 'smtp_password'`. The `=`
+/// after `name` is at `at`.
 pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
     const NAMES: [&str; 7] = ["name", "key", "setting", "option_name", "config_key", "variable", "code"];
     let column = name.rsplit([' ', '.']).next()?;
@@ -436,7 +408,7 @@ pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usi
         .then_some((from + open + 1, from + value.len()))
 }
 
-/// The password of a wireless network in a code to be scanned: `WIFI:T:WPA;S:home;P:…;;`.
+/// The password of a wireless network in a QR code: `WIFI:T:WPA;S:home;P:…;;`.
 pub(super) fn wifi(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 256);
     let at = if rest.starts_with("P:") { 2 } else { rest.find(";P:")? + 3 };
@@ -450,9 +422,9 @@ pub(super) fn wifi(text: &str, to: usize) -> Option<(usize, usize)> {
     (end > 0).then_some((to + at, to + at + end))
 }
 
-/// `host:5432:database:user:password`, alone in its line; the colon behind the host is at `at`.
+/// `host:5432:database:user:password`, alone on its line; the colon after the host is at `at`.
 pub(super) fn pgpass(text: &str, at: usize) -> Option<(usize, usize)> {
-    // A port or a star, and a colon.
+    // A port or an asterisk, and a colon.
     let port = text.as_bytes().get(at + 1..)?.iter().take(6).position(|b| *b == b':')?;
     if port == 0 || port > 5 {
         return None;
@@ -482,9 +454,9 @@ pub(super) fn pgpass(text: &str, at: usize) -> Option<(usize, usize)> {
     (tells && !is_nothing(password)).then_some((start, start + password.len()))
 }
 
-/// Keys of Bitcoin wallets: 51 or 52 characters of base58 that begin with 5, K, L or, for tests, 9 and c.
+/// Keys of Bitcoin wallets: 51 or 52 characters of base58 that begin with 5, K or L, or in test networks with 9 or c.
 ///
-/// A stretch that is so long has a byte at each fifty-first place of the text, so only these are looked at.
+/// A key that long covers at least one of every 51 positions of the text, so only every 51st byte is checked at first.
 pub(super) fn wallet_keys(text: &str, hits: &mut Hits<'_>) {
     const LEN: usize = 51;
     let bytes = text.as_bytes();

@@ -1,10 +1,11 @@
-//! What stands beside a secret's name: the secret itself, or a word, a type, a call or a reference that only stands for one.
+//! Judges the value next to a secret's name: is it the secret itself, or a word, a type, a call or a reference that
+//! only stands for one?
 
 use super::whole::{is_jumbled, is_no_code};
 use super::{head, tail};
 use crate::redact::secret_keys;
 
-/// Words that stand where a value would: literals, types, states.
+/// Words that occur in place of a value: literals, types, states.
 const NOTHING: &[&str] = &[
     "null",
     "none",
@@ -131,12 +132,12 @@ const NOTHING: &[&str] = &[
     "for",
 ];
 
-/// What says of an authorization how it stands, and names of ways to authorise.
+/// The status of an authorization, and the names of authorization schemes.
 const STATUS: &[&str] =
     &["bearer", "basic", "digest", "oauth", "oauth2", "apikey", "api_key", "api-key", "jwt", "k8s", "x509"];
 
-/// Whether a value shows nothing: a literal, a type, stars, a reference to be filled in (`${TOKEN}`, `<token>`), or what this
-/// module's owner left in a secret's place.
+/// Whether a value reveals nothing: a literal, a type, asterisks, a reference to be filled in (`${TOKEN}`, `<token>`),
+/// or a placeholder.
 pub(crate) fn is_nothing(value: &str) -> bool {
     let value = value.trim();
     let bytes = value.as_bytes();
@@ -156,7 +157,7 @@ pub(crate) fn is_nothing(value: &str) -> bool {
     if value.len() <= 12 && value.ends_with("...") {
         return true;
     }
-    // Masks of which some is left, ciphertext of tools that keep it in files, and variables of a database's shell.
+    // Partly masked values, ciphertext that tools keep in files, and variables of database shells.
     let short = value.len() <= 48;
     if short && ["***", "••", "●●", "xxxx", "XXXX"].iter().any(|mark| value.contains(mark))
         || ["ENC[", "ENC(", "{cipher}", "$ANSIBLE_VAULT", "vault:v"].iter().any(|lead| value.starts_with(lead))
@@ -164,17 +165,18 @@ pub(crate) fn is_nothing(value: &str) -> bool {
     {
         return true;
     }
-    // Rules of a form: `required|min:8`.
+    // Validation rules: `required|min:8`.
     value.strip_prefix("required").is_some_and(|rest| rest.starts_with([':', '|', ',', ' '])) || is_placeholder(value)
 }
 
-/// A name in small letters, as parameters of a query are called.
+/// A name in lower-case letters, as query parameters have.
 fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         || name.strip_prefix(['\'', '"']).and_then(|n| n.strip_suffix(['\'', '"'])).is_some_and(is_variable)
 }
 
-/// What other programs leave in a secret's place where it begins at `at`: `[REDACTED]`, `<hidden>`, `(filtered)`, with more behind it.
+/// Whether other programs' replacement for a secret begins at `at`: `[REDACTED]`, `<hidden>`, `(filtered)`, possibly
+/// with more text after it.
 pub(super) fn is_masked(text: &str, at: usize) -> bool {
     const WORDS: [&str; 16] = [
         "redacted",
@@ -208,7 +210,8 @@ pub(super) fn is_masked(text: &str, at: usize) -> bool {
     })
 }
 
-/// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`, `"arn:aws:secretsmanager:…"`.
+/// Whether a quoted text is the name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`,
+/// `"arn:aws:secretsmanager:…"`.
 pub(crate) fn is_reference(value: &str) -> bool {
     const LEADS: [&str; 34] = [
         "${",
@@ -254,7 +257,7 @@ pub(crate) fn is_reference(value: &str) -> bool {
         || value.starts_with("secret/data/")
 }
 
-/// Whether a way to a database or a service has no password in it.
+/// Whether the address of a database or a service contains no password.
 pub(crate) fn is_open_uri(value: &str) -> bool {
     let lower = || value.to_ascii_lowercase();
     let told = || {
@@ -271,7 +274,7 @@ pub(crate) fn is_open_uri(value: &str) -> bool {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let open = match rest.get(..rest.rfind('@').unwrap_or(0)).filter(|user| !user.is_empty()) {
         None => true,
-        // `https://key@host` of services, and a user's name of databases.
+        // `https://key@host` of services, and user names of databases.
         Some(user) => match user.split_once(':') {
             Some((_, password)) => password.is_empty() || is_nothing(password),
             None => authority.contains('@') && user.len() < 20 && !scheme.starts_with("http"),
@@ -285,7 +288,7 @@ fn is_identifier(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// A reference that a shell, a template or a reader fills in.
+/// A reference that a shell, a template or the reader fills in.
 fn is_placeholder(value: &str) -> bool {
     let between = |open: &str, close: &str| value.strip_prefix(open).and_then(|v| v.strip_suffix(close));
     let short = value.len() < 80;
@@ -330,7 +333,7 @@ fn is_placeholder(value: &str) -> bool {
         || is_yours(value)
 }
 
-/// What a page calls a field or a link: `Password`, `Enter password`, `Forgot your password?`
+/// The label of a page's field or link: `Password`, `Enter password`, `Forgot your password?`
 pub(crate) fn is_label(value: &str) -> bool {
     const NAMES: [&str; 34] = [
         "password",
@@ -368,7 +371,7 @@ pub(crate) fn is_label(value: &str) -> bool {
         "비밀번호",
         "mật",
     ];
-    // Scripts that have no capitals and no spaces: a few characters, and the name among them.
+    // Scripts without capitals and spaces: a short text that contains the name.
     if value.chars().count() <= 12
         && value.chars().all(|c| c >= '\u{2e80}' || c == '？' || c == '：')
         && NAMES.iter().any(|name| name.starts_with(|c: char| c >= '\u{2e80}') && value.contains(name))
@@ -381,7 +384,7 @@ pub(crate) fn is_label(value: &str) -> bool {
     value.len() <= 64 && value.starts_with(char::is_uppercase) && words().all(letters) && named()
 }
 
-/// Tags of YAML behind which something else stands than a value.
+/// YAML tags that are followed by something other than a value.
 const TAGS: [&str; 8] = ["!vault", "!Ref", "!Sub", "!GetAtt", "!ImportValue", "!secret", "!env", "!reference"];
 
 /// `%s`, `%d`, `%-10.3lf`, `%(name)s`
@@ -395,7 +398,7 @@ fn is_format(value: &str) -> bool {
     letter && !chars.next().is_some_and(|c| c.is_ascii_alphanumeric())
 }
 
-/// `your-api-key`, `YOUR_TOKEN_HERE`, `my-secret-token`: what instructions say.
+/// Stand-ins in instructions: `your-api-key`, `YOUR_TOKEN_HERE`, `my-secret-token`.
 fn is_yours(value: &str) -> bool {
     let lower = || value.to_ascii_lowercase();
     value.len() <= 48
@@ -405,7 +408,8 @@ fn is_yours(value: &str) -> bool {
             .any(|w| lower().strip_prefix(w).is_some_and(|rest| rest.starts_with(['_', '-']) || w == &"your"))
 }
 
-/// How an authorization stands (`approved`, `prior approval needed`), not what gives it: words of letters only.
+/// Whether a value is the status of an authorization (`approved`, `prior approval needed`) and not a credential: words
+/// of letters only.
 pub(crate) fn is_status(value: &str) -> bool {
     let value = value.trim();
     if STATUS.iter().any(|w| w.eq_ignore_ascii_case(value)) {
@@ -431,7 +435,7 @@ pub(crate) fn is_status(value: &str) -> bool {
     value.len() >= 3 && word(first) && words.all(word)
 }
 
-/// Whether a word looks like something that nobody says or types by habit: letters and digits in disorder.
+/// Whether a word looks random: a mix of letters and digits that nobody would say or type by habit.
 pub(crate) fn looks_random(value: &str) -> bool {
     let bytes = value.as_bytes();
     let count = |f: fn(&u8) -> bool| bytes.iter().filter(|b| f(b)).count();
@@ -450,7 +454,7 @@ pub(crate) fn looks_random(value: &str) -> bool {
     }
 }
 
-/// Whether a short text is no word: digits among letters, or capitals that do not begin it.
+/// Whether a short text is not a word: digits among letters, or capitals after the first letter.
 pub(crate) fn is_disordered(text: &str) -> bool {
     let letters = text.bytes().any(|b| b.is_ascii_alphabetic());
     let capitals = text.bytes().skip(1).filter(u8::is_ascii_uppercase).count();
@@ -459,9 +463,9 @@ pub(crate) fn is_disordered(text: &str) -> bool {
         || text.len() >= 6 && text.contains(['-', '_'])
 }
 
-/// Names of files and versions, dates, numbers with their unit.
+/// Paths and URLs.
 fn is_path(value: &str) -> bool {
-    // Base64 has slashes too.
+    // Base64 contains slashes too.
     let base64 = || {
         let bytes = value.as_bytes();
         bytes.len() >= 40
@@ -475,7 +479,7 @@ fn is_path(value: &str) -> bool {
 fn is_dated(value: &str) -> bool {
     let bytes = value.as_bytes();
     let digits = |r: std::ops::Range<usize>| bytes.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
-    // Dates, and what is a word with a number behind it.
+    // Dates, and words followed by a number.
     let word = value.trim_end_matches(|c: char| c.is_ascii_digit());
     digits(0..4) && bytes.get(4) == Some(&b'-') && digits(5..7)
         || word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
@@ -490,7 +494,7 @@ pub(crate) fn is_uuid(value: &str) -> bool {
             .all(|n| parts.next().is_some_and(|p| p.len() == *n && p.bytes().all(|b| b.is_ascii_hexdigit())))
 }
 
-/// What members of a program's values are often taken from.
+/// What programs often take members' values from.
 const OWNERS: &[&str] = &[
     "self",
     "this",
@@ -547,7 +551,7 @@ const OWNERS: &[&str] = &[
     "github",
 ];
 
-/// Whether what stands without quotes at `start..end` is a piece of a program: a call, a type, a member, a variable.
+/// Whether the unquoted text at `start..end` is part of a program: a call, a type, a member, a variable.
 pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let next = text.get(end..).and_then(|t| t.chars().next()).unwrap_or('\n');
@@ -607,12 +611,12 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     if path.split('.').count() >= 3 && path.split('.').all(|part| !part.is_empty() && member(part)) {
         return true;
     }
-    // A variable that is itself called so: `password=password`, `token: new_token`.
+    // A variable that has the name of a secret itself: `password=password`, `token: new_token`.
     let last = path.rsplit(['.', ':', '>']).next().unwrap_or_default();
     digits == 0 && secret_keys::kind_of_key(last).is_some() && !path.contains('-')
 }
 
-/// Whether the quote at `at` closes a string that began before it in the same line.
+/// Whether the quote at `at` closes a string that was opened earlier in the same line.
 pub(super) fn closes(text: &str, at: usize) -> bool {
     let Some(&quote) = text.as_bytes().get(at) else { return false };
     let line = tail(text, at, 240).rsplit('\n').next().unwrap_or_default().as_bytes();
@@ -627,7 +631,7 @@ pub(super) fn closes(text: &str, at: usize) -> bool {
     open || after.is_empty() || after.starts_with([')', ',', ';', ']', '}', '\n'])
 }
 
-/// Whether a text goes on as a sentence behind a word of small letters.
+/// Whether the text continues as a sentence after a lower-case word.
 pub(super) fn goes_on(text: &str, start: usize, end: usize) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let word = |w: &str| {
@@ -638,7 +642,7 @@ pub(super) fn goes_on(text: &str, start: usize, end: usize) -> bool {
     word(value) && after.next().is_some_and(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
-/// Several words of letters, as messages and labels are.
+/// Several words of letters, as in messages and labels.
 pub(super) fn is_sentence(value: &str) -> bool {
     let mut words = value.split(' ');
     let word = |w: &str| {
@@ -651,14 +655,14 @@ pub(super) fn is_sentence(value: &str) -> bool {
     value.matches(' ').count() >= 2 && words.all(word) && !four
 }
 
-/// How Twilio calls a message or an account: two letters and 32 hexadecimal digits.
+/// A Twilio message or account id: two letters and 32 hexadecimal digits.
 pub(crate) fn is_object_id(s: &str) -> bool {
     s.len() == 34
         && s.bytes().take(2).all(|b| b.is_ascii_uppercase())
         && s.bytes().skip(2).all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// What a key of a vendor looks like.
+/// Whether a value looks like a vendor's key.
 pub(crate) fn is_key_like(s: &str) -> bool {
     looks_random(s) || is_uuid(s) || s.len() >= 24 && s.bytes().all(|b| b.is_ascii_hexdigit())
 }

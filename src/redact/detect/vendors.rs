@@ -1,10 +1,10 @@
-//! Tokens by their vendors: how they begin, what they are made of, and those that show themselves by their end or their middle.
+//! Vendors' tokens: their prefixes and alphabets, and tokens that are recognized by their end or middle.
 
 use super::value::is_uuid;
 use super::{Hits, before, head, tail};
 use crate::redact::policy::Detector;
 
-/// Which bytes a token is made of.
+/// The alphabet of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Set {
     Alnum,
@@ -31,7 +31,7 @@ impl Set {
     }
 }
 
-/// What vendors document: how a token begins, what follows, and how much of it at least.
+/// What vendors document: a token's prefix, the alphabet of the rest, and the minimum length of the rest.
 pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     // Amazon Web Services: access key ids, and keys of Bedrock
     ("AKIA", Set::Upper, 16),
@@ -100,7 +100,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("FLWSECK", Set::Url, 16),
     ("rzp_live_", Set::Alnum, 10),
     ("rzp_test_", Set::Alnum, 10),
-    // Models
+    // AI models
     ("sk-", Set::Url, 20),
     ("xai-", Set::Alnum, 40),
     ("gsk_", Set::Alnum, 30),
@@ -220,7 +220,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("ico-", Set::Alnum, 32),
     ("APIKey-v1-", Set::Url, 20),
     ("sha256~", Set::Url, 43),
-    // Keys of wallets and of accounts that are derived from one
+    // Wallet keys and derived account keys
     ("xprv", Set::Alnum, 100),
     ("yprv", Set::Alnum, 100),
     ("zprv", Set::Alnum, 100),
@@ -228,7 +228,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("uprv", Set::Alnum, 100),
     ("vprv", Set::Alnum, 100),
     ("nsec1", Set::Alnum, 58),
-    // Databases, hosts and tools whose tokens are long enough to be told by their beginning
+    // Databases, hosts and tools whose tokens are long enough to be recognized by their prefix
     ("v1.0-", Set::Url, 100),
     ("EAA", Set::Alnum, 80),
     ("napi_", Set::Alnum, 40),
@@ -280,16 +280,16 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("NRIQ-", Set::Url, 16),
     ("NRRA-", Set::Url, 16),
     ("rpa_", Set::Alnum, 30),
-    // The address of a calendar that is nobody else's
+    // Private addresses of calendars
     ("private-", Set::Hex, 32),
     ("tk-us-", Set::Url, 40),
 ];
 
-/// What stands before an UUID that is a secret then.
+/// Prefixes that make the UUID after them a secret.
 pub(super) const BEFORE_UUID: &str = "api- sdk- mob- rel- access-production- access-sandbox- access-development- pat-na1- pat-na2- pat-eu1- \
      pat-ap1- pat-au1- pat-jp1- pat-ca1- public-token- link-production- link-sandbox- fr_ ls-";
 
-/// The UUID behind one of these.
+/// The UUID after one of these prefixes.
 pub(super) fn uuid(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let end = to + 36;
     let alone = !text.as_bytes().get(end).is_some_and(|b| b.is_ascii_alphanumeric());
@@ -308,18 +308,18 @@ fn url(b: &u8) -> bool {
     Set::Url.has(*b)
 }
 
-/// The end of what stands behind a service's address for others to call.
+/// The end of a webhook URL's path, from `at`.
 pub(super) fn hook(bytes: &[u8], at: usize) -> usize {
     at + on(bytes, at, 400, |b| Set::Base64.has(*b) || matches!(b, b'@' | b'?' | b'&' | b'%' | b'.'))
 }
 
-/// Tokens that end in a mark: `…NRAL` of New Relic, `…-us20` of Mailchimp.
+/// Tokens that end in a mark: New Relic's `…NRAL`, Mailchimp's `…-us20`.
 pub(super) fn ended(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let hex = back(bytes, from, 41, u8::is_ascii_hexdigit);
     let mark = text.get(from..to)?;
     let digits = on(bytes, to, 3, u8::is_ascii_digit);
-    // A new token of Azure DevOps has its mark before the last four.
+    // New Azure DevOps tokens have the mark before their last four characters.
     if mark == "AZDO" {
         let (lead, rest) =
             (back(bytes, from, 77, u8::is_ascii_alphanumeric), on(bytes, to, 5, u8::is_ascii_alphanumeric));
@@ -333,14 +333,14 @@ pub(super) fn ended(text: &str, from: usize, to: usize) -> Option<(usize, usize)
     (fits && alone).then_some((from - hex, to + digits))
 }
 
-/// Server keys of Firebase, whose middle is at `from`: eleven characters, a colon and `APA91b…`.
+/// Firebase server keys: eleven characters, a colon and `APA91b…`; the middle is at `from`.
 pub(super) fn firebase(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let (lead, rest) = (back(bytes, from, 64, url), on(bytes, to, 400, url));
     (lead >= 8 && rest >= 60).then_some((from - lead, to + rest))
 }
 
-/// Sessions of Salesforce: the number of an organisation, an exclamation mark, and at least sixty characters.
+/// Salesforce session ids: an organisation id, an exclamation mark, and at least sixty characters.
 pub(super) fn salesforce(text: &str, from: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let id = on(bytes, from, 19, u8::is_ascii_alphanumeric);
@@ -348,7 +348,7 @@ pub(super) fn salesforce(text: &str, from: usize) -> Option<(usize, usize)> {
     (matches!(id, 15 | 18) && bytes.get(from + id) == Some(&b'!') && rest >= 40).then_some((from, from + id + 1 + rest))
 }
 
-/// `2/1201…/1204…:32 hexadecimal digits`, as Asana has them; the colon is at `at`.
+/// Asana tokens: `2/1201…/1204…:32 hexadecimal digits`; the colon is at `at`.
 pub(super) fn asana(text: &str, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let hex = on(bytes, at + 1, 33, u8::is_ascii_hexdigit);
@@ -358,7 +358,7 @@ pub(super) fn asana(text: &str, at: usize) -> Option<(usize, usize)> {
     (hex == 32 && fits && !parts.contains("//")).then_some((at - lead, at + 33))
 }
 
-/// The first line of a private key in base64, and what follows: `LS0tLS1CRUdJTi…`.
+/// A private key in PEM armour that was encoded in base64 once more: `LS0tLS1CRUdJTi…`. Returns its end.
 pub(super) fn armour(text: &str, from: usize) -> Option<usize> {
     use base64::Engine;
     let first: Vec<u8> = head(text, from, 120).bytes().filter(|b| !b.is_ascii_whitespace()).take(80).collect();
@@ -370,7 +370,7 @@ pub(super) fn armour(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let run = |at: usize| on(bytes, at, usize::MAX, |b| Set::Base64.has(*b));
     let mut end = from + run(from);
-    // In lines.
+    // Encoded over several lines.
     while bytes.get(end).is_some_and(u8::is_ascii_whitespace) {
         let next = end + on(bytes, end, 64, u8::is_ascii_whitespace);
         let len = run(next);
@@ -382,7 +382,7 @@ pub(super) fn armour(text: &str, from: usize) -> Option<usize> {
     Some(end)
 }
 
-/// A hash of a password as systems store it: `$argon2id$…`, `$2b$10$…`, `$6$salt$…`.
+/// A password hash as systems store it: `$argon2id$…`, `$2b$10$…`, `$6$salt$…`.
 pub(super) fn hash(text: &str, from: usize, to: usize) -> Option<usize> {
     let rest = head(text, to, 400);
     let set = |b: u8| b.is_ascii_alphanumeric() || b"./+=,$-_".contains(&b);
@@ -394,8 +394,8 @@ pub(super) fn hash(text: &str, from: usize, to: usize) -> Option<usize> {
     fits.then_some(to + len)
 }
 
-/// Tokens with dots in them: of Discord's bots (23 to 28 characters that begin with M, N or O, six, and at least 27), and of
-/// Airtable (`pat` and fourteen, and 64 hexadecimal digits).
+/// Tokens with dots: Discord bots (23 to 28 characters that begin with M, N or O, then six, then at least 27) and
+/// Airtable (`pat` and fourteen characters, then 64 hexadecimal digits).
 pub(super) fn dotted(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut from = 0;
@@ -432,7 +432,7 @@ fn airtable(bytes: &[u8], dot: usize) -> Option<(usize, usize)> {
     (hex == 64).then_some((start, dot + 65))
 }
 
-/// A list of codes to get in with when a device is lost, behind the words that call them so: from the first to the last.
+/// A list of recovery codes for a lost device, after the words that announce it: from the first code to the last.
 pub(super) fn codes(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 1 << 12);
     let mut at = head(rest, 0, 48).find([':', '\n', '=', '['])?;
@@ -459,7 +459,7 @@ pub(super) fn codes(text: &str, from: usize, to: usize) -> Option<(usize, usize)
     (count >= if single { 1 } else { 2 }).then_some((to + first?, to + end))
 }
 
-/// What stands behind the number of an item: `1. ` or `2) `.
+/// The text after an item number: `1. ` or `2) `.
 fn numbered(text: &str) -> Option<&str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let rest = text.get(digits..).filter(|_| (1..=2).contains(&digits))?;

@@ -1,32 +1,33 @@
-//! Secrets that go on behind what usually ends a value: `Xk9;vR2pLq7`, `Xk9(vR2pLq7)zz!8`.
+//! Secrets that continue after a character that usually ends a value: `Xk9;vR2pLq7`, `Xk9(vR2pLq7)zz!8`.
 //!
-//! What was found by its name alone is hidden up to the next blank, quote or end of the line, unless what stands there is
-//! plainly syntax: the next member (`&name=`, `; name=`, `, name:`), a tag, a bracket that closes what was opened before the
-//! value. A secret of which the end is shown is worse than a word too many hidden. And a value with brackets in it is a piece of a
-//! program only if it reads like one.
+//! A secret that was found only by its name is hidden up to the next white space, quote or end of the line, unless the
+//! text there is clearly syntax: the next member (`&name=`, `; name=`, `, name:`), a tag, or a bracket that closes one
+//! opened before the value. Hiding a word too many is better than showing the end of a secret. A value with brackets is
+//! treated as part of a program only if it reads like one.
 
 use super::value::closes;
 use super::{Hit, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 
-/// How far is looked for the end of what may be a piece of a program.
+/// How far ahead to look for the end of what may be part of a program.
 const NEAR: usize = 128;
 
-/// How many signs that usually end a value may stand side by side in a secret.
+/// The maximum number of adjacent value-ending characters within a secret.
 const SIGNS: usize = 3;
 
-/// How long the name of a member is at most.
+/// The maximum length of a member's name.
 const NAME: usize = 48;
 
-/// How many quotes may stand in a secret that has none around it.
+/// The maximum number of quotes within an unquoted secret.
 const QUOTES: usize = 4;
 
-/// Whether a value as a word ends before this byte, unless more of it follows.
+/// Whether this byte usually ends a value that is a single word.
 pub(super) fn ends_word(b: u8) -> bool {
     b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'&' | b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' | b'`')
 }
 
-/// Lengthens what was found by its name to the end of the secret. Each stretch of the text is read once: hits come in order.
+/// Extends hits that were found by their name to the end of the secret. Each range of the text is read once, because
+/// hits come in order.
 pub(super) fn extend(text: &str, hits: &mut [Hit]) {
     let mut known = (usize::MAX, 0);
     for hit in hits.iter_mut().filter(|hit| hit.kind == Detector::Credential as usize) {
@@ -42,7 +43,7 @@ pub(super) fn extend(text: &str, hits: &mut [Hit]) {
     }
 }
 
-/// The end of the secret at `start` whose first word ends at `end`.
+/// The end of the secret at `start`, whose first word ends at `end`.
 fn end_of(text: &str, start: usize, end: usize) -> usize {
     let bytes = text.as_bytes();
     let quoted = matches!(before(bytes, start), Some(b'"' | b'\'' | b'`'));
@@ -67,7 +68,7 @@ fn end_of(text: &str, start: usize, end: usize) -> usize {
             }
             b'<' => goes_on(text, at) && !is_tag(text, at),
             b')' | b']' | b'}' => open.last() == Some(&b) || goes_on(text, at),
-            // In an address `&` begins the next parameter, also one without a value.
+            // In a URL `&` begins the next parameter, even one without a value.
             b'&' => goes_on(text, at) && (!in_query(text, start) || is_jumbled(head(text, at, NAME))),
             _ if ends_word(b) => goes_on(text, at),
             _ => true,
@@ -91,7 +92,7 @@ fn bracket(b: u8, open: &mut Vec<u8>) {
     }
 }
 
-/// Whether more of a secret stands behind the sign at `at`, and not the next member.
+/// Whether the secret continues after the character at `at`, rather than the next member beginning there.
 fn goes_on(text: &str, at: usize) -> bool {
     let bytes = text.as_bytes();
     let near = bytes.get(at..).unwrap_or_default();
@@ -109,14 +110,14 @@ fn goes_on(text: &str, at: usize) -> bool {
     more && !entity() && !(matches!(near.get(signs - 1), Some(b',' | b';' | b'&')) && is_member(text, at + signs))
 }
 
-/// Whether a value is that of a parameter in an address: `?token=…`.
+/// Whether a value is that of a URL parameter: `?token=…`.
 fn in_query(text: &str, start: usize) -> bool {
     let name = tail(text, start, NAME).strip_suffix('=').unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']'));
     name.ends_with(['?', '&'])
 }
 
-/// Whether the name of a member and its sign stand here: `user=`, `User Id=`, `retries:`.
+/// Whether a member's name and sign begin here: `user=`, `User Id=`, `retries:`.
 fn is_member(text: &str, at: usize) -> bool {
     let rest = head(text, at, NAME);
     let rest = rest.strip_prefix("amp;").unwrap_or(rest);
@@ -125,7 +126,7 @@ fn is_member(text: &str, at: usize) -> bool {
     sign.starts_with(['=', ':']) && name.starts_with(|c: char| c.is_alphabetic() || c == '_') && !is_jumbled(name)
 }
 
-/// Whether a tag begins here, or ends an element: `</td>`, `<br>`.
+/// Whether a tag begins here, or closes an element: `</td>`, `<br>`.
 fn is_tag(text: &str, at: usize) -> bool {
     let rest = head(text, at + 1, 24);
     let name = rest.trim_start_matches(|c: char| c.is_ascii_lowercase());
@@ -133,14 +134,14 @@ fn is_tag(text: &str, at: usize) -> bool {
         || name.len() < rest.len() && name.starts_with(['>', '/', ' ']) && rest.contains('>')
 }
 
-/// Whether a word is made of letters and digits in such disorder that no program has it for a name: `vR2pLq7`, not `sha256`.
+/// Whether a word mixes letters and digits in a way that no name in a program does: `vR2pLq7`, not `sha256`.
 pub(super) fn is_jumbled(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
         let class = |b: &u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
         let (mut runs, mut last) = (0, None);
         for b in word.as_bytes() {
             let class = class(b);
-            // A capital begins a word that goes on in small letters.
+            // A capital may begin a word that continues in lower case.
             if last != Some(class) && !(last == Some((false, true)) && class == (false, false)) {
                 runs += 1;
             }
@@ -151,7 +152,7 @@ pub(super) fn is_jumbled(text: &str) -> bool {
     })
 }
 
-/// Whether a value that might be a piece of a program, for its brackets or the sign that it begins with, is a secret.
+/// Whether a value that looks like code, because of brackets or its first character, is a secret.
 pub(super) fn is_no_code(text: &str, start: usize, end: usize) -> bool {
     let near = head(text, start, NEAR.max(end - start));
     let end = end_of(near, 0, end - start);
@@ -160,13 +161,13 @@ pub(super) fn is_no_code(text: &str, start: usize, end: usize) -> bool {
         return true;
     }
     let bytes = whole.as_bytes();
-    // Behind a bracket that closes a program has a sign or a blank.
+    // In code, a sign or white space follows a closing bracket.
     let closed = bytes.windows(2).any(|pair| matches!(pair, [b')' | b']', next] if next.is_ascii_alphanumeric()));
     let Some(opens) = bytes.iter().position(|b| matches!(b, b'(' | b'[')).filter(|at| *at > 0) else { return false };
     if closed {
         return true;
     }
-    // One that stays open to the end of the line does not go on in the next behind half of an expression.
+    // A bracket that stays open to the end of the line: half an expression would continue on the next line.
     let close = if bytes.get(opens) == Some(&b'(') { ')' } else { ']' };
     let line = near.get(opens..).unwrap_or_default();
     let whole_line = line.contains('\n') || start + near.len() == text.len();
@@ -176,7 +177,7 @@ pub(super) fn is_no_code(text: &str, start: usize, end: usize) -> bool {
         && !matches!(near.as_bytes().get(end), Some(b',' | b'"' | b'\'' | b'`' | b'\\'))
 }
 
-/// Where a secret begins whose first signs usually end a value, and where its first word ends.
+/// The start of a secret whose first characters usually end a value, and the end of its first word.
 pub(super) fn begun(text: &str, from: usize) -> Option<(usize, usize)> {
     let near = head(text, from, NEAR);
     let signs = near

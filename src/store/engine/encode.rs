@@ -8,7 +8,8 @@ use crate::line::{self, ChainSlot, SLOT_FIELDS};
 use crate::store::engine::mem_index::Indexed;
 use crate::store::engine::subject_keys::NewSubject;
 use crate::store::layout::entry_record;
-use crate::{Hash, Result, Timestamp, codec};
+use crate::store::layout::stored_entry::{Head, append_content};
+use crate::{Error, ErrorKind, Hash, Result, Timestamp, codec};
 use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
 
 /// A call that lacks only what the writer assigns: position, time, retention.
@@ -29,6 +30,8 @@ pub(crate) struct Prepared {
 #[derive(Debug, Default)]
 pub(crate) struct EncodedBatch {
     pub calls: Vec<EncodedCall>,
+    /// Whether an error that is one call's fault names the call by its index.
+    named: bool,
     /// For each call, the text of its line without the slot fields, then its stored content.
     text: Vec<u8>,
     /// The values of all facets of all calls, concatenated.
@@ -71,6 +74,11 @@ fn counted(call: &Call) -> Option<(bool, Option<u64>)> {
 }
 
 impl EncodedBatch {
+    /// An empty batch. `named`: whether errors name the call by its index.
+    pub(crate) fn new(named: bool) -> EncodedBatch {
+        EncodedBatch { named, ..EncodedBatch::default() }
+    }
+
     /// Encodes a batch. Calls without a time of their own get `now`.
     pub(crate) fn of(calls: Vec<Prepared>, now: Timestamp) -> Result<EncodedBatch> {
         let mut batch = EncodedBatch::default();
@@ -88,7 +96,7 @@ impl EncodedBatch {
         let content = Content::Call(call);
         let slot_fields = line::write_around(&mut self.text, &content);
         let line_end = self.text.len();
-        codec::append(&content, &mut self.text)?;
+        append_content(&content, &mut self.text)?;
         content.facets(&mut |field, value| {
             self.names.push_str(value);
             self.facets.push((field, self.names.len()));
@@ -113,6 +121,13 @@ impl EncodedBatch {
             facets_end: self.facets.len(),
         });
         Ok(())
+    }
+
+    /// The error with the index of the call whose fault it is, if errors name calls. An error that is no call's fault, such as
+    /// a full disk, names none.
+    pub(crate) fn blame(&self, at: usize, e: Error) -> Error {
+        let kinds = [ErrorKind::InvalidInput, ErrorKind::TooLarge, ErrorKind::Conflict, ErrorKind::NoSuchEntry];
+        if self.named && kinds.contains(&e.kind()) { e.in_call(at) } else { e }
     }
 
     /// The call before the one at `at`.
@@ -227,7 +242,7 @@ impl Entries {
         what: &EntryContent<'_>,
         content: &[u8],
     ) -> Result<()> {
-        codec::encode_into(&slot.head(), &mut self.bytes)?;
+        codec::encode_into(&Head::of(slot), &mut self.bytes)?;
         self.bytes.extend_from_slice(content);
         let said = match what {
             EntryContent::Own(kind, now, _) => StagedContent::Own(*kind, *now),
@@ -344,12 +359,14 @@ impl Indexed for &Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AuditLog, Entry, ToolCall, json::Json};
+    use crate::store::layout::stored_entry::encode_body;
+    use crate::store::log::OpenStore;
+    use crate::{Entry, ToolCall, json::Json};
 
     /// An entry encoded in two parts on two threads must equal one encoded as a whole.
     #[test]
     fn a_draft_in_its_place_is_the_entry() -> Result<()> {
-        let log = AuditLog::in_memory()?;
+        let log = OpenStore::in_memory()?;
         let arguments = Json::parse(br#"{"order_id":"o-1","patient_id":"P-1"}"#)?.value;
         let calls = [
             ToolCall::new("c", "u", "t"),
@@ -369,9 +386,9 @@ mod tests {
             let slot = ChainSlot { seq, prev: &prev, nonce: body.nonce, recorded_at: now, retention: Some(&kept) };
             let (mut line, mut stored) = (Vec::new(), Vec::new());
             batch.line(at, &slot, &mut line);
-            codec::encode_into(&slot.head(), &mut stored)?;
+            codec::encode_into(&Head::of(&slot), &mut stored)?;
             stored.extend_from_slice(batch.content(at));
-            assert_eq!(stored, codec::encode(&body)?);
+            assert_eq!(stored, encode_body(&body)?);
             let mut facets = vec![(Facet::Class, "general")];
             facets.extend(batch.facets(at));
             let mut expected = Vec::new();

@@ -1,7 +1,7 @@
 //! The threads that hand checkpoints to anchors.
 //!
-//! One thread looks for what is due and starts one thread for each anchor, so that no anchor waits for another. It starts with the first
-//! checkpoint, or when the store is opened and something is owed. They reach the log only through [`Log`].
+//! One thread looks for what is due and starts one thread for each anchor, so that no anchor waits for another. It starts with
+//! the first checkpoint, or when the store is opened and something is owed. They reach the log only through [`Log`].
 
 use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt};
 use crate::host::Clock;
@@ -161,7 +161,7 @@ impl Anchoring {
     }
 
     /// Waits until everything at hand was tried, at most for `at_most`; says whether nothing is owed to them any more.
-    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, which run in real time")]
     pub(crate) fn flush(self: &Arc<Self>, at_most: Duration) -> bool {
         self.start();
         let end = Instant::now().checked_add(at_most);
@@ -185,11 +185,6 @@ impl Anchoring {
         while state.inside > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// The store, which was open for reading, is recorded into.
-    pub(crate) fn resume(&self) {
-        self.lock().stop = false;
     }
 
     /// What is owed once a checkpoint of this size is signed, as `meta` keeps it; `None` without any anchor.

@@ -1,8 +1,32 @@
-//! Wakes the background thread, and those who follow the log.
+//! Wakes the background thread, and those who follow the log; knows who delivers alerts.
 
+use crate::Result;
 use crate::host::Clock;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+/// Delivers the alerts of this store to its configured receivers.
+pub(crate) trait Delivers: fmt::Debug + Send + Sync {
+    /// From now on delivers to the receivers of this text, in place of those that were configured before.
+    fn deliver_to(&self, receivers: &str) -> Result<()>;
+}
+
+/// Who delivers alerts in this process, if anybody does.
+#[derive(Debug, Default)]
+pub(crate) struct Delivering(Mutex<Option<Weak<dyn Delivers>>>);
+
+impl Delivering {
+    /// The newest engine delivers.
+    pub(crate) fn begin(&self, engine: Weak<dyn Delivers>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    }
+
+    /// The running engine.
+    pub(crate) fn now(&self) -> Option<Arc<dyn Delivers>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
+    }
+}
 
 /// Wakes the thread for background work.
 #[derive(Debug, Default)]
@@ -57,7 +81,7 @@ impl Work {
 
     /// Waits until there is work, or until `at_most` has passed since timed work was last due; returns the work, or `None`
     /// when it is time to stop. The interval also ends in a store that is never idle.
-    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, which run in real time")]
     pub(crate) fn wait(&self, at_most: Duration, clock: &dyn Clock) -> Option<Wanted> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *state.since.get_or_insert_with(|| clock.monotonic());
@@ -93,7 +117,7 @@ impl News {
     }
 
     /// Waits until `seen` returns something, at most for `at_most` if given.
-    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, which run in real time")]
     pub(crate) fn wait<T>(&self, at_most: Option<Duration>, mut seen: impl FnMut() -> Option<T>) -> Option<T> {
         // Checked under the lock, so that no signal is lost between checking and waiting.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

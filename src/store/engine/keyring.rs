@@ -26,10 +26,14 @@ pub(crate) struct Keyring {
     pub(crate) vouched: Option<Mark>,
     /// The mark as it is saved with the keys: the next opening checks against it.
     pub(crate) kept: Option<Mark>,
+    /// Whether these keys were a copy of the key file when they were read.
+    pub(crate) was_copy: bool,
     /// The digest key's id, and its prepared HMAC state: for a short result, preparing the key is most of the cost.
     digest: (String, Hmac<Sha256>),
     /// The key of the MACs over rows of small tables.
     pub(crate) rows: Hmac<Sha256>,
+    /// The key of senders' ids, and of the digests of what they gave.
+    senders: Hmac<Sha256>,
 }
 
 /// What the keys last signed of their store.
@@ -63,10 +67,11 @@ impl Keyring {
         let master = file.master_keys().next()?.id();
         let key = file.digest_key();
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
-        let rows = crate::store::engine::row_mac::key_of(key)?;
+        let rows = crate::store::engine::row_mac::key_of(key, b"attestlog table rows v1")?;
+        let senders = crate::store::engine::row_mac::key_of(key, b"attestlog senders v1")?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        let (kept, path) = (file.mark(), path.as_deref().map(crate::keys::whole));
-        Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
+        let (kept, was_copy, path) = (file.mark(), file.is_copy(), path.as_deref().map(crate::keys::whole));
+        Some(Keyring { file, path, vault: None, master, vouched: None, kept, was_copy, digest, rows, senders })
     }
 
     /// Like [`Keyring::new`], for keys that are in a vault.
@@ -186,6 +191,15 @@ impl Keyring {
         let mut mac = self.digest.1.clone();
         mac.update(whole);
         Some([&*self.digest.0, ":", &*to_hex(&mac.finalize().into_bytes())].concat())
+    }
+
+    /// A MAC over what a sender gave: its id, or a part of its call.
+    pub(crate) fn sender_mac(&self, part: &str, given: &[u8]) -> [u8; 32] {
+        let mut mac = self.senders.clone();
+        mac.update(part.as_bytes());
+        mac.update(&[0]);
+        mac.update(given);
+        mac.finalize().into_bytes().into()
     }
 
     fn pseudonyms(&self) -> Secrets {

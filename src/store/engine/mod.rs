@@ -1,10 +1,10 @@
 //! What the threads that use one store share.
 //!
-//! `encode` writes all of a call that does not depend on its place; `group_commit` lets one caller commit for all that wait; `writer_state`
-//! is what only the holder of the writer lock knows. `keyring` and `subject_keys` hold keys, `row_mac` authenticates rows, `mem_index` is the
-//! index of the newest entries, `block_locator` remembers where blocks begin. `changes` notes what happens while a purge rewrites the file,
-//! `jobs` wakes the threads in the background, `handover` hands checkpoints to anchors, `readers` are the queries under way, and `reading` is
-//! for a store that is open for reading only.
+//! `encode` writes all of a call that does not depend on its place; `group_commit` lets one caller commit for all that wait;
+//! `writer_state` is what only the holder of the writer lock knows. `keyring` and `subject_keys` hold keys, `row_mac`
+//! authenticates rows, `mem_index` is the index of the newest entries, `block_locator` remembers where blocks begin. `changes`
+//! notes what happens while a purge rewrites the file, `jobs` wakes the threads in the background, `handover` hands checkpoints
+//! to anchors, `readers` are the queries under way, and `reading` is for a store that is open for reading only.
 
 pub(crate) mod block_locator;
 pub(crate) mod changes;
@@ -33,7 +33,7 @@ use crate::store::engine::changes::Changes;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::group_commit::GroupCommit;
 use crate::store::engine::handover::Anchoring;
-use crate::store::engine::jobs::{News, Work};
+use crate::store::engine::jobs::{Delivering, News, Work};
 use crate::store::engine::keyring::Keyring;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::engine::readers::{RELEASE, Reader, Readers};
@@ -48,7 +48,7 @@ use crate::store::options::{Settings, Source};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 /// The shared state of an open store.
@@ -86,6 +86,8 @@ pub(crate) struct ReadSide {
     pub(crate) published: RwLock<Published>,
     /// The read transactions of queries in progress.
     pub(crate) readers: Mutex<Readers>,
+    /// The database before a write failed, which a reader of this process may still have.
+    pub(crate) before: Mutex<Weak<DatabaseHandle>>,
     /// Whether the store is open only for reading.
     pub(crate) reading: Reading,
     pub(crate) block_locator: Arc<BlockLocator>,
@@ -130,6 +132,7 @@ pub(crate) struct Jobs {
     pub(crate) work: Work,
     pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
+    pub(crate) delivering: Delivering,
 }
 
 /// What readers see of the newest entries.
@@ -147,7 +150,10 @@ pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<DatabaseHandl
 
 impl DatabaseGuard<'_> {
     pub(crate) fn get(&self) -> Result<&Arc<DatabaseHandle>> {
-        self.0.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed"))
+        self.0.as_ref().ok_or_else(|| {
+            let message = "a write failed, and the store's file could not be opened again yet; try again";
+            Error::new(ErrorKind::Busy, message)
+        })
     }
 }
 
@@ -293,12 +299,6 @@ impl Engine {
             return;
         }
         readers.looked_at = size;
-        readers.all.retain(|reader| match reader.upgrade() {
-            Some(reader) => {
-                reader.let_go();
-                true
-            }
-            None => false,
-        });
+        readers.let_go();
     }
 }

@@ -13,6 +13,19 @@ pub(crate) struct Readers {
     pub(crate) looked_at: u64,
 }
 
+impl Readers {
+    /// Takes the read transactions from queries that are not being advanced at the moment.
+    pub(crate) fn let_go(&mut self) {
+        self.all.retain(|reader| match reader.upgrade() {
+            Some(reader) => {
+                reader.let_go();
+                true
+            }
+            None => false,
+        });
+    }
+}
+
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} readers", self.all.len())

@@ -1,23 +1,19 @@
-//! A store that is open for reading, and its transition to recording.
+//! A store that is open only for reading.
 
-use crate::store::file::overlay::Overlay;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, Weak};
+use crate::store::file::overlay::Giving;
+use std::sync::Arc;
 
 /// Whether the store is open only for reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    pub(crate) now: AtomicBool,
-    /// Weak, so that it does not keep the file open.
-    pub(crate) overlay: Mutex<Weak<Overlay>>,
-    /// Whether the keys changed and the key file was not updated yet.
-    pub(crate) keys_unsaved: AtomicBool,
+    pub(crate) now: bool,
+    /// How the file is given up to a process that records (R96).
+    pub(crate) giving: Option<Arc<Giving>>,
 }
 
 impl Reading {
-    pub(crate) fn of(overlay: Option<&Arc<Overlay>>) -> Reading {
-        let now = AtomicBool::new(overlay.is_some());
-        let overlay = Mutex::new(overlay.map(Arc::downgrade).unwrap_or_default());
-        Reading { now, overlay, keys_unsaved: AtomicBool::default() }
+    /// Whether the file was given up: an answer that comes after that is worth nothing (R97).
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.giving.as_ref().is_some_and(|giving| giving.is_given_up())
     }
 }

@@ -12,6 +12,8 @@ pub struct Receipt {
     pub hash: Hash,
 }
 
+attestlog_proof::json_form!(members Receipt { seq, hash });
+
 impl Receipt {
     pub(crate) fn new(seq: u64, hash: Hash) -> Receipt {
         Receipt { seq, hash }

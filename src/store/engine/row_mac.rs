@@ -17,8 +17,8 @@ pub(crate) enum Vouched {
     Unknown,
 }
 
-/// Derives the key of these MACs from the digest key.
-pub(crate) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
-    let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(b"attestlog table rows v1");
+/// Derives the key of MACs for this use from the digest key.
+pub(crate) fn key_of(digest_key: &[u8; 32], purpose: &[u8]) -> Option<Hmac<Sha256>> {
+    let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(purpose);
     Hmac::new_from_slice(&zeroize::Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..]).ok()
 }

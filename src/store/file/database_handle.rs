@@ -16,8 +16,8 @@ use crate::store::file::pages::{self, Flaw, Present, Seen, Shape};
 use crate::store::file::panic_guard::{caught, unreadable};
 use crate::store::file::paths::check_named;
 use crate::store::file::read_view::{ReadView, ReadViews};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::storage::Backend;
-use crate::store::file::tables::Stored;
 use crate::store::file::watched::{Watch, Watched};
 use crate::{Error, ErrorKind, Result};
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
@@ -69,7 +69,7 @@ impl Damage {
             }
         };
         Error::damaged(format!(
-            "{what}, so nothing is recorded into this store, and what it answers may lack what was recorded: see what \
+            "{what}, so nothing is recorded into this store, and its answers may lack what was recorded: see what \
              `attestlog verify` finds, and restore a backup"
         ))
     }
@@ -120,12 +120,16 @@ impl DatabaseHandle {
 
     /// Opens the storage and checks redb's own tables; with `pages` also those of the log, all before redb reads any.
     pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<DatabaseHandle> {
-        DatabaseHandle::tried(builder, Arc::new(Watched::new(bytes.into())), pages)
+        DatabaseHandle::tried(builder, Arc::new(Watched::new(bytes.into())), pages, true)
     }
 
-    /// The same for storage that is already watched.
-    pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<DatabaseHandle> {
-        let before = Arc::new(FirstLook { asked: true, pages, ..FirstLook::default() });
+    /// The same for an overlay, which keeps in memory what is written.
+    pub(crate) fn over(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<DatabaseHandle> {
+        DatabaseHandle::tried(builder, bytes, pages, false)
+    }
+
+    fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool, writes: bool) -> Result<DatabaseHandle> {
+        let before = Arc::new(FirstLook { asked: true, pages, writes, ..FirstLook::default() });
         let mut handle = match DatabaseHandle::with(builder, bytes, before.clone()) {
             // Otherwise the caller would get redb's error for the damage it ran into.
             Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
@@ -235,7 +239,7 @@ impl DatabaseHandle {
     fn database(&self) -> &Database {
         match &self.database {
             Some(database) => database,
-            #[allow(clippy::unreachable, reason = "only `drop` takes it, after which nobody has this")]
+            #[allow(clippy::unreachable, reason = "only `drop` takes it, after which this value cannot be used")]
             None => unreachable!(),
         }
     }

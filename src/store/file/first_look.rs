@@ -1,8 +1,14 @@
 //! Checks a file after redb has locked it and before redb reads it: some damaged files would mislead redb.
+//!
+//! Invariant W6: no commit is built on pages that a failed sync may have left in the memory of the operating system alone.
+//! When a sync fails, Linux takes the data for written: it can still be read, but no later sync writes it. The commits of this
+//! program name their pages only after they were synced, so a commit that failed is not in force when the file is opened again.
+//! redb's compaction is not made so. After it failed, the pages that the header names can be read, and are gone once the power
+//! is: so the file is written again as it is read, and synced, before anything is based on it.
 
-use crate::store::file::pages::header::HEADER_BYTES;
+use crate::store::file::all_tables;
+use crate::store::file::pages::header::{HEADER_BYTES, Header};
 use crate::store::file::pages::{self, Flaw, Present, Seen};
-use crate::store::file::tables;
 use redb::StorageBackend;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -14,6 +20,8 @@ pub(crate) struct FirstLook {
     pub(crate) asked: bool,
     /// Whether to check the pages of the log too.
     pub(crate) pages: bool,
+    /// Whether the file may be written to.
+    pub(crate) writes: bool,
     pub(crate) found: OnceLock<Found>,
 }
 
@@ -38,6 +46,9 @@ impl FirstLook {
             Some(found) => found,
             None => {
                 let found = self.first(bytes)?;
+                if self.writes && found.flaws.is_empty() && !found.leads_astray && Header::read(bytes)?.is_unsynced() {
+                    write_again(bytes)?;
+                }
                 self.found.get_or_init(|| found)
             }
         };
@@ -51,7 +62,7 @@ impl FirstLook {
             return Ok(Found { flaws, unfinished, pages: Mutex::default(), leads_astray: false });
         }
         let mut all = Vec::new();
-        let seen = pages::check(bytes, &present, &tables::shapes(), &mut |flaw| all.push(flaw))?;
+        let seen = pages::check(bytes, &present, &all_tables::shapes(), &mut |flaw| all.push(flaw))?;
         let pages = Mutex::new(Some((present, all, seen)));
         Ok(Found { flaws, unfinished, pages, leads_astray: seen.leads_astray })
     }
@@ -67,4 +78,17 @@ impl FirstLook {
     pub(crate) fn take_pages(&self) -> Option<(Present, Vec<Flaw>, Seen)> {
         self.found()?.pages.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Writes the file again as it is read, and syncs it.
+fn write_again(bytes: &dyn StorageBackend) -> io::Result<()> {
+    const PART: u64 = 1 << 20;
+    let length = bytes.len()?;
+    let mut part = vec![0; PART.min(length) as usize];
+    for at in (0..length).step_by(PART as usize) {
+        part.truncate((length - at).min(PART) as usize);
+        bytes.read(at, &mut part)?;
+        bytes.write(at, &part)?;
+    }
+    bytes.sync_data()
 }

@@ -1,10 +1,12 @@
 //! The file itself.
 //!
-//! `tables` names its tables, `database_handle` is the database in it, `read_view` one read transaction that readers share, and
-//! `replacement` puts another file in its place. `storage` is for stores that are in no file of their own. `overlay` reads a file and changes
-//! no byte of it. `first_look`, `panic_guard` and `watched` deal with files that are damaged or that something else writes to, and `pages`
-//! reads redb's pages without redb. `held_leaves` remembers which entries were held against what is signed.
+//! `tables` lists its tables, `all_tables` has what is done with each, `redb_errors` translates errors, `database_handle` is the
+//! database in it, `read_view` one read transaction that readers share, and `replacement` puts another file in its place.
+//! `storage` is for stores that are in no file of their own. `overlay` reads a file and changes no byte of it. `first_look`,
+//! `panic_guard` and `watched` deal with files that are damaged or that something else writes to, and `pages` reads redb's pages
+//! without redb. `held_leaves` remembers which entries were held against what is signed.
 
+pub(crate) mod all_tables;
 pub(crate) mod database_handle;
 pub(crate) mod first_look;
 pub(crate) mod held_leaves;
@@ -13,6 +15,7 @@ pub(crate) mod pages;
 pub(crate) mod panic_guard;
 pub(crate) mod paths;
 pub(crate) mod read_view;
+pub(crate) mod redb_errors;
 pub(crate) mod replacement;
 pub(crate) mod storage;
 pub(crate) mod tables;

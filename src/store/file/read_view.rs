@@ -5,7 +5,8 @@
 //! as somebody takes the database to write to it, since an old transaction keeps pages from being reused.
 
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables;
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::{Error, ErrorKind, Result};
 use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
@@ -29,6 +30,7 @@ pub(crate) struct ReadView {
     postings: Opened<(u8, u64, u64), &'static [u8]>,
     zones: Opened<(u8, u64), (i64, i64)>,
     unfinished: Opened<u64, ()>,
+    purges: Opened<u64, &'static [u8]>,
 }
 
 impl ReadView {
@@ -46,6 +48,7 @@ impl ReadView {
             postings: OnceLock::new(),
             zones: OnceLock::new(),
             unfinished: OnceLock::new(),
+            purges: OnceLock::new(),
         })
     }
 
@@ -88,13 +91,17 @@ impl ReadView {
     pub(crate) fn unfinished(&self) -> Result<&ReadOnlyTable<u64, ()>> {
         self.opened(&self.unfinished, tables::UNFINISHED)
     }
+
+    pub(crate) fn purges(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.purges, tables::PURGES)
+    }
 }
 
 /// The state row of a read transaction.
 pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
     let meta = txn.open_table(tables::META).stored()?;
-    let bytes = tables::get_bytes(&meta, STATE_KEY)?;
-    State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is no attestlog store"))?)
+    let bytes = get_bytes(&meta, STATE_KEY)?;
+    State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is not an attestlog store"))?)
 }
 
 /// The newest view of a database, unless somebody may have written to it since.

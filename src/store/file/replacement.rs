@@ -6,14 +6,15 @@
 //! written to a file that the store's path no longer names; this is checked before each commit, and the caller gets an error.
 
 use crate::chain_state::ChainState;
+use crate::files::{Writes, is_same};
+use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::overlay::Overlay;
 use crate::store::file::pages::{self, Flaw};
 use crate::store::file::paths::new_private_file;
-use crate::store::file::paths::{is_same, unwritable};
+use crate::store::file::paths::unwritable;
+use crate::store::file::redb_errors::{IN_USE, Stored};
 use crate::store::file::storage::Storage;
-use crate::store::file::tables::{self, Stored};
-use crate::store::options::Access;
 use crate::store::options::{Settings, Source};
 use crate::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
@@ -55,7 +56,7 @@ pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
             0 | 1 => Ok(()),
             _ => Err(Error::new(
                 ErrorKind::Conflict,
-                "the file has another name too (a hard link), under which everything would stay that is purged; \
+                "the file has another name too (a hard link), under which everything that is purged would stay; \
                      remove the other name",
             )
             .in_file(path)),
@@ -79,7 +80,7 @@ impl Replacement {
                 let new =
                     beside(&path, chain_state).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
                 remove_file_of_ours(&new);
-                let file = new_private_file(&new)?;
+                let file = new_private_file(&new, Writes::Companion)?;
                 let replacement = Replacement::File { new, path };
                 replacement.give_rights(&file)?;
                 let about = file.metadata()?;
@@ -162,6 +163,12 @@ fn beside(path: &Path, chain_state: &ChainState) -> Option<PathBuf> {
     Some(name.into())
 }
 
+/// The file that an interrupted purge left.
+pub(crate) fn left(source: &Source, chain_state: &ChainState) -> Option<PathBuf> {
+    let path = source.path().and_then(|path| std::fs::canonicalize(path).ok())?;
+    beside(&path, chain_state).filter(|left| left.is_file())
+}
+
 /// Removes what an interrupted purge left. The caller holds the store's lock, so no purge is in progress.
 pub(crate) fn remove_left(source: &Source, chain_state: &ChainState) {
     if let Source::Storage(storage) = source {
@@ -186,6 +193,7 @@ pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<DatabaseHa
     for _ in 0..TRIES {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
         let about = file.metadata().map_err(named)?;
+        crate::files::check_only_name(&about, path)?;
         let bytes = FileBackend::new(file).stored()?;
         let database = DatabaseHandle::open(builder, Box::new(bytes), false).map_err(|e| e.in_file(path))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
@@ -201,12 +209,11 @@ pub(crate) fn open_for_reading(
     path: &Path,
     settings: &Settings,
 ) -> Result<(DatabaseHandle, Arc<Overlay>)> {
-    let may_record = settings.access == Access::ReadFirst;
     let named = |e: io::Error| Error::from(e).in_file(path);
     for _ in 0..TRIES {
         let file = File::open(path).map_err(named)?;
         let about = file.metadata().map_err(named)?;
-        let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.in_file(path))?);
+        let overlay = Overlay::of_file(file, settings.gives_way.as_ref()).map_err(|e| e.in_file(path))?;
         let handle = open_over(builder, &overlay, settings.pages_first).map_err(|e| e.in_file(path))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return Ok((handle.named(path, about)?, overlay));
@@ -227,12 +234,11 @@ pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bo
     match bytes.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) | Err(BackendError::Unsupported) => {}
         Ok(false) => {
-            let message = "another process has the store open; wait for it, or go through it";
-            return Err(Error::new(ErrorKind::Locked, message).in_file(path));
+            return Err(Error::new(ErrorKind::Locked, IN_USE).in_file(path));
         }
         Err(e) => return Err(Error::new(ErrorKind::Io, e.to_string()).in_file(path)),
     }
-    let checked = pages::check_file(&bytes, &tables::shapes(), found).map_err(named);
+    let checked = pages::check_file(&bytes, &all_tables::shapes(), found).map_err(named);
     bytes.close().map_err(named)?;
     let not_ours = || Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(path);
     checked?.ok_or_else(not_ours)
@@ -240,7 +246,7 @@ pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bo
 
 /// Opens the database on a read-only overlay.
 pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<DatabaseHandle> {
-    let handle = DatabaseHandle::tried(builder, overlay.clone(), pages)?;
+    let handle = DatabaseHandle::over(builder, overlay.clone(), pages)?;
     overlay.lock_again()?;
     Ok(handle)
 }

@@ -34,7 +34,7 @@ pub(crate) trait Watch: StorageBackend {
 #[derive(Debug)]
 pub(crate) struct Watched {
     beneath: Arc<dyn StorageBackend>,
-    known: Arc<RwLock<Known>>,
+    known: RwLock<Known>,
 }
 
 /// The expected header and length.
@@ -62,12 +62,7 @@ fn changed() -> Error {
 
 impl Watched {
     pub(crate) fn new(beneath: Arc<dyn StorageBackend>) -> Watched {
-        Watched { beneath, known: Arc::default() }
-    }
-
-    /// Watches the same file through another handle.
-    pub(crate) fn again(&self, beneath: Arc<dyn StorageBackend>) -> Watched {
-        Watched { beneath, known: self.known.clone() }
+        Watched { beneath, known: RwLock::default() }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -12,10 +12,10 @@
 
 use crate::codec::{self, CodecError};
 use crate::rows::{read_varint, unzigzag, varint_len, write_varint, zigzag};
-use crate::store::layout::entry_record::{self, EntryRecord, Head, TailRow};
+use crate::store::layout::entry_record::{self, EntryRecord, TailRow};
+use crate::store::layout::stored_entry::{Head, StoredRetention};
 use crate::store::layout::text_compression::{self, Packer};
 use crate::{Hash, Result, Timestamp};
-use attestlog_proof::entry::Retention;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -330,7 +330,7 @@ impl Sealer {
     }
 
     /// The index of the retention, which is added if it is new.
-    fn retention(&mut self, retention: &Retention<&str>, recorded_at: i64) -> usize {
+    fn retention(&mut self, retention: &StoredRetention<'_>, recorded_at: i64) -> usize {
         let known = self.find_retention(retention.class, retention.until, recorded_at);
         known.unwrap_or_else(|| {
             self.retentions.push((retention.class.to_owned(), later(retention.until, recorded_at)));
@@ -583,7 +583,7 @@ impl<'a> Block<'a> {
                 }
                 let (class, later, _) = read_retention(left).ok_or_else(damaged)?;
                 let until = Timestamp::from_nanos(second(recorded_at).wrapping_add(later));
-                Some(Retention { class, until })
+                Some(StoredRetention { class, until })
             }
         };
         let head = Head { nonce, recorded_at: Timestamp::from_nanos(recorded_at), retention };

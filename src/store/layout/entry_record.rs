@@ -1,8 +1,8 @@
 //! An entry as it is stored: the few fields that follow from its position, and its content.
 
 use crate::codec::{self, CodecError};
+use crate::store::layout::stored_entry::{Head, decode_content};
 use crate::{Hash, Timestamp};
-pub(crate) use attestlog_proof::entry::Head;
 use attestlog_proof::entry::{Body, Retention};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -23,7 +23,7 @@ impl EntryRecord<'_> {
     {
         let Head { nonce, recorded_at, retention } = &self.head;
         let retention = retention.as_ref().map(|r| Retention { class: r.class.into(), until: r.until });
-        let content = codec::decode_behind(&self.content)?;
+        let content = decode_content(&self.content)?;
         Ok(Body { nonce: *nonce, recorded_at: *recorded_at, retention, content })
     }
 

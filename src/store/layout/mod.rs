@@ -1,17 +1,20 @@
 //! How values lie in the file: each file has the encoding beside the decoding. Nothing here opens a file.
 //!
-//! `entry_record` is what an entry says; `block` holds a run of them, compressed by `text_compression`. `index_row` has postings, purged
-//! rows and retention columns; `rollup`, `rollup_fingerprint` and `zone_map` are for statistics and times; `state`, `series` and
-//! `sender_window` are single rows.
+//! `stored_entry` is the form in which an entry is stored, `entry_record` one that was read; `block` holds a run of them,
+//! compressed by `text_compression`. `index_key` has the keys of the index, `index_row` its postings, purged rows and retention
+//! columns; `rollup`, `rollup_fingerprint` and `zone_map` are for statistics and times; `state`, `series` and `sender_window` are
+//! single rows.
 
 pub(crate) mod block;
 pub(crate) mod entry_record;
+pub(crate) mod index_key;
 pub(crate) mod index_row;
 pub(crate) mod rollup;
 pub(crate) mod rollup_fingerprint;
 pub(crate) mod sender_window;
 pub(crate) mod series;
 pub(crate) mod state;
+pub(crate) mod stored_entry;
 pub(crate) mod text_compression;
 pub(crate) mod zone_map;
 

@@ -42,6 +42,12 @@ impl Window {
         }
     }
 
+    /// The oldest and the newest remembered number, each with its seq; zeros if there is none.
+    pub(crate) fn ends(&self) -> ((u64, u64), (u64, u64)) {
+        let row = |row: Option<(&u64, &u64)>| row.map_or((0, 0), |(number, seq)| (*number, *seq));
+        (row(self.recorded.first_key_value()), row(self.recorded.last_key_value()))
+    }
+
     /// The remembered numbers and their seqs.
     pub(crate) fn seqs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.recorded.iter().map(|(&number, &seq)| (number, seq))

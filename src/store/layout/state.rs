@@ -24,7 +24,7 @@ pub(crate) struct State {
     /// Entries below this seq are in blocks, the rest in the tail.
     pub sealed: u64,
     /// The seed of the nonces of the tail's entries; zeros where there is none.
-    #[serde(with = "attestlog_proof::entry::nonce")]
+    #[serde(with = "crate::codec::nonce")]
     pub seed: [u8; 16],
     /// Index rows at or beyond this seq are not valid yet.
     pub indexed: u64,
@@ -37,7 +37,40 @@ pub(crate) struct State {
     /// How many entries the newest checkpoint covers.
     pub signed: u64,
     /// The expiry clock.
+    #[serde(with = "stored_clock")]
     pub clock: ClockState,
+}
+
+/// The expiry clock as it is stored.
+mod stored_clock {
+    use crate::Timestamp;
+    use crate::retention::{ClockState, Frozen};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct StoredClock {
+        now: Timestamp,
+        wall: Timestamp,
+        credited_nanos: u64,
+        frozen: Option<StoredFrozen>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum StoredFrozen {
+        Unexplained { wall: Timestamp },
+    }
+
+    pub(super) fn serialize<S: Serializer>(clock: &ClockState, out: S) -> Result<S::Ok, S::Error> {
+        let &ClockState { now, wall, credited_nanos, frozen } = clock;
+        let frozen = frozen.map(|Frozen::Unexplained { wall }| StoredFrozen::Unexplained { wall });
+        StoredClock { now, wall, credited_nanos, frozen }.serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ClockState, D::Error> {
+        let StoredClock { now, wall, credited_nanos, frozen } = StoredClock::deserialize(from)?;
+        let frozen = frozen.map(|StoredFrozen::Unexplained { wall }| Frozen::Unexplained { wall });
+        Ok(ClockState { now, wall, credited_nanos, frozen })
+    }
 }
 
 impl State {

@@ -1,14 +1,15 @@
 //! Checkpoints handed to anchors while the store is open.
 //!
-//! Invariant J1: what is owed to an anchor is written in the commit that brings the checkpoint, and struck off only after
-//! the anchor took one as large; so neither a crash, nor a failure, nor a run without that anchor forgets it. Invariant
-//! J2: nobody who records or reads waits for an anchor: each is asked on a thread of its own, which holds no turn and no
-//! store while it waits for an answer; closing waits no longer than it was told.
+//! Invariant J1: what is owed to an anchor is written in the commit that adds the checkpoint, and removed only after the
+//! anchor took a checkpoint at least as large. So neither a crash, nor a failure, nor a run without that anchor loses it.
+//! Invariant J2: nobody who records or reads waits for an anchor. Each anchor is asked on a thread of its own, which holds
+//! neither the writer lock nor the store while it waits for an answer, and closing waits no longer than the options allow.
 //!
-//! One thread looks what is due and starts the others. It begins with the first checkpoint, or when the store is opened
+//! One thread determines what is due and starts the others. It starts with the first checkpoint, or when the store is opened
 //! and something is owed.
 
-use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
+use crate::anchor::{Anchor, AnchorHealth, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record, check_anchors};
+use crate::files::Writes;
 use crate::json::Json;
 use crate::note::SignedCheckpoint;
 use crate::store::engine::Engine;
@@ -16,32 +17,22 @@ use crate::store::engine::handover::Log;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables;
 use crate::store::layout::state::ANCHORS_KEY;
-use crate::store::log::AuditLog;
+use crate::store::log::OpenStore;
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::commit::Staging;
+use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-/// What it is called in MACs.
+/// The row's table in MACs.
 const TABLE: &str = "anchors";
 
-/// How things stand with one anchor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AnchorHealth {
-    /// What it is called.
-    pub name: String,
-    /// Whether the store was opened with it. What is owed to one that is not at hand stays owed.
-    pub at_hand: bool,
-    /// What it took, what is owed to it, and why it failed.
-    pub status: AnchorStatus,
-}
-
 impl Engine {
-    /// Reads what was owed when the store was last open, and begins to hand it over.
+    /// Reads what was still owed when the store was last open, and starts handing it over.
     pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
             let txn = self.database()?.get()?.begin_read()?;
@@ -49,19 +40,20 @@ impl Engine {
             let row = meta.get(ANCHORS_KEY).stored()?.map(|row| row.value().to_vec());
             row.as_deref().and_then(parse_owed)
         };
-        // What was not written with the store's keys, where these are here, tells nothing.
+        // A row that was not written with the store's keys is ignored, if the keys are available.
         let vouched = |text: &[u8], mac: &RowMac| self.vouches(TABLE, b"", text, mac) != Vouched::No;
         let stored = stored.filter(|(text, mac, _)| vouched(text.as_bytes(), mac)).map(|(_, _, json)| json);
         let anchoring = &self.jobs.anchoring;
         let backoff = anchoring.options.backoff;
         let signed = self.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         let latest = self.latest(self.writer().state.last_recorded_at);
+        check_anchors(&anchoring.anchors())?;
         let owing = {
             let mut state = anchoring.lock();
             let log: Weak<dyn Log> = Arc::downgrade(self) as Weak<dyn Log>;
             state.store = Some(log);
             state.stop = self.is_reading();
-            // What cannot be read is owed anew.
+            // If the row cannot be read, everything is owed again.
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
             state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
             state.queue.bound(signed, latest);
@@ -79,14 +71,14 @@ impl Engine {
         Ok(())
     }
 
-    /// A checkpoint was signed: hands it over, without waiting.
+    /// Starts handing over a newly signed checkpoint; does not wait.
     pub(crate) fn hand_over(&self) {
         if self.config.settings.background {
             self.jobs.anchoring.start();
         }
     }
 
-    /// Before the store is closed: hands over what is owed, as long as closing may take.
+    /// Before the store is closed: hands over what is owed, for as long as closing may wait.
     pub(crate) fn finish_anchoring(&self) {
         if !self.jobs.anchoring.anchors().is_empty() && !self.is_closed() && !self.is_reading() {
             let _ = self.with_writer(|engine, writer| {
@@ -100,7 +92,7 @@ impl Engine {
         self.jobs.anchoring.stop();
     }
 
-    /// A commit that touches nothing that the writer knows, with the writer lock.
+    /// A commit, under the writer lock, that changes nothing in the writer's state.
     fn write_beside(
         &self,
         writer: &mut WriterState,
@@ -125,7 +117,7 @@ impl Engine {
         self.write_owed(txn, owed)?;
         if let Some((size, record)) = attested {
             txn.open_table(tables::ATTESTATIONS).stored()?.insert((*size, name), record.as_bytes()).stored()?;
-            self.note(|changes| _ = changes.attestations.insert((*size, name.to_owned())));
+            self.note(|changes| changes.note(&tables::ATTESTATIONS, (*size, name)));
         }
         Ok(())
     }
@@ -180,7 +172,7 @@ fn parse_owed(row: &[u8]) -> Option<(String, RowMac, Json)> {
 }
 
 impl Engine {
-    /// Writes down what is owed to whom.
+    /// Writes the row of what is owed to whom.
     pub(crate) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
         let mac = crate::hash::to_hex(&self.row_mac(TABLE, b"", owed.as_bytes()));
         let row = [owed, "\n", &mac].concat();
@@ -190,19 +182,26 @@ impl Engine {
 
     /// Whether there is a row of what is owed.
     pub(crate) fn has_owed(&self, snapshot: &Snapshot) -> Result<bool> {
-        Ok(tables::get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)?.is_some())
+        Ok(get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)?.is_some())
     }
 
-    /// The latest time at which anything can have happened to the store: clocks of machines differ, and are set back, but by
-    /// no more than expiry allows for.
+    /// Refuses a file that an anchor or a receiver of this store is to append to if it is kept for something else (R98).
+    pub(crate) fn check_configured(&self, file: &Path, writes: Writes) -> Result<()> {
+        let Some(store) = self.path() else { return crate::files::check(file, writes) };
+        let key = self.keys().as_ref().and_then(|keys| keys.path.clone());
+        crate::files::check_beside(file, writes, store, &key.unwrap_or_else(|| crate::files::beside(store, "key")))
+    }
+
+    /// The latest time at which anything can have happened to the store. Clocks differ between machines and are set back, but
+    /// by no more than expiry allows for.
     fn latest(&self, last_recorded_at: i64) -> Timestamp {
         let bound = self.policies().set.retention.clock_bound();
         self.config.clock.now().max(Timestamp::from_nanos(last_recorded_at)).plus(bound)
     }
 
-    /// Says what is wrong with the row of what is owed.
+    /// A message about what is wrong with the row of what is owed, if anything is.
     pub(crate) fn check_owed(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
-        let Some(row) = tables::get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)? else { return Ok(Vec::new()) };
+        let Some(row) = get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)? else { return Ok(Vec::new()) };
         let mut wrong = Vec::new();
         let Some((text, mac, json)) = parse_owed(&row) else {
             return Ok(vec!["what is owed to anchors cannot be read".to_owned()]);
@@ -217,7 +216,7 @@ impl Engine {
             Ok(mut queue) => {
                 let latest = self.latest(snapshot.state.last_recorded_at);
                 let dropped = queue.bound(snapshot.newest_signed(snapshot.state.size)?, latest);
-                let what = "is said to have taken, or to be owed, what was not signed yet, or in the future";
+                let what = "is recorded as having taken, or being owed, a checkpoint that was not signed yet, or at a time in the future";
                 wrong.extend(dropped.iter().map(|name| format!("the anchor {name:?} {what}")));
             }
         }
@@ -225,10 +224,9 @@ impl Engine {
     }
 }
 
-impl AuditLog {
-    /// How things stand with each anchor: those that the store was opened with, and those that something is owed to from
-    /// before.
-    pub fn anchors(&self) -> Vec<AnchorHealth> {
+impl OpenStore {
+    /// The state of each anchor: those that the store was opened with, and earlier ones to which something is still owed.
+    pub(crate) fn anchors(&self) -> Vec<AnchorHealth> {
         let anchoring = &self.engine().jobs.anchoring;
         let state = anchoring.lock();
         let health = |(name, status): (&str, &AnchorStatus)| AnchorHealth {
@@ -239,26 +237,26 @@ impl AuditLog {
         state.queue.status().map(health).collect()
     }
 
-    /// Hands over what is owed now, also where an anchor failed a moment ago, and waits until each was tried, at most for
-    /// `at_most`. Says whether nothing is owed any more to the anchors that are at hand.
-    pub fn flush_anchors(&self, at_most: Duration) -> bool {
+    /// Hands over what is owed now, without waiting for the retry delay of failed anchors. Waits until each anchor was tried,
+    /// for at most `at_most`. Returns whether nothing is owed any more to the anchors at hand.
+    pub(crate) fn flush_anchors(&self, at_most: Duration) -> bool {
         let anchoring = &self.engine().jobs.anchoring;
         anchoring.lock().queue.retry_now();
         anchoring.flush(at_most)
     }
 
-    /// Hands checkpoints to these anchors from now on, in place of those that the store was opened with: the newest checkpoint at
-    /// once. What is owed to one that is not among them stays owed, until it is back or forgotten; what is under way with it may
-    /// still arrive.
-    ///
-    /// # Errors
-    /// [`TooLarge`](ErrorKind::TooLarge) where there would be more than [`MAX_ANCHORS`](crate::anchor::MAX_ANCHORS), with those that
-    /// something is known of; then nothing changes.
-    pub fn set_anchors(&self, anchors: Vec<Arc<dyn Anchor>>) -> Result<()> {
+    /// Hands checkpoints to these anchors from now on, instead of those that the store was opened with, beginning with the
+    /// newest checkpoint. What is owed to an anchor that is not among them stays owed until it is set again or forgotten; a
+    /// hand-over already under way may still complete.
+    pub(crate) fn set_anchors(&self, anchors: Vec<Arc<dyn Anchor>>) -> Result<()> {
         let engine = self.engine();
+        for file in anchors.iter().filter_map(|anchor| anchor.file()) {
+            engine.check_configured(file, Writes::Checkpoints)?;
+        }
         let anchoring = &engine.jobs.anchoring;
         let signed = engine.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         {
+            check_anchors(&anchors)?;
             let mut state = anchoring.lock();
             let mut queue = state.queue.clone();
             for anchor in &anchors {
@@ -276,12 +274,8 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Forgets an anchor, with everything that is owed to it; gives how things stood.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where the store has it at hand: the next checkpoint would be owed to it all the same; as
-    /// [`AuditLog::record`].
-    pub fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
+    /// Forgets an anchor and everything that is owed to it. Returns its last state.
+    pub(crate) fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
         if self.engine().jobs.anchoring.at_hand(name).is_some() {
             let message =
                 format!("{name} is in use: take it out of the store's anchors first (anchors set), then forget it");
@@ -297,12 +291,10 @@ impl AuditLog {
         })
     }
 
-    /// What witnesses and time-stamping authorities gave for checkpoints of this store, by size. Printed one after the
-    /// other these are an anchor file, to be kept elsewhere; here they are as much in the keeper's hands as the store.
-    ///
-    /// # Errors
-    /// What the file says.
-    pub fn attestations(&self) -> Result<Vec<(String, Record)>> {
+    /// The attestations of witnesses and time-stamping authorities for checkpoints of this store, by size. Printed one after
+    /// another they form an anchor file, to be kept elsewhere; in the store they are as much under the operator's control as
+    /// the store itself.
+    pub(crate) fn attestations(&self) -> Result<Vec<(String, Record)>> {
         guarded(|| {
             let txn = self.engine().database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::ATTESTATIONS).stored()?;

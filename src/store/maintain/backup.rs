@@ -9,16 +9,21 @@
 //! them, are not copied, and no read transaction lasts longer than one chunk, so that the store does not grow during the
 //! copy.
 
+use crate::files::Writes;
 use crate::json::{Json, Object};
 use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
+use crate::store::file::all_tables;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::paths::new_private_file;
 use crate::store::file::read_view::read_state;
-use crate::store::file::tables::{self, Stored, from_redb};
+use crate::store::file::redb_errors::{Stored, from_redb};
+use crate::store::file::tables::{self, Copying, EachTable, InBackup};
 use crate::store::layout::state::{STATE_KEY, State};
-use crate::store::log::AuditLog;
+use crate::store::log::OpenStore;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
+use attestlog_proof::json::form::{Form, member};
+use attestlog_proof::members::Members;
 use redb::{Builder, Database, Key, ReadTransaction, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::ops::Bound;
@@ -38,7 +43,7 @@ const ROUNDS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backup {
-    /// How many entries the copy has: all that were recorded before, without the entry about the backup itself.
+    /// How many entries the copy has, with the entry about the backup itself.
     pub size: u64,
     /// The hash of the newest of these entries.
     pub head: Hash,
@@ -48,53 +53,71 @@ pub struct Backup {
     pub receipt: Receipt,
 }
 
-impl AuditLog {
-    /// Copies this store to `dest` while recording goes on, and records an entry about it: the copy's file name (not its
-    /// path), its number of entries and the hash of the newest. The copy itself does not contain that entry. The file is
-    /// readable only by its owner; the keys are not in it (see [`KeyFile::backup`](crate::keys::KeyFile::backup)).
-    ///
-    /// Index batches and purges wait until the copy is made; meanwhile the index of new entries stays in memory.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if anything exists at `dest`; [`DiskFull`](ErrorKind::DiskFull) and other
-    /// errors of the file system; as [`AuditLog::record`]. On an error no copy is left behind, as the log would not know of
-    /// it.
-    /// ```
-    /// # use attestlog::{AuditLog, Options, ToolCall};
-    /// # let dir = tempfile::tempdir()?;
-    /// # let log = AuditLog::in_memory()?;
-    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
-    /// let backup = log.backup(dir.path().join("audit-2025-07-06.log"))?;
-    /// assert_eq!(backup.size, backup.receipt.seq);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn backup(&self, dest: impl AsRef<Path>) -> Result<Backup> {
-        self.backup_with(dest, |_, _| {})
+impl Backup {
+    /// `{"size","head","bytes","seq","hash"}`; the last two are the receipt.
+    pub fn to_json(&self) -> Json {
+        Object::from_iter([
+            ("size", self.size.form()),
+            ("head", self.head.form()),
+            ("bytes", self.bytes.form()),
+            ("seq", self.receipt.seq.form()),
+            ("hash", self.receipt.hash.form()),
+        ])
+        .into()
     }
 
-    /// Like [`AuditLog::backup`], and reports progress: rows copied, and approximate total.
-    ///
-    /// # Errors
-    /// As [`AuditLog::backup`].
-    pub fn backup_with(&self, dest: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Backup> {
+    fn from_json(value: &Json) -> Result<Backup> {
+        let mut members = Members::of(value)?;
+        Ok(Backup {
+            size: member(&mut members, "size")?,
+            head: member(&mut members, "head")?,
+            bytes: member(&mut members, "bytes")?,
+            receipt: Receipt::new(member(&mut members, "seq")?, member(&mut members, "hash")?),
+        })
+    }
+}
+
+attestlog_proof::json_form!(methods Backup);
+
+impl OpenStore {
+    /// Copies this store to `dest` while recording goes on. When all but the last entries are copied, an entry about it is
+    /// recorded and signed: the copy's file name (not its path), the number of entries before it and the hash of the newest of
+    /// them. The copy contains that entry and the checkpoint over it, so what anchors were given by then fits it. Should the
+    /// copy fail after that, the entry stays. The file is readable only by its owner; the keys are not in it (see
+    /// [`KeyFile::backup`](crate::keys::KeyFile::backup)). Reports progress: rows copied, and approximate total.
+    pub(crate) fn backup_with(&self, dest: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Backup> {
         self.engine().config.process.check()?;
         let dest = dest.as_ref();
         let name = file_name(dest)?;
-        let (partial, file) = Partial::create(dest)?;
+        // Under another name until it is finished: what an interrupted process leaves does not pass for a backup.
+        if std::fs::symlink_metadata(dest).is_ok() {
+            return Err(taken(dest));
+        }
+        crate::files::check(dest, Writes::Store)?;
+        let unfinished = crate::files::beside(dest, &format!("part-{}", std::process::id()));
+        let (partial, file) = Partial::create(&unfinished, Writes::Output)?;
         let copy = Copy::new(self.engine(), file.try_clone()?, &mut progress);
-        let state = copy
-            .and_then(|copy| guarded(|| copy.run()))
+        let (receipt, state) = copy
+            .and_then(|copy| guarded(|| copy.run(|| self.tell_of_backup(&name))))
             .map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
         let bytes = partial.sync(file)?;
-        let detail = Object::from_iter([
-            ("file", Json::from(self.engine().clean(&name)?)),
-            ("size", state.size.into()),
-            ("head", state.head.to_string().into()),
-            ("bytes", bytes.into()),
-        ]);
-        let receipt = self.system_event(Kind::Backup, detail.into())?;
-        partial.keep();
+        partial.put_in_place(dest)?;
         Ok(Backup { size: state.size, head: state.head, bytes, receipt })
+    }
+
+    /// Records that a backup is made, and signs that if the keys are here.
+    fn tell_of_backup(&self, name: &str) -> Result<Receipt> {
+        self.engine().with_writer(|engine, writer| {
+            let detail = Object::from_iter([
+                ("file", Json::from(engine.clean(name)?)),
+                ("size", writer.state.size.into()),
+                ("head", writer.state.head.to_string().into()),
+            ]);
+            let receipt = engine.system_event(writer, Kind::Backup, detail)?;
+            // Where it cannot be signed now, the copy is as good: a later checkpoint of this size fits it too.
+            let _ = engine.sign_bare(writer);
+            Ok(receipt)
+        })
     }
 }
 
@@ -105,8 +128,8 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    pub(crate) fn create(path: &Path) -> Result<(Partial, File)> {
-        let file = new_private_file(path)?;
+    pub(crate) fn create(path: &Path, writes: Writes) -> Result<(Partial, File)> {
+        let file = new_private_file(path, writes)?;
         Ok((Partial { path: path.to_owned(), kept: false }, file))
     }
 
@@ -120,6 +143,16 @@ impl Partial {
 
     pub(crate) fn keep(mut self) {
         self.kept = true;
+    }
+
+    /// Gives the finished file its name, which no other file may have.
+    fn put_in_place(self, path: &Path) -> Result<()> {
+        // Made first, so that a file that came there meanwhile is not replaced.
+        drop(new_private_file(path, Writes::Store)?);
+        let placed = std::fs::rename(&self.path, path).and_then(|()| crate::files::sync_parent(path));
+        placed.map_err(|e| Error::from(e).in_file(path))?;
+        self.keep();
+        Ok(())
     }
 }
 
@@ -178,13 +211,14 @@ impl<'a> Copy<'a> {
         Ok(Copy { engine, to, progress, rows: 0, total: 0 })
     }
 
-    fn run(mut self) -> Result<State> {
+    /// Copies everything; `tell` records the backup's entry, which is copied with the last entries.
+    fn run(mut self, tell: impl FnOnce() -> Result<Receipt>) -> Result<(Receipt, State)> {
         let still = self.engine.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = self.begin()?;
         let start = read_state(&begin)?;
         self.total = count(&begin)?;
         drop(begin);
-        self.held_still()?;
+        tables::each(&mut StillTables(&mut self))?;
         let (mut sealed, mut size) = (0, 0);
         for _ in 0..ROUNDS {
             let now = read_state(&self.begin()?)?;
@@ -196,26 +230,14 @@ impl<'a> Copy<'a> {
                 break;
             }
         }
+        let receipt = tell()?;
         let state = self.last(&start, sealed, size)?;
         drop(still);
-        Ok(state)
+        Ok((receipt, state))
     }
 
     fn begin(&self) -> Result<ReadTransaction> {
         self.engine.database()?.get()?.begin_read()
-    }
-
-    /// Copies the tables that only index batches and purges write.
-    fn held_still(&mut self) -> Result<()> {
-        self.chunks(tables::COVERS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::TERMS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::POSTINGS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::ZONES, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::ROLLUPS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::COLUMNS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::BATCHES, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::PURGED_ROWS, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::PURGES, Bound::Unbounded, |_| true)
     }
 
     /// In one transaction, whose moment the copy represents: copies what is small or changes with every commit, and what was
@@ -227,21 +249,13 @@ impl<'a> Copy<'a> {
         if rewritten(&state) != rewritten(start) {
             return Err(Error::new(ErrorKind::Busy, "the index was rewritten meanwhile; retry"));
         }
-        tables::check_known(&from)?;
+        all_tables::check_known(&from)?;
         let txn = self.to.begin_write().stored()?;
-        tables::make_all(&txn)?;
+        all_tables::make_all(&txn)?;
         let to = &txn;
         let mut rows = copy(&from, to, tables::BLOCKS, Bound::Included(sealed), usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::NODES, Bound::Unbounded, usize::MAX, |&node| !is_before(node, size))?.rows;
-        rows += copy(&from, to, tables::TAIL, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::SENDERS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::UNFINISHED, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::CHECKPOINTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::ATTESTATIONS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::SUBJECTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::META, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        rows += copy_tables(&from, to, |copying| copying.backup == InBackup::Last)?;
         // Whoever has the copy must not be able to compute the nonces of later entries.
         let unseeded = State { seed: [0; 16], ..state.clone() };
         to.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&unseeded)?).stored()?;
@@ -289,15 +303,82 @@ fn is_before((level, index): (u8, u64), size: u64) -> bool {
     size.checked_shr(level.into()).is_some_and(|complete| index < complete)
 }
 
-/// The total number of rows of the large tables.
+/// Copies the tables that only index batches and purges write.
+struct StillTables<'c, 'a>(&'c mut Copy<'a>);
+
+impl EachTable for StillTables<'_, '_> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        match copying.backup {
+            InBackup::Still => self.0.chunks(table, Bound::Unbounded, |_| true),
+            InBackup::Rounds | InBackup::Last => Ok(()),
+        }
+    }
+}
+
+/// Copies the whole of those tables for which `wanted` returns true; returns the number of rows.
+pub(crate) fn copy_tables(
+    from: &ReadTransaction,
+    to: &redb::WriteTransaction,
+    wanted: impl Fn(Copying) -> bool,
+) -> Result<u64> {
+    let mut whole = WholeTables { from, to, wanted, rows: 0 };
+    tables::each(&mut whole)?;
+    Ok(whole.rows)
+}
+
+struct WholeTables<'t, W> {
+    from: &'t ReadTransaction,
+    to: &'t redb::WriteTransaction,
+    wanted: W,
+    rows: u64,
+}
+
+impl<W: Fn(Copying) -> bool> EachTable for WholeTables<'_, W> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        if (self.wanted)(copying) {
+            self.rows += copy(self.from, self.to, table, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        }
+        Ok(())
+    }
+}
+
+/// The total number of rows of the tables that are copied before the last transaction.
 fn count(txn: &ReadTransaction) -> Result<u64> {
-    Ok(txn.open_table(tables::BLOCKS).stored()?.len().stored()?
-        + txn.open_table(tables::NODES).stored()?.len().stored()?
-        + txn.open_table(tables::TERMS).stored()?.len().stored()?
-        + txn.open_table(tables::POSTINGS).stored()?.len().stored()?
-        + txn.open_table(tables::ZONES).stored()?.len().stored()?
-        + txn.open_table(tables::ROLLUPS).stored()?.len().stored()?
-        + txn.open_table(tables::COVERS).stored()?.len().stored()?)
+    let mut large = LargeTables { txn, rows: 0 };
+    tables::each(&mut large)?;
+    Ok(large.rows)
+}
+
+struct LargeTables<'t> {
+    txn: &'t ReadTransaction,
+    rows: u64,
+}
+
+impl EachTable for LargeTables<'_> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        if copying.backup != InBackup::Last {
+            self.rows += self.txn.open_table(table).stored()?.len().stored()?;
+        }
+        Ok(())
+    }
 }
 
 /// The result of copying one chunk.

@@ -1,17 +1,17 @@
 //! Access for the benchmarks to the single steps of recording. Compiled only with the feature `benching`; not part of the
 //! public interface.
 
-use crate::codec;
 use crate::rows::List;
 use crate::store::layout::block::Sealer;
 use crate::store::layout::entry_record::TailRow;
 use crate::store::layout::index_row::Row;
-use crate::store::log::AuditLog;
+use crate::store::layout::stored_entry::encode_body;
+use crate::store::log::OpenStore;
 use crate::{Entry, Hash, Result, ToolCall, line};
 use attestlog_proof::entry::{Body, Content, Phase};
 
 /// A call as the writer gets it: validated, sanitised, with its retention.
-pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
+pub(crate) fn entry(log: &OpenStore, call: ToolCall) -> Result<Entry> {
     let engine = log.engine();
     let mut prepared = engine.prepare(call, Phase::Whole)?;
     let now = engine.config.clock.now();
@@ -32,7 +32,7 @@ pub fn write_line(entry: &Entry, seq: u64, prev: &Hash, out: &mut Vec<u8>) {
 
 /// The stored form of an entry.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>> {
-    Ok(codec::encode(&entry.body)?)
+    Ok(encode_body(&entry.body)?)
 }
 
 /// A block being filled.

@@ -1,5 +1,5 @@
 //! Cursors of those who follow the log behind the writer: up to which seq alert rules were evaluated, and up to which each
-//! receiver of alerts was notified. Also called marks.
+//! receiver of alerts was notified.
 //!
 //! Invariant N3: the alerts that an evaluation raised and the cursor that records its progress are in one commit, which
 //! happens only if the cursor is still where that evaluation began. So each alert is in the chain once, whatever is killed
@@ -12,10 +12,11 @@ use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::tables::{self, Stored};
-use crate::store::log::AuditLog;
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables;
+use crate::store::log::OpenStore;
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::commit::Staging;
+use crate::store::write::staging::Staging;
 use crate::{Result, Timestamp};
 use attestlog_proof::entry::{Kind, Retention};
 use redb::ReadableTable;
@@ -27,14 +28,14 @@ const TABLE: &str = "marks";
 /// The only cursor that is not a seq: it represents what a verification found.
 pub(crate) const TAMPERING: &str = "tampering";
 
-fn is_possible(mark: &str, at: u64, size: u64) -> bool {
-    mark == TAMPERING || at <= size
+fn is_possible(cursor: &str, at: u64, size: u64) -> bool {
+    cursor == TAMPERING || at <= size
 }
 
 /// A cursor to be moved in a commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Move<'a> {
-    pub mark: &'a str,
+    pub cursor: &'a str,
     /// Where it must be for the commit to happen.
     pub from: Option<u64>,
     pub to: u64,
@@ -45,62 +46,62 @@ pub(crate) type Own = (Kind, Object, Option<Retention>);
 
 impl Engine {
     /// The position of a cursor.
-    pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
+    pub(crate) fn cursor(&self, name: &str) -> Result<Option<u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
-            let at = table.get(mark).stored()?.map(|at| at.value());
+            let at = table.get(name).stored()?.map(|at| at.value());
             drop(table);
-            Ok(at.filter(|row| self.counts(mark, row)).map(|(at, _)| at))
+            Ok(at.filter(|row| self.counts(name, row)).map(|(at, _)| at))
         })
     }
 
     /// The positions of all cursors.
-    pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
+    pub(crate) fn cursors(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
             let rows = table.iter().stored()?;
-            let mut marks = BTreeMap::new();
+            let mut cursors = BTreeMap::new();
             for row in rows {
-                let (mark, row) = row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))?;
-                if self.counts(&mark, &row) {
-                    marks.insert(mark, row.0);
+                let (name, row) = row.stored().map(|(name, at)| (name.value().to_owned(), at.value()))?;
+                if self.counts(&name, &row) {
+                    cursors.insert(name, row.0);
                 }
             }
-            Ok(marks)
+            Ok(cursors)
         })
     }
 
     /// Whether a cursor is valid: written with the store's keys, as far as they are available, and not beyond the log.
-    fn counts(&self, mark: &str, (at, mac): &(u64, RowMac)) -> bool {
+    fn counts(&self, cursor: &str, (at, mac): &(u64, RowMac)) -> bool {
         let size = self.read.published.read().unwrap_or_else(PoisonError::into_inner).size;
-        is_possible(mark, *at, size) && self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), mac) != Vouched::No
+        is_possible(cursor, *at, size) && self.vouches(TABLE, cursor.as_bytes(), &at.to_be_bytes(), mac) != Vouched::No
     }
 
     /// A message for each invalid cursor.
-    pub(crate) fn check_marks(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
+    pub(crate) fn check_cursors(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for row in snapshot.table(tables::CURSORS)?.iter().stored()? {
-            let (mark, row) = row.stored()?;
-            let (mark, (at, mac)) = (mark.value(), row.value());
-            let shown: String = mark.chars().take(80).collect();
-            if !is_possible(mark, at, snapshot.state.size) {
-                wrong.push(format!("the mark {shown:?} stands at {at}, beyond the log"));
-            } else if self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), &mac) == Vouched::No
+            let (name, row) = row.stored()?;
+            let (cursor, (at, mac)) = (name.value(), row.value());
+            let shown: String = cursor.chars().take(80).collect();
+            if !is_possible(cursor, at, snapshot.state.size) {
+                wrong.push(format!("the cursor {shown:?} stands at {at}, beyond the log"));
+            } else if self.vouches(TABLE, cursor.as_bytes(), &at.to_be_bytes(), &mac) == Vouched::No
                 && !(mac == [0; 16] && self.chain_state().opened_without_key)
             {
-                wrong.push(format!("the mark {shown:?} was not written with the store's keys"));
+                wrong.push(format!("the cursor {shown:?} was not written with the store's keys"));
             }
         }
         Ok(wrong)
     }
 
     /// Removes a cursor; returns whether it existed.
-    pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
+    pub(crate) fn forget_cursor(&self, name: &str) -> Result<bool> {
         let there = guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
-            Ok(txn.open_table(tables::CURSORS).stored()?.get(mark).stored()?.is_some())
+            Ok(txn.open_table(tables::CURSORS).stored()?.get(name).stored()?.is_some())
         })?;
         if !there {
             return Ok(false);
@@ -108,7 +109,7 @@ impl Engine {
         self.with_writer(|engine: &Engine, writer: &mut WriterState| {
             let staging = Staging::new(engine, writer)?;
             engine.commit(writer, staging, |txn| {
-                txn.open_table(tables::CURSORS).stored()?.remove(mark).stored()?;
+                txn.open_table(tables::CURSORS).stored()?.remove(name).stored()?;
                 Ok(())
             })?;
             Ok(true)
@@ -117,10 +118,10 @@ impl Engine {
 
     /// Writes entries and moves cursors in one commit; returns `None` and writes nothing if the first cursor is not at its
     /// expected position.
-    pub(crate) fn own_with_marks(&self, entries: Vec<Own>, moves: &[Move<'_>]) -> Result<Option<Vec<Receipt>>> {
+    pub(crate) fn record_with_cursors(&self, entries: Vec<Own>, moves: &[Move<'_>]) -> Result<Option<Vec<Receipt>>> {
         self.with_writer(|engine: &Engine, writer: &mut WriterState| {
             if let Some(first) = moves.first()
-                && engine.mark(first.mark)? != first.from
+                && engine.cursor(first.cursor)? != first.from
             {
                 return Ok(None);
             }
@@ -132,8 +133,8 @@ impl Engine {
             engine.commit(writer, staging, |txn| {
                 let mut table = txn.open_table(tables::CURSORS).stored()?;
                 for moved in moves {
-                    let mac = engine.row_mac(TABLE, moved.mark.as_bytes(), &moved.to.to_be_bytes());
-                    table.insert(moved.mark, (moved.to, mac)).stored()?;
+                    let mac = engine.row_mac(TABLE, moved.cursor.as_bytes(), &moved.to.to_be_bytes());
+                    table.insert(moved.cursor, (moved.to, mac)).stored()?;
                 }
                 Ok(())
             })?;
@@ -170,7 +171,7 @@ impl Engine {
     }
 }
 
-impl AuditLog {
+impl OpenStore {
     /// Records a system event, with the retention that `make` returns. `make` gets the time that the entry will have, and the
     /// later of that and the expiry clock.
     pub(crate) fn own_kept(

@@ -5,7 +5,7 @@
 
 use crate::store::engine::Engine;
 use crate::store::file::database_handle::Damage;
-use crate::store::log::AuditLog;
+use crate::store::log::OpenStore;
 use crate::{Error, Result};
 use std::sync::PoisonError;
 
@@ -21,35 +21,18 @@ impl Engine {
     }
 }
 
-impl AuditLog {
+impl OpenStore {
     /// What was wrong with the store when it was opened, if something was: an entry that cannot be read or was changed, policies and
     /// holds that are not those that were signed, tables that could not be written to. Nothing is recorded into it then, and
     /// queries, counts, statistics, timelines, holds, grants and alerts are errors of this kind, until they are asked of
     /// [`AuditLog::despite_damage`]. Only what opening looks at: [`AuditLog::verify`] looks at everything.
-    ///
-    /// ```
-    /// # let log = attestlog::AuditLog::in_memory()?;
-    /// assert!(log.damage().is_none());
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn damage(&self) -> Option<Error> {
+    pub(crate) fn damage(&self) -> Option<Error> {
         self.engine().damage().map(Damage::refusal)
     }
 
     /// The same log for whoever goes on in spite of [`AuditLog::damage`]: it answers with what can be read, which may lack what was
     /// recorded. Say so wherever you show it.
-    ///
-    /// ```
-    /// # use attestlog::Query;
-    /// # let log = attestlog::AuditLog::in_memory()?;
-    /// let answers = log.despite_damage().query(&Query::new())?.count();
-    /// match log.damage() {
-    ///     Some(damage) => println!("{answers} entries, and there may be more: {damage}"),
-    ///     None => println!("{answers} entries"),
-    /// }
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn despite_damage(&self) -> AuditLog {
+    pub(crate) fn despite_damage(&self) -> OpenStore {
         self.going_on()
     }
 
@@ -60,17 +43,7 @@ impl AuditLog {
 
     /// Whether something can be recorded, as far as that can be told without recording: the store was opened without damage, and its
     /// keys are there, or it is open for recording without ([`Options::unsigned`](crate::Options::unsigned)).
-    ///
-    /// # Errors
-    /// [`Damaged`](crate::ErrorKind::Damaged): [`AuditLog::damage`]; [`Key`](crate::ErrorKind::Key): the key file is missing, or not this
-    /// store's; [`OtherHistory`](crate::ErrorKind::OtherHistory): it was replaced meanwhile.
-    ///
-    /// ```
-    /// # let log = attestlog::AuditLog::in_memory()?;
-    /// log.check_recording()?;
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn check_recording(&self) -> Result<()> {
+    pub(crate) fn check_recording(&self) -> Result<()> {
         let engine = self.engine();
         engine.config.process.check()?;
         self.damage().map_or(Ok(()), Err)?;

@@ -2,49 +2,39 @@
 
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
-use crate::policy::PolicySet;
-use crate::redact::{Context, IdentityKind, Root, is_pseudonym, normal};
+use crate::policy::{Policies, PolicySet};
+use crate::redact::{Action, Context, IdentityKind, Root, is_pseudonym, normal};
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
 use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::log::AuditLog;
-use crate::store::write::commit::Staging;
+use crate::store::log::OpenStore;
 use crate::store::write::names::Names;
+use crate::store::write::staging::Staging;
+use crate::text::Justification;
 use crate::{Error, ErrorKind, Facet, Kind, Result};
 use std::collections::BTreeSet;
 
-impl AuditLog {
+impl OpenStore {
     /// The policies in force.
-    pub fn policies(&self) -> PolicySet {
+    pub(crate) fn policies(&self) -> PolicySet {
         self.engine().policies().set.clone()
     }
 
     /// Puts new policies into force for what is recorded from now on. The retention of existing entries may be lengthened by
     /// them, never shortened.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if a retention would be shortened, naming the class or tool; [`Key`](ErrorKind::Key)
-    /// if the policies need keys that are missing; as [`AuditLog::record`].
-    pub fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
-        if let Some(history) = &self.engine().chain_state().history {
-            policies.retention.check_successor(history.current())?;
-        }
-        crate::store::engine::keyring::ready(0, policies.clone(), self.engine().keys().as_ref()).and_then(|ready| {
-            ready.sanitizer.map(|_| ()).ok_or_else(|| Error::new(ErrorKind::Key, "the policy needs a pseudonym key"))
-        })?;
-        self.system_event(Kind::Policy, policies.to_json())
+    pub(crate) fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
+        policies.check()?;
+        policies.check_successor(&self.policies())?;
+        let ready = crate::store::engine::keyring::ready(0, policies, self.engine().keys().as_ref())?;
+        self.system_event(Kind::Policy, as_written(ready)?.to_json())
     }
 
     /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later. Users,
     /// patients, conversations and tools are given in clear. The entry names users, patients and conversations by pseudonym
     /// wherever the store has keys, whatever the policy says, because the entry outlives everything else about them.
     /// Emergency grants and alerts about a user or patient named in the hold are held with the calls.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a missing case, reason or actor, or a selector that selects nothing; as
-    /// [`AuditLog::record`].
-    pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
+    pub(crate) fn place_hold(&self, case: &str, covering: HoldSelector, by: Justification<'_>) -> Result<Receipt> {
         let engine = self.engine();
         let names = engine.names_of(&covering);
         let covering = HoldSelector {
@@ -56,33 +46,24 @@ impl AuditLog {
         };
         let named =
             |text: &str| -> Result<String> { engine.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
-        let hold = Hold::new(named(case)?, named(reason)?, named(actor)?, covering)?;
+        let hold = Hold::new(named(case)?, named(by.reason)?, named(by.actor)?, covering)?;
         self.system_event(Kind::HoldPlaced, hold.to_json())
     }
 
     /// Releases the hold that the entry at `seq` placed.
-    ///
-    /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if there is no such hold; as [`AuditLog::place_hold`].
-    pub fn release_hold(&self, seq: u64, reason: &str, actor: &str) -> Result<Receipt> {
-        let release = HoldRelease::new(seq, self.engine().clean(reason)?, self.engine().clean(actor)?)?;
+    pub(crate) fn release_hold(&self, seq: u64, by: Justification<'_>) -> Result<Receipt> {
+        let release = HoldRelease::new(seq, self.engine().clean(by.reason)?, self.engine().clean(by.actor)?)?;
         self.system_event(Kind::HoldReleased, release.to_json())
     }
 
     /// The holds in force, each with the seq of its entry.
-    ///
-    /// # Errors
-    /// [`AuditLog::damage`], unless it is asked of [`AuditLog::despite_damage`].
-    pub fn holds(&self) -> Result<Vec<(u64, Hold)>> {
+    pub(crate) fn holds(&self) -> Result<Vec<(u64, Hold)>> {
         self.check_damage()?;
         Ok(self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect())
     }
 
     /// The state of the expiry clock. Changes nothing.
-    ///
-    /// # Errors
-    /// [`Closed`](ErrorKind::Closed) after the store was closed.
-    pub fn clock_status(&self) -> Result<ClockStatus> {
+    pub(crate) fn clock_status(&self) -> Result<ClockStatus> {
         let engine = self.engine();
         if engine.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
@@ -96,11 +77,8 @@ impl AuditLog {
     }
 
     /// Confirms that the system clock is right, so that expiry continues after an unexplained jump.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) without an actor or a reason; as [`AuditLog::record`].
-    pub fn confirm_clock(&self, actor: &str, reason: &str) -> Result<ClockEvent> {
-        let (actor, reason) = (self.engine().clean(actor)?, self.engine().clean(reason)?);
+    pub(crate) fn confirm_clock(&self, by: Justification<'_>) -> Result<ClockEvent> {
+        let (actor, reason) = (self.engine().clean(by.actor)?, self.engine().clean(by.reason)?);
         self.engine().with_writer(|engine, writer| {
             let mut staging = Staging::new(engine, writer)?;
             let event = staging.confirm_clock(&actor, &reason)?;
@@ -110,38 +88,27 @@ impl AuditLog {
     }
 
     /// Signs a checkpoint of the log's current state.
-    ///
-    /// # Errors
-    /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) if the keys have signed a
-    /// longer or different history, which means that this is an older copy; as [`AuditLog::record`].
-    pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
+    pub(crate) fn checkpoint(&self) -> Result<SignedCheckpoint> {
         self.engine().with_writer(Engine::sign)
     }
 
     /// The public half of the log key, which auditors pin; `None` for a store without keys.
-    pub fn public_key(&self) -> Option<VerifierKey> {
+    pub(crate) fn public_key(&self) -> Option<VerifierKey> {
         self.engine().chain_state().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
     }
 
     /// The epoch keys from the first to the current one; `None` for a store without keys.
-    pub fn succession(&self) -> Option<Succession> {
+    pub(crate) fn succession(&self) -> Option<Succession> {
         self.engine().chain_state().succession.clone()
     }
 
     /// Rotates to a new epoch key and destroys the old one: nobody can sign again what was signed until now.
-    ///
-    /// # Errors
-    /// As [`AuditLog::checkpoint`].
-    pub fn rotate_epoch_key(&self) -> Result<()> {
+    pub(crate) fn rotate_epoch_key(&self) -> Result<()> {
         self.engine().with_writer(Engine::rotate)
     }
 
     /// Creates a new pseudonym key; values are still found under the old ones.
-    ///
-    /// # Errors
-    /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) if there are too many; as
-    /// [`AuditLog::record`].
-    pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
+    pub(crate) fn rotate_pseudonym_key(&self) -> Result<Receipt> {
         let receipt = self.engine().with_writer(|engine, writer| {
             let mut staging = Staging::new(engine, writer)?;
             let id = {
@@ -150,7 +117,7 @@ impl AuditLog {
                 let keys = keys.as_mut().ok_or_else(missing)?;
                 keys.check_replaceable()?;
                 keys.file.rotate_pseudonym_key(&mut |out| engine.config.random.fill(out))?;
-                keys.save(engine)?;
+                keys.save(engine).map_err(|e| e.at("no key was replaced"))?;
                 keys.pseudonym_key().ok_or_else(missing)?
             };
             // The key must be in the log before the first value under it.
@@ -167,10 +134,43 @@ impl AuditLog {
     pub(crate) fn system_event(&self, kind: Kind, detail: Json) -> Result<Receipt> {
         let detail = match detail {
             Json::Object(detail) => detail,
-            _ => return Err(Error::invalid("the particulars of an entry are an object")),
+            _ => return Err(Error::invalid("the details of an entry are an object")),
         };
         self.engine().with_writer(|engine: &Engine, writer: &mut WriterState| engine.system_event(writer, kind, detail))
     }
+}
+
+/// The policies as the log shows them: alert rules name people as entries do.
+pub(crate) fn as_written(ready: Policies) -> Result<PolicySet> {
+    let Policies { mut set, sanitizer, .. } = ready;
+    let sanitizer = sanitizer.ok_or_else(|| Error::new(ErrorKind::Key, "the policy needs a pseudonym key"))?;
+    for rule in &mut set.alerts.0 {
+        let mut hidden = Vec::new();
+        for (field, values) in rule.when.iter_mut().chain(&mut rule.except) {
+            for value in values.iter_mut().filter(|value| !is_pseudonym(value)) {
+                let kind = IdentityKind::ALL.into_iter().find(|kind| kind.field() == *field);
+                let hides = kind.is_some_and(|kind| sanitizer.policy().facet(kind) == Action::Pseudonymise)
+                    || crate::redact::domain(*field).is_some() && sanitizer.is_no_name(value);
+                if !hides {
+                    continue;
+                }
+                let written = sanitizer.newest(*field, value).ok_or_else(|| {
+                    let (name, facet) = (&rule.name, field.as_str());
+                    Error::invalid(format!(
+                        "alert rule {name:?}: a {facet} in it looks like a secret or a number that must not be written, and \
+                         this store has no keys to write a pseudonym"
+                    ))
+                })?;
+                let clear = std::mem::replace(value, written.clone());
+                hidden.extend(kind.map(|kind| (kind, clear, written)));
+            }
+        }
+        let names = Names::new(hidden);
+        if let Some(text) = rule.summary.as_ref().and_then(|summary| names.replaced(summary)) {
+            rule.summary = Some(text);
+        }
+    }
+    Ok(set)
 }
 
 impl Engine {
@@ -191,16 +191,20 @@ impl Engine {
         self.unnamed(text)
     }
 
-    /// Every spelling under which entries may have a value of a facet.
+    /// Every spelling under which entries may have a value of a facet. A pseudonym stands for its person under every key.
     pub(crate) fn spellings(&self, field: Facet, value: &str) -> Vec<String> {
-        self.policies().terms(field, value)
+        let policies = self.policies();
+        match &policies.sanitizer {
+            Some(sanitizer) if is_pseudonym(value) => sanitizer.forms(value),
+            _ => policies.terms(field, value),
+        }
     }
 
     /// How a hold names these people and conversations: by their pseudonyms under every live key, or in clear if there is no
     /// key.
     fn people(&self, field: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
-        let name = |value: String| match self.alias(field, &value) {
-            Some(aliases) => aliases,
+        let name = |value: String| match self.pseudonyms(field, &value) {
+            Some(pseudonyms) => pseudonyms,
             None => vec![normal(&value).into_owned()],
         };
         clear.into_iter().flat_map(name).collect()
@@ -235,9 +239,17 @@ impl Engine {
         (!all.is_empty() && !is_pseudonym(clear)).then_some(all)
     }
 
-    /// For a purge: a function from names that entries have in clear to their pseudonyms.
+    /// The same, and also of a name that is already a pseudonym, as far as its key is live.
+    fn pseudonyms(&self, field: Facet, name: &str) -> Option<Vec<String>> {
+        match is_pseudonym(name) {
+            true => Some(self.policies().sanitizer.as_ref()?.forms(name)),
+            false => self.alias(field, name),
+        }
+    }
+
+    /// For a purge: a function from names in entries to the pseudonyms of the same person.
     pub(crate) fn aliases(&self) -> impl Fn(Facet, &str) -> Option<Vec<String>> + '_ {
-        |field, clear| self.alias(field, clear)
+        |field, name| self.pseudonyms(field, name)
     }
 
     /// Prepares the policies again after the keys changed.

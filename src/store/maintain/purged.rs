@@ -5,25 +5,16 @@
 
 use crate::retention::SeqSet;
 use crate::store::file::panic_guard::guarded;
-use crate::store::log::AuditLog;
+use crate::store::log::OpenStore;
 use crate::store::read::snapshot::Snapshot;
 use crate::{ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 
-impl AuditLog {
+impl OpenStore {
     /// What purges removed that was, or could have been, recorded at or after `from` (everything if `None`): the seq of each
     /// purge's entry, with the number of removed entries by retention class. Purges that removed only older entries are
     /// omitted. There is no upper bound, because later entries may be about an earlier time.
-    ///
-    /// # Errors
-    /// [`Damaged`](ErrorKind::Damaged), [`Closed`](ErrorKind::Closed), and I/O errors while reading the file.
-    ///
-    /// ```
-    /// # let log = attestlog::AuditLog::in_memory()?;
-    /// assert!(log.purged_since(None)?.is_empty());
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn purged_since(&self, from: Option<Timestamp>) -> Result<Vec<(u64, BTreeMap<String, u64>)>> {
+    pub(crate) fn purged_since(&self, from: Option<Timestamp>) -> Result<Vec<(u64, BTreeMap<String, u64>)>> {
         let chain_state = self.engine().chain_state();
         if chain_state.purges.is_empty() {
             return Ok(Vec::new());

@@ -18,10 +18,13 @@ use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
 use crate::store::engine::changes::Changes;
+use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables::{self, Copying, EachTable, InPurge};
 use crate::store::layout::NODE_LEVEL;
 use crate::store::layout::block::Sealer;
+use crate::store::layout::index_key::key_prefix;
 use crate::store::layout::index_row::PurgedRow;
 use crate::store::layout::state::STATE_KEY;
 use crate::store::layout::zone_map;
@@ -82,7 +85,7 @@ impl Rewriter<'_> {
     pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
         snapshot.check_tables()?;
         let txn = self.step(true)?;
-        tables::make_all(&txn)?;
+        all_tables::make_all(&txn)?;
         txn.commit().stored()?;
         let covers = covers(&self.cut.gone, &self.cut.sizes);
         let zones = self.entries(snapshot, &covers)?;
@@ -111,12 +114,11 @@ impl Rewriter<'_> {
             }
         }
         to.flush()?;
-        self.verbatim(snapshot, tables::COLUMNS)?;
-        self.verbatim(snapshot, tables::BATCHES)?;
-        self.verbatim(snapshot, tables::PURGES)?;
+        tables::each(&mut VerbatimTables { anew: self, snapshot })?;
         self.verbatim(snapshot, tables::CHECKPOINTS)?;
         let txn = self.step(true)?;
-        small(snapshot, &txn, self.cut)?;
+        tables::each(&mut SmallTables { snapshot, txn: &txn, noted: None })?;
+        self.without_purged(&txn)?;
         txn.commit().stored()?;
         Ok(Reached { sealed: snapshot.state.sealed, size: snapshot.state.size, signed: snapshot.state.signed })
     }
@@ -177,14 +179,11 @@ impl Rewriter<'_> {
         }
         let source = snapshot.transaction();
         backup::copy(source, &txn, tables::CHECKPOINTS, Bound::Included(from.signed), usize::MAX, |_| true)?;
-        if changes.any {
-            small(snapshot, &txn, self.cut)?;
-        } else {
-            self.changed(snapshot, &txn, changes)?;
-        }
+        let noted = (!changes.any).then_some(changes);
+        tables::each(&mut SmallTables { snapshot, txn: &txn, noted })?;
+        self.without_purged(&txn)?;
         if last {
-            backup::copy(source, &txn, tables::TAIL, Bound::Unbounded, usize::MAX, |_| true)?;
-            backup::copy(source, &txn, tables::META, Bound::Unbounded, usize::MAX, |_| true)?;
+            backup::copy_tables(source, &txn, |copying| copying.purge == InPurge::Last)?;
             let mut meta = txn.open_table(tables::META).stored()?;
             meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
         }
@@ -192,63 +191,117 @@ impl Rewriter<'_> {
         Ok(Reached { sealed: state.sealed, size: state.size, signed: state.signed })
     }
 
-    /// Copies the changed rows in their current form.
-    fn changed(&self, snapshot: &Snapshot, txn: &WriteTransaction, changes: &Changes) -> Result<()> {
-        marks(snapshot, txn)?;
-        macro_rules! renewed {
-            ($table:expr, $keys:expr, |$key:ident| $shown:expr) => {{
-                let from = snapshot.table($table)?;
-                let mut to = txn.open_table($table).stored()?;
-                for $key in $keys {
-                    match from.get($shown).stored()? {
-                        Some(row) => to.insert($shown, row.value()).stored().map(|_| ())?,
-                        None => to.remove($shown).stored().map(|_| ())?,
-                    }
-                }
-            }};
-        }
-        renewed!(tables::SENDERS, &changes.senders, |key| key.as_str());
-        renewed!(tables::SUBJECTS, &changes.subjects, |key| key.as_str());
-        renewed!(tables::ATTESTATIONS, &changes.attestations, |key| (key.0, key.1.as_str()));
-        renewed!(tables::SUBJECT_TAGS, &changes.subject_tags, |key| key.as_str());
-        renewed!(tables::UNFINISHED, changes.unfinished.iter().filter(|seq| !self.cut.taken.contains(**seq)), |key| {
-            key
-        });
-        Ok(())
+    /// Purged calls are not unfinished.
+    fn without_purged(&self, txn: &WriteTransaction) -> Result<()> {
+        txn.open_table(tables::UNFINISHED).stored()?.retain(|seq, ()| !self.cut.taken.contains(seq)).stored()
     }
 
-    /// Checks that every row of the small tables equals that in `snapshot`: a change that was not noted would be lost. Too
-    /// slow for every purge; for tests.
+    /// Checks that every row of the tables that are carried over equals that in `snapshot`: a change that was not noted would
+    /// be lost. Too slow for every purge; for tests.
     #[cfg(debug_assertions)]
-    pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
-        let txn = self.to.begin_read()?;
-        macro_rules! same {
-            ($($table:expr),*) => {$({
-                let ours = txn.open_table($table).stored()?;
-                let theirs = snapshot.table($table)?;
-                let mut rows = ours.iter().stored()?;
-                for row in theirs.iter().stored()? {
-                    let (key, value) = row.stored()?;
-                    let other = rows.next().transpose().stored()?;
-                    if !other.is_some_and(|(k, v)| k.value() == key.value() && v.value() == value.value()) {
-                        return Err(Error::damaged(format!("a row of {} was not carried over", $table)));
+    pub(crate) fn check_carried_over(&self, snapshot: &Snapshot) -> Result<()> {
+        tables::each(&mut SameTables { snapshot, txn: self.to.begin_read()? })
+    }
+}
+
+/// Copies the tables that stay as they are.
+struct VerbatimTables<'t, 'a> {
+    anew: &'t Rewriter<'a>,
+    snapshot: &'t Snapshot,
+}
+
+impl EachTable for VerbatimTables<'_, '_> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        match copying.purge {
+            InPurge::Verbatim => self.anew.verbatim(self.snapshot, table),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Brings the small tables up to date: as a whole, since an erasure, for instance, may have deleted rows; or, if what
+/// changed was `noted`, these rows.
+struct SmallTables<'t> {
+    snapshot: &'t Snapshot,
+    txn: &'t WriteTransaction,
+    noted: Option<&'t Changes>,
+}
+
+impl EachTable for SmallTables<'_> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        match (copying.purge, self.noted) {
+            (InPurge::Noted, Some(noted)) => {
+                let from = self.snapshot.table(table)?;
+                let mut to = self.txn.open_table(table).stored()?;
+                for key in noted.of(&table) {
+                    match from.get(K::from_bytes(key)).stored()? {
+                        Some(row) => to.insert(K::from_bytes(key), row.value()).stored().map(|_| ())?,
+                        None => to.remove(K::from_bytes(key)).stored().map(|_| ())?,
                     }
                 }
-                if rows.next().is_some() {
-                    return Err(Error::damaged(format!("a row of {} was not taken away", $table)));
-                }
-            })*};
+                Ok(())
+            }
+            (InPurge::Noted, None) | (InPurge::Replaced, _) => {
+                self.txn.open_table(table).stored()?.retain(|_, _| false).stored()?;
+                backup::copy(self.snapshot.transaction(), self.txn, table, Bound::Unbounded, usize::MAX, |_| true)?;
+                Ok(())
+            }
+            (InPurge::Own | InPurge::Verbatim | InPurge::Last, _) => Ok(()),
         }
-        same!(
-            tables::SENDERS,
-            tables::SUBJECTS,
-            tables::SUBJECT_TAGS,
-            tables::CURSORS,
-            tables::ATTESTATIONS,
-            tables::CHECKPOINTS,
-            tables::TAIL
-        );
-        Ok(())
+    }
+}
+
+/// Compares what was carried over with its source.
+#[cfg(debug_assertions)]
+struct SameTables<'t> {
+    snapshot: &'t Snapshot,
+    txn: redb::ReadTransaction,
+}
+
+#[cfg(debug_assertions)]
+impl EachTable for SameTables<'_> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        copying: Copying,
+    ) -> Result<()> {
+        use redb::TableHandle;
+        // Purged calls are missing from the one, and the state row of the other may be older.
+        let differs = [tables::UNFINISHED.name(), tables::META.name()].contains(&table.name());
+        if differs || copying.purge == InPurge::Own {
+            return Ok(());
+        }
+        let ours = self.txn.open_table(table).stored()?;
+        let theirs = self.snapshot.table(table)?;
+        let mut rows = ours.iter().stored()?;
+        for row in theirs.iter().stored()? {
+            let (key, value) = row.stored()?;
+            let same = rows.next().transpose().stored()?.is_some_and(|(other_key, other)| {
+                K::compare(K::as_bytes(&other_key.value()).as_ref(), K::as_bytes(&key.value()).as_ref()).is_eq()
+                    && V::as_bytes(&other.value()).as_ref() == V::as_bytes(&value.value()).as_ref()
+            });
+            if !same {
+                return Err(Error::damaged(format!("a row of {table} was not carried over")));
+            }
+        }
+        match rows.next() {
+            None => Ok(()),
+            Some(_) => Err(Error::damaged(format!("a row of {table} was not taken away"))),
+        }
     }
 }
 
@@ -301,30 +354,6 @@ impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
         self.write(&txn)?;
         txn.commit().stored()
     }
-}
-
-/// Replaces the tables that are small and may change during the copy, as a whole: an erasure, for instance, may have deleted
-/// rows.
-fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &PurgeSet) -> Result<()> {
-    marks(snapshot, txn)?;
-    macro_rules! replaced {
-        ($($table:expr),*) => {$({
-            txn.open_table($table).stored()?.retain(|_, _| false).stored()?;
-            backup::copy(snapshot.transaction(), txn, $table, Bound::Unbounded, usize::MAX, |_| true)?;
-        })*};
-    }
-    replaced!(tables::SENDERS, tables::ATTESTATIONS, tables::SUBJECTS, tables::SUBJECT_TAGS);
-    txn.open_table(tables::UNFINISHED).stored()?.retain(|_, ()| false).stored()?;
-    let kept = |seq: &u64| !cut.taken.contains(*seq);
-    backup::copy(snapshot.transaction(), txn, tables::UNFINISHED, Bound::Unbounded, usize::MAX, kept)?;
-    Ok(())
-}
-
-/// Replaces the cursors: one row for each alert rule and receiver.
-fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
-    txn.open_table(tables::CURSORS).stored()?.retain(|_, _| false).stored()?;
-    backup::copy(snapshot.transaction(), txn, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?;
-    Ok(())
 }
 
 impl Rewriter<'_> {
@@ -471,7 +500,7 @@ impl Rewriter<'_> {
             whole.ok_or_else(damaged)?;
             if stays {
                 kept.insert(term);
-                return rows.push((tables::key_prefix(field), term, first), &row.encode());
+                return rows.push((key_prefix(field), term, first), &row.encode());
             }
             let value = value_of(snapshot, field, term, row.list)?.ok_or_else(damaged)?;
             let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);

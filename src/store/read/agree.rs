@@ -12,8 +12,10 @@
 //! of one page and the first of the next leads to one of these two. Range iteration from there in either direction is checked
 //! by samples.
 
+use crate::store::file::all_tables;
 use crate::store::file::pages::{Flaw, Seen};
-use crate::store::file::tables::{self, EachTable, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables::{self, Copying, EachTable};
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use redb::{
@@ -30,7 +32,7 @@ impl Snapshot {
     /// Checks the pages of this snapshot's commit without redb, and reports every flaw.
     pub(crate) fn check_pages(&self, found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
         let present = self.present.as_ref().ok_or_else(|| Error::damaged("which commit is read is not known"))?;
-        self.database.check(present, &tables::shapes(), found)
+        self.database.check(present, &all_tables::shapes(), found)
     }
 
     /// Looks up each row of every table, as answers do, and reports the first row of each table that is not found as the walk
@@ -49,8 +51,8 @@ impl Snapshot {
         let mut flaw = None;
         let mut found = |found: Flaw| _ = flaw.get_or_insert(found);
         let mut lookups = Lookups { txn: self.transaction(), found: &mut found, rows: 0 };
-        lookups.table(tables::TERMS)?;
-        lookups.table(tables::POSTINGS)?;
+        lookups.look_up(tables::TERMS)?;
+        lookups.look_up(tables::POSTINGS)?;
         match flaw {
             None => Ok(()),
             Some(flaw) => {
@@ -68,7 +70,19 @@ struct Lookups<'a> {
 }
 
 impl EachTable for Lookups<'_> {
-    fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
+    type Error = Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+        _: Copying,
+    ) -> Result<()> {
+        self.look_up(table)
+    }
+}
+
+impl Lookups<'_> {
+    fn look_up<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
         let open = self.txn.open_table(table).stored()?;
         let apart = (open.len().stored()? / RANGES).clamp(1, APART);
         let (mut before, mut this): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
@@ -150,7 +164,7 @@ mod tests {
         let txn = database.begin_read().unwrap();
         let mut found = Vec::new();
         let mut lookups = Lookups { txn: &txn, found: &mut |flaw| found.push(flaw), rows: 0 };
-        lookups.table(TABLE).unwrap();
+        lookups.look_up(TABLE).unwrap();
         let rows = lookups.rows;
         (found, rows)
     }

@@ -2,7 +2,9 @@
 
 use crate::rows::BATCH;
 use crate::store::engine::mem_index::MemSegment;
-use crate::store::file::tables::{self, Stored, has_prefix, key_prefix, term_key};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables;
+use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
 use crate::store::layout::index_row::Row;
 use crate::store::layout::rollup::Cell;
 use crate::store::layout::zone_map;
@@ -90,6 +92,15 @@ impl Snapshot {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The values of a facet that entries have, in no order, one perhaps more than once.
+    pub(crate) fn each_value(&self, field: Facet, each: &mut dyn FnMut(&str)) -> Result<()> {
+        self.each_term(field, &mut |value, _| each(&value))?;
+        for mem_segment in &self.mem_segments {
+            mem_segment.read().terms(field).iter().for_each(|(value, _)| each(value));
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Reading: one moment of the store, and what is found in it.
 //!
-//! `snapshot` is that moment. `lookup` reads postings and terms, `stream` intersects facets, `rows` reads index rows in the order in which they
-//! were hashed, `scan` walks whole tables for verification, `agree` compares walks with look-ups, and `signed_leaves` holds what is shown
-//! against what is signed.
+//! `snapshot` is that moment. `lookup` reads postings and terms, `stream` intersects facets, `rows` reads index rows in the order
+//! in which they were hashed, `moment` refuses to mix two moments in one answer, `scan` walks whole tables for verification,
+//! `agree` compares walks with look-ups, and `signed_leaves` holds what is shown against what is signed.
 
 pub(crate) mod agree;
 pub(crate) mod lookup;
+pub(crate) mod moment;
 pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod signed_leaves;

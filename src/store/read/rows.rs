@@ -9,7 +9,8 @@ use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, SALT_BYTES, row_order};
 use crate::store::file::database_handle::Held;
-use crate::store::file::tables::{self, Stored, key_prefix};
+use crate::store::file::redb_errors::Stored;
+use crate::store::layout::index_key::key_prefix;
 use crate::store::layout::index_row::Row;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, ErrorKind, Hash, Result};
@@ -327,7 +328,7 @@ impl Snapshot {
         let mut long = long.into_iter().peekable();
         for row in terms.range((number, &[][..])..(number, &[0xff][..])).stored()? {
             let (key, id) = row.stored()?;
-            let damaged = |_| Error::damaged(format!("a term of facet {} is no text", field.as_str()));
+            let damaged = |_| Error::damaged(format!("a term of facet {} is not text", field.as_str()));
             let value = std::str::from_utf8(key.value().1).map_err(damaged)?;
             while let Some((value, id)) = long.next_if(|(before, _)| &**before < value) {
                 each(&value, id)?;
@@ -352,7 +353,7 @@ impl Snapshot {
 
     /// The exact set of seqs that the purge recorded at `seq` removed.
     pub(crate) fn purged_by(&self, seq: u64) -> Result<Option<SeqSet>> {
-        let bytes = tables::get_bytes(&self.table(tables::PURGES)?, seq)?;
-        bytes.map(|bytes| SeqSet::decode(&bytes)).transpose()
+        let row = self.purges()?.get(seq).stored()?;
+        row.map(|row| SeqSet::decode(row.value())).transpose()
     }
 }

@@ -1,9 +1,11 @@
 //! Scans of whole tables for verification: everything in the file, whether or not it should be there.
 
 use crate::retention::SeqSet;
-use crate::store::file::tables::{self, Stored, has_prefix, key_prefix};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables;
 use crate::store::layout::block::Block;
 use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
 use crate::store::layout::index_row::{Column, PurgedRow, Row};
 use crate::store::layout::rollup::Cell;
 use crate::store::layout::sender_window::Window;
@@ -59,7 +61,7 @@ pub(crate) struct Index {
 impl Index {
     /// The id of a value of a facet.
     pub(crate) fn term_id(&self, field: Facet, value: &str) -> Result<Option<u64>> {
-        let key = tables::term_key(value.as_bytes());
+        let key = term_key(value.as_bytes());
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
@@ -126,7 +128,7 @@ impl RowsWithin<'_> {
 impl Snapshot {
     /// The series of checkpoints as stored.
     pub(crate) fn series(&self) -> Result<Option<Vec<u8>>> {
-        tables::get_bytes(&self.table(tables::META)?, SERIES_KEY)
+        get_bytes(&self.table(tables::META)?, SERIES_KEY)
     }
 
     /// The blocks that may hold entries of `[from, to)`, in order.
@@ -217,7 +219,7 @@ impl Snapshot {
 
     /// The retention column of the batch that begins at `first`.
     pub(crate) fn column(&self, first: u64) -> Result<Option<Column>> {
-        let bytes = tables::get_bytes(&self.table(tables::COLUMNS)?, first)?;
+        let bytes = get_bytes(&self.table(tables::COLUMNS)?, first)?;
         Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
     }
 
@@ -275,11 +277,11 @@ impl Snapshot {
 
     /// The note of the checkpoint of this size.
     pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>> {
-        tables::get_bytes(&self.table(tables::CHECKPOINTS)?, size)
+        get_bytes(&self.table(tables::CHECKPOINTS)?, size)
     }
 
     /// Whether there are any cursors.
-    pub(crate) fn has_marks(&self) -> Result<bool> {
+    pub(crate) fn has_cursors(&self) -> Result<bool> {
         Ok(self.table(tables::CURSORS)?.len().stored()? > 0)
     }
 

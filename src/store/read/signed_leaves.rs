@@ -9,7 +9,8 @@ use crate::chain_state::Genesis;
 use crate::merkle::Nodes as _;
 use crate::note::{SignedCheckpoint, VerifierKey};
 use crate::store::file::held_leaves::Signed;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables;
 use crate::store::layout::NODE_LEVEL;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
@@ -228,7 +229,8 @@ pub(crate) fn not_placed(seq: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AuditLog, Query, ToolCall};
+    use crate::store::log::OpenStore;
+    use crate::{Query, ToolCall};
 
     #[test]
     fn the_subtrees_of_a_size_lie_side_by_side() {
@@ -246,7 +248,7 @@ mod tests {
     /// once.
     #[test]
     fn what_was_signed_is_held_at_any_size() {
-        let log = AuditLog::in_memory().unwrap();
+        let log = OpenStore::in_memory().unwrap();
         let mut older = Vec::new();
         let all_right = |snapshot: &Snapshot| {
             for seq in 0..snapshot.size {

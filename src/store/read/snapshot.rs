@@ -10,11 +10,12 @@ use crate::process::Process;
 use crate::store::engine::Engine;
 use crate::store::engine::block_locator::BlockLocator;
 use crate::store::engine::mem_index::MemSegment;
+use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::pages::Present;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::read_view::ReadView;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::Stored;
 use crate::store::layout::NODE_LEVEL;
 use crate::store::layout::block::Block;
 use crate::store::layout::entry_record::{EntryRecord, TailRow};
@@ -213,7 +214,7 @@ impl Snapshot {
 
     /// Refuses a store with tables that this program does not know.
     pub(crate) fn check_tables(&self) -> Result<()> {
-        tables::check_known(&self.view.txn)
+        all_tables::check_known(&self.view.txn)
     }
 
     /// Fails if another program has overwritten the file since.
@@ -244,11 +245,15 @@ impl Snapshot {
     }
 
     pub(crate) fn open_tables(&self) -> Result<()> {
-        tables::open_all(&self.view.txn)
+        all_tables::open_all(&self.view.txn)
     }
 
     pub(crate) fn unfinished_calls(&self) -> Result<&ReadOnlyTable<u64, ()>> {
         self.view.unfinished()
+    }
+
+    pub(crate) fn purges(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.view.purges()
     }
 
     pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
@@ -427,12 +432,13 @@ impl Nodes for Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use crate::{AuditLog, Query, ToolCall};
+    use crate::store::log::OpenStore;
+    use crate::{Query, ToolCall};
     use std::sync::Arc;
 
     #[test]
     fn readers_share_what_they_read_from_until_somebody_writes() {
-        let log = AuditLog::in_memory().unwrap();
+        let log = OpenStore::in_memory().unwrap();
         let record = |n: u64| log.record(ToolCall::new("conv", "user", "lookup").turn(n)).unwrap();
         record(0);
         let engine = log.engine();
@@ -465,7 +471,7 @@ mod tests {
     /// state.
     #[test]
     fn a_view_that_lacks_what_was_shown_is_not_shared() {
-        let log = AuditLog::in_memory().unwrap();
+        let log = OpenStore::in_memory().unwrap();
         log.record(ToolCall::new("conv", "user", "lookup")).unwrap();
         let engine = log.engine();
         let database = engine.database().unwrap().get().unwrap().clone();
@@ -480,11 +486,11 @@ mod tests {
 
     #[test]
     fn what_is_wrongly_known_of_blocks_is_only_a_detour() {
-        let log = AuditLog::in_memory().unwrap();
+        let log = OpenStore::in_memory().unwrap();
         for i in 0..300 {
             log.record(ToolCall::new(format!("conv-{}", i / 9), "user", "lookup")).unwrap();
         }
-        let lines = |log: &AuditLog| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
+        let lines = |log: &OpenStore| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
         let before = lines(&log);
         let starts = &log.engine().read.block_locator;
         let known = |seq| starts.find(seq);

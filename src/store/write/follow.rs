@@ -1,18 +1,24 @@
-//! Calls that refer to an earlier one: as its end, or as a late answer to it.
+//! Calls that refer to an earlier entry: as a retry or follow-up of a call, as its end, as a late answer to it, or as made
+//! under a grant.
+//!
+//! What is retried or followed up must be a recorded call: a line that says otherwise would prove for ever what never happened. Of an
+//! entry that was purged, or cannot be read, nobody can tell any more, and no call is refused because of it.
 //!
 //! R67 for parts of calls: an end must be of the same conversation, user and tool as its beginning. So must a late answer,
 //! and only to a call that ended without success; if an import reports it, only once per call. So no call can be removed from
 //! statistics and alert rules by what is recorded after it.
 
-use crate::codec;
+use crate::entry::follows_member;
 use crate::redact::{is_pseudonym, key_of};
 use crate::store::engine::encode::EncodedBatch;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables;
+use crate::store::layout::stored_entry::decode_content;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::read::stream::backwards;
-use crate::store::write::commit::Staging;
+use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Outcome, Phase, Trigger};
+use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Kind, Outcome, Phase, Trigger};
 
 /// The member in which two calls differ, of conversation, user and tool, as far as that can be decided.
 fn differs(there: &Call, here: &Call) -> Option<&'static str> {
@@ -37,6 +43,43 @@ fn differs(there: &Call, here: &Call) -> Option<&'static str> {
 }
 
 impl Staging<'_> {
+    /// Checks that the entries which the call at `at` of a batch names by their seqs are recorded before it, and that what it
+    /// retries or follows up is a call.
+    ///
+    /// # Errors
+    /// `InvalidInput` names the member, the seq, and what is there.
+    pub(crate) fn check_references(&self, batch: &EncodedBatch, at: usize) -> Result<()> {
+        let Some(call) = batch.calls.get(at) else { return Ok(()) };
+        let beyond = |seq: &u64| *seq >= self.state.size;
+        let not_yet = |seq: u64| format!("no entry {seq} is recorded yet; name one that is");
+        if let Some(grant) = call.grant.filter(beyond) {
+            return Err(Error::invalid(not_yet(grant)).in_member("grant"));
+        }
+        let Some(follows) = call.follows else { return Ok(()) };
+        let fault = match beyond(&follows) {
+            true => not_yet(follows),
+            false => match self.kind_of(follows, batch)? {
+                None => return Ok(()),
+                Some(kind) if kind.is_call() => return Ok(()),
+                Some(kind) => format!("entry {follows} is no call (its kind is {kind}); name the seq of a call"),
+            },
+        };
+        let Content::Call(call) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
+        Err(Error::invalid(fault).in_member(follows_member(call.trigger)))
+    }
+
+    /// What the entry at `seq` is about, recorded or staged; `None` where nobody can tell.
+    fn kind_of(&self, seq: u64, batch: &EncodedBatch) -> Result<Option<Kind>> {
+        if seq < self.committed() {
+            return Ok(self.engine().stored()?.checked(seq).ok().flatten().map(|entry| entry.kind()));
+        }
+        let content = self.staged(seq, batch).map(decode_content::<String>).transpose()?;
+        Ok(content.map(|content| match content {
+            Content::Call(call) => call.kind(),
+            Content::System(event) => event.kind,
+        }))
+    }
+
     /// Checks that the call at `at` of a batch, which gets the next seq, is the part of a call that it claims to be.
     pub(crate) fn check_parts(&mut self, batch: &EncodedBatch, at: usize) -> Result<()> {
         let Some(call) = batch.calls.get(at) else { return Ok(()) };
@@ -72,7 +115,7 @@ impl Staging<'_> {
     fn check_end(&self, begun: u64, batch: &EncodedBatch, at: usize) -> Result<()> {
         let stored = self.engine().stored()?;
         let entry = if begun < self.committed() { stored.checked(begun)? } else { None };
-        let content = self.staged(begun, batch).map(codec::decode_behind::<Content>).transpose()?;
+        let content = self.staged(begun, batch).map(decode_content::<String>).transpose()?;
         let there = match (&entry, &content) {
             (Some(entry), _) => entry.call(),
             (_, Some(Content::Call(call))) => Some(&**call),
@@ -86,17 +129,17 @@ impl Staging<'_> {
         if batch.names(at) == names.map(|name| Some(name.as_str())) {
             return Ok(());
         }
-        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let Content::Call(here) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
         match differs(there, &here) {
             None => Ok(()),
-            Some(member) => Err(Error::invalid(format!("{member}: is another than that of the call which this ends"))),
+            Some(member) => Err(Error::invalid(format!("{member}: differs from that of the call which this ends"))),
         }
     }
 
     /// Checks that the call at `at` of a batch can be the late answer to the call at `follows`.
     fn check_answer(&self, batch: &EncodedBatch, at: usize, follows: u64) -> Result<()> {
         let refused = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("late answer to {follows}: {what}")));
-        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let Content::Call(here) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
         let stored = self.engine().stored()?;
         let there = if follows < stored.state.size { stored.checked(follows)? } else { None };
         let Some(there) = there.as_ref().and_then(|entry| entry.call()) else {
@@ -107,7 +150,7 @@ impl Staging<'_> {
             return refused("that call is not one which waits for an answer");
         }
         if let Some(member) = differs(there, &here) {
-            return refused(&format!("its {member} is another"));
+            return refused(&format!("it differs in {member}"));
         }
         // For a task that was given up, the proxy may learn first how it ended and then its result.
         let once = here.captured_by != Some(CapturedBy::Mcp);
@@ -143,7 +186,8 @@ impl Staging<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{AuditLog, ErrorKind, Outcome, Result, ToolCall};
+    use crate::store::log::OpenStore;
+    use crate::{ErrorKind, Outcome, Result, ToolCall};
     use attestlog_proof::entry::CapturedBy;
 
     fn seen() -> ToolCall {
@@ -162,7 +206,7 @@ mod tests {
     /// counted in statistics. Calls sent to the owner by hand can still make the claim [R67].
     #[test]
     fn a_late_answer_is_to_a_call_that_waits_for_one_and_the_only_one() -> Result<()> {
-        let log = AuditLog::in_memory()?;
+        let log = OpenStore::in_memory()?;
         let given_up = log.record(seen().outcome(Outcome::Timeout))?.seq;
         let answered = log.record(seen())?.seq;
         let told = log.record(ToolCall::new("c", "u", "t").outcome(Outcome::Timeout))?.seq;
@@ -202,7 +246,7 @@ mod tests {
         assert!(log.record(elsewhere).is_err());
         log.record(by_proxy(late(task)))?;
         log.record(by_proxy(late(task)))?;
-        let statistics = log.statistics(&crate::Statistics::new())?;
+        let statistics = log.statistics(&crate::query::Statistics::new())?;
         assert_eq!(statistics.iter().map(|of| of.total_calls).sum::<u64>(), 4);
         Ok(())
     }

@@ -13,8 +13,8 @@ use crate::store::engine::Engine;
 use crate::store::file::panic_guard::guarded;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::subjects::pseudonyms;
-use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Facet, Retention};
+use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::entry::{Facet, Kind, Retention};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ impl Names {
     }
 
     /// Searches the text as written and, if that hides part of its meaning, as it is meant: full-width letters, percent
-    /// encoding, invisible characters [R46].
+    /// encoding, invisible characters [R46]. A text of nothing but base64 with a name in it is replaced as a whole.
     fn replace(&self, text: &str) -> Option<(String, &'static str)> {
         if self.is_empty() || text.is_empty() {
             return None;
@@ -84,7 +84,10 @@ impl Names {
         let meant = crate::redact::replaced_as_meant(seen, |meant| self.places(meant));
         match (stands, meant) {
             (Some((_, of)), Some((text, _))) => Some((text, of)),
-            (stands, meant) => meant.or(stands),
+            (stands, meant) => meant.or(stands).or_else(|| {
+                let plain = crate::redact::decoded(text)?;
+                self.places(&plain).into_iter().next().map(|(_, pseudonym, of)| (pseudonym, of))
+            }),
         }
     }
 
@@ -180,6 +183,15 @@ impl Engine {
     pub(crate) fn as_long_as(&self, grant: u64, retention: Retention) -> Result<Retention> {
         let until = self.chain_state().history()?.effective_until(grant, &retention);
         Ok(Retention { until, ..retention })
+    }
+
+    /// Until when the grant at this seq is kept, if there is one: a call under it is kept as long, or the grant would seem
+    /// not to have been used.
+    pub(crate) fn end_of_grant(&self, grant: u64) -> Result<Option<Timestamp>> {
+        let Some(entry) = self.stored()?.checked(grant)? else { return Ok(None) };
+        let is_grant = entry.own().is_some_and(|own| own.kind == Kind::BreakGlassOpened);
+        let retention = entry.body.retention.filter(|_| is_grant);
+        Ok(retention.map(|retention| self.as_long_as(grant, retention)).transpose()?.map(|retention| retention.until))
     }
 
     /// A person's name as entries contain it.

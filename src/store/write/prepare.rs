@@ -8,12 +8,12 @@ use crate::policy::Policies;
 use crate::redact::{Action, Altered, Context, Hidden, IdentityKind, Root, Sanitizer, Treated};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::Prepared;
+use crate::store::write::given::Given;
 use crate::store::write::names::Names;
 use crate::store::write::subjects::CallKeys;
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{Call, CallError, Completion, Facet, Outcome, Phase, Sender};
+use attestlog_proof::entry::{Call, CallError, CapturedBy, Completion, Facet, Outcome, Phase, Sender, Trigger};
 
-#[cfg(feature = "owner")]
 impl Prepared {
     /// Gives the batch that begins with this call a number of the process's own sender.
     ///
@@ -40,13 +40,15 @@ impl Engine {
 /// Prepares a call for recording.
 pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     let mut altered = call.normalise();
-    call.take_error_text();
-    call.restate_nul();
+    call.replace_nul();
     call.validate(&engine.config.limits)?;
     call.check_reserved()?;
-    call.restate_posed();
-    key_digests(engine, &mut call.session_metadata);
+    call.replace_forged_seals();
+    engine.name_session(&mut call);
+    let given = Given::of(engine, &call);
     let policies = engine.policies();
+    let seals = policies.set.redaction.needs_subject_keys();
+    key_digests(engine, seals, &mut call.session_metadata);
     let result = match &call.result {
         Some(CallResult::Value(value)) => Some(value),
         _ => None,
@@ -70,7 +72,9 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
     patients.sort_unstable();
     patients.dedup();
     check_nameable(engine, sanitizer, &call, &patients)?;
-    let mut keys = CallKeys::new(engine, sanitizer, &patients, &call.user_id);
+    let is_open = is_open(&call, phase, patients.len(), engine.config.limits.patients);
+    let user = call.user_id.clone();
+    let mut keys = CallKeys::new(engine, sanitizer, (&patients, &user), is_open).continuing(first(&call, phase))?;
     let mut random = |out: &mut [u8]| {
         engine.config.random.fill(out);
         Ok(())
@@ -83,84 +87,139 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
     let renamed = |key: &str| names.renamed(key);
     let context = if names.is_empty() { context } else { context.naming(&renamed) };
     let policies = &policies;
-    let mut treatment =
-        Treatment { engine, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
-    treatment.tell(&altered);
-    let patient_ids = treatment.patients(&patients);
+    let mut preparing =
+        PrepareContext { engine, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
+    preparing.tell(&altered);
+    let patient_ids = preparing.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
             return Err(Error::invalid("a call that is only begun has no result yet"));
         }
         Phase::Begun => None,
         Phase::Whole | Phase::Finished(_) => {
-            Some(treatment.completion(call.result.take(), call.outcome, call.duration_ms)?)
+            Some(preparing.completion(call.result.take(), call.outcome, call.duration_ms)?)
         }
     };
     if call.has_nearly_json() {
         // Kept as text; names in it were found as far as it could be parsed.
-        treatment.restated.push("arguments".to_owned());
+        preparing.restated.push("arguments".to_owned());
     }
-    let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
-    let metadata = match call.session_metadata.is_empty() {
-        true => None,
-        false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
-    };
-    let restated = std::mem::take(&mut treatment.restated);
-    call.restated.retain(|path| !restated.contains(path));
-    let restated = call.restated.into_iter().chain(restated);
-    let restated = restated.map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
-    let user_id = treatment.facet(IdentityKind::User, "user_id", &call.user_id);
-    let conversation_id = treatment.facet(IdentityKind::Conversation, "conversation_id", &call.conversation_id);
-    let tool_name = treatment.name(Some(Facet::Tool), "tool_name", call.tool_name.clone());
-    let retention_class = match call.retention_class {
-        None if tool_name != call.tool_name => class_of(policies, &call.tool_name, &tool_name, &patient_ids),
+    let prepared = entry_of(call, phase, preparing, completion, patient_ids, given)?;
+    Ok(Prepared { subject: keys.into_fresh(), ..prepared })
+}
+
+/// The entry of a call whose patients and answer are treated, and how long it is to be kept.
+fn entry_of(
+    call: ToolCall,
+    phase: Phase,
+    mut preparing: PrepareContext<'_>,
+    completion: Option<Completion>,
+    patient_ids: Vec<String>,
+    given: Option<Given>,
+) -> Result<Prepared> {
+    // Without `..`: a member that is added is treated here, or recorded as it is.
+    let ToolCall {
+        conversation_id: conversation,
+        user_id: user,
+        tool_name: tool,
+        timestamp,
+        turn_number,
+        model,
+        agent_id,
+        tool_server,
+        arguments,
+        session_metadata,
+        trigger,
+        call_id,
+        follows,
+        purpose,
+        emergency,
+        grant,
+        backfilled,
+        captured_by,
+        late_answer,
+        retention_class,
+        retain_until,
+        restated,
+        sender,
+        // `completion` was made of these.
+        result: _,
+        outcome: _,
+        duration_ms: _,
+        // They are among `patient_ids`.
+        patient_ids: _,
+    } = call;
+    let PrepareContext { engine, policies, sanitizer, .. } = preparing;
+    let arguments = arguments.map(|a| preparing.value(Root::Arguments, a)).transpose()?;
+    let metadata = Some(session_metadata).filter(|members| !members.is_empty());
+    let metadata = metadata.map(|m| preparing.value(Root::SessionMetadata, m.into())).transpose()?;
+    let restated = preparing.restated(restated)?;
+    let user_id = preparing.facet(IdentityKind::User, "user_id", &user);
+    let conversation_id = preparing.facet(IdentityKind::Conversation, "conversation_id", &conversation);
+    let tool_name = preparing.name(Some(Facet::Tool), "tool_name", tool.clone());
+    let retention_class = match retention_class {
+        None if tool_name != tool => class_of(policies, &tool, &tool_name, &patient_ids),
         said => said,
     };
-    let mut name = |of, path: &str, text: Option<String>| text.map(|text| treatment.name(of, path, text));
-    let (model, agent_id) =
-        (name(Some(Facet::Model), "model", call.model), name(Some(Facet::Agent), "agent_id", call.agent_id));
-    let tool_server = name(Some(Facet::Server), "tool_server", call.tool_server);
-    let call_id = name(None, "call_id", call.call_id);
-    let sender = call.sender.map(|s| treatment.sender(s)).transpose()?;
-    let purpose = call.purpose.map(|text| treatment.purpose(text)).transpose()?;
-    let treated = treatment.finish();
-    let subject = keys.into_fresh();
-    let recorded = Call {
+    let mut name = |of, path: &str, text: Option<String>| text.map(|text| preparing.name(of, path, text));
+    let (model, agent_id) = (name(Some(Facet::Model), "model", model), name(Some(Facet::Agent), "agent_id", agent_id));
+    let tool_server = name(Some(Facet::Server), "tool_server", tool_server);
+    let call_id = name(None, "call_id", call_id);
+    let sender = sender.map(|sender| engine.shown_sender(sender, sanitizer)).transpose()?;
+    let error = completion.as_ref().and_then(|ended| ended.error.as_ref());
+    let seals = policies.set.redaction.needs_subject_keys();
+    let given = given.and_then(|given| given.digests(engine, arguments.as_ref(), metadata.as_ref(), (error, seals)));
+    let purpose = purpose.map(|text| preparing.purpose(text)).transpose()?;
+    let treated = preparing.finish();
+    let call = Box::new(Call {
         phase,
-        timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
+        timestamp: timestamp.unwrap_or(Timestamp::from_nanos(0)),
         conversation_id,
-        turn_number: call.turn_number,
+        turn_number,
         user_id,
         model,
         agent_id,
         tool_name,
         tool_server,
         arguments: arguments.map(|a| a.to_canonical()),
-        trigger: call.trigger,
+        trigger,
         call_id,
-        follows: call.follows,
+        follows,
         patient_ids,
         policy_seq: policies.seq,
         purpose,
-        emergency: call.emergency,
-        grant: call.grant,
-        backfilled: call.backfilled,
-        captured_by: call.captured_by,
-        late_answer: call.late_answer,
+        emergency,
+        grant,
+        backfilled,
+        captured_by,
+        late_answer,
         session_metadata: metadata.map(|m| m.to_canonical()),
         completion,
         treated: treated.map(|t| t.to_canonical()),
         restated,
         sender,
+        given,
+    });
+    Ok(Prepared { call, timestamp, retention_class, retain_until, subject: None, numbers_batch: false })
+}
+
+/// Whether what is recorded of a call later may name further people: its end, a late answer, patients that did not fit.
+fn is_open(call: &ToolCall, phase: Phase, patients: usize, most: usize) -> bool {
+    let answered = matches!(call.result, Some(CallResult::Value(_))) || call.outcome == Some(Outcome::Ok);
+    let captured = phase != Phase::Whole || call.captured_by.is_some();
+    phase == Phase::Begun || captured && (!answered || patients >= most)
+}
+
+/// The entry to whose call this one belongs: its beginning, or for an answer or patients that came later, what they follow.
+fn first(call: &ToolCall, phase: Phase) -> Option<u64> {
+    let further = || {
+        let marked = call.session_metadata.get("mcp").and_then(|mcp| mcp.get("further_patients")?.as_bool());
+        call.captured_by == Some(CapturedBy::Mcp) && call.trigger == Some(Trigger::FollowUp) && marked == Some(true)
     };
-    Ok(Prepared {
-        call: Box::new(recorded),
-        timestamp: call.timestamp,
-        retention_class,
-        retain_until: call.retain_until,
-        subject,
-        numbers_batch: false,
-    })
+    match phase {
+        Phase::Finished(begun) => Some(begun),
+        _ => call.follows.filter(|_| call.late_answer || further()),
+    }
 }
 
 /// Refuses a name that must be written as a pseudonym if the store has keys for that and they are missing here: if it were
@@ -203,13 +262,15 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 }
 
 /// Replaces the digests in the metadata of a shortened call with keyed ones: without the key nobody can test guesses of the
-/// original. A store without keys keeps no digest.
-fn key_digests(engine: &Engine, metadata: &mut Object) {
+/// original. A store without keys keeps no digest, nor does one whose policy seals values: what was left out may hold some
+/// (R90).
+fn key_digests(engine: &Engine, seals: bool, metadata: &mut Object) {
     let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
     let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
     for mark in marks {
         if let Json::Object(mark) = mark
             && let Some(Json::String(hash)) = mark.remove("sha256")
+            && !seals
             && let Some(digest) = engine.digest(hash.as_bytes())
         {
             mark.insert("digest", digest);
@@ -218,10 +279,13 @@ fn key_digests(engine: &Engine, metadata: &mut Object) {
 }
 
 /// The outcome of a call and its error, as far as its result shows them.
-fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
+pub(crate) fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
-        Some(CallResult::Value(value)) => entry::failure::failure(value),
+        Some(CallResult::Value(value)) => {
+            let like = || entry::failure::reads_as_failure(value).filter(|_| outcome.is_none());
+            entry::failure::failure(value).or_else(like)
+        }
         None => None,
     };
     match (outcome, &error) {
@@ -230,6 +294,11 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
         (None, Some(_)) => Ok((Outcome::ToolError, error)),
         (None, None) => Ok((Outcome::Ok, None)),
     }
+}
+
+/// Whether a call with this outcome may have shown nothing, though it has an answer.
+fn is_failure(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Denied | Outcome::ToolError | Outcome::ProtocolError)
 }
 
 /// The call's own names that are not written in clear, and those whom field rules hide in it.
@@ -272,7 +341,7 @@ fn hidden(sanitizer: &Sanitizer, call: &ToolCall) -> Hidden {
 }
 
 /// The state of one call while the redaction policy is applied.
-struct Treatment<'a> {
+struct PrepareContext<'a> {
     engine: &'a Engine,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
@@ -284,7 +353,7 @@ struct Treatment<'a> {
     restated: Vec<String>,
 }
 
-impl Treatment<'_> {
+impl PrepareContext<'_> {
     /// Records for each member that names in it were altered.
     fn tell(&mut self, altered: &[(&str, Altered)]) {
         for (member, altered) in altered {
@@ -294,6 +363,13 @@ impl Treatment<'_> {
                 self.restated.push(path);
             }
         }
+    }
+
+    /// The paths of everything that could not be kept: those that the host gives, then those found here.
+    fn restated(&mut self, mut given: Vec<String>) -> Result<Vec<String>> {
+        let found = std::mem::take(&mut self.restated);
+        given.retain(|path| !found.contains(path));
+        given.into_iter().chain(found).map(|path| self.text(Root::Text, path)).collect()
     }
 
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
@@ -319,16 +395,6 @@ impl Treatment<'_> {
         let mut text = clear.clone();
         self.sanitizer.treat_name(field, path, &mut text, &mut self.context);
         self.unnamed(field, path, &clear, text)
-    }
-
-    /// Records are identified by their sender, so an id must not be replaced by something that several ids may share.
-    fn sender(&mut self, Sender { id, number }: Sender) -> Result<Sender> {
-        if self.sanitizer.is_no_name(&id) {
-            return Err(Error::invalid(
-                "sender: its id looks like a secret, a card or an account number; use another one",
-            ));
-        }
-        Ok(Sender::new(self.unnamed(None, "sender", &id, id.clone()), number))
     }
 
     /// Treats the purpose of the call.
@@ -371,6 +437,7 @@ impl Treatment<'_> {
         outcome: Option<Outcome>,
         duration_ms: Option<f64>,
     ) -> Result<Completion> {
+        let told = outcome.is_some();
         let (outcome, error) = ending(result.as_ref(), outcome)?;
         let error = match error {
             None => None,
@@ -381,32 +448,52 @@ impl Treatment<'_> {
         };
         let result_summary = match result {
             Some(CallResult::Value(raw)) => {
-                let whole = raw.to_canonical();
-                let digest = self.engine.digest(whole.as_str().as_bytes());
-                let summary = match entry::viewed(&raw) {
+                // A text that only reads like an error may be the answer.
+                let failed = is_failure(outcome) && (told || entry::failure::failure(&raw).is_some());
+                let only_error = failed && entry::shows_only_error(&raw);
+                let bytes = raw.to_canonical().as_str().len();
+                let mut summary = match entry::viewed(&raw) {
                     // The record in the text is treated under the names of its own members.
                     Some(viewed) => {
-                        let full = match self.policies.set.results.keep_full {
-                            Some(_) => Some(self.value(Root::Result, raw)?),
-                            None => None,
-                        };
+                        let (full, digest) = self.beside_viewed(raw)?;
                         let root = Path::root().key("result");
                         self.restated.extend(viewed.restated.iter().map(|p| p.inside(&root).to_string()));
                         let viewed = self.value(Root::Result, viewed.value)?;
                         let policy = &self.policies.set.results;
-                        Summary::of(&viewed, full.as_ref(), whole.as_str().len(), digest, policy)
+                        Summary::of(&viewed, full.as_ref(), bytes, digest, policy)
                     }
                     None => {
-                        let treated = self.value(Root::Result, raw)?;
+                        let treated = self.value(Root::Result, raw.clone())?;
+                        let digest = self.engine.digest_unsealed(raw, &treated);
                         let policy = &self.policies.set.results;
-                        Summary::of(&treated, Some(&treated), whole.as_str().len(), digest, policy)
+                        Summary::of(&treated, Some(&treated), bytes, digest, policy)
                     }
                 };
+                if only_error {
+                    summary.json.insert("error_only", true);
+                }
                 Some(Json::from(summary.json).to_canonical())
             }
             _ => None,
         };
         Ok(Completion { outcome, duration_ms, result_summary, error })
+    }
+
+    /// The complete result, if it is kept, and its digest, where a part of it is summarised.
+    fn beside_viewed(&mut self, raw: Json) -> Result<(Option<Json>, Option<String>)> {
+        let keeps = self.policies.set.results.keep_full.is_some();
+        if !keeps && !self.sanitizer.policy().needs_subject_keys() {
+            return Ok((None, self.engine.digest(raw.to_canonical().as_str().as_bytes())));
+        }
+        let before = (self.context.treated().len(), self.named.len());
+        let treated = self.value(Root::Result, raw.clone())?;
+        let digest = self.engine.digest_unsealed(raw, &treated);
+        if keeps {
+            return Ok((Some(treated), digest));
+        }
+        self.context.forget_after(before.0);
+        self.named.truncate(before.1);
+        Ok((None, digest))
     }
 
     /// A summary of the treated places, if there are any.

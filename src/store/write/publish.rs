@@ -10,6 +10,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::encode::Entries;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::layout::state::State;
 use crate::{Hash, Result};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -36,6 +37,14 @@ impl Committed {
 }
 
 impl Engine {
+    /// Begins the transaction of a commit, with the guarantees that the store was opened with.
+    pub(crate) fn begin_write(&self, database: &DatabaseHandle) -> Result<redb::WriteTransaction> {
+        let mut txn = database.begin_write()?;
+        txn.set_two_phase_commit(self.config.settings.two_phase);
+        txn.set_quick_repair(self.config.settings.quick_repair);
+        Ok(txn)
+    }
+
     /// Waits until every earlier commit is published; while the guard is held no later one is. The caller holds the writer
     /// lock.
     pub(crate) fn showing(&self, writer: &mut WriterState) -> MutexGuard<'_, ()> {

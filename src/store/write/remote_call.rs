@@ -12,9 +12,11 @@ use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
+use crate::store::layout::stored_entry::StoredPhase;
 
+use crate::host::Random;
 use crate::json::{Json, Limits, MAX_INT};
-use crate::{Error, Hash, Random, Result, Timestamp};
+use crate::{Error, Hash, Result, Timestamp};
 use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Phase, Sender, Trigger};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -29,7 +31,7 @@ const MOST: usize = 1 << 16;
 /// A call in transit. JSON values are canonical text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RemoteCall {
-    phase: Phase,
+    phase: StoredPhase,
     conversation_id: String,
     user_id: String,
     tool_name: String,
@@ -170,41 +172,71 @@ impl RemoteBatch {
 
 impl RemoteCall {
     fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
+        // Without `..`: a member that is added and forgotten here would be lost on the way.
+        let ToolCall {
+            conversation_id,
+            user_id,
+            tool_name,
+            timestamp,
+            turn_number,
+            model,
+            agent_id,
+            tool_server,
+            arguments,
+            result,
+            outcome,
+            duration_ms,
+            session_metadata,
+            trigger,
+            call_id,
+            follows,
+            patient_ids,
+            purpose,
+            emergency,
+            grant,
+            backfilled,
+            captured_by,
+            late_answer,
+            retention_class,
+            retain_until,
+            restated,
+            sender,
+        } = call;
         let text = |value: &Json| value.to_canonical().to_string();
         RemoteCall {
-            phase,
-            conversation_id: call.conversation_id.clone(),
-            user_id: call.user_id.clone(),
-            tool_name: call.tool_name.clone(),
-            timestamp: call.timestamp,
-            turn_number: call.turn_number,
-            model: call.model.clone(),
-            agent_id: call.agent_id.clone(),
-            tool_server: call.tool_server.clone(),
-            arguments: call.arguments.as_ref().map(text),
-            result: call.result.as_ref().map(|result| match result {
+            phase: phase.into(),
+            conversation_id: conversation_id.clone(),
+            user_id: user_id.clone(),
+            tool_name: tool_name.clone(),
+            timestamp: *timestamp,
+            turn_number: *turn_number,
+            model: model.clone(),
+            agent_id: agent_id.clone(),
+            tool_server: tool_server.clone(),
+            arguments: arguments.as_ref().map(text),
+            result: result.as_ref().map(|result| match result {
                 CallResult::Value(value) => SentResult::Value(text(value)),
                 CallResult::Error(CallError { kind, message }) => {
                     SentResult::Error { kind: kind.clone(), message: message.clone() }
                 }
             }),
-            outcome: call.outcome,
-            duration_ms: call.duration_ms,
-            session_metadata: text(&Json::from(call.session_metadata.clone())),
-            trigger: call.trigger,
-            call_id: call.call_id.clone(),
-            follows: call.follows,
-            patient_ids: call.patient_ids.clone(),
-            purpose: call.purpose.clone(),
-            emergency: call.emergency,
-            grant: call.grant,
-            backfilled: call.backfilled,
-            captured_by: call.captured_by,
-            late_answer: call.late_answer,
-            retention_class: call.retention_class.clone(),
-            retain_until: call.retain_until,
-            restated: call.restated.clone(),
-            sender: call.sender.clone(),
+            outcome: *outcome,
+            duration_ms: *duration_ms,
+            session_metadata: text(&Json::from(session_metadata.clone())),
+            trigger: *trigger,
+            call_id: call_id.clone(),
+            follows: *follows,
+            patient_ids: patient_ids.clone(),
+            purpose: purpose.clone(),
+            emergency: *emergency,
+            grant: *grant,
+            backfilled: *backfilled,
+            captured_by: *captured_by,
+            late_answer: *late_answer,
+            retention_class: retention_class.clone(),
+            retain_until: *retain_until,
+            restated: restated.clone(),
+            sender: sender.clone(),
         }
     }
 
@@ -212,28 +244,43 @@ impl RemoteCall {
     fn call(self) -> Result<(ToolCall, Phase)> {
         // Only this program is meant to send here; anything else is refused by the same rules as any input.
         let value = |text: String| Ok::<_, Error>(Json::parse_within(text.as_bytes(), &Limits::UNBOUNDED)?.value);
-        let mut call = ToolCall::new(self.conversation_id, self.user_id, self.tool_name);
-        call.timestamp = self.timestamp;
-        call.turn_number = self.turn_number;
-        (call.model, call.agent_id, call.tool_server) = (self.model, self.agent_id, self.tool_server);
-        call.arguments = self.arguments.map(value).transpose()?;
-        call.result = match self.result {
-            None => None,
-            Some(SentResult::Value(text)) => Some(CallResult::Value(value(text)?)),
-            Some(SentResult::Error { kind, message }) => Some(CallResult::Error(CallError { kind, message })),
+        let call = ToolCall {
+            conversation_id: self.conversation_id,
+            user_id: self.user_id,
+            tool_name: self.tool_name,
+            timestamp: self.timestamp,
+            turn_number: self.turn_number,
+            model: self.model,
+            agent_id: self.agent_id,
+            tool_server: self.tool_server,
+            arguments: self.arguments.map(value).transpose()?,
+            result: match self.result {
+                None => None,
+                Some(SentResult::Value(text)) => Some(CallResult::Value(value(text)?)),
+                Some(SentResult::Error { kind, message }) => Some(CallResult::Error(CallError { kind, message })),
+            },
+            outcome: self.outcome,
+            duration_ms: self.duration_ms,
+            session_metadata: match value(self.session_metadata)? {
+                Json::Object(members) => members,
+                _ => return Err(Error::invalid("session_metadata: must be an object")),
+            },
+            trigger: self.trigger,
+            call_id: self.call_id,
+            follows: self.follows,
+            patient_ids: self.patient_ids,
+            purpose: self.purpose,
+            emergency: self.emergency,
+            grant: self.grant,
+            backfilled: self.backfilled,
+            captured_by: self.captured_by,
+            late_answer: self.late_answer,
+            retention_class: self.retention_class,
+            retain_until: self.retain_until,
+            restated: self.restated,
+            sender: self.sender,
         };
-        (call.outcome, call.duration_ms) = (self.outcome, self.duration_ms);
-        call.session_metadata = match value(self.session_metadata)? {
-            Json::Object(members) => members,
-            _ => return Err(Error::invalid("session_metadata: must be an object")),
-        };
-        (call.trigger, call.call_id, call.follows) = (self.trigger, self.call_id, self.follows);
-        (call.patient_ids, call.purpose) = (self.patient_ids, self.purpose);
-        (call.emergency, call.grant, call.backfilled) = (self.emergency, self.grant, self.backfilled);
-        (call.captured_by, call.late_answer) = (self.captured_by, self.late_answer);
-        (call.retention_class, call.retain_until) = (self.retention_class, self.retain_until);
-        (call.restated, call.sender) = (self.restated, self.sender);
-        Ok((call, self.phase))
+        Ok((call, self.phase.into()))
     }
 }
 
@@ -242,7 +289,7 @@ impl Engine {
     pub(crate) fn record_sent(&self, batch: RemoteBatch) -> Result<Vec<Receipt>> {
         let RemoteBatch { calls, named, own } = batch;
         let mut own = own.map(|own| own.sender()).transpose()?;
-        let (mut job, now) = (EncodedBatch::default(), self.config.clock.now());
+        let (mut job, now) = (EncodedBatch::new(named), self.config.clock.now());
         for (i, sent) in calls.into_iter().enumerate() {
             let prepared = sent.call().and_then(|(call, phase)| self.prepare(call, phase));
             let pushed = prepared.and_then(|mut prepared| {

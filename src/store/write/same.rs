@@ -1,14 +1,17 @@
 //! Whether a call repeats one that was recorded before.
 //!
 //! Invariant R69: a repeat equals the recorded call in everything that its caller gives, or it is refused with the member
-//! that differs. What the store adds (a time where none is given) is not compared, and what a policy changes is compared only
-//! if both were prepared under the same policy. A call that was imported before its answer may differ in what the answer
-//! adds.
+//! that differs. What the store adds (a time where none is given) is not compared. What a policy hides is compared by the
+//! digests of what was given (see `given`); without them (a store without keys, a sender that a process made for itself),
+//! what the policy left is compared, if both were prepared under the same policy. A call that was imported before its answer
+//! may differ in what the answer adds.
 
-use crate::entry::NOWHERE;
+use crate::entry::reserved::NOWHERE;
 use crate::json::{Canonical, Json};
 use crate::redact::{PREFIX, is_pseudonym, key_of, sealed_subject};
-use attestlog_proof::entry::{Call, CapturedBy, Completion, Outcome};
+use crate::store::write::given;
+use attestlog_proof::entry::{Call, CallError, CapturedBy, Completion, Outcome};
+use std::fmt;
 
 /// A recorded call, and one that came under its number.
 pub(crate) struct Compared<'a> {
@@ -18,16 +21,45 @@ pub(crate) struct Compared<'a> {
     pub rotated: bool,
 }
 
+/// What a call under a used number differs in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Difference {
+    /// The entry is another call, which differs in this member if it is a call at all.
+    Call(Option<&'static str>),
+    /// The entry is this call with another answer, which differs in this member.
+    Answer(&'static str),
+}
+
+impl Difference {
+    /// The member that differs.
+    pub(crate) fn member(self) -> Option<&'static str> {
+        match self {
+            Difference::Call(member) => member,
+            Difference::Answer(member) => Some(member),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Call(None) => f.write_str("which is another call"),
+            Difference::Call(Some(member)) => write!(f, "which is another call: it differs in {member}"),
+            Difference::Answer(member) => write!(f, "which has another answer: it differs in {member}"),
+        }
+    }
+}
+
 impl Compared<'_> {
     /// How they differ; `None` if they are the same. `timed`: the caller said when the call was made.
-    pub(crate) fn difference(&self, timed: bool) -> Option<String> {
+    pub(crate) fn difference(&self, timed: bool) -> Option<Difference> {
         let Compared { there, here, .. } = *self;
         if let Some(member) = self.member(timed) {
-            return Some(format!("which is another call: another {member}"));
+            return Some(Difference::Call(Some(member)));
         }
         let ended = there.completion.as_ref().zip(here.completion.as_ref());
         let other = ended.filter(|_| !self.waited()).and_then(|(there, here)| self.answer(there, here));
-        other.map(|member| format!("which has another answer: another {member}"))
+        other.map(Difference::Answer)
     }
 
     fn imported(&self) -> bool {
@@ -43,23 +75,72 @@ impl Compared<'_> {
     /// The first differing member, apart from the answer.
     fn member(&self, timed: bool) -> Option<&'static str> {
         let Compared { there, here, .. } = *self;
-        let asks = here.follows == Some(NOWHERE);
+        // Without `..`: a member that is added is compared, or the reason why it is not stands here.
+        let Call {
+            phase,
+            captured_by,
+            timestamp,
+            turn_number,
+            trigger,
+            follows,
+            late_answer,
+            emergency,
+            grant,
+            backfilled,
+            // `treated` compares these, as the policy leaves them, and `given` as they were given.
+            conversation_id: _,
+            user_id: _,
+            tool_name: _,
+            patient_ids: _,
+            model: _,
+            agent_id: _,
+            tool_server: _,
+            purpose: _,
+            call_id: _,
+            arguments: _,
+            session_metadata: _,
+            restated: _,
+            given: _,
+            // `answer` compares it.
+            completion: _,
+            // It is how the two were found.
+            sender: _,
+            // What the store adds.
+            policy_seq: _,
+            treated: _,
+        } = here;
+        let asks = *follows == Some(NOWHERE);
         // Independent of the policy.
         let said = [
-            ("step of the call", there.phase != here.phase),
-            ("captured_by", there.captured_by != here.captured_by),
-            ("timestamp", timed && there.timestamp != here.timestamp),
-            ("turn_number", there.turn_number != here.turn_number),
-            ("call_trigger", !asks && there.trigger != here.trigger),
-            ("call that it follows", !asks && there.follows != here.follows),
-            ("late_answer", there.late_answer != here.late_answer),
-            ("emergency", there.emergency != here.emergency),
-            ("grant", there.grant != here.grant),
-            ("backfilled", there.backfilled != here.backfilled),
+            ("step of the call", there.phase != *phase),
+            ("captured_by", there.captured_by != *captured_by),
+            ("timestamp", timed && there.timestamp != *timestamp),
+            ("turn_number", there.turn_number != *turn_number),
+            ("call_trigger", !asks && there.trigger != *trigger),
+            ("call that it follows", !asks && there.follows != *follows),
+            ("late_answer", there.late_answer != *late_answer),
+            ("emergency", there.emergency != *emergency),
+            ("grant", there.grant != *grant),
+            ("backfilled", there.backfilled != *backfilled),
         ];
         let other = said.into_iter().find(|(_, other)| *other).map(|(member, _)| member);
-        if other.is_some() || there.policy_seq != here.policy_seq {
+        if other.is_some() {
             return other;
+        }
+        let same_policy = there.policy_seq == here.policy_seq;
+        match given::difference(there, here) {
+            // Patients may come from the answer.
+            Some(None) => (same_policy && !self.waited() && !self.are_patients()).then_some("patient_ids"),
+            Some(Some(hidden)) => self.treated(same_policy).or(Some(hidden)),
+            None => self.treated(same_policy),
+        }
+    }
+
+    /// The first differing member of those that a policy may change, as the policy leaves them; `None` under two policies.
+    fn treated(&self, same_policy: bool) -> Option<&'static str> {
+        let Compared { there, here, .. } = *self;
+        if !same_policy {
+            return None;
         }
         // An imported session without an id is named after its beginning.
         let conversation = !self.imported() && self.renamed(&there.conversation_id, &here.conversation_id);
@@ -94,18 +175,26 @@ impl Compared<'_> {
 
     /// The first differing member of the answer.
     fn answer(&self, there: &Completion, here: &Completion) -> Option<&'static str> {
-        let other =
-            [("outcome", there.outcome != here.outcome), ("duration_ms", there.duration_ms != here.duration_ms)];
-        let said = || {
-            let error = |ended: &Completion| ended.error.as_ref().map(|e| (e.kind.clone(), e.message.clone()));
-            let hidden =
-                |ended: &Completion| self.rotated && error(ended).is_some_and(|(_, said)| said.contains(PREFIX));
-            let same = error(there) == error(here) || hidden(there) && hidden(here);
-            let result = is_same_result(there.result_summary.as_ref(), here.result_summary.as_ref());
-            [("error", !same), ("result", !result)]
+        let Completion { outcome, duration_ms, error, result_summary } = here;
+        let same_policy = self.there.policy_seq == self.here.policy_seq;
+        let (of_there, of_here) = (there.result_summary.as_ref(), result_summary.as_ref());
+        let digest = is_same_digest(of_there, of_here);
+        let hidden =
+            |error: &Option<CallError>| self.rotated && error.as_ref().is_some_and(|e| e.message.contains(PREFIX));
+        let same_error = match given::is_same_error(self.there, self.here) {
+            Some(same) => same,
+            // The error is in the result.
+            None if digest == Some(true) => true,
+            None => !same_policy || there.error == *error || hidden(&there.error) && hidden(error),
         };
-        let said = (self.there.policy_seq == self.here.policy_seq).then(said).into_iter().flatten();
-        other.into_iter().chain(said).find(|(_, other)| *other).map(|(member, _)| member)
+        let same_result = digest.unwrap_or_else(|| !same_policy || is_same_form(of_there, of_here));
+        let other = [
+            ("outcome", there.outcome != *outcome),
+            ("duration_ms", there.duration_ms != *duration_ms),
+            ("error", !same_error),
+            ("result", !same_result),
+        ];
+        other.into_iter().find(|(_, other)| *other).map(|(member, _)| member)
     }
 
     /// Whether two names, written under one policy, stand for different things.
@@ -146,18 +235,22 @@ impl Compared<'_> {
     }
 }
 
-/// Compares the digests of the results if both were made with the same key, otherwise their type and length.
-fn is_same_result(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
-    let Some((there, here)) = there.zip(here) else { return there.is_none() == here.is_none() };
-    let (there, here) = (there.to_json(), here.to_json());
-    let digest = |summary: &Json| {
+/// Whether the digests of two results are the same; `None` if they were not made with the same key.
+fn is_same_digest(there: Option<&Canonical>, here: Option<&Canonical>) -> Option<bool> {
+    let digest = |summary: &Canonical| {
+        let summary = summary.to_json();
         let (key, digest) = summary.get("digest")?.as_str()?.rsplit_once(':')?;
         Some((key.to_owned(), digest.to_owned()))
     };
-    match (digest(&there), digest(&here)) {
-        (Some((a, there)), Some((b, here))) if a == b => there == here,
-        _ => ["type", "bytes"].iter().all(|of| there.get(of) == here.get(of)),
-    }
+    let ((a, there), (b, here)) = (digest(there?)?, digest(here?)?);
+    (a == b).then(|| there == here)
+}
+
+/// Whether two results have the same type and length.
+fn is_same_form(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
+    let Some((there, here)) = there.zip(here) else { return there.is_none() == here.is_none() };
+    let (there, here) = (there.to_json(), here.to_json());
+    ["type", "bytes"].iter().all(|of| there.get(of) == here.get(of))
 }
 
 fn is_same_value(there: &Json, here: &Json) -> bool {

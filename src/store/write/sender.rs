@@ -6,16 +6,21 @@ use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables;
 use crate::store::layout::sender_window::Window;
+use crate::store::layout::stored_entry::decode_content;
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::commit::Staging;
-use crate::store::write::same::Compared;
-use crate::{Error, ErrorKind, Result};
+use crate::store::write::same::{Compared, Difference};
+use crate::store::write::staging::Staging;
+use crate::{Error, ErrorKind, Place, Result};
 use attestlog_proof::entry::{Content, Retention, Sender};
 
 /// The table's name in MACs.
 const TABLE: &str = "senders";
+
+/// How many entries are read at most to find one of a sender near some place in the log.
+const PROBED: u64 = 256;
 
 /// Whether the entry at `seq` names this sender and number; `None` if it was purged.
 fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<bool>> {
@@ -72,7 +77,7 @@ impl Staging<'_> {
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let engine = self.engine();
         let txn = engine.database()?.get()?.begin_read()?;
-        let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
+        let Some(bytes) = get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
             return Ok(Window::default());
         };
         let mut window = Window::decode(&bytes)?;
@@ -96,6 +101,43 @@ impl Staging<'_> {
         Ok(named(&engine.stored()?, seq, id, number)?.unwrap_or_else(|| engine.purged().contains(seq)))
     }
 
+    /// Finds the entry below `end` with a number that the sender's window does not remember any more. A sender's numbers rise in
+    /// the log, so they are searched like a sorted list, and repeats that follow each other are looked for behind the last one
+    /// first. `None` if it is not there, or the sender's entries lie too far apart.
+    pub(crate) fn locate(&mut self, id: &str, number: u64, end: u64) -> Result<Option<u64>> {
+        let snapshot = self.engine().stored()?;
+        // The first entry of this sender from a seq on, with its number.
+        let probe = |from: u64, end: u64| -> Result<Option<(u64, u64)>> {
+            for seq in from..end.min(from.saturating_add(PROBED)) {
+                let entry = snapshot.checked(seq)?;
+                let sender = entry.as_ref().and_then(|entry| entry.call()?.sender.as_ref());
+                if let Some(sender) = sender.filter(|sender| sender.id == id) {
+                    return Ok(Some((seq, sender.number)));
+                }
+            }
+            Ok(None)
+        };
+        let behind = match self.located.get(id) {
+            Some(&(before, seq)) if before < number => probe(seq + 1, end)?.filter(|(_, found)| *found == number),
+            _ => None,
+        };
+        let (mut low, mut high) = (0, end);
+        let mut located = behind.map(|(seq, _)| seq);
+        while located.is_none() && low < high {
+            let middle = low + (high - low) / 2;
+            match probe(middle, high)? {
+                Some((seq, found)) if found == number => located = Some(seq),
+                Some((seq, found)) if found < number => low = seq + 1,
+                None if high - middle > PROBED => return Ok(None),
+                Some(_) | None => high = middle,
+            }
+        }
+        if let Some(seq) = located {
+            self.located.insert(id.to_owned(), (number, seq));
+        }
+        Ok(located)
+    }
+
     /// Removes numbers from a window that their entries do not confirm; returns whether there were any.
     pub(crate) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
         let before = window.recorded.len();
@@ -107,13 +149,13 @@ impl Staging<'_> {
     /// purged nothing can be compared; if it was prepared under another policy, only what no policy changes.
     pub(crate) fn check_same(&self, batch: &EncodedBatch, at: usize, seq: u64, sender: &Sender) -> Result<()> {
         let (engine, Some(draft)) = (self.engine(), batch.calls.get(at)) else { return Ok(()) };
-        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let Content::Call(here) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
         let (content, retention) = if seq >= self.committed() {
             // Both go into the same commit.
             let Some((content, retention)) = self.staged(seq, batch).zip(self.staged_retention(seq)) else {
                 return Ok(());
             };
-            (codec::decode_behind(content)?, retention.cloned())
+            (decode_content::<String>(content)?, retention.cloned())
         } else {
             let Some(entry) = engine.stored()?.checked(seq)? else { return Ok(()) };
             (entry.body.content, entry.body.retention)
@@ -127,12 +169,13 @@ impl Staging<'_> {
                     (found, _) => found,
                 }
             }
-            Content::System(_) => Some("which is another call".to_owned()),
+            Content::System(_) => Some(Difference::Call(None)),
         };
         let Some(difference) = found else { return Ok(()) };
-        let Sender { id, number } = sender;
-        let message = format!("number {number} of sender {id:?} is entry {seq}, {difference}");
-        Err(Error::new(ErrorKind::Conflict, message))
+        let message = format!("number {} of this sender is entry {seq}, {difference}", sender.number);
+        let mut place = Place::default();
+        place.member = difference.member().map(str::to_owned);
+        Err(Error::new(ErrorKind::Conflict, message).about(seq).with_place(place))
     }
 
     /// How the retention of an entry differs from what the call at `at` of a batch, which repeats it, asks for.
@@ -142,7 +185,7 @@ impl Staging<'_> {
         at: usize,
         kept: &Retention,
         same_policy: bool,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Difference>> {
         let Some(draft) = batch.calls.get(at) else { return Ok(None) };
         let retention = &self.engine().policies().set.retention;
         let class = |asked: &String| -> Result<bool> {
@@ -153,7 +196,7 @@ impl Staging<'_> {
         let sooner = draft.retain_until.is_some_and(|until| until > kept.until);
         let member = [("retention_class", classes == Some(true)), ("retain_until", sooner)];
         let other = member.into_iter().find(|(_, other)| *other);
-        Ok(other.map(|(member, _)| format!("which is another call: another {member}")))
+        Ok(other.map(|(member, _)| Difference::Call(Some(member))))
     }
 
     /// The receipts of a batch that was recorded before. The number of its first call is the batch's: the entries of a batch
@@ -164,7 +207,7 @@ impl Staging<'_> {
         let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
         let end = receipt.seq + batch.calls.len() as u64;
         if end > self.state.size {
-            return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
+            return Err(Error::new(ErrorKind::Conflict, "the batch of that number was shorter"));
         }
         (receipt.seq..end).enumerate().try_for_each(|(at, seq)| self.check_same(batch, at, seq, sender))?;
         (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
@@ -173,12 +216,13 @@ impl Staging<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{AuditLog, Result, Sender, ToolCall};
+    use crate::store::log::OpenStore;
+    use crate::{Result, Sender, ToolCall};
     use attestlog_proof::entry::Phase;
 
     #[test]
     fn a_batch_that_is_sent_again_is_answered() -> Result<()> {
-        let log = AuditLog::in_memory()?;
+        let log = OpenStore::in_memory()?;
         let engine = log.engine();
         let send = |number, calls: u64| {
             let one = |turn| engine.prepare(ToolCall::new("c", "u", "t").turn(turn), Phase::Whole);

@@ -9,9 +9,10 @@ use crate::store::engine::Engine;
 use crate::store::engine::keyring::{Keyring, pseudonym_key_event};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables;
 use crate::store::layout::series::{SERIES_KEY, Series};
-use crate::store::write::commit::Staging;
+use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 impl Keyring {
     pub(crate) fn save(&mut self, engine: &Engine) -> Result<()> {
-        if !engine.may_save_keys() {
+        if engine.is_reading() {
             return Ok(());
         }
         match &self.path {
@@ -28,10 +29,11 @@ impl Keyring {
                 if let Some(store) = engine.config.source.path() {
                     self.file.set_used_by(path, store);
                 }
-                self.file.save(path, &mut |out| engine.config.random.fill(out))?;
+                self.file.save_own(path, &mut |out| engine.config.random.fill(out))?;
             }
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
+                    self.file.in_no_file();
                     let text = self.file.text_within(vault.capacity(), &mut |out| engine.config.random.fill(out))?;
                     vault.store(text.as_bytes())?;
                 }
@@ -63,10 +65,8 @@ impl Keyring {
 fn missing() -> Error {
     Error::new(
         ErrorKind::Key,
-        "the store's key file is missing, so nothing can be recorded: bring it back from its backup and open the store again, name it (--key) if it lies \
-         elsewhere, or let a process that has the keys serve the store (`attestlog serve`). Until then calls can be recorded unsigned, \
-         which the log will say, if the process that has the store open was started for it (`serve`, `mcp`, `record` and `import` with \
-         --unsigned; Options::unsigned)",
+        "the store's key file is missing, so nothing can be recorded: put it back, or name it with --key. If it must not lie here, record \
+         through a process that has it (`attestlog serve`). --unsigned (Options::unsigned) records calls without it, and the log says so",
     )
 }
 
@@ -89,7 +89,7 @@ impl Engine {
         // The store is being created.
         let Some(genesis) = &chain_state.genesis else { return Ok(()) };
         if let Some(keys) = &mut *self.keys() {
-            keys.check_history(writer.state.size, &|size| self.root_at(size))?;
+            keys.check_history(writer.state.size, &|size| self.root_at(size)).map_err(|e| self.explained(e))?;
             keys.check_kept(writer.state.size)?;
         }
         match (&*self.keys(), &genesis.keys) {
@@ -113,6 +113,14 @@ impl Engine {
         }
     }
 
+    /// Adds to the error that the key file knows another history what to do if a restore without the key file made it.
+    fn explained(&self, e: Error) -> Error {
+        match self.chain_state().restored_without_keys().filter(|_| e.kind() == ErrorKind::OtherHistory) {
+            Some(to_do) => Error::new(e.kind(), format!("{e}; {to_do}")).with_source(e),
+            None => e,
+        }
+    }
+
     /// Refuses if keys that recording needs are missing, or are no longer where they were.
     pub(crate) fn check_keys_there(&self) -> Result<()> {
         if let Some(stray) = &self.config.stray {
@@ -130,17 +138,52 @@ impl Engine {
     /// How the store differs from what the available keys have signed, if it does.
     pub(crate) fn key_conflict(&self, size: u64) -> Option<String> {
         let mut keys = self.keys();
-        let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
+        let conflict =
+            |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err().map(|e| self.explained(e));
         let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());
         self.config.stray.clone().or(conflict)
     }
 
-    /// Signs the current state of the store. The caller holds the writer lock.
+    /// Signs the current state of the store. The caller holds the writer lock. Where the keys are there and cannot be saved, the
+    /// error is that everything is recorded and only the signature is missing (R86).
     pub(crate) fn sign(&self, writer: &mut WriterState) -> Result<SignedCheckpoint> {
+        self.sign_bare(writer).map_err(|e| match writer.state.size.checked_sub(1) {
+            Some(newest) if writer.state.signed <= newest && self.keys().is_some() => recorded(
+                writer.state.signed,
+                newest,
+                "only the signature is missing, which the next checkpoint brings",
+                e,
+            ),
+            _ => e,
+        })
+    }
+
+    /// Returns when a checkpoint covers the entry with this seq, or the newest entry if there are fewer (R100). Those that wait at
+    /// the same time share one. Without keys nothing can be signed, which is an error unless the store was opened so.
+    #[cfg(feature = "owner")]
+    pub(crate) fn sign_through(&self, newest: u64) -> Result<()> {
+        let covered = |size: u64, signed: u64| signed >= newest.saturating_add(1).min(size);
+        {
+            let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
+            if covered(published.size, published.signed) {
+                return Ok(());
+            }
+        }
+        self.check_keys_there()?;
+        self.with_writer(|engine, writer| {
+            match covered(writer.state.size, writer.state.signed) || engine.keys().is_none() {
+                true => Ok(()),
+                false => engine.sign(writer).map(drop),
+            }
+        })
+    }
+
+    /// Like [`Engine::sign`], with the error of what failed: for an operation that is undone or not begun without the signature.
+    pub(crate) fn sign_bare(&self, writer: &mut WriterState) -> Result<SignedCheckpoint> {
         let (size, root) = (writer.state.size, writer.frontier.root());
         let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
         if let Some(keys) = &mut *self.keys() {
-            keys.check_history(size, &root_at)?;
+            keys.check_history(size, &root_at).map_err(|e| self.explained(e))?;
         }
         if let Some(signed) = self.checkpoint_at(size, &root)? {
             return Ok(signed);
@@ -157,7 +200,10 @@ impl Engine {
             keys.check(self, &self.chain_state(), size)?;
             let signed = keys.file.sign_checkpoint(size, self.chain_state().in_force(), &root_at)?;
             // Saved before anybody sees the signature, so that an older copy of the store is recognized from then on.
-            keys.save(self).map_err(|e| keys.unsigned(size, e))?;
+            keys.save(self).map_err(|e| match e.kind() {
+                ErrorKind::OtherHistory => keys.unsigned(size, e),
+                _ => e,
+            })?;
             keys.vouched = keys.file.mark();
             let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
             (signed, series)
@@ -189,7 +235,7 @@ impl Engine {
     /// The series of checkpoints as stored.
     fn series(&self) -> Result<Option<Vec<u8>>> {
         let txn = self.database()?.get()?.begin_read()?;
-        tables::get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
+        get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
     }
 
     /// The checkpoint of this size and root that the log key already signed, if the store has it.
@@ -197,7 +243,7 @@ impl Engine {
         let chain_state = self.chain_state();
         let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
         let txn = self.database()?.get()?.begin_read()?;
-        let note = tables::get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
+        let note = get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
         let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
         Ok(signed.filter(|signed| {
             let checkpoint = signed.checkpoint();
@@ -218,7 +264,8 @@ impl Engine {
         if rotated || self.checkpoint_at(mark.size, &mark.root)?.is_some() {
             return Ok(());
         }
-        self.sign(writer).map(|_| ())
+        let signed = self.sign_bare(writer);
+        signed.map(|_| ()).map_err(|e| e.at("nothing was purged, as what the log has now cannot be signed first"))
     }
 
     /// Whether the policy requires a new epoch key at `size` entries. An epoch that contains nothing but the entry of its own
@@ -269,17 +316,36 @@ impl Engine {
             let in_force = self.chain_state().in_force();
             let random = &mut |out: &mut [u8]| self.config.random.fill(out);
             let rotation = keys.file.begin_rotation(writer.state.size, in_force, &root_at, random)?;
-            keys.save(self)?;
+            keys.save(self).map_err(|e| e.at("no key was replaced"))?;
             rotation
         };
         let (number, public) = (rotation.number, rotation.public);
         let detail =
             Object::from_iter([("event", Json::from("epoch_rotated")), ("rotation", rotation.to_json().into())]);
-        staging.system_event(Kind::Key, detail, None)?;
+        let seq = staging.system_event(Kind::Key, detail, None)?.seq;
         self.commit(writer, staging, |_| Ok(()))?;
         let mut keys = self.keys();
         let keys = keys.as_mut().ok_or_else(missing)?;
         keys.file.settle_rotation(number, &public, writer.state.size, &|size| self.root_at(size))?;
-        keys.save(self)
+        let still = "only the old key is still in the key file, until the next checkpoint";
+        keys.save(self).map_err(|e| recorded(seq, seq, still, e))
     }
+}
+
+/// The error of an operation that is recorded, in these entries, of which something is missing that follows by itself. Every
+/// operation that commits entries reports a failure after the commit this way (R86). An error that does not pass by itself stays
+/// what it is.
+pub(crate) fn recorded(from: u64, newest: u64, missing: &str, e: Error) -> Error {
+    if matches!(e.kind(), ErrorKind::OtherHistory | ErrorKind::Damaged | ErrorKind::Closed) {
+        return e;
+    }
+    let what = match newest - from {
+        0 => format!("entry {newest} is recorded and in force"),
+        _ => format!("entries {from} to {newest} are recorded and in force"),
+    };
+    let message = format!(
+        "{e}. Do not repeat anything: {what}; {missing}. Remove the cause, then run `attestlog checkpoint`, or whatever records next"
+    );
+    let place = e.place().cloned().unwrap_or_default();
+    Error::new(ErrorKind::Recorded, message).about(newest).with_place(place).with_source(e)
 }

@@ -2,7 +2,8 @@
 
 use crate::store::engine::Engine;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::file::tables::{self, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables;
 use crate::store::layout::state::STATE_KEY;
 use crate::{Result, codec};
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use crate::store::engine::changes::Changes;
 use crate::store::engine::subject_keys::Row;
-use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use crate::store::file::redb_errors::Stored;
+use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS};
 use crate::{Hash, Result, codec};
 use redb::{ReadableTable, WriteTransaction};
 
@@ -16,8 +17,10 @@ pub(crate) fn tag(members: &[String]) -> String {
 
 /// Records written rows for a purge in progress.
 pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
-    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
-    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
+    for (id, row) in rows {
+        changes.note(&SUBJECTS, id.as_str());
+        changes.note(&SUBJECT_TAGS, tag(&row.members).as_str());
+    }
 }
 
 /// Writes new rows.

@@ -9,9 +9,15 @@
 //! an attacker with write access to the file cannot have one person's values destroyed in place of another's, or keep them
 //! from being destroyed.
 //!
+//! Invariant R91: a call that was begun before a person in it was erased seals nothing about that person that could be opened
+//! later. Its end is sealed under a key that nobody keeps, with the id of one that the erasure destroyed, so that revealing it
+//! names the erasure.
+//!
 //! A subject is found by its pseudonyms under the live pseudonym keys, so without the key file nobody learns whose key a row
 //! holds. A call may concern several people. Its sealed values are sealed under one key of all of them together, which is
-//! destroyed when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
+//! destroyed when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them. An entry
+//! after which its call may name further people (a beginning, a call without an answer) gets a key of its own, which can be
+//! destroyed for these people without loss to others.
 
 use crate::hash::to_hex;
 use crate::keys::KeyId;
@@ -20,7 +26,8 @@ use crate::store::engine::Engine;
 use crate::store::engine::subject_keys::{NewSubject, Row, concerns};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS};
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::subject_rows::tag;
 use crate::{Error, ErrorKind, Result, codec};
@@ -62,23 +69,64 @@ pub(crate) struct CallKeys<'a> {
     sanitizer: &'a Sanitizer,
     facet: IdentityKind,
     clear: &'a [String],
+    /// Whether the call may come to concern other people.
+    is_open: bool,
+    /// The id of a destroyed key, if what this entry belongs to was erased meanwhile (R91).
+    erased: Option<String>,
     found: Option<NewSubject>,
     fresh: bool,
 }
 
+/// With what the member begins by which a key belongs to one entry alone; no pseudonym does.
+const ALONE: &str = "entry ";
+
+/// Whether a key with these members seals the values of one entry alone.
+pub(crate) fn is_of_one_entry(members: &[String]) -> bool {
+    members.iter().any(|member| member.starts_with(ALONE))
+}
+
 impl<'a> CallKeys<'a> {
-    /// The keys for a call that concerns these patients, or the user if there are none.
+    /// The keys for an entry that concerns these patients, or the user if there are none; `is_open` if what is recorded of the
+    /// call later may name further people.
     pub(crate) fn new(
         engine: &'a Engine,
         sanitizer: &'a Sanitizer,
-        patients: &'a [String],
-        user: &'a String,
+        (patients, user): (&'a [String], &'a String),
+        is_open: bool,
     ) -> CallKeys<'a> {
         let (facet, clear) = match patients {
             [] => (IdentityKind::User, std::slice::from_ref(user)),
             patients => (IdentityKind::Patient, patients),
         };
-        CallKeys { engine, sanitizer, facet, clear, found: None, fresh: false }
+        CallKeys { engine, sanitizer, facet, clear, is_open, erased: None, found: None, fresh: false }
+    }
+
+    /// The same for an entry that belongs to the call at `first`: if the person was erased since, nothing is sealed so that it
+    /// could be opened.
+    pub(crate) fn continuing(mut self, first: Option<u64>) -> Result<CallKeys<'a>> {
+        self.erased = first.map(|first| self.erasure_of(first)).transpose()?.flatten();
+        Ok(self)
+    }
+
+    /// The id of a key that an erasure destroyed: one under which the entry at `first` is sealed, or one of a person whom this
+    /// entry concerns and who was erased after it.
+    fn erasure_of(&self, first: u64) -> Result<Option<String>> {
+        let chain_state = self.engine.chain_state();
+        if chain_state.erasures.is_empty() {
+            return Ok(None);
+        }
+        let stored = self.engine.stored()?;
+        let before = if first < stored.state.size { stored.checked(first)? } else { None };
+        let keys = before.as_ref().and_then(|entry| entry.call()).map(|call| call.sealed_under()).unwrap_or_default();
+        let names: Vec<String> =
+            self.clear.iter().flat_map(|name| pseudonyms(self.sanitizer, self.facet, name)).collect();
+        Ok(chain_state.erasures.iter().find_map(|(seq, erasure)| {
+            let is_whose = *seq > first && erasure.of == self.facet.name() && names.contains(&erasure.subject);
+            match is_whose {
+                true => erasure.keys.first().cloned(),
+                false => erasure.keys.intersection(&keys).next().cloned(),
+            }
+        }))
     }
 
     /// The key that must be committed with the call, if it is new.
@@ -89,8 +137,22 @@ impl<'a> CallKeys<'a> {
 
 impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
+        if let (None, Some(id)) = (&self.found, &self.erased) {
+            let mut random = |out: &mut [u8]| {
+                self.engine.config.random.fill(out);
+                Ok(())
+            };
+            let key = SubjectKey::generate(&mut random)?;
+            self.found = Some(NewSubject { id: id.clone(), key, members: Vec::new() });
+        }
         if self.found.is_none() {
-            let spellings = spellings(self.sanitizer, self.facet, self.clear);
+            let mut spellings = spellings(self.sanitizer, self.facet, self.clear);
+            if self.is_open {
+                let mut id = [0; 16];
+                self.engine.config.random.fill(&mut id);
+                // Sorts before every pseudonym.
+                spellings.iter_mut().for_each(|members| members.insert(0, format!("{ALONE}{}", to_hex(&id))));
+            }
             let (subject, durable) = guarded(|| self.engine.subject(&spellings))?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }
@@ -105,8 +167,8 @@ fn no_keys() -> Error {
 
 fn changed(id: &str) -> Error {
     Error::damaged(format!(
-        "the key {id} of sealed values, whose it is or which master key it names was changed in the file (or the key file is \
-         an older copy): nothing is shown or destroyed by it; see what else was changed (attestlog verify), and restore a backup"
+        "the key {id} of sealed values, its owners or the master key that it names were changed in the file (or the key file is \
+         an older copy): nothing is shown or destroyed with it; find out what else was changed (attestlog verify), and restore a backup"
     ))
 }
 
@@ -161,7 +223,7 @@ impl Engine {
     /// The row and the unwrapped key with this id; `None` if there is none.
     pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
         let txn = self.database()?.get()?.begin_read()?;
-        let Some(row) = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
+        let Some(row) = get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
             return Ok(None);
         };
         let row: Row = codec::decode(&row)?;
@@ -169,9 +231,10 @@ impl Engine {
         let keys = keys.as_ref().ok_or_else(no_keys)?;
         let master = keys.file.master_key(KeyId(row.master)).ok_or_else(|| {
             let message = format!(
-                "the key {id} names the master key {}, which this key file does not hold: this is an older copy of the \
-                 store or of its key file, or the row was changed in the file (attestlog verify tells, with the present key \
-                 file); bring back the file that is older, or restore a backup",
+                "the key {id} names the master key {}, which this key file does not hold. Each erasure replaces the master key, so in a \
+                 store that was restored from before one, what was sealed until then stays sealed for good. Otherwise this is an \
+                 older copy of the store or of its key file (bring back the file that is older), or the row was changed in the \
+                 file (`attestlog verify` tells, with the present key file; restore a backup)",
                 KeyId(row.master)
             );
             Error::new(ErrorKind::Key, message)
@@ -217,7 +280,7 @@ impl Engine {
         self.check_subjects()?;
         // An older copy of the store must not decide which master key is destroyed: the newest copy still needs them.
         // Creating a staging checks that.
-        crate::store::write::commit::Staging::new(self, writer)?;
+        crate::store::write::staging::Staging::new(self, writer)?;
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
@@ -289,7 +352,7 @@ impl Engine {
         }
     }
 
-    /// Calls `see` with the id of each stored key and what is wrong with its row: it does not decode, it is not found by its
+    /// Calls `see` with the id of each stored key and what is wrong with its row: it cannot be decoded, it is not found by its
     /// subjects, or (if the key file is available) its master key does not open it.
     pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<Flaw>)) -> Result<()> {
         let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
@@ -316,23 +379,21 @@ impl Engine {
                 id,
                 match (found, opens) {
                     (_, false) => Some(Flaw::Row(
-                        "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
-                         file opens it",
+                        "it, its owners, or the master key that it names are not as they were written: no master key in the key file opens it",
                     )),
                     // Newer values about these subjects are sealed under another key, which their tags lead to.
-                    (false, _) if !lost => Some(Flaw::Tag("it is not found by the people whose it is")),
+                    (false, _) if !lost => Some(Flaw::Tag("the look-up of its owners does not find it")),
                     _ => None,
                 },
             );
         }
         for row in tags.range::<&str>(..).stored()? {
             let (by, id) = row.stored()?;
-            let row = crate::store::file::tables::get_bytes(&subjects, id.value())?
-                .and_then(|row| codec::decode::<Row>(&row).ok());
+            let row = get_bytes(&subjects, id.value())?.and_then(|row| codec::decode::<Row>(&row).ok());
             let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
             // A missing row, or one not found by its own subjects, is reported elsewhere.
             if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
-                see(id.value(), Some(Flaw::Tag("it is found by people whose it is not")));
+                see(id.value(), Some(Flaw::Tag("the look-up of somebody else finds it")));
             }
         }
         Ok(())
@@ -374,7 +435,7 @@ impl Engine {
     /// as the row existed.
     fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
         let txn = self.database()?.get()?.begin_read()?;
-        let now = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
+        let now = get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
         Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
     }
 

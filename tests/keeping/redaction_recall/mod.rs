@@ -1,9 +1,9 @@
-//! What the detectors let through and what they destroy, over secrets of sixty kinds, ordinary values, and what agents that
-//! write programs send: recall and false positives per detector are printed, and held to their targets.
+//! What the detectors miss and what they wrongly change: secrets of sixty kinds, ordinary values, and the inputs of
+//! coding agents. Recall and false positives per detector are printed and compared with their targets.
 //!
-//! Passwords under names such as `password_v2`, `pw` or `密码`, in pairs, lists of arguments, blocks of YAML and SQL used to pass,
-//! half of the secrets in all, while order numbers, page tokens and code behind `token =` were masked. Both lists have a
-//! part that the detectors were developed with and one that was only measured.
+//! Secrets under names such as `password_v2`, `pw` or `密码`, in pairs, argument lists, YAML blocks and SQL used to pass,
+//! half of all secrets, while order numbers, page tokens and code after `token =` were masked. Both lists have a part
+//! that the detectors were developed with and a part that was only measured.
 
 mod more;
 mod ordinary;
@@ -23,7 +23,7 @@ fn sanitizer(preset: Preset) -> Sanitizer {
     Sanitizer::new(&Policy::preset(preset), Secrets { pseudonyms }).unwrap()
 }
 
-/// A text that is JSON is given as that.
+/// A text that is JSON is parsed as JSON.
 fn value(text: &str) -> Json {
     match text.starts_with(['{', '[']) {
         true => Json::parse(text.as_bytes()).map_or_else(|_| Json::from(text), |parsed| parsed.value),
@@ -48,7 +48,7 @@ struct Score {
     by: BTreeMap<String, usize>,
 }
 
-/// Each kind in each of its places, `times` over with other values.
+/// Each kind in each of its places, `times` times with different values.
 fn recall(sanitizer: &Sanitizer, kinds: &[Kind], unseen: bool, times: usize) -> BTreeMap<&'static str, Score> {
     let mut random = Random(if unseen { 77 } else { 1 });
     let mut scores: BTreeMap<&'static str, Score> = BTreeMap::new();
@@ -73,12 +73,12 @@ fn recall(sanitizer: &Sanitizer, kinds: &[Kind], unseen: bool, times: usize) -> 
     scores
 }
 
-/// The kinds that were only developed with come once per place.
+/// The kinds used only for development, once per place.
 fn more_recall(sanitizer: &Sanitizer) -> BTreeMap<&'static str, Score> {
     recall(sanitizer, &more::kinds(), false, 1)
 }
 
-/// How many of the values were changed, and by what.
+/// How many of the values were changed, and by which detector.
 fn false_positives(
     sanitizer: &Sanitizer,
     values: impl Iterator<Item = String>,
@@ -114,7 +114,7 @@ fn check_scores(scores: &BTreeMap<&'static str, Score>, kinds: usize, least: usi
         println!("  {name:<36} {:>3} of {:>3}", score.treated, score.tried);
         score.missed.iter().for_each(|missed| println!("    missed: {missed}"));
     }
-    // What was missed is counted to the detector that finds most of its kind.
+    // Misses count against the detector that finds most of the kind.
     let mut detectors: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for score in scores.values() {
         let most = score.by.iter().max_by_key(|(_, n)| **n).map_or("none", |(name, _)| name.as_str());
@@ -152,68 +152,72 @@ fn secrets_that_were_only_measured_are_treated() {
     check_recall(true);
 }
 
-/// Coloured output, forms in parts, command lines of Windows, codes that are sent, pairs by other names, names with letters
-/// that only look alike: what somebody with a list of his own got past the detectors, and its neighbours.
+/// Coloured output, multipart forms, Windows command lines, codes in messages, pairs under other names, names with
+/// look-alike letters: secrets that somebody with a list of his own got past the detectors, and similar ones.
 #[test]
 fn secrets_of_more_kinds_are_treated() {
     check_scores(&more_recall(&sanitizer(Preset::Default)), 19, 400);
 }
 
-/// A list that somebody else made up had a tenth of its secrets left: tokens without a prefix that was known, UUIDs under a secret's
-/// name, columns of tables, sentences in other languages, names such as `become_pass` and `ADMIN_KEY`.
+/// Of somebody else's list, a tenth of the secrets was missed: tokens without a known prefix, UUIDs under the name of a
+/// secret, table columns, sentences in other languages, names such as `become_pass` and `ADMIN_KEY`.
 #[test]
 fn secrets_of_vendors_and_tables_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::vendors(), false, 3), 24, 200);
 }
 
-/// The same list had these destroyed: numbers of fields, references, addresses without a password, labels, masks, placeholders.
+/// These values of the same list were wrongly changed: field numbers, references, addresses without a password, labels,
+/// masks, placeholders.
 #[test]
 fn references_labels_and_masks_stay() {
     check_ordinary(more::kept_values(), 8);
 }
 
-/// A second list had these left: keys of ciphers and wallets in calls, fields of a page by their selector or in a list of its elements, numbers
-/// of persons in more countries by their label alone, sentences in more languages, base64 in a command.
+/// These secrets of a second list were missed: keys of ciphers and wallets in calls, form fields by their selector or
+/// in a page snapshot, personal numbers of more countries by their label alone, sentences in more languages, base64 in
+/// a command.
 #[test]
 fn secrets_that_a_label_tells_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::labels(), false, 3), 10, 120);
 }
 
-/// A third list had these left: numbers of persons in columns, in queries and behind their names without a sign, codes of grants, PINs in a
-/// sentence, passwords in more languages and programs.
+/// These secrets of a third list were missed: personal numbers in columns, in queries and after their names without a
+/// sign, grant codes, PINs in a sentence, passwords in more languages and programs.
 #[test]
 fn secrets_that_their_place_tells_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::places(), false, 3), 10, 140);
 }
 
-/// The second list had whole objects and commands destroyed: schemas, dependencies, cookies for a language, names of secrets that lie elsewhere,
-/// what searches for secrets.
+/// Whole objects and commands of the second list were wrongly changed: schemas, dependencies, cookies for a language,
+/// names of secrets that are kept elsewhere, commands that search for secrets.
 #[test]
 fn structure_versions_and_patterns_stay() {
     check_ordinary(more::structure(), 9);
 }
 
-/// `dbpw`, `mysqlrootpw` and `encryptkey` used to pass, and so did `["password", …]`, what WebDriver types into a field that the step before found,
-/// and the arguments of `changePassword`: 0.710 of these secrets were treated when they were written, before anything was done about them.
+/// `dbpw`, `mysqlrootpw` and `encryptkey` used to pass, and so did `["password", …]`, the text that WebDriver types
+/// into a field found in the step before, and the arguments of `changePassword`: 0.710 of these secrets were treated
+/// when the list was written, before anything was fixed.
 #[test]
 fn secrets_that_were_made_up_first_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::blind(), false, 3), 40, 440);
 }
 
-/// The same, and JSON that is a little wrong, by those who mended it.
+/// More of the same, and slightly malformed JSON, written by those who fixed the detectors.
 #[test]
 fn secrets_under_names_that_run_together_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::joined(), false, 3), 9, 250);
 }
 
-/// The ordinary words that those names look like (`compass`, `hockey`, `tokenizer`), and pairs, selectors and calls that hold no secret.
+/// Ordinary words that resemble those names (`compass`, `hockey`, `tokenizer`), and pairs, selectors and calls without
+/// a secret.
 #[test]
 fn words_that_end_like_a_secret_stay() {
     check_ordinary(more::blind_kept(), 10);
     check_ordinary(more::joined_kept(), 11);
 }
 
-/// The whole command of a list of arguments used to be replaced by one mark for a variable in it.
+/// A whole command in an argument list used to be replaced by one placeholder because of one variable in it.
 #[test]
 fn of_a_command_only_the_secret_is_hidden() {
     let text = r#"{"argv":["bash","-lc","PGPASSWORD=Vq7kP2mZx9 psql -h db -c 'select 1'"]}"#;
@@ -236,7 +240,7 @@ fn ordinary_values_that_were_only_measured_stay() {
     check_ordinary(ordinary::UNSEEN, 6);
 }
 
-/// Source code, diffs and logs, as agents that write programs read and send them.
+/// Source code, diffs and logs, as coding agents read and send them.
 #[test]
 fn sessions_of_coding_agents_stay() {
     let sanitizer = sanitizer(Preset::Default);
@@ -244,7 +248,7 @@ fn sessions_of_coding_agents_stay() {
     for text in sessions::strings() {
         tried += 1;
         let (left, treated, _) = treat(&sanitizer, &text);
-        // Addresses in examples are addresses.
+        // Addresses in examples are really addresses.
         let wrong: Vec<_> = treated.iter().filter(|t| !matches!(t.detector.as_str(), "email" | "ip")).collect();
         for t in wrong {
             *by.entry(t.detector.clone()).or_insert(0) += 1;

@@ -1,9 +1,9 @@
-//! More secrets and ordinary values, one a line of `kinds.txt` and `work.txt`: what agents that write programs, answer for shops
-//! and surgeries, fill in forms and run clouds are called with.
+//! More secrets and ordinary values, one per line of `kinds.txt` and `work.txt`: the inputs of agents that write
+//! programs, answer for shops and medical practices, fill in forms and run clouds.
 
 use super::secrets::Kind;
 
-/// What a line stands for: ends of lines and escapes are written as signs, a character that nobody sees by its number.
+/// Decodes a line: line ends and escapes are written as signs, invisible characters as their numbers.
 fn meant(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;

@@ -1,6 +1,6 @@
-//! Values that hold no secret, as tools are called with: what must come out as it went in.
+//! Tool inputs without a secret, which must not be changed.
 
-/// While the detectors are developed. Patterns as in `random`; what is JSON is given as such.
+/// Used while the detectors are developed. Patterns as in `random`; JSON is parsed.
 pub const SEEN: &[&str] = &[
     // Counts and pages
     r#"{"tokens":{n4}}"#,
@@ -19,7 +19,7 @@ pub const SEEN: &[&str] = &[
     r#"{"sync_token":"{n8}"}"#,
     r#"{"stop_token":"<|end|>"}"#,
     r#"{"eos_token":"</s>"}"#,
-    // Names that only look like one
+    // Names that only look like a secret's
     r#"{"microphone_id":"{n10}"}"#,
     r#"{"microphone_id":{n9}}"#,
     r#"{"headphones":"{n8}"}"#,
@@ -208,7 +208,7 @@ pub const SEEN: &[&str] = &[
     "GPIO pin is 12",
 ];
 
-/// What nobody looked at while the detectors were developed.
+/// Not looked at while the detectors were developed.
 pub const UNSEEN: &[&str] = &[
     r#"{"page_token":"{A28}"}"#,
     r#"{"pagination_token":"{b24}"}"#,

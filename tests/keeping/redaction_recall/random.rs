@@ -1,6 +1,6 @@
-//! Values made up from a pattern and a seed, the same in every run; numbers with their check digits.
+//! Values generated from a pattern and a seed, the same in every run, including numbers with check digits.
 
-/// Patterns that are called by their name.
+/// Patterns with a name.
 const NUMBERS: &[&str] = &[
     "word",
     "visa",
@@ -52,9 +52,9 @@ impl Random {
         (0..len).map(|_| self.below(10) as u32).collect()
     }
 
-    /// Fills a pattern in: `{A20}` twenty letters and digits, `{h}` hexadecimal, `{U}` capitals and digits, `{d}` digits, `{n}` digits
-    /// of which the first is no zero, `{b}` base64, `{u}` base64 for URLs, `{l}` small letters, `{P12}` a password, `{word}`, and
-    /// the names of numbers with check digits.
+    /// Fills in a pattern: `{A20}` twenty letters and digits, `{h}` hexadecimal, `{U}` capitals and digits, `{d}`
+    /// digits, `{n}` digits without a leading zero, `{b}` base64, `{u}` base64 for URLs, `{l}` lower-case letters,
+    /// `{P12}` a password, `{word}`, and the names of numbers with check digits.
     pub fn fill(&mut self, pattern: &str) -> String {
         const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
         const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -63,7 +63,7 @@ impl Random {
         let (mut out, mut rest) = (String::new(), pattern);
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);
-            // A brace that opens no pattern is one of the text.
+            // A brace that opens no pattern is literal.
             let name = after.split_once('}').map_or("", |(name, _)| name);
             let length = name.get(1..).and_then(|n| n.parse::<usize>().ok());
             if length.is_none() && !NUMBERS.contains(&name) || name.len() < 2 {
@@ -208,7 +208,7 @@ fn luhn(digits: &[u32]) -> u32 {
     (10 - sum % 10) % 10
 }
 
-/// The check digit by the tables that Verhoeff's scheme is usually given as.
+/// The check digit by the usual tables of Verhoeff's scheme.
 fn verhoeff(digits: &[u32]) -> u32 {
     const D: [&[u8; 10]; 10] = [
         b"0123456789",
@@ -246,7 +246,7 @@ const SEED_WORDS: &str = "abandon ability able about above absent absorb abstrac
  work wool wood wonder woman wolf wisdom wire winter wing wine window toward tower town toy track trade traffic train transfer \
  trap trash travel tray treat tree trend trial tribe trick trigger trim trip trophy trouble truck true truly trumpet trust";
 
-/// Base58 with the first bytes of a twofold SHA-256 behind, as wallets write their keys.
+/// Base58 followed by the first bytes of a double SHA-256, as wallets write their keys.
 fn base58_checked(mut bytes: Vec<u8>) -> String {
     use sha2::{Digest, Sha256};
     const LETTERS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";

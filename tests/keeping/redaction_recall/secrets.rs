@@ -1,7 +1,7 @@
-//! Secrets of many kinds, in what surrounds them: bare, in members, commands, files, sentences, code.
+//! Secrets of many kinds in different surroundings: bare, in members, commands, files, sentences, code.
 
-/// A kind: what it is called, how a value looks, where it stands while the detectors are developed, and where else it stands
-/// when they are measured. `{}` is the value; what is JSON is given as such.
+/// A kind of secret: its name, the pattern of its values, the texts it appears in while the detectors are developed,
+/// and further texts for measuring them. `{}` is the value; JSON is parsed.
 pub struct Kind {
     pub name: &'static str,
     pub value: &'static str,
@@ -18,7 +18,7 @@ const fn kind(
     Kind { name, value, places, unseen }
 }
 
-/// Where a token stands that shows what it is.
+/// Texts around a token that is recognizable by itself.
 const TOKEN: &[&str] = &[
     "{}",
     "git remote set-url origin https://x:{}@host.example/r.git",
@@ -456,7 +456,7 @@ pub const KINDS: &[Kind] = &[
     ),
 ];
 
-/// Those that only the policy for health data looks for.
+/// Kinds that only the policy for health data detects.
 pub const HEALTH: &[Kind] = &[
     kind(
         "medical record",

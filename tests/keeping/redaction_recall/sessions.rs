@@ -1,12 +1,12 @@
-//! What an agent that writes programs reads and sends: the lines of this project's own sources and documents, whole pieces of
-//! files, diffs with the heads that `git log -p` gives them, and the lines that `grep`, `git blame` and test runs print.
+//! What a coding agent reads and sends: lines of this project's own sources and documents, whole pieces of files, diffs
+//! with headers as in `git log -p`, and lines as printed by `grep`, `git blame` and test runs.
 //!
-//! What deals with secrets itself is left out, since it is full of examples.
+//! Files about secrets are left out, because they are full of examples.
 
 use super::random::Random;
 use std::path::{Path, PathBuf};
 
-/// Files whose examples are secrets on purpose.
+/// Files whose examples contain secrets on purpose.
 const ABOUT_SECRETS: &[&str] = &[
     "/redact/",
     "redaction",
@@ -39,7 +39,7 @@ fn files(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// What other files have for a secret, on purpose; they are left out too.
+/// Deliberate secrets in other files; they are left out too.
 const EXAMPLES: &[&str] = &[
     "460-89",
     "460899847",
@@ -91,7 +91,7 @@ pub fn strings() -> Vec<String> {
     out
 }
 
-/// A piece of a file as `git log -p` shows it.
+/// A piece of a file as shown by `git log -p`.
 fn diff(random: &mut Random, name: &str, number: usize, lines: &[&str]) -> String {
     let head = random.fill(
         "commit {h40}\nAuthor:     J. Roe\nDate:   Mon Nov 1{n1} 1{n1}:0{n1}:4{n1} 2024 -0{n1}00\n\n    {word}: the {word} {word} of {n4}\n\n",

@@ -1,13 +1,14 @@
-//! Secrets with each sign of ASCII in them, and lines of programs with brackets.
+//! Secrets that contain each ASCII sign, and lines of programs with brackets.
 //!
-//! `export DB_PASSWORD=Xk9(vR2pLq7` was stored whole, because a name before a bracket was read as a call, and of `password: Xk9;vR2pLq7`
-//! the second half was, because a semicolon ended the value: 1 masked, the entry said.
+//! `export DB_PASSWORD=Xk9(vR2pLq7` was stored in full, because a name before a bracket was read as a call. Of
+//! `password: Xk9;vR2pLq7` the second half was stored, because a semicolon ended the value, while the entry said that
+//! one value was masked.
 
 use super::{Preset, Random, sanitizer, treat};
 
 const SIGNS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 
-/// Where secrets stand without quotes.
+/// Places where secrets are not in quotes.
 const PLACES: [&str; 12] = [
     "export DB_PASSWORD={}",
     "login with password={} failed",
@@ -23,7 +24,7 @@ const PLACES: [&str; 12] = [
     "API_TOKEN={} ./run.sh",
 ];
 
-/// A secret with the sign at its beginning, in the middle and at its end.
+/// A secret with the sign at its start, in its middle and at its end.
 fn secrets(random: &mut Random, sign: char) -> [(String, String, String); 3] {
     let (a, b) = (random.fill("{V1}{l1}{n1}{l1}{V1}"), random.fill("{n1}{l1}{V1}{l1}{n1}"));
     let whole = format!("{a}{b}");
@@ -45,7 +46,7 @@ fn secrets_with_signs_in_them_are_hidden_whole() {
                     let text = place.replace("{}", &secret);
                     let (left, ..) = treat(&sanitizer, &text);
                     tried += 1;
-                    // Neither half may be left.
+                    // Neither half may remain.
                     let gone = !left.contains(&first) && !left.contains(&second);
                     hidden += usize::from(gone);
                     if !gone {
@@ -60,7 +61,7 @@ fn secrets_with_signs_in_them_are_hidden_whole() {
     }
 }
 
-/// What a secret of that report looked like.
+/// The secrets from that report.
 #[test]
 fn no_half_of_a_secret_is_shown() {
     let sanitizer = sanitizer(Preset::Default);
@@ -98,7 +99,7 @@ fn no_half_of_a_secret_is_shown() {
     }
 }
 
-/// How names of secrets are given values in programs.
+/// Ways in which programs assign values to names of secrets.
 const FORMS: [&str; 34] = [
     "{} = get_secret(name)",
     "{} = os.getenv(key1, default)",
@@ -149,7 +150,7 @@ const NAMES: [&str; 10] = [
     "PASSWORD",
 ];
 
-/// No line of a program with brackets in it changes, whatever secret's name stands in it.
+/// No line of a program with brackets changes, whatever secret's name is in it.
 #[test]
 fn programs_with_brackets_stay() {
     let sanitizer = sanitizer(Preset::Default);

@@ -1,4 +1,4 @@
-//! Messages of the Anthropic API, and what happens when one format is taken for the other.
+//! Messages of the Anthropic API, and what happens when one format is mistaken for the other.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn blocks_are_calls_and_answers() {
     for record in &mut records[..3] {
         record["model"] = "claude-x".into();
     }
-    // It reads like an error, and the transcript says that it is none.
+    // It reads like an error, and the transcript says that it is not.
     records[0]["outcome"] = "ok".into();
     records[2]["outcome"] = "tool_error".into();
     records[5]["tool_server"] = "srv".into();
@@ -78,8 +78,8 @@ fn the_wrong_format_is_recognised() {
     assert_refused(Format::Anthropic, answer, &options(), "[0]: the role \"tool\" is none of user");
 }
 
-/// A program put what a tool had really given beside the short text for the model: the members of an answer that no reader knows went
-/// into no entry, and nobody was told.
+/// A program put the tool's actual answer beside the short text for the model: members of an answer that no reader knew
+/// were in no entry, and no message said so.
 #[test]
 fn what_stands_beside_an_answer_is_named() {
     let text = file(&[

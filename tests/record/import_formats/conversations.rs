@@ -21,7 +21,7 @@ fn conversations_and_users_are_found_where_they_stand() {
         let imported = read(Format::OpenAiChat, text, &ImportOptions::new());
         let derived = format!("{:?}", imported.calls[4]);
         let derived = derived.split("\"import-").nth(1).unwrap().split('"').next().unwrap();
-        assert!(derived.len() == 18 && derived.ends_with("-5"), "{derived}");
+        assert!(derived.len() == 66 && derived.ends_with("-5"), "{derived}");
         let names = ["conv", "17", "task-0-trial-3", "task-air", &format!("import-{derived}")];
         let users = ["u1", "18", "u3", "u4", "u5"];
         let mut records: Vec<Value> = names.iter().zip(users).map(|(c, u)| {
@@ -55,7 +55,7 @@ fn one_conversation_is_an_object_an_array_or_a_message_per_line() {
             assert_calls(&read(format, text, &options()), std::slice::from_ref(&record));
         }
         assert_eq!(read(format, "[]", &options()), Imported::default());
-        // Nobody has to be named where nothing was called.
+        // No user is needed if nothing was called.
         let silent = read(format, file(&messages[..1]), &ImportOptions::new());
         assert_eq!((silent.calls.len(), silent.without_calls), (0, 1));
     }

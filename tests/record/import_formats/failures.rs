@@ -1,4 +1,4 @@
-//! What a transcript says of a call that failed is a failure in the log, however the writer spells it.
+//! A call that failed according to a transcript is a failure in the log, however the writer spells it.
 
 use super::*;
 use attestlog::AuditLog;
@@ -27,8 +27,9 @@ fn recorded(members: &str) -> Outcome {
     log.entry(receipt.seq).unwrap().call().unwrap().completion.as_ref().unwrap().outcome
 }
 
-/// A tool result with `"isError": true`, `"error": {…}` or `"status": "error"` beside its content came in from Anthropic's
-/// messages as a success, exit 0; a flag of `1` or `"true"`, and a name spelt `IsError`, did in every format.
+/// A tool result with `"isError": true`, `"error": {…}` or `"status": "error"` beside its content was imported from
+/// Anthropic's messages as a success, exit 0; a flag of `1` or `"true"`, and a name spelt `IsError`, were ignored in every
+/// format.
 #[test]
 fn a_failure_beside_the_answer_is_one_in_every_format() {
     let fails = [
@@ -45,7 +46,7 @@ fn a_failure_beside_the_answer_is_one_in_every_format() {
         json!({"status": "failure"}),
         json!({"success": false}),
         json!({"ok": false}),
-        // Where members differ, it failed.
+        // If members disagree, it failed.
         json!({"is_error": false, "status": "error"}),
     ];
     for says in &fails {
@@ -67,12 +68,12 @@ fn a_failure_beside_the_answer_is_one_in_every_format() {
             assert_eq!((imported.tally().failures, &imported.not_taken), (0, &Vec::new()), "{says}");
         }
     }
-    // Ollama calls the tool of an answer `tool_name`; it was named as not recorded.
+    // Ollama gives the tool of an answer as `tool_name`; this was reported as not recorded.
     assert_eq!(openai(&json!({"tool_name": "pay"})).not_taken, []);
     for result in [r#"{"is_error":1}"#, r#"{"isError":"true"}"#, r#"{"IsError":true}"#, r#"{"Error":"x"}"#] {
         assert_eq!(recorded(&format!("\"result\":{result}")), Outcome::ToolError, "{result}");
     }
-    // Inside an answer these may be what was asked: of an order, a check, a job.
+    // Inside an answer these may be the subject of the call: an order, a check, a job.
     for result in [r#"{"is_error":"false"}"#, r#"{"status":"failed"}"#, r#"{"ok":false}"#] {
         assert_eq!(recorded(&format!("\"result\":{result}")), Outcome::Ok, "{result}");
     }
@@ -105,8 +106,8 @@ fn a_text_fails_by_the_word_error_and_not_by_its_letters() {
     }
 }
 
-/// A span that was exported twice, the second time with the status that it had failed, was two calls in statistics; and what
-/// other writers mark a failure by (`"status": "ERROR"`, `error=true`, an exception that escaped) was a success.
+/// A span that was exported twice, the second time with a failure status, was two calls in statistics; and other ways to
+/// mark a failure (`"status": "ERROR"`, `error=true`, an exception that escaped) were successes.
 #[test]
 fn a_span_that_failed_is_one_failure_however_it_is_marked() {
     let of = [(otlp::EXECUTE, otlp::text("execute_tool")), ("gen_ai.tool.name", otlp::text("pay"))];

@@ -1,4 +1,4 @@
-//! What is refused, and where the message says that it stands.
+//! What is refused, and the place that the message names.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn what_is_no_transcript_is_refused_with_its_place() {
         (r#"{"messages":[{"content":""}]}"#, "messages[0]: role is missing"),
         (r#"{"messages":[{"role":7}]}"#, "messages[0].role: must be a string, not a number"),
         (r#"[{"role":"robot","content":""}]"#, "[0]: the role \"robot\" is none of "),
-        (r#"{"messages":[],"messages":[]}"#, "the name \"messages\" stands twice"),
+        (r#"{"messages":[],"messages":[]}"#, "the name \"messages\" occurs twice"),
         (&nested, "nested deeper than the limit of 128 levels"),
         ("{\"messages\":[]}\n{\"messages\":[]}\n[]", "line 3: must be an object, not an array"),
     ];
@@ -42,7 +42,10 @@ fn what_is_no_transcript_is_refused_with_its_place() {
         assert_refused(Format::OpenAiChat, calls(call), &options(), message);
     }
     let long = openai_calls(&[openai_call("a", &"t".repeat(70_000), "{}")]);
-    assert_refused(Format::OpenAiChat, file(&[long]), &options(), "[0].tool_calls[0]: tool_name: 70000 bytes");
+    // The fault of one call, which is reported alone.
+    let imported = import::calls(Format::OpenAiChat, file(&[long]).as_bytes(), &options()).unwrap();
+    let named = imported.not_taken[0].to_string();
+    assert!(named.starts_with("[0].tool_calls[0]: tool_name: 70000 bytes"), "{named}");
     let of_user = r#"[{"role":"user","tool_calls":[{"function":{"name":"t"}}]}]"#;
     assert_refused(Format::OpenAiChat, of_user, &options(), "[0].tool_calls: only an assistant calls tools");
     for (message, wanted) in [

@@ -1,9 +1,10 @@
-//! Promise: transcripts come in as the calls that were made, each with its own answer, and nothing is lost on the way.
+//! Promise: transcripts are imported as the calls that were made, each with its own answer, and nothing is lost on the way.
 
 mod anthropic;
 mod conversations;
 mod failures;
 mod hostile;
+mod once;
 mod openai;
 mod otlp;
 mod own;

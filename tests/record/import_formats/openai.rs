@@ -132,7 +132,7 @@ fn arguments_and_answers_are_kept_as_they_are_meant() {
     let mut records = [
         record(0, "{\"a\":".into()),
         record(1, "".into()),
-        // A key that stands twice means nothing certain: the text stays.
+        // A repeated key has no certain meaning: the text is kept.
         record(2, "{\"a\":1,\"a\":2}".into()),
         record(3, json!([1])),
         record(4, 7.into()),
@@ -141,7 +141,7 @@ fn arguments_and_answers_are_kept_as_they_are_meant() {
         record(7, json!({})),
         json!({"conversation_id":"c","user_id":"u","tool_name":"shell","call_id":"k","arguments":"ls -l","outcome":"abandoned"}),
     ];
-    records[0]["error"] = "Error: no such order".into();
+    records[0]["result"] = "Error: no such order".into();
     records[1]["result"] = json!({"error": "gone"});
     records[2]["result"] = "299.0".into();
     records[3]["result"] = json!({"id": 1});
@@ -151,7 +151,7 @@ fn arguments_and_answers_are_kept_as_they_are_meant() {
     records[7]["result"] = " {\"broken".into();
     let imported = read(Format::OpenAiChat, file(&messages), &options());
     assert_eq!(imported.calls, expected(&records));
-    // What is nearly JSON is kept, and named.
+    // Text that is almost JSON is kept, and reported.
     let named: Vec<_> = imported.not_taken.iter().map(|one| one.call_id.as_deref()).collect();
     assert_eq!(named, [Some("0"), Some("2")]);
     assert_eq!((imported.tally().failures, imported.tally().abandoned), (2, 1));

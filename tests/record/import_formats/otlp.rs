@@ -1,4 +1,4 @@
-//! Spans of OpenTelemetry.
+//! OpenTelemetry spans.
 
 use super::*;
 
@@ -94,7 +94,7 @@ fn what_became_of_a_span_s_call() {
     let result = "gen_ai.tool.call.result";
     let cases = [
         (json!({}), vec![], call(|c| c.outcome(Outcome::Ok))),
-        (json!({}), vec![(result, text("Error: none left"))], call(|c| c.error("Error: none left"))),
+        (json!({}), vec![(result, text("Error: none left"))], call(|c| c.result("Error: none left"))),
         (
             ok.clone(),
             vec![(result, text("Error: none left"))],
@@ -133,7 +133,7 @@ fn what_became_of_a_span_s_call() {
             .backfilled();
         assert_eq!(imported.calls, [wanted]);
     }
-    // The exception says why, the span's name which tool; a clock that ran back measured nothing.
+    // The exception says why, the span's name which tool; a clock that ran backwards gives no duration.
     let mut span = span("", "", START, &[("mcp.method.name", text("tools/call"))]);
     span["name"] = "tools/call lookup".into();
     span["traceId"] = "".into();
@@ -162,7 +162,7 @@ fn spans_that_are_no_tools_are_passed_over_and_bad_ones_refused() {
         (json!({"intValue": 1.5}), "intValue: is no attribute's value"),
         (json!({"stringValue": "a", "intValue": 1}), "must have one value, not several"),
         (json!("bare"), "attributes[2].value: must be an attribute's value, an object"),
-        (json!({"kvlistValue": {"values": [{"key": "a"}, {"key": "a"}]}}), "the name \"a\" stands twice"),
+        (json!({"kvlistValue": {"values": [{"key": "a"}, {"key": "a"}]}}), "the name \"a\" occurs twice"),
     ] {
         let mut bad = tool.clone();
         let attribute = json!({"key": "gen_ai.tool.call.arguments", "value": value});
@@ -172,7 +172,7 @@ fn spans_that_are_no_tools_are_passed_over_and_bad_ones_refused() {
     let mut bad = tool.clone();
     let again = bad["attributes"][1].clone();
     bad["attributes"].as_array_mut().unwrap().push(again);
-    assert_refused(Format::OtlpJson, one(&bad), &options(), "gen_ai.tool.name stands twice, as attributes[1] and [2]");
+    assert_refused(Format::OtlpJson, one(&bad), &options(), "gen_ai.tool.name occurs twice, as attributes[1] and [2]");
     for (key, value) in [("startTimeUnixNano", json!("soon")), ("status", json!({"code": 9})), ("traceId", json!(5))] {
         let mut bad = tool.clone();
         bad[key] = value;

@@ -19,11 +19,11 @@ fn lines_of_the_log_s_own_format_take_defaults_and_are_backfilled() {
     for (bad, message) in [
         ("{\"tool_name\":\"t\",\"colour\":1}", "line 2: colour: is not a member of a call"),
         ("{\"tool_name\":\"\"}", "line 2: tool_name: must not be empty"),
-        ("{\"tool_name\":\"t\"", "line 2: ',' or '}' should stand here"),
+        ("{\"tool_name\":\"t\"", "line 2: expected ',' or '}'"),
         ("[]", "line 2: a call is an object, not an array"),
-        ("{\"tool_name\":\"t\",\"tool_name\":\"t\"}", "stands twice"),
+        ("{\"tool_name\":\"t\",\"tool_name\":\"t\"}", "occurs twice"),
     ] {
-        // A bad line costs no good one; where none is good the file is something else.
+        // A bad line does not lose any good one; if no line is good, the file is something else.
         let imported = read(Format::Jsonl, format!("{good}{bad}\n{good}"), &options());
         assert_eq!((imported.calls.len(), imported.not_taken.len()), (2, 1));
         assert!(imported.not_taken[0].to_string().contains(message), "{}", imported.not_taken[0]);

@@ -1,4 +1,4 @@
-//! Random conversations, rendered and read back; damaged files.
+//! Random conversations, written as a transcript and read back; damaged files.
 
 use super::otlp::{EXECUTE, START, export, span, text};
 use super::*;
@@ -8,7 +8,7 @@ struct Made {
     id: u8,
     tool: u8,
     arguments: u16,
-    /// What the tool said, and where its answer stands among those of the message.
+    /// What the tool answered, and the position of its answer among those of the message.
     answer: Option<(u8, u8)>,
 }
 
@@ -30,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..12).prop_map(|mut steps| {
         for step in &mut steps {
             let Step::Calls(calls) = step else { continue };
-            // Calls of one id in one message are told apart by their order alone: it is kept, and no gap is left.
+            // Calls with one id in one message are distinguished only by their order: it is kept, without gaps.
             for i in 1..calls.len() {
                 if let Some(before) = calls[..i].iter().rev().find(|c| c.id == calls[i].id).cloned() {
                     calls[i].answer = match (before.answer, calls[i].answer) {
@@ -78,7 +78,7 @@ fn render(format: Format, steps: &[Step]) -> Value {
             }
         }
         if answers.is_empty() {
-            // The user does not wait for ever.
+            // The user does not wait forever.
             messages.push(user());
         }
     }
@@ -100,7 +100,7 @@ fn calls_of(conversation: usize, steps: &[Step]) -> Vec<ToolCall> {
             }
             calls.push(match c.answer {
                 None => call.outcome(Outcome::Abandoned),
-                Some((2, _)) => call.error(said(2)),
+                Some((2, _)) => call.result(said(2)),
                 Some((0, _)) => call.result(said(0)),
                 Some((kind, _)) => call.result(json::Json::parse(said(kind).as_bytes()).unwrap().value),
             });
@@ -133,7 +133,7 @@ proptest! {
         }
     }
 
-    /// Whatever stands where something else should: an answer or an error, never a panic.
+    /// Whatever is put in place of something else: an answer or an error, never a panic.
     #[test]
     fn a_damaged_transcript_is_read_or_refused(steps in steps(), cut in any::<prop::sample::Index>(), with in "[\\[\\]{}\",:a-z0-9 ]{0,6}") {
         let trace = export(json!([]), vec![span("a", "b", START, &[(EXECUTE, text("execute_tool")), ("gen_ai.tool.call.arguments", json!({"kvlistValue": {"values": []}}))])]);

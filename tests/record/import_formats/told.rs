@@ -1,5 +1,5 @@
-//! What a call's own item, a message or a span tells besides, under whatever name, is read or named (invariant R71); a session that goes
-//! on otherwise than another is another (R70).
+//! Additional members of a call's own item, a message or a span, under whatever name, are read or reported (invariant R71);
+//! a session that continues differently from another is a different session (R70).
 
 use super::otlp::{EXECUTE, START, export, text};
 use super::*;
@@ -10,15 +10,15 @@ fn named(imported: &Imported) -> Vec<(&str, Untaken)> {
     imported.not_taken.iter().map(|one| (one.place.as_str(), one.kind)).collect()
 }
 
-/// New, already there, and named.
+/// The numbers of calls that are new, already there, and reported.
 fn put(log: &AuditLog, messages: &[Value]) -> (usize, usize, usize) {
     let imported = read(Format::OpenAiChat, file(messages), &ImportOptions::new().user("u"));
     let recorded = import::record(log, imported, false, |_| ()).unwrap();
     (recorded.receipts.len(), recorded.repeated, recorded.not_taken.len())
 }
 
-/// Two sessions began alike, with ids that a provider counts from 0. Each day the user asked for another thing, and "the current
-/// one" was deleted: the second day's deletion was taken for the first's and dropped, exit 0.
+/// Two sessions began alike, with ids that a provider counts from 0. Each day the user asked for another thing, and "the
+/// current one" was deleted: the second day's deletion was taken for the first's and dropped, exit 0.
 #[test]
 fn sessions_that_begin_alike_are_two_from_where_they_part() {
     let call = |tool: &str, id: &str| openai_calls(&[openai_call(id, tool, "{}")]);
@@ -37,19 +37,19 @@ fn sessions_that_begin_alike_are_two_from_where_they_part() {
     let (monday, mut tuesday) = (day("ALPHA"), day("BETA"));
     tuesday.extend([asks("again"), call("delete_current", "call_2"), openai_answer("call_2", "done")]);
     assert_eq!(put(&log, &monday), (2, 0, 0));
-    // What they have in common is one call: it cannot be told from a copied history.
+    // They have one call in common: it cannot be told from a copied history.
     assert_eq!(put(&log, &tuesday), (2, 1, 0));
     assert_eq!((put(&log, &monday), put(&log, &tuesday)), ((0, 2, 0), (0, 3, 0)));
-    // In any growth, nothing is recorded twice and nothing is lost.
+    // However the file grows, nothing is recorded twice and nothing is lost.
     for cut in 0..=tuesday.len() {
         let log = AuditLog::in_memory().unwrap();
         put(&log, &tuesday[..cut]);
         put(&log, &tuesday);
         assert_eq!(put(&log, &tuesday), (0, 3, 0), "{cut}");
-        let calls = log.statistics(&attestlog::Statistics::new()).unwrap();
+        let calls = log.statistics(&attestlog::query::Statistics::new()).unwrap();
         assert_eq!(calls.iter().map(|of| of.total_calls).sum::<u64>(), 3, "{cut}");
     }
-    // The log's own records without ids and times are told in the same way.
+    // The log's own records without ids and times are identified in the same way.
     let line = |tool: &str| format!("{{\"conversation_id\":\"c\",\"user_id\":\"u\",\"tool_name\":\"{tool}\"}}\n");
     let jsonl = |tools: &[&str]| {
         let text: String = tools.iter().map(|tool| line(tool)).collect();
@@ -62,8 +62,8 @@ fn sessions_that_begin_alike_are_two_from_where_they_part() {
     );
 }
 
-/// The answer stood in the call's own item, as run steps of the Assistants API have it: the log said for ever that the call never had one.
-/// A second call in one item was lost as well.
+/// The answer was in the call's own item, as in run steps of the Assistants API: the log said forever that the call never
+/// had one. A second call in one item was lost as well.
 #[test]
 fn what_stands_in_a_call_s_own_item_is_named() {
     let item = |more: Value| {
@@ -99,7 +99,7 @@ fn what_stands_in_a_call_s_own_item_is_named() {
         let imported = read(Format::Anthropic, text, &options());
         assert_eq!(named(&imported), [(format!("[1].content[0].{key}").as_str(), Untaken::Answer)]);
     }
-    // What real writers have there, and says nothing of the kind.
+    // Members that real writers put there and that mean nothing of this kind.
     for quiet in [
         json!({"index": 0, "extra_content": {"google": {"thought_signature": "x"}}, "error": null, "result": ""}),
         json!({"status": "completed", "is_error": false, "name": "f", "arguments": "{}", "provider_specific_fields": {"a": 1}}),
@@ -116,8 +116,8 @@ fn what_stands_in_a_call_s_own_item_is_named() {
     assert_eq!(read(Format::Anthropic, file(&[on]), &options()).not_taken.len(), 1);
 }
 
-/// `is_error`, `error` and `status` on the message around a tool's result, and Claude Code's `toolUseResult` beside it, were passed over:
-/// the call was a success. Of an error beside the content of a tool's message the words were dropped.
+/// `is_error`, `error` and `status` on the message around a tool's result, and Claude Code's `toolUseResult` beside it,
+/// were ignored: the call was a success. The text of an error beside the content of a tool's message was dropped.
 #[test]
 fn a_failure_around_an_answer_is_one_and_its_words_are_kept() {
     let call = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]});
@@ -175,8 +175,8 @@ fn tool_span(more: &[(&str, &str)], events: Value) -> Imported {
     read(Format::OtlpJson, export(json!([]), vec![span]).to_string(), &options())
 }
 
-/// Spans as Strands, Google's ADK, LangSmith and others write them came in without arguments, without answers and without patients, and those
-/// that had failed as successes; nothing was named.
+/// Spans as written by Strands, Google's ADK, LangSmith and others were imported without arguments, answers and patients,
+/// and failed ones as successes; nothing was reported.
 #[test]
 fn what_a_tool_s_span_tells_in_another_dialect_is_read() {
     let strands = json!([
@@ -216,7 +216,7 @@ fn what_a_tool_s_span_tells_in_another_dialect_is_read() {
         );
         assert!(format!("{:?}", imported.calls[0].arguments).contains("P-1"), "{attributes:?}");
     }
-    // Two dialects on one span that say the same, and what only sounds like an answer.
+    // Two dialects on one span that say the same, and members that only sound like an answer.
     let quiet = [
         ("input.value", given),
         ("traceloop.entity.input", "{\"inputs\":{\"patient_id\":\"P-1\"}}"),
@@ -237,7 +237,7 @@ fn what_a_tool_s_span_tells_in_another_dialect_is_read() {
     assert_eq!(imported.calls[0].result, Some(CallResult::Value("done".into())));
 }
 
-/// Of 47 attributes tried on a tool's span 38 were passed over in silence.
+/// Of 47 attributes tried on a tool's span 38 were ignored silently.
 #[test]
 fn what_speaks_of_an_answer_on_a_tool_s_span_is_named_and_no_success() {
     for key in [
@@ -267,7 +267,7 @@ fn what_speaks_of_an_answer_on_a_tool_s_span_is_named_and_no_success() {
         let imported = tool_span(&[], json!([event]));
         assert_eq!((imported.not_taken.len(), imported.tally().abandoned), (1, 1), "{event}");
     }
-    // Two that say different things: the first is taken, the other is named.
+    // Two that disagree: the first is used, the other is reported.
     let imported = tool_span(&[("output.value", "fine"), ("tool.result", "refused")], json!([]));
     assert_eq!(
         (imported.calls[0].result.clone(), imported.not_taken.len()),
@@ -275,8 +275,8 @@ fn what_speaks_of_an_answer_on_a_tool_s_span_is_named_and_no_success() {
     );
 }
 
-/// Arguments with a member twice or a comma too many, as models write them, named no patient: the call was kept as short as any other, and
-/// was missing from the patient's report. Nothing was said.
+/// Arguments with a repeated member or a comma too many, as models write them, named no patient: the call had the default
+/// retention, and was missing from the patient's report. No message said so.
 #[test]
 fn patients_are_found_in_arguments_that_are_nearly_json() {
     let log = AuditLog::in_memory().unwrap();
@@ -303,7 +303,7 @@ fn patients_are_found_in_arguments_that_are_nearly_json() {
         assert_eq!(log.count(&Query::new().patient("P-1")).unwrap(), i as u64 + 1, "{given}");
     }
     assert_eq!(log.count(&Query::new().patient("P-0")).unwrap(), 1);
-    // So do those that a host records as a text.
+    // The same holds for arguments that a host records as a text.
     let call = ToolCall::new("c", "u", "t").arguments(r#"{"patient_id":"P-2",}"#);
     let seq = log.record(call).unwrap().seq;
     assert_eq!(log.count(&Query::new().patient("P-2")).unwrap(), 1);
@@ -313,7 +313,8 @@ fn patients_are_found_in_arguments_that_are_nearly_json() {
     assert!(!log.entry(seq).unwrap().line().contains("restated"));
 }
 
-/// A message's `createdAt` was not read, a span with no start was dated at the import, and one in milliseconds in 1970; nothing in the entry told.
+/// A message's `createdAt` was not read, a span with no start was dated at the import, and one in milliseconds in 1970;
+/// nothing in the entry said so.
 #[test]
 fn a_call_has_the_time_that_its_source_gives_it_or_says_that_it_has_none() {
     let time = |imported: &Imported| imported.calls[0].timestamp.map(|time| time.to_string());

@@ -4,9 +4,10 @@ use super::detect;
 use super::file::{At, TIMES};
 use super::join::Join;
 use super::speaks;
-use attestlog::failure::{is_called, said, text_fails};
+use attestlog::CallResult;
+use attestlog::entry::CallError;
+use attestlog::entry::failure::{is_called, said, text_fails};
 use attestlog::json::{Json, Limits, Path};
-use attestlog::{CallError, CallResult};
 use attestlog::{Outcome, ToolCall};
 
 /// The answer of a tool.
@@ -50,13 +51,12 @@ impl Answer {
         {
             return Answer::value(kept, failed);
         }
-        let reads_as_error = text_fails(&text);
-        let result = match failed.unwrap_or(reads_as_error) {
-            true => CallResult::Error(CallError { kind: None, message: text }),
-            false => CallResult::Value(Json::String(text)),
+        // An explicit statement takes precedence over what the text looks like; without one the log judges by the text.
+        let outcome = (failed == Some(false) && text_fails(&text)).then_some(Outcome::Ok);
+        let result = match failed {
+            Some(true) => CallResult::Error(CallError { kind: None, message: text }),
+            _ => CallResult::Value(Json::String(text)),
         };
-        // An explicit statement takes precedence over what the text looks like.
-        let outcome = (failed == Some(false) && reads_as_error).then_some(Outcome::Ok);
         Answer { result: Some(result), outcome, ..Answer::default() }
     }
 

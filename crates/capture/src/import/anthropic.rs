@@ -10,7 +10,7 @@ use super::detect;
 use super::file::{At, Known};
 use super::{Format, Untaken, speaks};
 use attestlog::Result;
-use attestlog::failure::{Said, is_called, said, text_fails};
+use attestlog::entry::failure::{Said, is_called, said, text_fails};
 use attestlog::json::Object;
 
 /// Reads one message into its conversation.

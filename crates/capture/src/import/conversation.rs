@@ -1,10 +1,11 @@
 //! Conversations of messages: where they are in the file, their ids, and their users.
 
+use super::beginning::{Beginning, Beginnings};
 use super::file::{At, Document, Read};
-use super::identity::{self, Source};
+use super::identity::Source;
 use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
-use attestlog::{Hash, Result, ToolCall};
+use attestlog::{Hash, IMPORTED, Result, ToolCall};
 
 /// One conversation, while its messages are being read.
 pub(super) struct Conversation<'a> {
@@ -16,10 +17,10 @@ pub(super) struct Conversation<'a> {
     /// Its position in the file, from 1, if the file holds a list of conversations.
     number: Option<usize>,
     /// A running hash of all messages so far, whatever their role.
-    said: Hash,
+    said: Beginning,
     /// The value of `said` at the first call, and at the first answer.
-    to_call: Option<Hash>,
-    to_answer: Option<Hash>,
+    to_call: Option<Beginning>,
+    to_answer: Option<Beginning>,
     /// How many messages the user has sent so far.
     turn: u64,
     pub(super) join: Join<'a>,
@@ -38,13 +39,14 @@ where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
 {
     let (records, loose) = sort(&file.documents)?;
-    let mut imported = Imported::default();
+    let (mut imported, beginnings) = (Imported::default(), Beginnings::new(options)?);
     if !loose.is_empty() {
-        read(loose.into_iter(), Conversation::new(None, None, None, options), &message, &mut imported)?;
+        let conversation = Conversation::new(None, None, None, options);
+        read(loose.into_iter(), conversation, &beginnings, &message, &mut imported)?;
     }
     for (i, (record, messages)) in records.into_iter().enumerate() {
         let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
-        read(messages.elements()?, conversation, &message, &mut imported)?;
+        read(messages.elements()?, conversation, &beginnings, &message, &mut imported)?;
     }
     Ok(imported)
 }
@@ -52,17 +54,19 @@ where
 fn read<'a>(
     messages: impl Iterator<Item = At<'a>>,
     mut conversation: Conversation<'a>,
+    beginnings: &Beginnings,
     message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
     imported: &mut Imported,
 ) -> Result<()> {
     for at in messages {
         at.object()?;
-        conversation.said = identity::next(&conversation.said, at.value.to_canonical().as_str().as_bytes());
+        conversation.said = beginnings.next(&conversation.said, at.value, None)?;
         conversation.join.said(conversation.said);
         message(&at, &mut conversation)?;
         conversation.after();
     }
-    conversation.finish(imported)
+    conversation.finish(imported);
+    Ok(())
 }
 
 /// An object that holds a conversation, and its messages.
@@ -137,7 +141,7 @@ impl<'a> Conversation<'a> {
         record: Option<At<'a>>,
         options: &'a ImportOptions,
     ) -> Conversation<'a> {
-        let (said, to_call, to_answer, turn, join) = (Hash::ZERO, None, None, 0, Join::default());
+        let (said, to_call, to_answer, turn, join) = (Beginning::default(), None, None, 0, Join::default());
         Conversation { options, record, name, number, said, to_call, to_answer, turn, join }
     }
 
@@ -156,43 +160,44 @@ impl<'a> Conversation<'a> {
     }
 
     /// Adds the conversation's calls to `imported`.
-    fn finish(mut self, imported: &mut Imported) -> Result<()> {
-        let id = self.id(&self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string());
+    fn finish(mut self, imported: &mut Imported) {
+        let began = self.to_answer.or(self.to_call).unwrap_or_default();
+        let id = self.id(&began.unsealed.to_string());
         let join = std::mem::take(&mut self.join);
-        join.finish(&id, |said, before_answers| self.source(said, before_answers), imported, self.options)
+        join.finish(&id, |said, before_answers| self.source(said, before_answers), imported, self.options);
     }
 
     /// The source of a call. `said` is the hash of all messages up to the call; `before_answers`: the call precedes the
     /// first answer.
-    fn source(&self, said: &Hash, before_answers: bool) -> Source {
-        let own = self.session(&said.to_string());
+    fn source(&self, said: &Beginning, before_answers: bool) -> Source {
         let weak = self.name.as_ref().is_none_or(|name| name.weak);
-        match self.to_answer.filter(|_| before_answers) {
-            // An import before there was an answer identified this call by a shorter beginning.
-            Some(began) => {
-                let session = self.session(&began.to_string());
-                let sooner = Some(own).filter(|sooner| *sooner != session);
-                Source { session, sooner, id: None, weak }
+        let began = self.to_answer.filter(|_| before_answers).unwrap_or(*said);
+        let session = self.session(&began.unsealed);
+        // An import before there was an answer identified this call by a shorter beginning, and one before the policy sealed
+        // something by everything that was said.
+        let mut sooner = Vec::new();
+        for other in [said.unsealed, began.all, said.all].map(|began| self.session(&began)) {
+            if other != session && !sooner.contains(&other) {
+                sooner.push(other);
             }
-            None => Source { session: own, sooner: None, id: None, weak },
         }
+        Source { session, sooner, id: None, weak }
     }
 
-    /// The conversation's id in the log. If the file gives none, it is derived from the messages up to the first
-    /// answer, which stay the same as the file grows.
+    /// The conversation's id. If the file gives none, it is a hash of the messages up to the first answer, which stay the
+    /// same as the file grows; the store writes 16 digits of it, under its key.
     fn id(&self, began: &str) -> String {
-        let digits = || began.chars().take(16).collect::<String>();
         match (&self.options.conversation, &self.name, self.number) {
             (Some(id), ..) => id.clone(),
             (None, Some(name), _) => name.text.clone(),
-            (None, None, Some(number)) => format!("import-{}-{number}", digits()),
-            (None, None, None) => format!("import-{}", digits()),
+            (None, None, Some(number)) => format!("{IMPORTED}{began}-{number}"),
+            (None, None, None) => format!("{IMPORTED}{began}"),
         }
     }
 
     /// A key that distinguishes it from every other conversation, by a hash of the messages so far if its name does
     /// not.
-    fn session(&self, began: &str) -> String {
+    fn session(&self, began: &Hash) -> String {
         match &self.name {
             Some(name) if !name.weak => format!("session {}", name.text),
             Some(name) => format!("session {} {began}", name.text),

@@ -18,7 +18,7 @@ const CALLS: &[&str] = &[
     "toolcall",
     "tooluse",
     "functioncall",
-    "toolinvocation",
+    "invocation",
     "toolrequest",
     "mcpcall",
     "functioncalled",
@@ -88,6 +88,10 @@ impl Plain {
 /// What a member with this plain name holds.
 fn named(plain: &str) -> Option<Untaken> {
     let one = plain.strip_suffix('s').unwrap_or(plain);
+    // `recalls` and `phone_calls` are something else.
+    if plain == "calls" {
+        return Some(Untaken::Call);
+    }
     let ends = |with: &[&str]| with.iter().any(|end| one.ends_with(end));
     match (ends(ANSWERS), ends(CALLS)) {
         (true, _) => Some(Untaken::Answer),
@@ -116,13 +120,23 @@ fn typed(kind: &str) -> Option<Untaken> {
     let plain = Plain::of(kind);
     let dashed = kind.replace('-', "_").to_ascii_lowercase();
     let plain = plain.as_str().strip_suffix("content").unwrap_or(plain.as_str());
+    let ends = |with: &[&str]| with.iter().any(|end| dashed.ends_with(end) || kind.ends_with(&camel(end)));
     match named(plain) {
-        None if dashed.ends_with("_call_output") => Some(Untaken::Answer),
-        None if dashed.ends_with("_call") => Some(Untaken::Call),
+        None if ends(&["_call_output", "_call_result", "_use_output", "_use_result"]) => Some(Untaken::Answer),
+        // `computer_use`, `web_search_call`.
+        None if ends(&["_call", "_use"]) => Some(Untaken::Call),
         // `tool-calls` is a reason why a model stopped, and `message.tool_calls` the name of a list.
         Some(_) if plain.ends_with('s') => None,
         other => other,
     }
+}
+
+/// `_use_result` as the end of a name in camel case: `UseResult`.
+fn camel(end: &str) -> String {
+    let words = end.split('_').filter(|word| !word.is_empty());
+    words
+        .map(|word| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect::<String>())
+        .collect()
 }
 
 /// Reports what looks like a call or an answer and was not read.
@@ -301,6 +315,8 @@ struct Members<'a> {
     content: bool,
     action: bool,
     observation: bool,
+    command: bool,
+    ran: bool,
     calls: bool,
 }
 
@@ -328,6 +344,8 @@ impl<'a> Members<'a> {
                 "content" => seen.content = true,
                 "action" => seen.action = !is_zero(value),
                 "observation" => seen.observation = true,
+                "command" => seen.command = !is_zero(value),
+                "output" | "stdout" | "exitcode" | "returncode" => seen.ran = true,
                 "callid" => seen.call_id = true,
                 "state" => seen.state = true,
                 _ if IDS.contains(&plain) => seen.id = seen.id.or(Some(key)),
@@ -370,6 +388,9 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
     if seen.action && seen.observation {
         return Some((Untaken::Call, "an action with its observation".to_owned()));
     }
+    if seen.command && seen.ran {
+        return Some((Untaken::Call, "a command with its output".to_owned()));
+    }
     // If calls are beside it, the action is the text in which the model requested them.
     if seen.action && seen.role.is_some() && !seen.calls {
         return Some((Untaken::Call, "an action with a role".to_owned()));
@@ -397,7 +418,69 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
         return Some((Untaken::Answer, member(id)));
     }
     let found = event(members).or_else(|| span(members).map(|what| (Untaken::Call, what)));
-    found.or_else(|| given_to(members).map(|name| (Untaken::Call, format!("{} with what it is given", member(name)))))
+    let given = || given_to(members).or_else(|| beside_its_input(members));
+    let found =
+        found.or_else(|| given().map(|name| (Untaken::Call, format!("{} with what it is given", member(name)))));
+    found.or_else(|| in_attributes(members))
+}
+
+/// The member whose input another member gives by its name: `act` beside `act_input`.
+fn beside_its_input(members: &Object) -> Option<&str> {
+    const INPUTS: &[&str] = &["input", "args", "arguments"];
+    /// What has an input and is not called.
+    const APART: &[&str] = &[
+        "model", "llm", "text", "audio", "image", "video", "prompt", "chat", "message", "query", "data", "file",
+        "test", "raw", "request",
+    ];
+    let stems: Vec<String> = members
+        .iter()
+        .filter(|(_, value)| !is_zero(value))
+        .filter_map(|(key, _)| {
+            let plain = Plain::of(key);
+            let stem =
+                INPUTS.iter().find_map(|end| plain.as_str().strip_suffix(end)).filter(|stem| !stem.is_empty())?;
+            Some(stem.to_owned()).filter(|stem| !APART.contains(&stem.as_str()) && !PEOPLE.contains(&stem.as_str()))
+        })
+        .collect();
+    let text = |value: &Json| value.as_str().is_some_and(|text| !text.is_empty());
+    let mut named =
+        members.iter().filter(|(key, value)| text(value) && stems.iter().any(|stem| stem == Plain::of(key).as_str()));
+    named.next().map(|(key, _)| key)
+}
+
+/// An event or span of OpenTelemetry's that by its name, or with its attributes taken for members, is a call or an answer.
+fn in_attributes(members: &Object) -> Option<(Untaken, String)> {
+    let attributes = members.get("attributes")?.as_array()?;
+    let name = members.get("name").and_then(Json::as_str).unwrap_or_default();
+    if let Some(kind) = typed(name) {
+        return Some((kind, format!("the name {:?}", super::clip(name))));
+    }
+    let whole: Object = flat(attributes).into_iter().map(|(key, value)| (key, value.clone())).collect();
+    let name = given_to(&whole).or_else(|| beside_its_input(&whole))?;
+    Some((Untaken::Call, format!("the attribute {name:?} with what it is given")))
+}
+
+/// Attributes nested deeper are not examined.
+const DEEPEST: usize = 8;
+
+/// The attributes of a list, those in lists of attributes too, each with the names that lead to it and its bare value.
+fn flat(attributes: &[Json]) -> Vec<(String, &Json)> {
+    let mut found = Vec::new();
+    let mut open: Vec<(String, &Json, usize)> = attributes.iter().rev().map(|one| (String::new(), one, 0)).collect();
+    while let Some((prefix, attribute, depth)) = open.pop() {
+        let (Some(key), Some(value)) = (attribute.get("key").and_then(Json::as_str), attribute.get("value")) else {
+            continue;
+        };
+        let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let inner = value.get("kvlistValue").and_then(|list| list.get("values")?.as_array());
+        match inner.filter(|_| depth < DEEPEST) {
+            Some(inner) => open.extend(inner.iter().rev().map(|one| (key.clone(), one, depth + 1))),
+            None => {
+                found.push((key, value.as_object().and_then(|of| of.iter().next()).map_or(value, |(_, bare)| bare)))
+            }
+        }
+    }
+    found
 }
 
 /// The member that names what is called, if another gives what it is called with: in every framework a call has both. A
@@ -470,16 +553,17 @@ fn span(members: &Object) -> Option<String> {
     if ["execute_tool", "tools/call", "ai.toolCall", "claude_code.tool"].iter().any(|start| name.starts_with(start)) {
         return Some(format!("the span {:?}", super::clip(name)));
     }
-    attributes.iter().find_map(|attribute| {
-        let key = attribute.get("key")?.as_str()?;
-        let value = attribute.get("value").and_then(|value| value.get("stringValue")).and_then(Json::as_str);
-        let says = match key {
-            "gen_ai.operation.name" => matches!(value, Some("execute_tool" | "tool")),
-            "mcp.method.name" => value == Some("tools/call"),
-            "event.name" => value.is_some_and(|v| v.contains("tool_result") || v.contains("tool_decision")),
-            _ if KINDS.iter().any(|end| Plain::of(key).as_str().ends_with(end)) => value.is_some_and(is_tool),
-            "tool.name" | "tool_name" | "tool_use_id" | "tool_call.id" | "tool_arguments" => true,
-            _ => key.starts_with("gen_ai.tool.call.") || key == "gen_ai.tool.name" || key.starts_with("ai.toolCall."),
+    flat(attributes).into_iter().find_map(|(key, value)| {
+        let (plain, value) = (Plain::of(&key), value.as_str());
+        let said = value.map(Plain::of);
+        let said = said.as_ref().map(Plain::as_str).unwrap_or_default();
+        let says = match plain.as_str() {
+            "genaioperationname" => matches!(said, "executetool" | "tool"),
+            "mcpmethodname" => said == "toolscall",
+            "eventname" => said.contains("toolresult") || said.contains("tooldecision"),
+            plain if KINDS.iter().any(|end| plain.ends_with(end)) => value.is_some_and(is_tool),
+            "toolname" | "tooluseid" | "toolcallid" | "toolarguments" | "genaitoolname" => true,
+            plain => plain.starts_with("genaitoolcall") || plain.starts_with("aitoolcall"),
         };
         says.then(|| format!("the attribute {key:?}"))
     })
@@ -516,7 +600,14 @@ pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
         .find(|(words, _)| holds(words))
         .map(|(_, what)| format!("{what}, which no format here reads yet"));
     // Kinds that no format here reads come first: many of them also hold words of the others.
-    unread.or_else(|| {
+    let known = unread.or_else(|| {
         read.iter().find(|(of, words, _)| *of != format && holds(words)).map(|(.., what)| (*what).to_owned())
+    });
+    known.or_else(|| {
+        let begins_json = text.trim_ascii_start().starts_with(b"{") || text.trim_ascii_start().starts_with(b"[");
+        let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
+        (!begins_json && !text.trim_ascii().is_empty()).then(|| {
+            format!("text that is no JSON; what can be imported is JSON, or JSON lines, as {}", names.join(", "))
+        })
     })
 }

@@ -11,7 +11,7 @@ use super::file::At;
 use super::otlp::{attribute, attribute_text, held};
 use super::{Format, NotTaken, Untaken, speaks};
 use attestlog::Result;
-use attestlog::failure::{is_called, is_set, status_fails};
+use attestlog::entry::failure::{is_called, is_set, status_fails};
 use attestlog::json::{Json, Object};
 
 const ARGUMENTS: &[&str] = &[

@@ -5,7 +5,7 @@
 //! which of its numbers were restated (stored in another form).
 
 use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
-use attestlog::failure::is_called;
+use attestlog::entry::failure::is_called;
 use attestlog::json::{Json, Limits, Object, Parsed, Path};
 use attestlog::{Error, ErrorKind, Result, Timestamp};
 use std::cell::RefCell;

@@ -7,8 +7,8 @@
 //! they diverge. A call's own id is not enough, since real recordings reuse it for the same call in another
 //! conversation. If the call has no id, its time is used instead, and without a time its position. So the identity is
 //! the same in a file that has grown, and in one that begins with a copy of another's history; it is not the same in a
-//! file that has lost its beginning. The identity is a sender's name (see [`Sender`]); number 1 is the call, number 2
-//! an answer found later.
+//! file that has lost its beginning. What the log's policy seals is left out of it (R90). The identity is a sender's name (see
+//! [`Sender`]); number 1 is the call, number 2 an answer found later.
 
 use attestlog::IMPORTED;
 use attestlog::{Hash, Sender, ToolCall};
@@ -19,8 +19,9 @@ use std::collections::HashMap;
 pub(super) struct Source {
     /// The session as the source names it, or the key that stands in for the name.
     pub(super) session: String,
-    /// The key that stood in for it while no call in the session had an answer, if it differs.
-    pub(super) sooner: Option<String>,
+    /// The keys that stood in for it while no call in the session had an answer, or before the policy sealed anything, where
+    /// they differ.
+    pub(super) sooner: Vec<String>,
     /// The id in the session, if it differs from the call's id.
     pub(super) id: Option<String>,
     /// Whether only the messages of the session distinguish it from others.

@@ -7,10 +7,11 @@
 //! amortized O(1), whatever the file.
 
 use super::answer::Answer;
+use super::beginning::Beginning;
 use super::file::At;
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, Untaken, record};
-use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
+use attestlog::{Outcome, Timestamp, ToolCall};
 use std::collections::{HashMap, VecDeque};
 
 /// What an answer may name: the call's id and the tool.
@@ -21,8 +22,8 @@ type Key<'a> = (Option<&'a str>, Option<&'a str>);
 pub(super) struct Join<'a> {
     calls: Vec<(ToolCall, String)>,
     /// A hash of all messages up to the current one; `made` has, for each call, the hash up to its own message.
-    said: Hash,
-    made: Vec<Hash>,
+    said: Beginning,
+    made: Vec<Beginning>,
     answered: Vec<bool>,
     times: Vec<Option<Timestamp>>,
     /// Open calls by (id, tool) and by id; calls without an id by tool, and all of them together. Groups in order, the
@@ -43,7 +44,7 @@ impl<'a> Join<'a> {
     }
 
     /// Begins the next message; `said` is a hash of all messages up to and including it.
-    pub(super) fn said(&mut self, said: Hash) {
+    pub(super) fn said(&mut self, said: Beginning) {
         self.said = said;
     }
 
@@ -151,10 +152,10 @@ impl<'a> Join<'a> {
     pub(super) fn finish(
         self,
         conversation: &str,
-        source: impl Fn(&Hash, bool) -> Source,
+        source: impl Fn(&Beginning, bool) -> Source,
         imported: &mut Imported,
         options: &ImportOptions,
-    ) -> Result<()> {
+    ) {
         imported.without_calls += usize::from(self.calls.is_empty());
         let calls = self.calls.into_iter().zip(self.answered).zip(self.made);
         for (i, (((mut call, place), answered), made)) in calls.enumerate() {
@@ -162,10 +163,9 @@ impl<'a> Join<'a> {
             if !answered {
                 call.outcome = Some(Outcome::Abandoned);
             }
-            imported.push(call, place, source(&made, i < self.before_answers), options)?;
+            imported.push(call, place, source(&made, i < self.before_answers), options);
         }
         imported.not_taken.extend(self.not_taken);
         imported.by_order += self.by_order;
-        Ok(())
     }
 }

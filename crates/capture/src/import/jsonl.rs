@@ -1,18 +1,20 @@
 //! The log's own input format: one call per line.
 
-use super::identity::{self, Source};
+use super::beginning::{Beginning, Beginnings};
+use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
 use attestlog::json::{Json, Limits, Object};
-use attestlog::{Error, ErrorKind, Hash, Result, ToolCall};
+use attestlog::{Error, ErrorKind, Result, ToolCall};
 
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut imported = Imported::default();
     let limits = Limits::bytes(options.max_bytes);
     let mut first_error = None;
     // A hash of all lines so far: it stays the same when the file grows.
-    let mut so_far = Hash::ZERO;
+    let (mut so_far, beginnings) = (Beginning::default(), Beginnings::new(options)?);
     for (number, line) in file::lines(text) {
-        so_far = identity::next(&so_far, line);
+        let said = Json::parse_lenient(line, &limits).map_or(Json::Null, |parsed| parsed.value);
+        so_far = beginnings.next(&so_far, &said, Some(line))?;
         let place = format!("line {number}");
         let call = match call(line, &limits, options) {
             Ok(call) => call,
@@ -26,10 +28,11 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
         // A record with neither an id nor a time is identified by everything that precedes it in its file.
         let source = match call.call_id.is_some() || call.timestamp.is_some() {
             true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
-            false => Source { session: format!("records of {so_far}"), weak: true, ..Source::default() },
+            false => so_far.source("records of"),
         };
-        imported.push(call, place, source, options)?;
+        imported.push(call, place, source, options);
     }
+    imported.of_lines = true;
     match first_error {
         // No line is a record, so this is another kind of file.
         Some(e) if imported.calls.is_empty() => Err(e),
@@ -43,10 +46,10 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
         ToolCall::assume_utc(&mut parsed.value);
     }
     if let Json::Object(members) = &mut parsed.value {
-        let defaults =
-            [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
-        for (key, value) in defaults {
-            if let (Some(value), true) = (value, is_absent(members, key)) {
+        // As in every format, a flag says it instead of the file.
+        let said = [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
+        for (key, value) in said {
+            if let Some(value) = value {
                 members.insert(key, value.as_str());
             }
         }

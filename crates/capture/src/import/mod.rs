@@ -11,12 +11,13 @@
 //! the log's own. The first two use `conversation` to find conversations, `answer` to read what tools returned, and
 //! `join` to match answers to calls; for traces, `asked` finds calls that have no span of their own, and `dialects`
 //! reads a tool's span. `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`,
-//! which knows the place of every value. `detect` searches for what they did not read, `identity` gives each call its
-//! identity, and `record` records each call once.
+//! which knows the place of every value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each
+//! call its identity, and `record` records each call once.
 
 mod answer;
 mod anthropic;
 mod asked;
+mod beginning;
 mod conversation;
 mod detect;
 mod dialects;
@@ -29,10 +30,12 @@ mod otlp;
 mod record;
 mod speaks;
 
-pub use record::{Log, Recorded, record};
+pub use record::{Log, Recorded, Stopped, record};
 
-use attestlog::failure::failure;
-use attestlog::{self, CallLimits, CallResult};
+use attestlog::entry::CallLimits;
+use attestlog::entry::failure::{failure, reads_as_failure};
+use attestlog::redact::Policy;
+use attestlog::{self, CallResult};
 use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
 use std::collections::HashSet;
@@ -108,6 +111,8 @@ pub struct ImportOptions {
     /// The limits for the parts of a call, checked while reading so that the error can give the place in the file. A
     /// store with other limits checks its own when the call is recorded.
     pub limits: CallLimits,
+    /// The log's redaction policy, as canonical JSON.
+    policy: Option<String>,
 }
 
 impl Default for ImportOptions {
@@ -119,6 +124,7 @@ impl Default for ImportOptions {
             assume_utc: false,
             max_bytes: 512 << 20,
             limits: CallLimits::default(),
+            policy: None,
         }
     }
 }
@@ -164,6 +170,14 @@ impl ImportOptions {
         self
     }
 
+    /// The redaction policy of the log ([`policies`](attestlog::groups::Retention::policies)). What it seals does not count
+    /// towards the identity of a call: a later import must not confirm guesses of it. Needed if the policy seals anything.
+    #[must_use]
+    pub fn policy(mut self, policy: &Policy) -> Self {
+        self.policy = Some(policy.to_canonical().as_str().to_owned());
+        self
+    }
+
     /// Sets the limits for the parts of a call.
     #[must_use]
     pub fn limits(mut self, limits: CallLimits) -> Self {
@@ -192,6 +206,10 @@ pub struct Imported {
     pub looks_like: Option<String>,
     /// The source of each of `calls`.
     sources: Vec<Source>,
+    /// The policy of the log for which the sources were made, as canonical JSON.
+    policy: Option<String>,
+    /// Whether each call is a line of the file.
+    of_lines: bool,
 }
 
 /// The kind of something that was not taken.
@@ -315,13 +333,17 @@ impl Imported {
         totals.tally()
     }
 
-    fn push(&mut self, mut call: ToolCall, place: String, source: Source, options: &ImportOptions) -> Result<()> {
-        call.restate_nul();
-        call.validate(&options.limits).map_err(|e| e.at(&place))?;
+    /// Adds a call, or reports it if it exceeds a limit.
+    fn push(&mut self, mut call: ToolCall, place: String, source: Source, options: &ImportOptions) {
+        call.replace_nul();
+        if let Err(e) = call.validate(&options.limits) {
+            let (kind, why) = (Untaken::Call, e.to_string());
+            self.not_taken.push(NotTaken { place, kind, call_id: call.call_id, why });
+            return;
+        }
         self.sources.push(source);
         self.calls.push(call);
         self.places.push(place);
-        Ok(())
     }
 }
 
@@ -330,7 +352,7 @@ fn failed(call: &ToolCall) -> bool {
     match (call.outcome, &call.result) {
         (Some(outcome), _) => outcome != Outcome::Ok,
         (None, Some(CallResult::Error(_))) => true,
-        (None, Some(CallResult::Value(value))) => failure(value).is_some(),
+        (None, Some(CallResult::Value(value))) => failure(value).or_else(|| reads_as_failure(value)).is_some(),
         (None, None) => false,
     }
 }
@@ -404,6 +426,7 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     };
     match read {
         Ok(mut imported) => {
+            imported.policy.clone_from(&options.policy);
             if !imported.not_taken.is_empty() {
                 imported.looks_like = looks_like();
             }

@@ -6,14 +6,16 @@
 
 use super::answer::{self, Answer};
 use super::asked::{self, Executed};
+use super::beginning::{Beginning, Beginnings};
 use super::dialects::{self, Told, unquoted};
 use super::file::{At, Read};
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
-use attestlog::failure::is_called;
+use attestlog::CallResult;
+use attestlog::entry::CallError;
+use attestlog::entry::failure::is_called;
 use attestlog::json::{Json, Number, Object, Path};
-use attestlog::{CallError, CallResult};
-use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
+use attestlog::{Hash, IMPORTED, Outcome, Result, Timestamp, ToolCall};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -47,7 +49,13 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
             None => collect(&root, &mut spans)?,
         }
     }
-    let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
+    let (mut began, beginnings) = (Beginning::default(), Beginnings::new(options)?);
+    for document in &file.documents {
+        began = beginnings.next(&began, document.value(), None)?;
+    }
+    let began =
+        Beginning { all: Hash::of(text), unsealed: if beginnings.seal() { began.unsealed } else { Hash::of(text) } };
+    let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: began };
     let (mut calls, mut others) = (Vec::new(), Vec::new());
     let (mut executed, mut at, mut changed) = (Executed::default(), HashMap::new(), Vec::new());
     for (i, span) in spans.iter().enumerate() {
@@ -70,7 +78,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     calls.sort_by_key(|Call { call, .. }| call.timestamp);
     let mut imported = Imported { not_taken: changed, ..Imported::default() };
     for Call { call, place, source, unread } in calls {
-        imported.push(call, place, source, options)?;
+        imported.push(call, place, source, options);
         imported.not_taken.extend(unread);
     }
     imported.not_taken.extend(asked::without_span(&others, &executed));
@@ -192,7 +200,7 @@ struct Trace<'a> {
     spans: &'a [Span<'a>],
     by_id: HashMap<SpanId<'a>, usize>,
     options: &'a ImportOptions,
-    file: Hash,
+    file: Beginning,
 }
 
 impl<'a> Trace<'a> {
@@ -242,9 +250,7 @@ impl<'a> Trace<'a> {
         }
         let source = match span.id {
             // Only the file distinguishes this span from others.
-            (_, "") if call.call_id.is_none() && call.timestamp.is_none() => {
-                Source { session: format!("spans of {}", self.file), weak: true, ..Source::default() }
-            }
+            (_, "") if call.call_id.is_none() && call.timestamp.is_none() => self.file.source("spans of"),
             (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
             (trace, id) => Source { session: format!("trace {trace}"), id: Some(id.to_owned()), ..Source::default() },
         };
@@ -259,7 +265,7 @@ impl<'a> Trace<'a> {
         }
         Ok(match (self.nearest(span, SESSIONS)?, span.id.0) {
             (Some(id), _) => id,
-            (None, "") => format!("import-{}", self.file.to_string().chars().take(16).collect::<String>()),
+            (None, "") => format!("{IMPORTED}{}", self.file.unsealed),
             (None, trace) => format!("trace-{trace}"),
         })
     }
@@ -465,7 +471,7 @@ pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option
     let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
     let Some((index, _)) = found.next() else { return Ok(None) };
     if let Some((second, _)) = found.next() {
-        return Err(holder.error(format!("the attribute {key} stands twice, as attributes[{index}] and [{second}]")));
+        return Err(holder.error(format!("the attribute {key} occurs twice, as attributes[{index}] and [{second}]")));
     }
     let mut restated = Vec::new();
     let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
@@ -530,7 +536,7 @@ pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> R
                     None => Json::Null,
                 };
                 if object.insert(key, value).is_some() {
-                    return Err(member.error(format!("the name {:?} stands twice", super::clip(key))));
+                    return Err(member.error(format!("the name {:?} occurs twice", super::clip(key))));
                 }
             }
             Ok(Json::Object(object))

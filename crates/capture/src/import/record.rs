@@ -3,16 +3,20 @@
 //! Invariant H7: importing a file again, unchanged or grown, by any process, records what is new in it and nothing
 //! else. The log recognises calls by their identities (see `identity`), including calls that were purged. A call that
 //! was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
-//! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded.
+//! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded: a call
+//! that the log refuses is reported with its place, and does not keep those around it from being recorded.
 
 use super::identity::{self, Identities, Identity, Source};
 use super::{Imported, NotTaken, Untaken};
+use attestlog::NOWHERE;
+use attestlog::entry::CapturedBy;
 use attestlog::json::{Json, Object};
+use attestlog::redact::Policy;
 use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
-use attestlog::{CapturedBy, NOWHERE};
 use std::collections::HashSet;
+use std::fmt;
 
-/// The most calls in one commit. A file with no more calls than this is recorded completely or not at all.
+/// The most calls in one commit.
 const BATCH: usize = 10_000;
 
 /// A log that calls can be imported into.
@@ -32,6 +36,11 @@ pub trait Log {
     /// # Errors
     /// As [`AuditLog::entry`].
     fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>>;
+    /// The redaction policy in force.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    fn policy(&self) -> Result<Policy>;
 }
 
 impl Log for AuditLog {
@@ -40,25 +49,15 @@ impl Log for AuditLog {
     }
 
     fn entries(&self) -> Result<u64> {
-        Ok(self.size())
+        self.size()
     }
 
     fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
         AuditLog::unanswered(self, seqs)
     }
-}
 
-impl Log for attestlog::owner::SharedStore {
-    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
-        self.record_batch(calls)
-    }
-
-    fn entries(&self) -> Result<u64> {
-        self.look(&[]).map(|(entries, _)| entries)
-    }
-
-    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
-        self.look(seqs).map(|(_, unanswered)| unanswered)
+    fn policy(&self) -> Result<Policy> {
+        Ok(self.retention().policies()?.redaction)
     }
 }
 
@@ -74,20 +73,54 @@ pub struct Recorded {
     pub repeated: usize,
     /// The receipts of answers to calls that were recorded earlier without an answer.
     pub answers: Vec<Receipt>,
-    /// Calls not recorded because the log has another call under their identity, and answers to calls that have another
-    /// answer in the log. The caller must report them to the user.
+    /// Calls and answers that were not recorded: the log refused them, has another call under their identity, or another
+    /// answer to the call. The caller must report them to the user.
     pub not_taken: Vec<NotTaken>,
     /// How many of the new calls are identified only by how their conversation begins. An import of a file that has
     /// lost that beginning would record them again.
     pub by_beginning: usize,
 }
 
+/// The store failed while calls were being recorded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// What failed.
+    pub error: Error,
+    /// What was done before. Import the file again later: what is in the log already is not recorded again.
+    pub recorded: Box<Recorded>,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.recorded.receipts.len() {
+            0 => write!(f, "{}", self.error),
+            1 => write!(f, "{} (1 call before that was recorded)", self.error),
+            n => write!(f, "{} ({n} calls before that were recorded)", self.error),
+        }
+    }
+}
+
+impl std::error::Error for Stopped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Error {
+        Error::new(stopped.error.kind(), stopped.to_string()).with_source(stopped)
+    }
+}
+
 /// Records the calls of a file that are not yet in `log`. `again`: records all of them, including those in the log.
-/// `progress` is called with the number of calls done.
+/// `progress` is called with the number of calls done. A call that the log refuses is in [`Recorded::not_taken`] with its
+/// place in the file, and the others are recorded.
 ///
 /// # Errors
-/// As [`AuditLog::record_batch`]; the message gives the call's place in the file, and how many calls were recorded
-/// before it.
+/// [`Stopped`] holds what was recorded before, and one of the errors of [`AuditLog::record_batch`] that are no call's fault; or
+/// [`InvalidInput`](ErrorKind::InvalidInput), before anything is recorded, if the log's policy seals values and the file was not
+/// read with it ([`ImportOptions::policy`](super::ImportOptions::policy)).
 ///
 /// ```
 /// use attestlog::AuditLog;
@@ -102,73 +135,183 @@ pub struct Recorded {
 /// }
 /// # Ok::<(), attestlog::Error>(())
 /// ```
-pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: impl FnMut(usize)) -> Result<Recorded> {
-    let mut recorded = Recorded::default();
-    let floor = log.entries()?;
-    let mut new = HashSet::new();
-    let Imported { mut calls, places, sources, .. } = imported;
-    calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
-    for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
-        // The store will use the time of the import.
-        mark(call, "time_from", "import");
+pub fn record(
+    log: &impl Log,
+    imported: Imported,
+    again: bool,
+    mut progress: impl FnMut(usize),
+) -> Result<Recorded, Stopped> {
+    let mut recorder = Recorder {
+        log,
+        again,
+        places: imported.places,
+        sources: imported.sources,
+        refused_as: if imported.of_lines { Untaken::Line } else { Untaken::Call },
+        floor: 0,
+        new: HashSet::new(),
+        recorded: Recorded::default(),
+    };
+    match recorder.all(imported.calls, imported.policy.as_deref(), &mut progress) {
+        Ok(()) => Ok(recorder.recorded),
+        Err(mut error) => {
+            // It is not about a call, whichever was being recorded.
+            error.take_call();
+            Err(Stopped { error, recorded: Box::new(recorder.recorded) })
+        }
     }
-    let mut all = Identities::default();
-    let mut identities: Vec<Identity> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
-    if !again {
-        sooner(log, &sources, &calls, &mut identities)?;
+}
+
+/// Records the calls of one file.
+struct Recorder<'a, L: Log> {
+    log: &'a L,
+    again: bool,
+    places: Vec<String>,
+    sources: Vec<Source>,
+    /// What a call that the log refuses is called.
+    refused_as: Untaken,
+    /// The number of entries before the import.
+    floor: u64,
+    /// The seqs of the new calls.
+    new: HashSet<u64>,
+    recorded: Recorded,
+}
+
+/// A call with its identity, and its index in the file.
+type Identified = (usize, (ToolCall, Identity));
+
+impl<L: Log> Recorder<'_, L> {
+    fn all(&mut self, mut calls: Vec<ToolCall>, policy: Option<&str>, progress: &mut impl FnMut(usize)) -> Result<()> {
+        self.floor = self.log.entries()?;
+        if self.sources.iter().any(|source| source.weak) {
+            check_policy(&self.log.policy()?, policy)?;
+        }
+        calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
+        for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
+            // The store will use the time of the import.
+            mark(call, "time_from", "import");
+        }
+        let mut all = Identities::default();
+        let mut identities: Vec<Identity> =
+            self.sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
+        if !self.again {
+            sooner(self.log, &self.sources, &calls, &mut identities)?;
+        }
+        let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
+        let mut done = 0;
+        while rest.peek().is_some() {
+            let batch: Vec<Identified> = rest.by_ref().take(BATCH).collect();
+            let calls = batch.iter().map(|(_, (call, identity))| match self.again {
+                true => call.clone(),
+                false => numbered(call, &identity.name),
+            });
+            let mut puts = Vec::with_capacity(batch.len());
+            let put = put(self.log, calls.collect(), &mut puts);
+            done += puts.len();
+            let mut known = Vec::new();
+            for (one, put) in batch.into_iter().zip(puts) {
+                known.extend(self.settled(one, put)?);
+            }
+            // What was recorded before a failure is counted.
+            put?;
+            self.follow_up(known)?;
+            progress(done);
+        }
+        Ok(())
     }
-    let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
-    let mut done = 0;
-    while rest.peek().is_some() {
-        let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
-        let calls = batch.iter().map(|(_, (call, identity))| match again {
-            true => call.clone(),
-            false => numbered(call, &identity.name),
-        });
-        let puts = put(log, calls.collect(), done).map_err(|e| at_place(e, &places, recorded.receipts.len()))?;
-        done += batch.len();
-        let mut known = Vec::new();
-        for ((index, (call, identity)), put) in batch.into_iter().zip(puts) {
-            let put = match put {
-                Put::Other(why) if !again => settle(log, &call, &identity, why)
-                    .map_err(|e| at_place(shifted(e, index), &places, recorded.receipts.len()))?,
-                put => put,
-            };
-            let mut name = |kind, why| {
-                let place = places.get(index).cloned().unwrap_or_default();
-                recorded.not_taken.push(NotTaken { place, kind, call_id: call.call_id.clone(), why });
-            };
-            match put {
-                Put::Other(there) => {
-                    name(
-                        Untaken::Call,
-                        format!("another call of the same id and time is in the log already ({there})"),
-                    );
-                }
-                Put::Changed(seq) => name(Untaken::Answer, changed(seq)),
-                Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => {
-                    recorded.by_beginning +=
-                        usize::from(!again && sources.get(index).is_some_and(|source| source.weak));
-                    recorded.receipts.push(receipt);
-                }
-                put => {
-                    let receipt = put.receipt();
-                    recorded.repeated += 1;
-                    recorded.already_there.extend(receipt.map(|r| r.seq));
-                    if let Some(receipt) = receipt
-                        && call.outcome != Some(Outcome::Abandoned)
-                        && call.backfilled
-                    {
-                        known.push((index, receipt.seq, call, identity));
-                    }
-                }
+
+    /// Notes what became of a call; returns it with its seq if the log had it, so that its answer may be new.
+    fn settled(&mut self, (index, (call, identity)): Identified, put: Put) -> Result<Option<Known>> {
+        let put = match put {
+            Put::Other(why) if !self.again => settle(self.log, &call, &identity, why)?,
+            put => put,
+        };
+        match put {
+            Put::Refused(why) => self.not_taken(index, self.refused_as, call.call_id, why),
+            Put::Other(why) => self.not_taken(index, Untaken::Call, call.call_id, why),
+            Put::Changed(seq) => self.not_taken(index, Untaken::Answer, call.call_id, changed(seq)),
+            Put::At(receipt) if receipt.seq >= self.floor && self.new.insert(receipt.seq) => {
+                let weak = self.sources.get(index).is_some_and(|source| source.weak);
+                self.recorded.by_beginning += usize::from(!self.again && weak);
+                self.recorded.receipts.push(receipt);
+            }
+            put => {
+                let receipt = put.receipt();
+                self.recorded.repeated += 1;
+                self.recorded.already_there.extend(receipt.map(|r| r.seq));
+                let answered = call.outcome != Some(Outcome::Abandoned) && call.backfilled;
+                return Ok(receipt.filter(|_| answered).map(|receipt| Known {
+                    index,
+                    seq: receipt.seq,
+                    call,
+                    identity,
+                }));
             }
         }
-        follow_up(log, known, floor, &places, &mut recorded)
-            .map_err(|e| at_place(e, &places, recorded.receipts.len()))?;
-        progress(done);
+        Ok(None)
     }
-    Ok(recorded)
+
+    fn not_taken(&mut self, index: usize, kind: Untaken, call_id: Option<String>, why: String) {
+        let place = self.places.get(index).cloned().unwrap_or_default();
+        self.recorded.not_taken.push(NotTaken { place, kind, call_id, why });
+    }
+
+    /// Records the answers to calls that are in the log without one.
+    fn follow_up(&mut self, known: Vec<Known>) -> Result<()> {
+        let seqs: Vec<u64> = known.iter().map(|known| known.seq).collect();
+        let unanswered: HashSet<u64> = match seqs.is_empty() {
+            true => return Ok(()),
+            false => self.log.unanswered(&seqs)?.into_iter().collect(),
+        };
+        for Known { index, seq, call, identity } in known.into_iter().filter(|known| unanswered.contains(&known.seq)) {
+            let mut call = match call.follows {
+                // The call already says which entry it follows.
+                Some(_) => continue,
+                None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
+            };
+            call.late_answer = true;
+            let call_id = call.call_id.clone();
+            match self.log.put(vec![call]) {
+                Ok(receipts) => {
+                    let new = receipts.into_iter().filter(|receipt| receipt.seq >= self.floor);
+                    self.recorded.answers.extend(new);
+                }
+                // The answer was recorded and then purged.
+                Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
+                Err(mut e) if is_of_a_call(&e) => {
+                    e.take_call();
+                    let why = match e.kind() {
+                        ErrorKind::Conflict => {
+                            format!("the log has another answer to this call, which came later ({e})")
+                        }
+                        _ => e.to_string(),
+                    };
+                    self.not_taken(index, Untaken::Answer, call_id, why);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A call that the log had already.
+struct Known {
+    index: usize,
+    seq: u64,
+    call: ToolCall,
+    identity: Identity,
+}
+
+/// Refuses calls whose identities may cover what the log seals (R90).
+fn check_policy(policy: &Policy, read_with: Option<&str>) -> Result<()> {
+    if !policy.needs_subject_keys() || read_with == Some(policy.to_canonical().as_str()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        "the log's policy seals values, and the file was read without this policy, so its calls would be recognised by what is \
+         sealed: read it again with the log's policy (ImportOptions::policy)",
+    ))
 }
 
 /// The call with its identity as the sender, unless it has a sender of its own.
@@ -217,50 +360,16 @@ fn is_new(log: &impl Log, name: &str) -> Result<bool> {
     }
 }
 
-/// Calls keep the identity under which the log has them from an import made before their session had an answer.
+/// Calls keep the identity under which the log has them from an import made before their session had an answer, or before the
+/// policy sealed something in it.
 fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [Identity]) -> Result<()> {
     let mut all = Identities::default();
     for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
-        let Some(sooner) = source.sooner.as_ref().filter(|_| source.weak) else { continue };
-        let known = all.of(&Source { session: sooner.clone(), weak: source.weak, ..Source::default() }, call);
-        if !is_new(log, &known.name)? {
-            *identity = known;
-        }
-    }
-    Ok(())
-}
-
-/// Records the answers to calls that are in the log without one.
-fn follow_up(
-    log: &impl Log,
-    known: Vec<(usize, u64, ToolCall, Identity)>,
-    floor: u64,
-    places: &[String],
-    recorded: &mut Recorded,
-) -> Result<()> {
-    let seqs: Vec<u64> = known.iter().map(|(_, seq, ..)| *seq).collect();
-    let unanswered: HashSet<u64> = match seqs.is_empty() {
-        true => return Ok(()),
-        false => log.unanswered(&seqs)?.into_iter().collect(),
-    };
-    for (index, seq, call, identity) in known.into_iter().filter(|(_, seq, ..)| unanswered.contains(seq)) {
-        let mut call = match call.follows {
-            // The call already says which entry it follows.
-            Some(_) => continue,
-            None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
-        };
-        call.late_answer = true;
-        let call_id = call.call_id.clone();
-        match log.put(vec![call]) {
-            Ok(receipts) => recorded.answers.extend(receipts.into_iter().filter(|receipt| receipt.seq >= floor)),
-            // The answer was recorded and then purged.
-            Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
-            Err(e) if e.kind() == ErrorKind::Conflict => {
-                let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Answer);
-                let why = format!("the log has another answer to this call, which came later ({e})");
-                recorded.not_taken.push(NotTaken { place, kind, call_id, why });
+        for sooner in source.sooner.iter().filter(|_| source.weak) {
+            let known = all.of(&Source { session: sooner.clone(), weak: source.weak, ..Source::default() }, call);
+            if !is_new(log, &known.name)? {
+                *identity = known;
             }
-            Err(e) => return Err(shifted(e, index)),
         }
     }
     Ok(())
@@ -271,63 +380,88 @@ enum Put {
     At(Receipt),
     /// The call is known and was purged.
     Purged,
-    /// The log has another call under this sender's number; the text is the error's message.
+    /// The log has another call under this sender's number; the text says where, and how they differ.
     Other(String),
     /// The call is in the log at this seq, with another answer.
     Changed(u64),
+    /// The log does not take this call; the text says why.
+    Refused(String),
 }
 
 impl Put {
     fn receipt(self) -> Option<Receipt> {
         match self {
             Put::At(receipt) => Some(receipt),
-            Put::Purged | Put::Other(_) | Put::Changed(_) => None,
+            _ => None,
         }
     }
 }
 
-/// Records calls. A batch that fails because of a known call is split in halves, down to the single call. `first`: the
-/// position of the first call.
-fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put>> {
-    let e = match log.put(calls.clone()) {
-        Ok(receipts) => return Ok(receipts.into_iter().map(Put::At).collect()),
-        Err(e) => e,
+/// Whether the error is the fault of the call that it names: the calls around it can be recorded.
+fn is_of_a_call(e: &Error) -> bool {
+    let named = e.place().is_some_and(|place| place.call.is_some());
+    is_of_input(e) && (named || e.kind() == ErrorKind::TooLarge)
+}
+
+fn is_of_input(e: &Error) -> bool {
+    use ErrorKind::{Conflict, InvalidInput, NoSuchEntry, TooLarge};
+    matches!(e.kind(), InvalidInput | TooLarge | Conflict | NoSuchEntry)
+}
+
+/// Records calls, and adds what became of each to `puts`, up to where the store failed. A batch that is refused because of one
+/// of its calls is split in halves, down to the single call.
+fn put(log: &impl Log, mut calls: Vec<ToolCall>, puts: &mut Vec<Put>) -> Result<()> {
+    // Through another process, numbered calls go in several commits and others in one, so only calls of one kind can be sent
+    // again after a refusal without being recorded twice.
+    let numbered = calls.iter().filter(|call| call.sender.is_some()).count();
+    let mut e = match numbered == 0 || numbered == calls.len() {
+        false => Error::invalid("numbered calls together with others"),
+        true => match log.put(calls.clone()) {
+            Ok(receipts) => {
+                puts.extend(receipts.into_iter().map(Put::At));
+                return Ok(());
+            }
+            Err(e) => e,
+        },
     };
-    let known = |call: &ToolCall| call.sender.is_some() && call.follows.is_none() && call.grant.is_none();
-    if !matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) || !calls.iter().any(known) {
-        return Err(shifted(e, first));
+    if calls.len() > 1 && is_of_input(&e) {
+        let second = calls.split_off(calls.len() / 2);
+        put(log, calls, puts)?;
+        return put(log, second, puts);
     }
-    if calls.len() == 1 {
-        return Ok(vec![if e.kind() == ErrorKind::Conflict { Put::Other(e.to_string()) } else { Put::Purged }]);
+    if !is_of_a_call(&e) {
+        if numbered > 0 {
+            puts.extend(before_failure(log, calls).into_iter().map(Put::At));
+        }
+        return Err(e);
     }
-    let second = calls.split_off(calls.len() / 2);
-    let middle = first + calls.len();
-    let mut receipts = put(log, calls, first)?;
-    receipts.extend(put(log, second, middle)?);
-    Ok(receipts)
+    e.take_call();
+    puts.push(match e.kind() {
+        ErrorKind::NoSuchEntry if numbered > 0 => Put::Purged,
+        ErrorKind::Conflict if numbered > 0 => Put::Other(other(&e)),
+        _ => Put::Refused(e.to_string()),
+    });
+    Ok(())
 }
 
-/// A batch's error names the call by its place in the batch; here by its place among all.
-fn shifted(mut e: Error, first: usize) -> Error {
-    match e.take_call() {
-        Some(call) => e.in_call(first + call),
-        None => e,
+/// The receipts of those of these numbered calls that were recorded before the store failed: through another process they go
+/// in several commits, in order.
+fn before_failure(log: &impl Log, mut calls: Vec<ToolCall>) -> Vec<Receipt> {
+    let recorded = calls.partition_point(|call| matches!(known(log, call.clone()), Ok(Some(_))));
+    calls.truncate(recorded);
+    match calls.is_empty() {
+        true => Vec::new(),
+        false => log.put(calls).unwrap_or_default(),
     }
 }
 
-/// The user wants the place in the file.
-fn at_place(mut e: Error, places: &[String], done: usize) -> Error {
-    if let Some(place) = e.place().and_then(|place| places.get(place.call?)) {
-        e.take_call();
-        e = e.at(place);
-    }
-    match done {
-        0 => e,
-        _ => Error::new(
-            e.kind(),
-            format!("{e} ({done} {} recorded)", if done == 1 { "call before it was" } else { "calls before it were" }),
-        )
-        .with_source(e),
+/// What the log has in the place of a call, in the words of somebody who imports.
+fn other(e: &Error) -> String {
+    match (e.seq(), e.place().and_then(|place| place.member.as_deref())) {
+        (Some(seq), Some(member)) => {
+            format!("entry {seq} has its session, id and time, and is another call: it differs in {member}")
+        }
+        _ => format!("another call of the same id and time is in the log already ({e})"),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::detect::{self, Plain};
 use super::{Untaken, clip};
-use attestlog::failure::{is_set, status_fails};
+use attestlog::entry::failure::{is_set, status_fails};
 use attestlog::json::Json;
 
 /// Words for what a tool was given.

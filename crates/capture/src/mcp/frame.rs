@@ -43,9 +43,9 @@ pub(super) enum Read {
     Json {
         value: Json,
         /// Whether characters that JSON text cannot hold were replaced.
-        restated: bool,
+        lenient_frame: bool,
         /// The places of numbers that a double cannot hold exactly; they are strings of digits now.
-        digits: Vec<Path>,
+        lossy_numbers: Vec<Path>,
         /// The places of duplicate members; their values are a list now.
         repeats: Vec<Steps>,
     },
@@ -76,10 +76,10 @@ pub(super) fn read(frame: &[u8]) -> Read {
     if matches!(first, b'{' | b'[') && frame.len() <= MAX_FRAME {
         let limits = Limits::bytes(MAX_FRAME).values(MOST_VALUES);
         let strict = |text: &[u8]| Json::parse_within(text, &limits);
-        let known = |parsed: Parsed, restated, repeats| Read::Json {
+        let known = |parsed: Parsed, lenient_frame, repeats| Read::Json {
             value: parsed.value,
-            restated,
-            digits: parsed.restated,
+            lenient_frame,
+            lossy_numbers: parsed.restated,
             repeats,
         };
         match strict(frame) {
@@ -87,15 +87,15 @@ pub(super) fn read(frame: &[u8]) -> Read {
             // A frame over the limits stays over them in any spelling, and a copy would be just as large.
             Err(e) if e.is_too_large() => {}
             Err(_) => {
-                let text = restated(frame);
-                let restated = text.as_bytes() != frame;
+                let text = replaced(frame);
+                let lenient_frame = text.as_bytes() != frame;
                 if let Ok(parsed) = strict(text.as_bytes()) {
-                    return known(parsed, restated, Vec::new());
+                    return known(parsed, lenient_frame, Vec::new());
                 }
                 if let Some((text, repeats)) = gathered(&text)
                     && let Ok(parsed) = strict(text.as_bytes())
                 {
-                    return known(parsed, restated, repeats);
+                    return known(parsed, lenient_frame, repeats);
                 }
             }
         }
@@ -105,7 +105,7 @@ pub(super) fn read(frame: &[u8]) -> Read {
 }
 
 /// The text with invalid UTF-8, NULs and unpaired surrogates replaced.
-fn restated(frame: &[u8]) -> String {
+fn replaced(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_ref();
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_other_readers_let_pass_is_read() {
         let value = |text: &[u8]| match read(text) {
-            Read::Json { value, restated, .. } => (value.to_canonical().as_str().to_owned(), restated),
+            Read::Json { value, lenient_frame, .. } => (value.to_canonical().as_str().to_owned(), lenient_frame),
             other => panic!("{other:?}"),
         };
         assert_eq!(value(br#" {"a":1} "#), (r#"{"a":1}"#.to_owned(), false));

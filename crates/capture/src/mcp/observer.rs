@@ -10,9 +10,9 @@ use super::frame::MAX_FRAME;
 use super::shorten::shortened;
 use answering::Answered;
 use asking::note;
-use attestlog::Clock;
+use attestlog::AuditLog;
+use attestlog::host::Clock;
 use attestlog::json::{Json, Number, Object};
-use attestlog::owner::SharedStore;
 use attestlog::retention::PatientPaths;
 use attestlog::{Error, Result};
 use attestlog::{Outcome, ToolCall};
@@ -86,7 +86,7 @@ pub enum Verdict {
 
 type Refused = Verdict;
 type Complain = Box<dyn Fn(&str) + Send + Sync>;
-type Reach = Box<dyn Fn() -> Result<SharedStore> + Send + Sync>;
+type Reach = Box<dyn Fn() -> Result<AuditLog> + Send + Sync>;
 
 /// Watches the frames between a host and a server, and records calls.
 pub struct Observer {
@@ -108,7 +108,7 @@ impl fmt::Debug for Observer {
 
 #[derive(Default)]
 struct State {
-    joint: Option<SharedStore>,
+    log: Option<AuditLog>,
     client: Option<Json>,
     server: Option<Json>,
     protocol: Option<String>,
@@ -237,18 +237,18 @@ impl Observer {
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        reach: impl Fn() -> Result<SharedStore> + Send + Sync + 'static,
+        reach: impl Fn() -> Result<AuditLog> + Send + Sync + 'static,
         complain: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Observer> {
-        let joint = match reach() {
-            Ok(joint) => Some(joint),
+        let log = match reach() {
+            Ok(log) => Some(log),
             Err(e) if settings.fail_open => {
                 complain(&format!("NOTHING IS RECORDED, and calls are let through (--fail-open): {e}"));
                 None
             }
             Err(e) => return Err(e),
         };
-        let state = Mutex::new(State { joint, ..State::default() });
+        let state = Mutex::new(State { log, ..State::default() });
         let ending = Mutex::new(());
         Ok(Observer { settings, clock, reach: Box::new(reach), complain: Box::new(complain), state, ending })
     }
@@ -331,17 +331,21 @@ impl Observer {
                 Some(seqs) => Ok(seqs.by_ref().take(wanted.len()).collect()),
                 None => self.end(wanted),
             };
-            match seqs.and_then(|seqs| self.record_further(&answered.ended, &seqs).map(|()| seqs)) {
+            let seqs = seqs.map_err(|e| (e, "could not be recorded")).and_then(|seqs| {
+                let further = self.record_further(&answered.ended, &seqs);
+                further.map(|()| seqs).map_err(|e| (e, "not all patients whom its reply names could be recorded"))
+            });
+            match seqs {
                 Ok(seqs) => {
                     self.may_be_answered_yet(answered.ended, seqs);
                     Verdict::Forward
                 }
-                Err(e) if self.settings.fail_open => {
+                Err((e, _)) if self.settings.fail_open => {
                     self.lost(answered.ended.len() as u64, &e);
                     Verdict::Forward
                 }
-                Err(e) => {
-                    let message = format!("attestlog: the call was made, but could not be recorded: {e}");
+                Err((e, what)) => {
+                    let message = format!("attestlog: the call was made, but {what}: {e}");
                     let ids: Vec<Json> = answered.ended.into_iter().map(|p| p.reply_to.unwrap_or(p.id)).collect();
                     refusal(&ids, &message, answered.batch)
                 }
@@ -446,8 +450,8 @@ impl Observer {
         let message = "the server asked for input, and the call was not continued";
         self.give_up(suspended, Outcome::Abandoned, "input_required", message);
         drop(ending);
-        let joint = self.state().joint.take();
-        if let Some(Err(e)) = joint.map(SharedStore::close) {
+        let log = self.state().log.take();
+        if let Some(Err(e)) = log.map(AuditLog::close) {
             (self.complain)(&e.to_string());
         }
     }
@@ -466,14 +470,14 @@ impl Observer {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn joint(&self) -> Result<SharedStore> {
-        let present = self.state().joint.clone();
+    fn log(&self) -> Result<AuditLog> {
+        let present = self.state().log.clone();
         match present {
-            Some(joint) => Ok(joint),
+            Some(log) => Ok(log),
             None => {
-                let joint = (self.reach)()?;
-                self.state().joint = Some(joint.clone());
-                Ok(joint)
+                let log = (self.reach)()?;
+                self.state().log = Some(log.clone());
+                Ok(log)
             }
         }
     }
@@ -482,7 +486,7 @@ impl Observer {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let begun = self.joint()?.begin_batch(calls)?;
+        let begun = self.log()?.begin_batch(calls)?;
         self.state().missing = 0;
         Ok(begun.iter().map(|b| b.receipt().seq).collect())
     }
@@ -507,7 +511,7 @@ impl Observer {
         if ends.is_empty() {
             return Ok(Vec::new());
         }
-        let receipts = self.joint()?.end_batch(ends)?;
+        let receipts = self.log()?.end_batch(ends)?;
         let mut state = self.state();
         state.missing = 0;
         Ok(receipts.iter().map(|receipt| receipt.seq).collect())

@@ -3,10 +3,9 @@
 //! Invariant R44: a reply that hosts may read differently is never recorded as a success, and an unambiguous reply
 //! after it is recorded too.
 
-use super::shorten::MOST_INNER;
 use super::strict::unlike_a_message;
-use attestlog::failure::{is_called, is_no_error, is_set};
-use attestlog::json::{Json, Limits, Object};
+use attestlog::entry::failure::{is_called, is_no_error, is_set};
+use attestlog::json::{Json, Object};
 
 /// What a reply means for its call.
 #[derive(Debug, PartialEq)]
@@ -48,6 +47,11 @@ pub(super) fn odd(message: &Json) -> Option<String> {
     }
 }
 
+/// Whether a result has contents that a host may use.
+fn shows(result: &Json) -> bool {
+    ["content", "structuredContent"].iter().any(|name| result.get(name).is_some_and(|shown| !is_no_error(shown)))
+}
+
 /// The reason why some hosts may not accept a result.
 fn unclear(result: &Json) -> Option<String> {
     if result.as_object().is_none() {
@@ -55,6 +59,9 @@ fn unclear(result: &Json) -> Option<String> {
     }
     if let Some(name) = unclear_flag(result) {
         return Some(format!("its {name} is neither true nor false: some hosts take it for a failure or refuse it"));
+    }
+    if result.get("resultType").and_then(Json::as_str) == Some("input_required") && shows(result) {
+        return Some("it asks for input and has contents too".to_owned());
     }
     let known = |kind: &Json| {
         *kind == Json::Null || ["complete", "input_required", "task"].iter().any(|known| kind.as_str() == Some(known))
@@ -80,7 +87,7 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     }
     let Some(result) = message.get("result") else { return Reply::Nothing };
     let text = |name: &str| result.get(name).and_then(Json::as_str);
-    if text("resultType") == Some("input_required") {
+    if text("resultType") == Some("input_required") && !shows(result) {
         return Reply::Asks(result.get("requestState"));
     }
     if result.get("content").is_some() || result.get("structuredContent").is_some() {
@@ -117,15 +124,37 @@ pub(super) fn status(message: &Json) -> Option<&'static str> {
     spelt.or_else(|| said.eq_ignore_ascii_case("canceled").then_some("cancelled"))
 }
 
-/// The texts of a result parsed as JSON, if it has no structured content: patients are looked for there too.
-pub(super) fn said_as_json(result: &Json) -> Option<Json> {
-    if result.get("structuredContent").is_some() {
-        return None;
+/// What a reply shows beside its error: a result, under whatever spelling of that name, or the error's `data`. `error` is
+/// the error by which the reply is judged, of the message or of the task in it (`of_task`).
+pub(super) fn beside_error<'a>(message: &'a Json, error: Option<&'a Json>, of_task: bool) -> Option<&'a Json> {
+    let of_message = error.is_none_or(|error| message.get("error") == Some(error));
+    let result = match of_message && !of_task {
+        true => result_of(message),
+        false => message.get("result").and_then(|result| task_in(result).get("result")),
+    };
+    let data = || error?.get("data").filter(|data| !is_no_error(data));
+    result.filter(|result| **result != Json::Null).or_else(data)
+}
+
+/// The result of a reply, under whatever spelling of that name.
+fn result_of(message: &Json) -> Option<&Json> {
+    let mut members = message.as_object()?.iter();
+    message.get("result").or_else(|| members.find(|(name, _)| is_called(name, "result")).map(|(_, result)| result))
+}
+
+/// What a reply with an error shows, with the error in it as the member `error`.
+pub(super) fn with_error(shown: &Json, of_error: bool, error: Object) -> Json {
+    match shown {
+        Json::Object(members) if !of_error && members.get("error").is_none() => {
+            let mut members = members.clone();
+            members.insert("error", error);
+            members.into()
+        }
+        shown => {
+            let name = if of_error { "data" } else { "result" };
+            Object::from_iter([("error", Json::from(error)), (name, shown.clone())]).into()
+        }
     }
-    let parts = result.get("content").or_else(|| result.get("contents"))?.as_array()?;
-    let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
-    let inside = Json::parse_within(text.as_bytes(), &Limits::bytes(MOST_INNER)).ok()?.value;
-    Some(Object::from_iter([("structuredContent", inside)]).into())
 }
 
 /// The name and version of the server: in the answer to `initialize` or, since 2026, in any result's `_meta`.

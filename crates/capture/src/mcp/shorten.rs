@@ -4,16 +4,16 @@
 //! members stay complete: room goes to the shortest first, so that padding displaces nothing else. Of every omitted
 //! part the length and a digest are kept.
 //!
-//! Invariant R78: nothing is cut in two. A text that is JSON is shortened as the value it holds. Of another text the
-//! beginning is kept up to a blank, and only so far that nothing found by a detector crosses the cut. If there is no such
-//! place, or the text only begins like JSON, no beginning is kept.
+//! Invariant R78: nothing is cut in two. Secrets that are told by their neighbours are masked before anything is left
+//! out. A text that is JSON is shortened as the value it holds. Of another text what detectors find is masked, and then the
+//! beginning kept up to a blank. If there is no such place, or the text only begins like JSON, no beginning is kept.
 //!
 //! The digests made here are SHA-256; the store replaces them by keyed digests (`key_digests` in `store/write/prepare`), so
-//! that a reader of the log cannot guess a text and check the guess.
+//! that a reader of the log cannot guess a text and check the guess, or leaves them out if the policy seals anything.
 
 use attestlog::Hash;
 use attestlog::json::{Json, Limits, Object, Path};
-use attestlog::redact::{Action, Context, Detector, Policy, Preset, Root, Sanitizer, Secrets};
+use attestlog::redact::{Action, Context, Detector, Policy, PolicyBuilder, Preset, Root, Sanitizer, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 pub(super) const LARGE: usize = 1 << 20;
 /// How many bytes of a text are kept.
 const HEAD: usize = 1 << 10;
-/// How many bytes of a text are searched for something that crosses the cut.
+/// How many bytes of a text are searched for what is masked in its beginning.
 const WINDOW: usize = 16 << 10;
 /// If each member would get less than this, some members are left out instead.
 const LITTLE: usize = 64;
@@ -30,7 +30,7 @@ const FEW: usize = 1_000;
 /// The most shortened texts and lists that are listed one by one.
 const MOST: usize = 100;
 /// A longer text is not parsed as JSON.
-pub(super) const MOST_INNER: usize = 64 << 20;
+const MOST_INNER: usize = 64 << 20;
 /// How deeply texts inside texts are parsed.
 const DEEPEST: usize = 8;
 
@@ -53,7 +53,11 @@ pub(super) fn shortened_to(value: &Json, root: &str, room: usize) -> Option<(Jso
         mark(&path, whole, None)
     };
     let mut marks = vec![first];
-    let kept = Shortening { marks: &mut marks, texts: DEEPEST }.value(value, room, &mut path);
+    let Some(masked) = without_secrets(value) else {
+        return Some((length(size(Masked::as_is(value), usize::MAX)).into(), marks));
+    };
+    let masked = Masked { value: &masked, given: value };
+    let kept = Shortening { marks: &mut marks, texts: DEEPEST }.value(masked, room, &mut path);
     Some((kept, marks))
 }
 
@@ -70,27 +74,139 @@ fn mark(path: &Path, text: &str, left_out: Option<usize>) -> Json {
     mark.into()
 }
 
+/// A value without secrets, beside the value as it was given. Of a [long](is_long) text the first has only an outline, so
+/// that nothing large is copied that is left out in the end.
+#[derive(Clone, Copy)]
+struct Masked<'a> {
+    value: &'a Json,
+    given: &'a Json,
+}
+
+impl<'a> Masked<'a> {
+    fn as_is(value: &'a Json) -> Masked<'a> {
+        Masked { value, given: value }
+    }
+
+    /// The value itself, whose long text is the given one if it is not masked as a whole. The items and members of a list
+    /// or an object are those of the masked one.
+    fn own(self) -> &'a Json {
+        match (self.value, self.given) {
+            (Json::String(masked), Json::String(text)) if is_long(text) && !is_placeholder(masked) => self.given,
+            _ => self.value,
+        }
+    }
+
+    fn item(self, i: usize, item: &'a Json) -> Masked<'a> {
+        Masked { value: item, given: self.given.as_array().and_then(|given| given.get(i)).unwrap_or(item) }
+    }
+
+    /// The items of a list, or the values of an object's members.
+    fn inside(self) -> Vec<Masked<'a>> {
+        match self.value {
+            Json::Array(items) => items.iter().enumerate().map(|(i, item)| self.item(i, item)).collect(),
+            Json::Object(members) => {
+                // Masking neither renames nor removes a member.
+                let mut given = self.given.as_object().into_iter().flat_map(Object::iter);
+                let beside = |(name, value): (&str, &'a Json)| {
+                    let given = given.next().filter(|(given, _)| *given == name);
+                    Masked { value, given: given.map_or(value, |(_, given)| given) }
+                };
+                members.iter().map(beside).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The complete value without secrets.
+    fn complete(self) -> Json {
+        match self.value {
+            Json::Array(_) => self.inside().into_iter().map(Masked::complete).collect::<Vec<_>>().into(),
+            Json::Object(members) => {
+                let values = self.inside().into_iter().map(Masked::complete);
+                members.iter().map(|(name, _)| name.to_owned()).zip(values).collect::<Object>().into()
+            }
+            _ => {
+                let mut own = self.own().clone();
+                let long = own.as_str().is_some_and(is_long);
+                let treats = |own| NEIGHBOURS.as_ref()?.treat(Root::Arguments, own, &mut Context::new()).ok();
+                if long && treats(&mut own).is_none() {
+                    own = length(size(self, usize::MAX)).into();
+                }
+                own
+            }
+        }
+    }
+}
+
+/// Whether a text is so long that only an outline of it is copied before it is known what is kept.
+fn is_long(text: &str) -> bool {
+    text.len() > WINDOW
+}
+
+fn parsed(text: &str) -> Option<Json> {
+    Json::parse_within(text.trim().as_bytes(), &Limits::bytes(MOST_INNER)).ok().map(|parsed| parsed.value)
+}
+
+fn looks_like_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[', '"'])
+}
+
+fn is_placeholder(text: &str) -> bool {
+    text.strip_prefix("[REDACTED")
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|kind| !kind.contains([' ', ']']))
+}
+
+/// The beginning of a text that is searched before it is cut.
+fn window(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(WINDOW)).unwrap_or_default()
+}
+
+/// A copy with only the beginnings of long texts; of a text of JSON, the outline of the value that it holds.
+fn outline(value: &Json) -> Json {
+    outline_within(value, DEEPEST)
+}
+
+fn outline_within(value: &Json, texts: usize) -> Json {
+    match value {
+        Json::String(text) if is_long(text) => {
+            let inner = (texts > 0 && looks_like_json(text)).then(|| parsed(text)).flatten();
+            let inner = inner.map(|inner| outline_within(&inner, texts - 1).to_canonical().to_string());
+            inner.unwrap_or_else(|| window(text).to_owned()).into()
+        }
+        Json::Array(items) => items.iter().map(|item| outline_within(item, texts)).collect::<Vec<_>>().into(),
+        Json::Object(members) => {
+            let outlined = |(name, value): (&str, &Json)| (name.to_owned(), outline_within(value, texts));
+            members.iter().map(outlined).collect::<Object>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 /// The size of a value as canonical JSON, or slightly more; `room + 1` once it is certain to exceed `room`.
-fn size(value: &Json, room: usize) -> usize {
+fn size(value: Masked<'_>, room: usize) -> usize {
     let mut left = Some(room);
     spend(value, &mut left);
     left.map_or(room + 1, |left| room - left)
 }
 
-fn spend(value: &Json, left: &mut Option<usize>) {
+fn spend(value: Masked<'_>, left: &mut Option<usize>) {
     let Some(room) = *left else { return };
-    let own = match value {
+    let own = match value.own() {
         Json::Null | Json::Bool(_) => 5,
-        Json::Number(_) => value.as_i64().map_or(25, |n| n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 2),
+        number @ Json::Number(_) => {
+            number.as_i64().map_or(25, |n| n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 2)
+        }
         Json::String(text) => written(text, room),
         Json::Array(_) | Json::Object(_) => 2,
     };
     *left = room.checked_sub(own);
-    match value {
+    let mut given = value.given.as_object().into_iter().flat_map(Object::iter);
+    match value.value {
         Json::Array(items) => {
-            for item in items {
+            for (i, item) in items.iter().enumerate() {
                 *left = left.and_then(|left| left.checked_sub(1));
-                spend(item, left);
+                spend(value.item(i, item), left);
                 if left.is_none() {
                     return;
                 }
@@ -99,7 +215,8 @@ fn spend(value: &Json, left: &mut Option<usize>) {
         Json::Object(members) => {
             for (name, member) in members.iter() {
                 *left = left.and_then(|left| left.checked_sub(2 + written(name, left)));
-                spend(member, left);
+                let given = given.next().map_or(member, |(_, given)| given);
+                spend(Masked { value: member, given }, left);
                 if left.is_none() {
                     return;
                 }
@@ -151,46 +268,50 @@ impl Shortening<'_> {
     }
 
     /// The value in at most `room` bytes, or slightly more if there is too little room.
-    fn value(&mut self, value: &Json, room: usize, path: &mut Path) -> Json {
+    fn value(&mut self, value: Masked<'_>, room: usize, path: &mut Path) -> Json {
         if size(value, room) <= room {
-            return value.clone();
+            return value.complete();
         }
-        match value {
-            Json::String(text) => self.text(text, room, path).into(),
-            Json::Array(items) => self.list(items, room, path),
-            Json::Object(members) => self.object(members, room, path),
+        match value.own() {
+            Json::String(text) => self.text(text, value.value.as_str().unwrap_or(text), room, path).into(),
+            Json::Array(_) => self.list(value, room, path),
+            Json::Object(members) => self.object(members, value, room, path),
             other => other.clone(),
         }
     }
 
     /// The replacement of a value for which there is no room.
-    fn nothing_of(&mut self, value: &Json, path: &Path) -> Json {
-        let text = value.to_canonical();
+    fn nothing_of(&mut self, value: Masked<'_>, path: &Path) -> Json {
+        let text = value.complete().to_canonical();
         self.mark(path, text.as_str(), None);
         length(text.as_str().len()).into()
     }
 
-    fn text(&mut self, text: &str, room: usize, path: &mut Path) -> String {
+    /// The text in `room` bytes; `masked` is its outline without secrets, or the text itself.
+    fn text(&mut self, text: &str, masked: &str, room: usize, path: &mut Path) -> String {
         self.mark(path, text, None);
         let trimmed = text.trim();
-        if !trimmed.starts_with(['{', '[', '"']) {
+        if !looks_like_json(trimmed) {
             return head(text, HEAD.min(room.saturating_sub(LITTLE)));
         }
         // Members of JSON inside a text are treated under their own names; in a cut text they would have none.
-        let inner = || Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MOST_INNER)).ok();
-        let Some(inner) = (self.texts > 0 && room > HEAD).then(inner).flatten() else { return length(text.len()) };
+        let inner = || Some((parsed(trimmed)?, parsed(masked)?));
+        let Some((given, masked)) = (self.texts > 0 && room > HEAD).then(inner).flatten() else {
+            return length(text.len());
+        };
         self.texts -= 1;
         // Every quotation mark in it is written with a backslash, so plan with a third of the room.
-        let kept = self.value(&inner.value, room / 3, path);
+        let kept = self.value(Masked { value: &masked, given: &given }, room / 3, path);
         self.texts += 1;
         kept.to_canonical().as_str().to_owned()
     }
 
-    fn list(&mut self, items: &[Json], room: usize, path: &mut Path) -> Json {
-        let sizes: Vec<usize> = items.iter().map(|item| size(item, room) + 1).collect();
+    fn list(&mut self, list: Masked<'_>, room: usize, path: &mut Path) -> Json {
+        let items = list.inside();
+        let sizes: Vec<usize> = items.iter().map(|item| size(*item, room) + 1).collect();
         let each = share(&sizes, room.saturating_sub(2));
         if each < LITTLE {
-            return self.list_in_part(items, &sizes, room, path);
+            return self.list_in_part(list, &items, &sizes, room, path);
         }
         // A little of every item would be useless: keep the first items complete, and only the lengths of the others.
         let little = |size: usize| if size <= each { size } else { LITTLE };
@@ -206,7 +327,7 @@ impl Shortening<'_> {
                 None => LITTLE,
             };
             path.push_index(i);
-            kept.push(self.value(item, room - 1, path));
+            kept.push(self.value(*item, room - 1, path));
             path.pop();
         }
         kept.into()
@@ -214,9 +335,16 @@ impl Shortening<'_> {
 
     /// The beginning of a list, the number of items left out, and those items at its end that can be understood alone:
     /// a text or number may be the value of the item before it (`"--password"`), or a line of a key.
-    fn list_in_part(&mut self, items: &[Json], sizes: &[usize], room: usize, path: &mut Path) -> Json {
+    fn list_in_part(
+        &mut self,
+        list: Masked<'_>,
+        items: &[Masked<'_>],
+        sizes: &[usize],
+        room: usize,
+        path: &mut Path,
+    ) -> Json {
         if room < 2 * LITTLE {
-            return self.nothing_of(&Json::Array(items.to_vec()), path);
+            return self.nothing_of(list, path);
         }
         let cost = |i: usize| sizes.get(i).copied().unwrap_or_default().min(HEAD + LITTLE);
         let (mut first, mut left) = (0, (room - LITTLE) / 4 * 3);
@@ -225,7 +353,7 @@ impl Shortening<'_> {
             first += 1;
         }
         let (mut last, mut left) = (items.len(), (room - LITTLE) / 4);
-        let whole = |i: usize| matches!(items.get(i), Some(Json::Array(_) | Json::Object(_)));
+        let whole = |i: usize| matches!(items.get(i).map(|item| item.value), Some(Json::Array(_) | Json::Object(_)));
         while last > first + 1 && whole(last - 1) && cost(last - 1) <= left {
             last -= 1;
             left -= cost(last);
@@ -234,7 +362,7 @@ impl Shortening<'_> {
         let mut text = String::from("[");
         for (i, item) in out.iter().enumerate() {
             text.push_str(if i > 0 { "," } else { "" });
-            text.push_str(item.to_canonical().as_str());
+            text.push_str(item.complete().to_canonical().as_str());
         }
         text.push(']');
         self.mark(path, &text, Some(out.len()));
@@ -245,7 +373,7 @@ impl Shortening<'_> {
                 kept.push(left_out(out.len()));
             }
             path.push_index(i);
-            kept.push(self.value(item, cost(i).saturating_sub(1), path));
+            kept.push(self.value(*item, cost(i).saturating_sub(1), path));
             path.pop();
         }
         if last == items.len() {
@@ -254,31 +382,33 @@ impl Shortening<'_> {
         kept.into()
     }
 
-    fn object(&mut self, members: &Object, room: usize, path: &mut Path) -> Json {
+    fn object(&mut self, members: &Object, whole: Masked<'_>, room: usize, path: &mut Path) -> Json {
         let name_of = |name: &str| written(name, room) + 2;
-        let sizes: Vec<usize> = members.iter().map(|(name, value)| name_of(name) + size(value, room)).collect();
+        let values = whole.inside();
+        let named = || members.iter().map(|(name, _)| name).zip(&values);
+        let sizes: Vec<usize> = named().map(|(name, value)| name_of(name) + size(*value, room)).collect();
         let each = share(&sizes, room.saturating_sub(2));
         let all = each >= LITTLE;
         let out = match all {
             // Names are not shortened.
             true => {
                 let fits = |name: &str, size: usize| size <= each || name_of(name) + LITTLE / 2 <= each;
-                let sized = members.iter().zip(&sizes).enumerate();
+                let sized = named().zip(&sizes).enumerate();
                 sized.filter(|(_, ((name, _), size))| !fits(name, **size)).map(|(i, _)| i).collect()
             }
-            false if members.len() <= FEW => return self.nothing_of(&Json::from(members.clone()), path),
+            false if members.len() <= FEW => return self.nothing_of(whole, path),
             false => left_out_of(members, &sizes, room),
         };
         if !out.is_empty() {
-            let gone = members.iter().enumerate().filter(|(i, _)| out.contains(i));
-            let gone: Object = gone.map(|(_, (name, value))| (name.to_owned(), value.clone())).collect();
+            let gone = named().enumerate().filter(|(i, _)| out.contains(i));
+            let gone: Object = gone.map(|(_, (name, value))| (name.to_owned(), value.complete())).collect();
             self.mark(path, Json::from(gone).to_canonical().as_str(), Some(out.len()));
         }
         let mut kept = Object::new();
-        for (_, (name, value)) in members.iter().enumerate().filter(|(i, _)| !out.contains(i)) {
+        for (_, (name, value)) in named().enumerate().filter(|(i, _)| !out.contains(i)) {
             let room = if all { each.saturating_sub(name_of(name)) } else { HEAD + LITTLE };
             path.push_key(name);
-            kept.insert(name.to_owned(), self.value(value, room, path));
+            kept.insert(name.to_owned(), self.value(*value, room, path));
             path.pop();
         }
         kept.into()
@@ -318,38 +448,46 @@ fn length(bytes: usize) -> String {
     format!("[{bytes} bytes in all]")
 }
 
-/// Finds everything in a text that any policy might have to hide.
+/// Masks every secret that is told by what stands around it: its name, the step or the argument before it, the head of
+/// its column. The detectors of texts are left to the store.
+static NEIGHBOURS: LazyLock<Option<Sanitizer>> = LazyLock::new(|| {
+    let off = |policy: PolicyBuilder, detector| match detector {
+        Detector::PrivateKey => policy.detector(detector, Action::Mask),
+        detector => policy.detector(detector, Action::Keep),
+    };
+    let policy = Detector::ALL.into_iter().fold(Policy::builder(Preset::Floor).allow_secrets(true), off);
+    Sanitizer::new(&policy.object_keys(false).build().ok()?, Secrets::default()).ok()
+});
+
+/// The outline of a value without secrets that could not be told any more once their neighbours are left out; `None` if it
+/// cannot be treated.
+fn without_secrets(value: &Json) -> Option<Json> {
+    let mut masked = outline(value);
+    NEIGHBOURS.as_ref()?.treat(Root::Arguments, &mut masked, &mut Context::new()).ok()?;
+    Some(masked)
+}
+
+/// Masks everything in a text that any policy might have to hide.
 static FINDS: LazyLock<Option<Sanitizer>> = LazyLock::new(|| {
     let all = Detector::ALL.into_iter().fold(Policy::builder(Preset::Default), |p, d| p.detector(d, Action::Mask));
     Sanitizer::new(&all.build().ok()?, Secrets::default()).ok()
 });
 
-/// The byte ranges of what is found in a text; `None` if they cannot be determined.
-fn found(text: &str) -> Option<Vec<(usize, usize)>> {
+/// The text without anything that is found in it; `None` if that cannot be determined.
+fn masked(text: &str) -> Option<String> {
     let (mut value, mut context) = (Json::from(text), Context::new());
     FINDS.as_ref()?.treat(Root::Text, &mut value, &mut context).ok()?;
-    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let place = |chars: Option<usize>| places.get(chars?).copied();
-    context.treated().iter().map(|t| Some((place(t.start)?, place(t.end)?))).collect()
+    value.as_str().map(str::to_owned)
 }
 
-/// The beginning of a text, and its full length. It ends at a blank, and before anything found that crosses the cut:
-/// half of a secret would not be recognised as one.
+/// The beginning of a text up to a blank, and its full length. What is found in the text is masked before it is cut: half
+/// of a secret would not be recognised as one, nor the last row of a table that ends in its middle.
 fn head(text: &str, most: usize) -> String {
-    let part = |bytes: usize| text.get(..text.floor_char_boundary(bytes)).unwrap_or_default();
-    let window = part(WINDOW);
-    let ends_at_blank = |bytes: usize| part(bytes).rfind(char::is_whitespace);
-    let start = found(window).and_then(|all| {
-        let mut cut = ends_at_blank(most)?;
-        // One match may begin inside another.
-        while let Some((start, _)) = all.iter().find(|(start, end)| *start < cut && cut < *end) {
-            cut = ends_at_blank(*start)?;
-        }
-        let before = all.iter().filter(|(_, end)| *end <= cut).count();
-        // Refuse a cut that removes the context by which something before it was found.
-        (found(part(cut))?.len() == before).then_some(cut)
+    let start = masked(window(text)).and_then(|plain| {
+        let part = plain.get(..plain.floor_char_boundary(most))?;
+        Some(part.get(..part.rfind(char::is_whitespace)?)?.to_owned())
     });
-    match start.map(part).filter(|start| !start.is_empty()) {
+    match start.filter(|start| !start.is_empty()) {
         Some(start) => format!("{start} {}", length(text.len())),
         None => length(text.len()),
     }
@@ -418,9 +556,9 @@ mod tests {
         assert!(marks[1].get("left_out").unwrap().as_i64().unwrap() > 10_000);
         assert!(short.to_canonical().as_str().len() <= LARGE);
         // A long name is kept complete or left out; a member that says what another means is kept or left out with it.
-        let long = value(&format!(r#"{{"{}":1,"name":"password","value":"x"}}"#, "n".repeat(2 << 20)));
+        let long = value(&format!(r#"{{"{}":1,"name":"colour","value":"x"}}"#, "n".repeat(2 << 20)));
         let short = shortened(&long, "arguments").unwrap().0;
-        assert_eq!(short.to_canonical().as_str(), r#"{"name":"password","value":"x"}"#);
+        assert_eq!(short.to_canonical().as_str(), r#"{"name":"colour","value":"x"}"#);
     }
 
     #[test]
@@ -429,7 +567,7 @@ mod tests {
         let whole = Json::from(Object::from_iter([("j", Json::from(inner.clone()))]));
         let kept = shortened(&whole, "arguments").unwrap().0;
         let kept = value(kept.get("j").unwrap().as_str().unwrap());
-        assert_eq!(kept.get("password").unwrap().as_str(), Some("x"));
+        assert_eq!(kept.get("password").unwrap().as_str(), Some("[REDACTED:secret]"));
         assert!(kept.get("z").unwrap().as_str().unwrap().ends_with(" [2400000 bytes in all]"));
         // A text that only begins like JSON has no beginning that can be kept.
         let whole = Json::from(Object::from_iter([("j", Json::from(&inner[..inner.len() - 1]))]));
@@ -455,6 +593,48 @@ mod tests {
         }
         // Without a blank, nothing shows what a part of the text belongs to.
         assert_eq!(head(&"QUtJQUlP".repeat(1000), HEAD), "[8000 bytes in all]");
+    }
+
+    /// Of a table only the beginning was kept, and the note of its length made the last password in it another text; of
+    /// the steps that fill in a page the one that names the password's field was left out, and the password stayed; so did
+    /// one whose name stands beside it among a dozen members.
+    #[test]
+    fn what_its_neighbours_tell_is_hidden_before_they_are_left_out() {
+        let table = (0..60_000).map(|i| format!("http://a/,bob,Hunter2zz{i:05}A!\n")).collect::<String>();
+        let page = |i| format!(r##"{{"using":"css selector","value":"#password"}},{{"text":"Hunter2zz{i:05}A!"}}"##);
+        let page = (0..32_000).map(page).collect::<Vec<_>>().join(",");
+        let many = (0..60_000).map(|i| format!(r#""k{i}":"some more text","#)).collect::<String>();
+        for text in [
+            format!(r#"{{"t":{}}}"#, Json::from(format!("url,username,password\n{table}")).to_canonical()),
+            format!(r#"{{"steps":[{page}]}}"#),
+            format!(r#"{{{many}"variable":"password","value":"Hunter2zz00000A!"}}"#),
+        ] {
+            let short = shortened(&value(&text), "arguments").unwrap().0;
+            let short = short.to_canonical();
+            assert!(!short.as_str().contains("Hunter2"), "{}", &text[..60]);
+            assert!(short.as_str().contains("[REDACTED:"), "{}", &text[..60]);
+        }
+    }
+
+    /// Only the beginning of a long text was copied to mask secrets: one that is kept must be complete all the same, without
+    /// what is found behind that beginning.
+    #[test]
+    fn long_texts_that_are_kept_are_complete_and_masked() {
+        let words = "lorem ipsum ".repeat(4_000);
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", "QkNE".repeat(400));
+        let text = |text: &str| Json::from(text).to_canonical().to_string();
+        let whole = value(&format!(
+            r#"{{"password":{},"note":{},"list":[{}],"z":"{}"}}"#,
+            text(&words),
+            text(&format!("{words}{key} end")),
+            text(&words),
+            "y ".repeat(1 << 20)
+        ));
+        let short = shortened(&whole, "arguments").unwrap().0;
+        assert_eq!(short.get("password").unwrap().as_str(), Some("[REDACTED:secret]"));
+        let note = short.get("note").unwrap().as_str().unwrap();
+        assert!(note.starts_with(&words) && note.ends_with(" end") && !note.contains("QkNE"), "{}", note.len());
+        assert_eq!(short.get("list").unwrap().as_array().unwrap()[0].as_str(), Some(&*words));
     }
 
     #[test]

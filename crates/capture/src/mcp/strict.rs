@@ -53,9 +53,9 @@ pub(super) struct Clear {
     pub(super) messages: Vec<Json>,
     pub(super) batch: bool,
     /// Whether characters that JSON text cannot hold were replaced.
-    pub(super) restated: bool,
-    /// The places of numbers that became strings of digits.
-    pub(super) digits: Vec<Path>,
+    pub(super) lenient_frame: bool,
+    /// The places of numbers that became strings of lossy_numbers.
+    pub(super) lossy_numbers: Vec<Path>,
     /// The places of duplicate members, inside the members of `params`.
     pub(super) repeats: Vec<Steps>,
 }
@@ -84,8 +84,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
     if frame::hides(bytes) {
         return Err(Doubt::new("has a carriage return in its middle: write one message on one line"));
     }
-    let (value, restated, digits, repeats) = match frame::read(bytes) {
-        Read::Json { value, restated, digits, repeats } => (value, restated, digits, repeats),
+    let (value, lenient_frame, lossy_numbers, repeats) = match frame::read(bytes) {
+        Read::Json { value, lenient_frame, lossy_numbers, repeats } => (value, lenient_frame, lossy_numbers, repeats),
         Read::Blank | Read::Odd => return Ok(None),
         Read::Unreadable => {
             return Err(Doubt::new(
@@ -108,9 +108,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
         }
     }
     for message in &messages {
-        check(message, restated).map_err(fail)?;
+        check(message, lenient_frame).map_err(fail)?;
     }
-    Ok(Some(Clear { messages, batch, restated, digits, repeats }))
+    Ok(Some(Clear { messages, batch, lenient_frame, lossy_numbers, repeats }))
 }
 
 /// Whether a place in `params` is one of its members, or a member of `_meta`, where the caller is named.
@@ -118,12 +118,12 @@ fn at_the_top(steps: &[String]) -> bool {
     steps.len() < 3 || steps.get(1).is_some_and(|s| s == "_meta")
 }
 
-fn check(message: &Json, restated: bool) -> Result<(), String> {
+fn check(message: &Json, lenient_frame: bool) -> Result<(), String> {
     let Json::Object(envelope) = message else {
         return Err("has something in it that is no message: send objects, and batches of objects".to_owned());
     };
     unlike(envelope, ENVELOPE)?;
-    let odd = |text: &str| restated && text.contains(['\u{2400}', '\u{fffd}']);
+    let odd = |text: &str| lenient_frame && text.contains(['\u{2400}', '\u{fffd}']);
     let method = match envelope.get("method") {
         None => return Ok(()),
         Some(Json::String(method)) => method,
@@ -154,7 +154,7 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
     unlike(params, PARAMS)?;
     // Two users whose names differ only in such a character would become one.
     let beside = |(name, _): &(&str, &Json)| *name != "arguments";
-    if restated && params.iter().filter(beside).any(|(_, value)| holds(value, &odd)) {
+    if lenient_frame && params.iter().filter(beside).any(|(_, value)| holds(value, &odd)) {
         return Err("has NUL or half a surrogate pair outside the arguments: leave these out".to_owned());
     }
     if params.iter().any(|(name, _)| odd(name)) {
@@ -198,7 +198,7 @@ fn unlike(members: &Object, protocol: &[&str]) -> Result<(), String> {
     for (name, _) in members.iter() {
         if let Some(known) = protocol.iter().find(|known| **known != name && folded(known) == folded(name)) {
             return Err(format!(
-                "has a member {} that some take for the protocol's {known}: spell it so, or send it under another name",
+                "has a member {} that some take for the protocol's {known}: write {known}, or send it under another name",
                 shown(Some(&name.to_owned()))
             ));
         }

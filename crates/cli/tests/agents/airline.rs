@@ -1,4 +1,4 @@
-//! The main job on real input: 200 recorded conversations of an airline's agent.
+//! End-to-end test with real input: 200 recorded conversations of an airline's agent.
 
 use crate::common::{Place, overwrite, shared};
 use attestlog::json::Json;
@@ -52,8 +52,8 @@ fn no_sensitive_value_is_in_the_file() {
     }
 }
 
-/// E-mail addresses and dates of birth that stand under their names in arguments and results, also where those are
-/// JSON in a string.
+/// Collects e-mail addresses and dates of birth by their member names in arguments and results, also inside strings that
+/// contain JSON.
 fn gather(value: &Json, found: &mut BTreeSet<String>) {
     match value {
         Json::Object(members) => {
@@ -86,7 +86,7 @@ fn a_changed_byte_of_an_entry_is_found() {
     let mut found = 0;
     for entry in lines.lines().map(crate::common::json).step_by(83) {
         let seq = entry.get("seq").unwrap().as_u64();
-        // The hash cannot be compressed, so it stands in the file as it is.
+        // The hash cannot be compressed, so its bytes appear in the file unchanged.
         let hash = attestlog::Hash::leaf(entry.to_canonical().as_str().as_bytes()).0;
         let mut edited = hash;
         edited[7] ^= 1;

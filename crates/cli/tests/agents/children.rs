@@ -1,4 +1,4 @@
-//! What this program starts knows none of its secrets.
+//! Programs that this program starts inherit none of its secrets.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 const SECRETS: [&str; 2] = ["ATTESTLOG_KEY", "ATTESTLOG_PASSPHRASE"];
 
-/// A place whose store is opened with a passphrase and a key that stand in the environment.
+/// A place whose store is opened with a passphrase and a key from the environment.
 fn secret_place() -> (Place, Vec<(&'static str, String)>) {
     let place = Place::empty();
     let run = |args: &[&str]| place.command(args).env("ATTESTLOG_PASSPHRASE", "correct horse").output().unwrap();
@@ -50,7 +50,7 @@ fn an_anchor_command_inherits_no_secret() {
     assert_clean("anchors", &fs::read_to_string(out).unwrap());
 }
 
-/// And for those that are told of alerts.
+/// And for the commands that receive alerts.
 #[test]
 fn an_alert_receiver_inherits_no_secret() {
     let (place, secrets) = secret_place();
@@ -66,7 +66,7 @@ fn an_alert_receiver_inherits_no_secret() {
     assert_clean("alerts", &fs::read_to_string(out).unwrap());
 }
 
-/// One function starts programs; whoever calls another way passes the environment on.
+/// All programs are started by one function; starting them in any other way would pass the environment on.
 #[test]
 fn programs_are_started_in_one_place() {
     fn walk(dir: &Path, found: &mut Vec<String>) {

@@ -1,7 +1,8 @@
-//! Promise: what a transcript holds of calls is in the log once, or named: nothing is passed over in silence, nothing is
-//! recorded twice, and no answer is given to another call. Invariants H5, H6 and H7.
+//! Promise: every call in a transcript is in the log once, or is reported: nothing is skipped silently, nothing is recorded
+//! twice, and no answer is assigned to another call. Invariants H5, H6 and H7.
 
 use crate::common::Place;
+use attestlog::Justification;
 use attestlog::json::Json;
 use attestlog::{AuditLog, Outcome, ToolCall};
 use attestlog_capture::import::{self, Format, ImportOptions, Imported, Untaken};
@@ -35,8 +36,8 @@ fn calls(log: &AuditLog) -> u64 {
     log.count(&attestlog::Query::new().kind(attestlog::Kind::ToolCall)).unwrap()
 }
 
-/// Transcripts in spellings that the importer did not know came in as "0 calls", exit 0: whoever imported them took the log
-/// for complete. Each of these holds one call, most of them an answer too.
+/// Transcripts in spellings that the importer did not know were imported as "0 calls", exit 0, and the log looked complete.
+/// Each of these holds one call, most of them an answer too.
 #[test]
 fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
     let shapes = [
@@ -78,7 +79,7 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         assert!(ran.out.contains("NOT recorded: 1 call"), "{}", ran.out);
         assert!(ran.err.contains(&imported.not_taken[0].place), "{}", ran.err);
     }
-    // What describes tools, counts calls or says that there was none is no call.
+    // Descriptions of tools, counts of calls, and statements that there was none are not calls.
     let quiet = json!([
         {"role": "system", "content": "x", "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
         {"role": "assistant", "content": "x", "function_call": {"name": "", "arguments": ""}, "tool_calls": []},
@@ -88,7 +89,7 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
     let counts =
         json!([{"role": "assistant", "content": "x", "usage": {"server_tool_use": {"web_search_requests": 0}}}]);
     assert_eq!(read(Format::Anthropic, counts.to_string()).not_taken, []);
-    // Neither is what stands inside a call's arguments or a tool's answer.
+    // Nor is anything inside a call's arguments or a tool's answer.
     let inside = json!([
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"tool_calls": [{"id": "x"}]}}}]},
         {"role": "tool", "tool_call_id": "c", "content": [{"type": "json", "toolUse": {"name": "g"}}]},
@@ -97,7 +98,7 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
     assert_eq!((imported.calls.len(), imported.not_taken.len()), (1, 0));
 }
 
-/// Of six spans of tools, each as another instrumentation writes it, none was taken, and none was named.
+/// Of six tool spans, each written by a different instrumentation, none was imported and none was reported.
 #[test]
 fn spans_of_every_dialect_are_taken_or_named() {
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
@@ -131,13 +132,13 @@ fn spans_of_every_dialect_are_taken_or_named() {
     assert!(format!("{:?}", imported.calls[1]).contains("conversation_id: \"s-1\""));
     assert_eq!(imported.not_taken.iter().map(|one| one.kind).collect::<Vec<_>>(), [Untaken::Call]);
     assert!(imported.not_taken[0].place.contains("spans[6]"));
-    // A trace in which only the model's own spans tell of calls.
+    // A trace in which only the model's own spans mention calls.
     let asked = span("chat m", &[("gen_ai.output.messages", "[{\"parts\":[{\"type\":\"tool_call\"}]}]")]);
     assert_eq!(read(Format::OtlpJson, file(&[asked])).not_taken.len(), 1);
 }
 
-/// A file of two traces, one with spans of its tools and one without: the calls of the second were left out in silence, as if
-/// the spans of the first were theirs. So was a call of which the others of its trace had spans.
+/// A file had two traces, one with tool spans and one without: the calls of the second were left out silently, as if the
+/// spans of the first were theirs. So was a call without a span if the other calls of its trace had spans.
 #[test]
 fn a_model_s_calls_without_spans_are_named_by_their_own_trace() {
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
@@ -164,13 +165,13 @@ fn a_model_s_calls_without_spans_are_named_by_their_own_trace() {
     let place = |n: usize, id: &str| (format!("resourceSpans[0].scopeSpans[0].spans[{n}]"), Some(id.to_owned()));
     assert_eq!(named(&spans), [place(2, "c2"), place(2, "c3")]);
     assert_eq!(read(Format::OtlpJson, file(&spans)).calls.len(), 1);
-    // By ids, one call of a trace that has spans of others is missed as well.
+    // If calls have ids, one call without a span is reported even though others of its trace have spans.
     assert_eq!(named(&[span("a", "1", asks(&["c1", "c9"])), span("a", "2", tool("c1"))]), [place(0, "c9")]);
-    // A span of a tool without an id is that of one of the calls.
+    // A tool span without an id belongs to one of the calls.
     let bare = span("a", "2", vec![text("gen_ai.tool.name", "f")]);
     assert_eq!(named(&[span("a", "1", asks(&["c1"])), bare.clone()]), []);
     assert_eq!(named(&[span("a", "1", asks(&["c1", "c2"])), bare]), [place(0, "c2")]);
-    // As attributes of their own, and as the choice that an event tells of.
+    // As separate attributes, and as the choice in an event.
     let flat = vec![text("llm.output_messages.0.message.tool_calls.0.tool_call.id", "c5")];
     assert_eq!(named(&[span("b", "1", flat)]), [place(0, "c5")]);
     let mut chose = span("b", "1", vec![]);
@@ -205,14 +206,14 @@ fn a_span_that_never_ended_is_a_call_without_an_answer() {
         assert!(shown.contains(&format!("outcome: Some({wanted:?})")), "{end} {status}: {shown}");
         assert_eq!(imported.tally().abandoned, usize::from(wanted == Outcome::Abandoned));
     }
-    // In one file with the same span as it ended, it is that one.
+    // If the same span occurs in the file after it has ended, that one counts.
     let twice = |first: Value, second: Value| format!("{}\n{}", span(first, 0), span(second, 0));
     let ended = || Value::from("1780000000000000009");
     for text in [twice(Value::Null, ended()), twice(ended(), Value::Null)] {
         let tally = read(Format::OtlpJson, text).tally();
         assert_eq!((tally.calls, tally.abandoned), (1, 0));
     }
-    // Exported once more when it had ended, it has its answer.
+    // Exported again after it had ended, it has its answer.
     let log = AuditLog::in_memory().unwrap();
     let put = |end: Value| import::record(&log, read(Format::OtlpJson, span(end, 0)), false, |_| ()).unwrap();
     assert_eq!(put(Value::Null).receipts.len(), 1);
@@ -220,7 +221,8 @@ fn a_span_that_never_ended_is_a_call_without_an_answer() {
     assert_eq!((ended.receipts.len(), ended.repeated, ended.answers.len()), (0, 1, 1));
 }
 
-/// An answer in a call's own item and arguments with a comma too many were recorded as no answer and as nobody's, exit 0.
+/// An answer inside a call's own item was recorded as no answer, and arguments with a comma too many as concerning nobody,
+/// exit 0.
 #[test]
 fn what_was_not_understood_in_what_was_taken_exits_1() {
     let place = Place::with_store();
@@ -242,7 +244,7 @@ fn what_was_not_understood_in_what_was_taken_exits_1() {
     assert_eq!(place.count(&["--patient", "P-1"]), 2);
 }
 
-/// Beside the content of a tool's message stood what it had really said, under a name that nobody knew.
+/// A tool's actual answer was beside the content of its message, under an unknown name.
 #[test]
 fn what_stands_beside_an_answer_is_named() {
     let mut answer = said("c", "see the output");
@@ -258,8 +260,8 @@ fn what_stands_beside_an_answer_is_named() {
     assert_eq!(kinds, [Untaken::Call, Untaken::Answer]);
 }
 
-/// SWE-agent writes an answer's id as `tool_call_ids`. It counted as none, the answers were joined by order, and the log
-/// proved for ever that a was missing and b was read.
+/// SWE-agent writes an answer's id as `tool_call_ids`. It was ignored, the answers were joined by order, and the log proved
+/// forever that a was missing and b was read.
 #[test]
 fn answers_join_by_their_ids_whatever_the_name() {
     let calls = json!({"role": "assistant", "tool_calls": [
@@ -274,23 +276,23 @@ fn answers_join_by_their_ids_whatever_the_name() {
         let wanted = |n: &str, path: &str| {
             let record = json!({"conversation_id": "x", "user_id": "u", "tool_name": "read", "call_id": n, "arguments": {"path": path}});
             let call = ToolCall::from_jsonl(record.to_string().as_bytes()).unwrap().backfilled();
-            if path == "a" { call.result("a") } else { call.error("Error: b") }
+            call.result(if path == "a" { "a" } else { "Error: b" })
         };
         let shown = |call: &ToolCall| format!("{call:?}").split_once("tool_name").unwrap().1.to_owned();
         let same: Vec<_> = imported.calls.iter().map(shown).collect();
         assert_eq!(same, [shown(&wanted("c1", "a")), shown(&wanted("c2", "b"))], "{key}");
         assert_eq!((imported.by_order, imported.not_taken.len()), (0, 0));
     }
-    // Without any id an answer goes to no call that has one.
+    // An answer without any id is never joined to a call that has one.
     let imported = read(CHAT, json!([calls, {"role": "tool", "content": "Error: b"}]).to_string());
     assert_eq!((imported.tally().abandoned, imported.not_taken.len()), (2, 1));
-    // Where there are none at all the order decides, and that is said.
+    // If nothing has an id the order decides, and a message says so.
     let bare =
         json!([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "x"}]);
     assert_eq!(read(CHAT, bare.to_string()).by_order, 1);
 }
 
-/// Fixed shapes have an empty `error` in each answer: `{"error": ""}` made a failure of every success.
+/// Some formats have an empty `error` in each answer: `{"error": ""}` turned every success into a failure.
 #[test]
 fn an_empty_error_is_no_failure_and_a_flag_is_one() {
     let outcome = |text: &str| {
@@ -320,8 +322,8 @@ fn an_empty_error_is_no_failure_and_a_flag_is_one() {
     }
 }
 
-/// One NUL in a tool's output, half an emoji, or a line that a crash tore off refused the whole file; an agent that recorded
-/// by the library lost the call whose answer held it.
+/// One NUL in a tool's output, half an emoji, or a line that a crash tore off made the whole file fail; an agent that
+/// recorded through the library lost the call whose answer contained it.
 #[test]
 fn one_odd_character_or_torn_line_costs_nothing_else() {
     let text = session("s", &[made("c", "t"), said("c", "ODD"), made("d", "t"), said("d", "done")]);
@@ -354,7 +356,8 @@ fn one_odd_character_or_torn_line_costs_nothing_else() {
     assert_eq!(place.count(&["--kind", "tool_call"]), 1);
 }
 
-/// The first file that could not be read ended the import: of those after it nothing was recorded, and nothing said so.
+/// The first file that could not be read ended the import: nothing of the files after it was recorded, and no message said
+/// so.
 #[test]
 fn every_file_is_tried() {
     let place = Place::with_store();
@@ -378,8 +381,8 @@ fn every_file_is_tried() {
     );
 }
 
-/// Naive times of Python's were refused with a message that did not say what was missing; `record` refused numbers that
-/// `import` takes.
+/// Python's naive times were refused with a message that did not say what was missing; `record` refused numbers that
+/// `import` accepts.
 #[test]
 fn times_without_a_zone_are_utc_where_that_is_said() {
     let place = Place::with_store();
@@ -405,7 +408,7 @@ fn times_without_a_zone_are_utc_where_that_is_said() {
     );
 }
 
-/// Of the two times of a call and its answer one was dropped, and nothing that was imported had a duration.
+/// Of the two times of a call and its answer one was dropped, and no imported call had a duration.
 #[test]
 fn durations_come_from_the_times_of_the_messages() {
     let (mut call, mut answer) = (made("c", "t"), said("c", "done"));
@@ -413,13 +416,13 @@ fn durations_come_from_the_times_of_the_messages() {
     answer["timestamp"] = "2026-01-01T10:00:07.5Z".into();
     let shown = format!("{:?}", read(CHAT, json!([call, answer]).to_string()).calls[0]);
     assert!(shown.contains("duration_ms: Some(7500.0)") && shown.contains("message times"), "{shown}");
-    // An answer that is older than its call measures nothing.
+    // An answer that is older than its call gives no duration.
     answer["timestamp"] = "2025-01-01T10:00:07.5Z".into();
     let shown = format!("{:?}", read(CHAT, json!([call, answer]).to_string()).calls[0]);
     assert!(shown.contains("duration_ms: None"), "{shown}");
 }
 
-/// A timer imported a growing session file again and again: each refund stood in the log as often as it ran.
+/// A timer imported a growing session file again and again: each refund was in the log as often as the timer ran.
 #[test]
 fn what_is_there_already_is_not_recorded_again() {
     let log = AuditLog::in_memory().unwrap();
@@ -430,22 +433,23 @@ fn what_is_there_already_is_not_recorded_again() {
     assert_eq!(put(&log, &session("s", &messages)), (0, 3, 0));
     messages.extend([made("c", "t"), said("c", "three"), made("e", "t")]);
     assert_eq!(put(&log, &session("s", &messages)), (2, 3, 0), "grown");
-    // A resumed session copies its history into a file of its own, and goes on.
+    // A resumed session copies its history into its own file, and continues.
     let resumed = [&messages[4..6], &[made("f", "t"), said("f", "x")]].concat();
     assert_eq!(put(&log, &session("s", &resumed)), (1, 1, 0));
     assert_eq!(put(&log, &session("other", &messages)), (5, 0, 0), "another session");
-    // The one that had no answer gets it, and is no second call.
+    // The call without an answer gets it, and is not counted twice.
     messages.push(said("e", "late"));
     assert_eq!(put(&log, &session("s", &messages)), (0, 5, 1));
     assert_eq!(put(&log, &session("s", &messages)), (0, 5, 0));
-    let last = log.entry(log.size() - 1).unwrap();
+    let last = log.entry(log.size().unwrap() - 1).unwrap();
     assert!(last.call().unwrap().late_answer && last.line().contains("follow_up"), "{}", last.line());
     let again = import::record(&log, read(CHAT, session("s", &messages)), true, |_| ()).unwrap();
     assert_eq!(again.receipts.len(), 5, "as was asked for");
 }
 
-/// A file without a session's id was named by the hash of the whole: one line more made another conversation of it, and every
-/// call stood there twice. Named by too little, two transcripts of a test's fixed ids would be one, and the second lost.
+/// A file without a session id was named by the hash of the whole file: one more line turned it into another conversation,
+/// and every call was recorded twice. With too little in the hash, two transcripts with a test's fixed ids would become
+/// one, and the second would be lost.
 #[test]
 fn a_session_without_an_id_is_known_by_what_it_began_with() {
     let log = AuditLog::in_memory().unwrap();
@@ -462,7 +466,7 @@ fn a_session_without_an_id_is_known_by_what_it_began_with() {
     messages[2] = said("c", "something else");
     assert_eq!(put(&log, &file(&messages)), (2, 0, 0), "with another answer it is another transcript");
     assert_eq!(calls(&log), 4);
-    // Records of the log's own without an id or a time are known by their file.
+    // Records in the log's own format without an id or a time are identified by their file.
     let line = "{\"conversation_id\":\"c\",\"user_id\":\"u\",\"tool_name\":\"t\"}\n";
     let jsonl = |text: &str| import::record(&log, read(Format::Jsonl, text), false, |_| ()).unwrap().receipts.len();
     assert_eq!(jsonl(&line.repeat(2)), 2);
@@ -470,8 +474,8 @@ fn a_session_without_an_id_is_known_by_what_it_began_with() {
     assert_eq!(jsonl(&line.replace("\"t\"", "\"other\"")), 1);
 }
 
-/// Two services logged calls of one session, tool and second: the second's, of another user and amount, was taken for the
-/// first's and dropped, exit 0.
+/// Two services logged calls with the same session, tool and second: the second's, with another user and amount, was taken
+/// for the first's and dropped, exit 0.
 #[test]
 fn another_call_of_the_same_identity_is_named_and_the_rest_goes_on() {
     let log = AuditLog::in_memory().unwrap();
@@ -491,7 +495,7 @@ fn another_call_of_the_same_identity_is_named_and_the_rest_goes_on() {
     assert_eq!(put(&text, true).receipts.len(), 3);
 }
 
-/// The same call with another answer, a refund that had been refused and now was paid, was dropped as there already.
+/// The same call with another answer (a refund that had been refused was now paid) was dropped as already recorded.
 #[test]
 fn an_answer_that_changed_is_named() {
     let log = AuditLog::in_memory().unwrap();
@@ -504,7 +508,7 @@ fn an_answer_that_changed_is_named() {
         assert_eq!((named.place.as_str(), named.kind), ("messages[0].tool_calls[0]", Untaken::Answer));
         assert!(named.why.contains("another answer"), "{named}");
     }
-    // So is one that came late.
+    // So is an answer that came late.
     let late = |answer: &str| session("l", &[made("c", "t"), said("c", answer)]);
     assert_eq!(put(&log, &session("l", &[made("c", "t")])), (1, 0, 0));
     assert_eq!(put(&log, &late("one")), (0, 1, 1));
@@ -520,8 +524,9 @@ fn an_answer_that_changed_is_named() {
     }
 }
 
-/// Where a session had no id of its own its calls were known by theirs. A real recording has an id again in another conversation,
-/// for the same tool with the same arguments: imported in two files, seven of its calls were 'already there', and lost.
+/// If a session had no id of its own, its calls were known only by their ids. A real recording reuses an id in another
+/// conversation, for the same tool with the same arguments: when it was imported in two files, seven of its calls were
+/// 'already there', and lost.
 #[test]
 fn an_id_that_another_conversation_has_too_is_another_call() {
     let id = "call_4kXw81LmZq07bTnRvYd2";
@@ -539,25 +544,26 @@ fn an_id_that_another_conversation_has_too_is_another_call() {
     assert_eq!(import::record(&log, named, false, |_| ()).unwrap().by_beginning, 0);
 }
 
-/// An answer that came to light later counted as one more call: in statistics, and in the overview of its conversation.
+/// An answer that arrived later was counted as one more call: in statistics, and in the overview of its conversation.
 #[test]
 fn a_late_answer_is_no_call_of_its_own() {
     let log = AuditLog::in_memory().unwrap();
-    let total = || log.statistics(&attestlog::Statistics::new()).unwrap().iter().map(|of| of.total_calls).sum::<u64>();
+    let total =
+        || log.statistics(&attestlog::query::Statistics::new()).unwrap().iter().map(|of| of.total_calls).sum::<u64>();
     assert_eq!(put(&log, &session("s", &[made("c", "t")])), (1, 0, 0));
     assert_eq!(put(&log, &session("s", &[made("c", "t"), said("c", "done")])), (0, 1, 1));
     assert_eq!(total(), 1);
-    let last = log.entry(log.size() - 1).unwrap();
+    let last = log.entry(log.size().unwrap() - 1).unwrap();
     assert!(last.call().unwrap().late_answer);
     log.flush_index().unwrap();
     assert_eq!(total(), 1);
-    assert!(log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap().ok());
-    // A call that follows another up is one.
+    assert!(log.verify(&attestlog::verify::VerifyOptions::new().threads(1)).unwrap().ok());
+    // A call that follows up another is a call.
     log.record(ToolCall::new("s", "u", "t").follow_up_of(last.seq)).unwrap();
     assert_eq!(total(), 2);
 }
 
-/// A purge takes entries, not what is known of them: an old session that is imported once more does not come back.
+/// A purge removes entries, but not their identities: an old session that is imported again does not come back.
 #[test]
 fn what_was_purged_stays_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -568,24 +574,24 @@ fn what_was_purged_stays_out() {
     assert_eq!(put(&log, &text), (100, 0, 0));
     log.flush_index().unwrap();
     clock.advance(std::time::Duration::from_secs(800 * 86_400));
-    log.confirm_clock("admin", "the machine was off").unwrap();
-    assert!(log.purge("admin").unwrap().purged > 60);
-    let size = log.size();
+    log.retention().confirm_clock(Justification { actor: "admin", reason: "the machine was off" }).unwrap();
+    assert!(log.retention().purge("admin").unwrap().purged > 60);
+    let size = log.size().unwrap();
     assert_eq!(put(&log, &text), (0, 100, 0));
-    assert_eq!(log.size(), size);
+    assert_eq!(log.size().unwrap(), size);
 }
 
-/// Whatever process does it: the one that owns the store knows for all.
+/// It does not matter which process imports: the owner of the store knows the identities for all.
 #[test]
 fn the_same_file_through_an_owner_is_recorded_once() {
-    use attestlog::owner::{SharedStore, Sharing};
+    use attestlog::AuditLog;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     AuditLog::create(&path).unwrap().close().unwrap();
-    let open = || SharedStore::open(&path, attestlog::Options::new(), Sharing::default()).unwrap();
+    let open = || attestlog::Options::new().open(&path).unwrap();
     let (owner, guest) = (open(), open());
     let text = session("s", &[made("c", "t"), said("c", "one"), made("d", "t")]);
-    let put = |log: &SharedStore, text: &str| {
+    let put = |log: &AuditLog, text: &str| {
         let recorded = import::record(log, read(CHAT, text), false, |_| ()).unwrap();
         (recorded.receipts.len(), recorded.repeated, recorded.answers.len())
     };
@@ -628,11 +634,11 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Recorded, already there and not taken are together all that looks like a call or an answer without one.
+    /// Recorded, already there and not taken add up to everything that looks like a call, or an answer without one.
     #[test]
     fn nothing_is_lost(pieces in pieces(), cut in any::<prop::sample::Index>()) {
         let (mut messages, mut wanted, mut odds) = (Vec::new(), 0, 0);
-        // Whole pieces, so that nothing that is open in the first part has its answer in the second.
+        // Cut at whole pieces, so that no call in the first part has its answer in the second.
         let mut counts = vec![(0, 0, 0)];
         for (n, piece) in pieces.iter().enumerate() {
             match piece {

@@ -1,10 +1,15 @@
-//! What agents, hosts and servers feed the program: imports, the MCP proxy, many processes on one store.
+//! What agents, hosts and servers send to the program: imports, the MCP proxy, many processes on one store.
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a test may panic, print and ask the machine")]
 
 mod airline;
 mod children;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_os = "linux")]
+mod embedded_host;
+mod full_disk;
 mod imports_lose_nothing;
+mod imports_refused;
 #[path = "../mcp_common/mod.rs"]
 mod mcp_common;
 mod mcp_proxy;
@@ -14,5 +19,6 @@ mod mcp_truth;
 mod owner;
 mod owner_changes;
 mod processes;
+mod readers;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;

@@ -1,4 +1,4 @@
-//! The MCP proxy: bytes go through unchanged, every call is recorded, and none is made that could not be.
+//! The MCP proxy: bytes are passed on unchanged, every call is recorded, and no call is made that could not be recorded.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -51,7 +51,7 @@ impl Host {
         self.ask(request(id, tool, arguments))
     }
 
-    /// The host goes; gives the exit code and what the server said on standard error.
+    /// Ends the host; returns the exit code and the server's standard error.
     fn end(mut self) -> (i32, String) {
         drop(self.input.take());
         let mut rest = String::new();
@@ -155,7 +155,7 @@ fn bytes_go_through_unchanged_whatever_they_are() {
     let ends = ends(&place);
     let mut names: Vec<String> = ends.iter().map(|end| text(end, "tool_name")).collect();
     names.sort();
-    // What a server makes of a method that nobody knows here, nobody knows.
+    // It is not known what a server does for an unknown method, so such methods are recorded.
     assert_eq!(names, ["echo", "noise", "notifications/odd"]);
     let ends: Vec<Json> = ends.into_iter().filter(|end| text(end, "session_metadata.mcp.method").is_empty()).collect();
     assert_eq!(text(&ends[0], "session_metadata.mcp.restated"), "true");
@@ -222,7 +222,7 @@ fn parallel_calls_batches_and_continuations() {
     assert_eq!(lines(&place).len(), 13, "each begun and ended once, and what was answered between");
 }
 
-/// Until this test the server's name was looked for in the answer to `initialize` only, which the newest revision does not
+/// Until this test the server's name was looked for only in the answer to `initialize`, which the newest revision does not
 /// have; and a task's handle was recorded as if it were the call's result.
 #[test]
 fn the_newest_revision_has_no_handshake_and_its_tasks_end_later() {
@@ -292,7 +292,7 @@ fn what_cannot_be_recorded_is_not_called() {
         "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"method\":\"ping\",\"params\":{\"name\":\"echo\"}}\n",
     );
     assert!(text(&twice, "error.message").contains("not forwarded"));
-    // Lines within a line: Python's servers end one at a carriage return, so this would be a call for them.
+    // Lines within a line: Python servers end a line at a carriage return, so they would read this as a call.
     for hidden in ["hello\r{}\n", "{\"method\":\"x\",\"params\":\r{}\r}\n", "\u{feff}{}\n"] {
         let refused = host.ask(hidden.replace("{}", request(7, "echo", "{}").trim()));
         assert!(text(&refused, "error.message").contains("not forwarded"), "{hidden:?}");
@@ -316,13 +316,13 @@ fn fail_open_says_so_and_records_it() {
     assert!(said.contains("LET THROUGH") && said.contains("NOT RECORDED"), "{said}");
     let ends = ends(&place);
     assert_eq!(text(&ends[0], "session_metadata.mcp.unrecorded_calls"), "1");
-    // Without a store nothing starts, unless the operator wants it so.
+    // Without a store nothing is started, unless the operator asks for it.
     let empty = Place::empty();
     let ran = empty.run(&["mcp", "none", "--", "true"]).code(3);
     assert!(ran.err.contains("none"), "{}", ran.err);
 }
 
-/// The most memory that a process had, in MB.
+/// The peak memory of a process, in MB.
 #[cfg(target_os = "linux")]
 fn peak(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
@@ -330,7 +330,8 @@ fn peak(process: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// They took five times their size in memory, in either direction: what is kept of them was made from whole copies.
+/// Large frames took five times their size in memory, in either direction: the shortened form was made from complete
+/// copies, and later secrets were masked in one.
 #[test]
 fn fifty_megabytes_go_through_and_leave_a_summary() {
     let place = Place::with_store();
@@ -357,11 +358,11 @@ fn signals_and_exit_codes_are_the_server_s() {
     let mut host = Host::start(&place, &[]);
     host.call(1, "echo", "{}");
     host.say(request(2, "hold", "{}"));
-    // The begun entry says that the call has gone to the server.
+    // The begun entry shows that the call has been sent to the server.
     while place.count(&["--unfinished"]) == 0 {}
     let kill = std::process::Command::new("kill").args(["-TERM", &host.child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    // Its end, before the host's: a server that is told to end by both may see either first.
+    // The call's end comes before the host's: a server that both tell to end may notice either first.
     assert_eq!(host.hear(), "");
     assert_eq!(host.end().0, -15, "ended by the signal, as the server was");
     let last = ends(&place).pop().unwrap();

@@ -1,5 +1,5 @@
-//! The proxy between real hosts and real servers: the official Python client and server, and the official servers for
-//! Node. Installed here into a folder of the target directory; where that cannot be, the tests say so and why.
+//! The proxy between real hosts and real servers: the official Python client and server, and the official servers for Node.
+//! They are installed into a folder of the target directory; if that is not possible, the tests say so and why.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -54,7 +54,7 @@ fn node_server(name: &str) -> Result<PathBuf, String> {
     Ok(script)
 }
 
-/// Calls what the standard input says, one `tool arguments` a line, and prints how each ended.
+/// Makes the calls listed on standard input, one `tool arguments` per line, and prints how each ended.
 const CLIENT: &str = r#"
 import asyncio, json, sys
 from mcp import ClientSession, StdioServerParameters
@@ -135,7 +135,7 @@ def discharge(patient_id: str, confirmed: Annotated[Sure, Resolve(confirm)]) -> 
 server.run()
 "#;
 
-/// The client's calls through the proxy; gives what it said.
+/// Makes the client's calls through the proxy; returns its output.
 fn drive(place: &Place, python: &Path, server: &[&str], calls: &str) -> String {
     drive_by(CLIENT, place, python, server, calls)
 }

@@ -1,5 +1,5 @@
-//! What a server runs is what is recorded, whatever reader it has: servers in four languages, each with that language's usual
-//! reader, behind the proxy, and thousands of frames that were changed so that readers may differ about them.
+//! Whatever a server runs is recorded, whichever parser it has: servers in four languages, each with that language's usual
+//! parser, run behind the proxy, and get thousands of frames that were altered so that parsers may disagree about them.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Reads bytes, so that its reader looks for the encoding itself; and takes a carriage return for the end of a line, too.
+/// Reads bytes, so that its parser detects the encoding itself; also treats a carriage return as the end of a line.
 const PYTHON: &str = r#"
 import json, os, re, sys
 seen = open(os.environ["SEEN"], "wb")
@@ -45,7 +45,7 @@ require("readline").createInterface({ input: process.stdin, crlfDelay: Infinity 
 });
 "#;
 
-/// Its reader folds the case of members, as Unicode has it.
+/// Its parser folds the case of members, as Unicode defines it.
 const GO: &str = r#"
 package main
 import ("bufio"; "encoding/json"; "fmt"; "os")
@@ -71,7 +71,7 @@ func main() {
 }
 "#;
 
-/// Numbers that follow from a seed.
+/// Random numbers determined by a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -85,7 +85,7 @@ impl Dice {
     }
 }
 
-/// A call, changed.
+/// A call, altered.
 fn frame(dice: &mut Dice, n: usize) -> Vec<u8> {
     let mut text = format!(
         r#"{{"jsonrpc":"2.0","id":{n},"method":"tools/call","params":{{"name":"tool","arguments":{{"n":{n},"path":"/tasks/k","deep":{{"list":[1,"s"],"sum":1.5}}}}}}}}"#
@@ -155,7 +155,7 @@ fn changed(dice: &mut Dice, text: &str) -> String {
     }
 }
 
-/// Whether what the server saw is in what was recorded: of members of one name all are, as a list.
+/// Whether what the server saw is in what was recorded: if members repeat, all of them are recorded, as a list.
 fn holds(recorded: &Value, seen: &Value) -> bool {
     let plain = |text: &str| text.replace(['\0', '\u{2400}', '\u{fffd}', '?'], "?");
     let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
@@ -173,7 +173,7 @@ fn holds(recorded: &Value, seen: &Value) -> bool {
     same || recorded.as_array().is_some_and(|all| all.iter().any(|one| holds(one, seen)))
 }
 
-/// Puts the server behind the proxy, sends it the frames, and holds what it ran against the log.
+/// Runs the server behind the proxy, sends it the frames, and compares what it ran with the log.
 fn differ(language: &str, server: &[&str], seed: u64) {
     let place = Place::with_store();
     let args = [&["mcp", "s", "--"], server].concat();
@@ -217,7 +217,7 @@ fn differ(language: &str, server: &[&str], seed: u64) {
     }
 }
 
-/// What a program said, where it can be run.
+/// Checks whether a program can be run, and returns its error if not.
 fn ran(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
@@ -231,8 +231,8 @@ fn script(name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Members of other case, encodings and members of one name passed the proxy as nothing, or as another call, and the server ran
-/// them: `{"Method":"tools/call",…}` with a server in Go, UTF-16 with one in Python.
+/// Members in another case, other encodings and repeated members passed the proxy as nothing, or as another call, and the
+/// server ran them: `{"Method":"tools/call",…}` with a server in Go, UTF-16 with one in Python.
 #[test]
 fn a_server_in_python_runs_nothing_that_is_not_recorded() {
     if let Err(e) = ran(Command::new("python3").arg("--version")) {
@@ -241,7 +241,7 @@ fn a_server_in_python_runs_nothing_that_is_not_recorded() {
     differ("Python", &["python3", script("server.py", PYTHON).to_str().unwrap()], 1);
 }
 
-/// The reader of TypeScript's servers is that of the engine they run in.
+/// TypeScript servers use the JSON parser of the engine that runs them.
 #[test]
 fn a_server_in_node_runs_nothing_that_is_not_recorded() {
     if let Err(e) = ran(Command::new("node").args(["--version"])) {

@@ -1,4 +1,4 @@
-//! The proxy says what happened: late answers, odd ids, noise, what was viewed, what is read besides tools.
+//! The proxy records what happened: late answers, odd ids, noise, what was viewed, what is read besides tools.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -24,8 +24,8 @@ fn until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// Servers answer request 1 with `"id":"1"`, and hosts take that. For the log there was no answer: it said that the host had
-/// ended before a reply, hours later.
+/// Servers answer request 1 with `"id":"1"`, and hosts accept that. The log had no answer: hours later it said that the
+/// host had ended before a reply.
 #[test]
 fn a_reply_whose_id_is_a_text_is_the_reply() {
     let place = Place::with_store();
@@ -39,7 +39,7 @@ fn a_reply_whose_id_is_a_text_is_the_reply() {
     host.end();
 }
 
-/// Some servers answer everything with the id 0. Nothing said that there had been answers at all.
+/// Some servers answer everything with the id 0. The log did not show that there had been answers at all.
 #[test]
 fn a_reply_that_fits_nothing_leaves_a_trace() {
     let place = Place::with_store();
@@ -53,8 +53,8 @@ fn a_reply_that_fits_nothing_leaves_a_trace() {
     assert!(text(end, "error.message").contains("no reply with its id"), "{end:?}");
 }
 
-/// A call was cancelled, and the tool went on: the refund was issued, its answer went to the host, and the log's last word was
-/// that the call had been abandoned.
+/// A call was cancelled, and the tool went on: the refund was issued, its answer went to the host, and the last entry in
+/// the log said that the call had been abandoned.
 #[test]
 fn an_answer_after_a_cancellation_is_recorded_as_what_it_is() {
     for flags in [&[][..], &["--read-only", "refund"]] {
@@ -76,13 +76,14 @@ fn an_answer_after_a_cancellation_is_recorded_as_what_it_is() {
         let accesses = report.get("accesses").unwrap().as_array().unwrap();
         assert!(accesses.iter().any(|a| text(a, "success") == "true"), "{report:?}");
         let stats = place.run(&["stats", "s", "--tool", "refund", "--json"]).json();
-        // The answer is no call of its own, and the call was given up.
-        assert_eq!((text(&stats, "total_calls"), text(&stats, "success_rate")), ("1".to_owned(), "0".to_owned()));
+        // The answer is not a separate call, and the call that had been given up took effect.
+        assert_eq!((text(&stats, "total_calls"), text(&stats, "success_rate")), ("1".to_owned(), "1".to_owned()));
         place.run(&["verify", "s"]).ok();
     }
 }
 
-/// With `--timeout`, of which the host knows nothing, it acted on an answer as a success that the log had as timed out.
+/// With `--timeout`, which the host does not know about, the host acted on an answer as a success that the log had as timed
+/// out.
 #[test]
 fn an_answer_after_a_time_out_is_recorded_as_what_it_is() {
     let place = Place::with_store();
@@ -96,7 +97,7 @@ fn an_answer_after_a_time_out_is_recorded_as_what_it_is() {
     host.end();
 }
 
-/// Lines that are no messages were counted in the next call that began, so those before the last answer were in no entry.
+/// Lines that are not messages were counted in the next call that began, so those before the last answer were in no entry.
 #[test]
 fn noise_is_counted_when_it_happens() {
     let place = Place::with_store();
@@ -110,7 +111,7 @@ fn noise_is_counted_when_it_happens() {
     host.end();
 }
 
-/// Every access through the proxy had the protocol's envelope as what was viewed: `content, isError`.
+/// For every access through the proxy, the protocol's envelope was recorded as what was viewed: `content, isError`.
 #[test]
 fn what_was_viewed_is_the_record() {
     let results = [
@@ -137,10 +138,10 @@ fn what_was_viewed_is_the_record() {
     }
 }
 
-/// The official SQLite server answers a refused statement with `Error: Only SELECT queries are allowed`: such a server never
-/// failed, while the importers counted the same answer as a failure. Then a page that begins with the word, of which the server
-/// said with `isError` false that all was well, was a failure here and none in an import: what is said expressly goes first, here
-/// as there, and the text is marked.
+/// The official SQLite server answers a refused statement with `Error: Only SELECT queries are allowed`: such a server
+/// never failed, while the importers counted the same answer as a failure. Then a page that begins with that word, for
+/// which the server had said success with `isError` false, was a failure here and not in an import. Now an explicit flag
+/// takes precedence in both, and the text is marked.
 #[test]
 fn a_text_that_says_error_is_one_here_too() {
     for (flag, outcome) in [("", "tool_error"), (r#","isError":null"#, "tool_error"), (r#","isError":false"#, "ok")] {
@@ -170,8 +171,8 @@ fn a_text_that_says_error_is_one_here_too() {
     }
 }
 
-/// A tool that returns what it has as JSON said in it that it had failed (`{"error":"no such chart"}`), as text or as structured
-/// content. Imported from a transcript that was a failure; through the proxy it was a success.
+/// A tool that returns JSON said in it that it had failed (`{"error":"no such chart"}`), as text or as structured content.
+/// Imported from a transcript this was a failure; through the proxy it was a success.
 #[test]
 fn a_record_that_says_error_is_one_here_too() {
     for result in [
@@ -188,7 +189,7 @@ fn a_record_that_says_error_is_one_here_too() {
         assert_eq!(text(end, "outcome"), "tool_error", "{result}");
         assert_eq!(text(end, "error.message"), "no such chart");
     }
-    // What a resource says of errors is what was read.
+    // Errors mentioned inside a resource are only content that was read.
     let place = Place::with_store();
     let read = r#"{"contents":[{"uri":"file:///errors","text":"{\"error\":\"the title\"}"}]}"#;
     place.write("reply", format!("{{\"id\":1,\"result\":{read}}}\n"));
@@ -199,8 +200,8 @@ fn a_record_that_says_error_is_one_here_too() {
     assert_eq!(outcomes(&place), ["ok"]);
 }
 
-/// A host sends its calls without waiting for the reply to `initialize`. All of them, to their end, were calls of `sh`, and
-/// whoever looked for the server by its name found none.
+/// A host sends its calls without waiting for the reply to `initialize`. All of them were recorded as calls of `sh`, up to
+/// their end, and a search for the server by its name found none.
 #[test]
 fn a_server_that_says_its_name_late_is_found_by_it() {
     let place = Place::with_store();
@@ -218,7 +219,7 @@ fn a_server_that_says_its_name_late_is_found_by_it() {
     assert_eq!(place.count(&["--server", "tiny"]), 1);
 }
 
-/// Started by a service, which sets no USER, the proxy recorded calls of `unknown`, though the account has a name.
+/// Started by a service, which does not set USER, the proxy recorded calls of `unknown`, though the account has a name.
 #[test]
 fn the_login_name_is_that_of_the_account() {
     let place = Place::with_store();
@@ -237,7 +238,7 @@ fn the_login_name_is_that_of_the_account() {
     assert_eq!(text(&ends(&place)[0], "user_id"), name);
 }
 
-/// A chart that was read as a resource left nothing in the log.
+/// A chart that was read as a resource left no trace in the log.
 #[test]
 fn resources_and_prompts_are_accesses_too() {
     let place = Place::with_store();
@@ -264,7 +265,7 @@ fn resources_and_prompts_are_accesses_too() {
     assert_eq!(lines(&place).len(), 4, "begun and ended, as calls are");
 }
 
-/// A call through the proxy could not be joined with the trace that it belongs to: `traceparent` was dropped.
+/// A call through the proxy could not be correlated with the trace that it belongs to: `traceparent` was dropped.
 #[test]
 fn a_call_is_found_by_its_trace() {
     let place = Place::with_store();
@@ -279,7 +280,7 @@ fn a_call_is_found_by_its_trace() {
     assert_eq!(text(&ends(&place)[0], "session_metadata.span_id"), "b7ad6b7169203331");
 }
 
-/// A number beyond a double was a string of its digits in the log, and nothing said that it had been a number.
+/// A number beyond a double was stored as a string of its digits, and nothing said that it had been a number.
 #[test]
 fn numbers_that_lose_digits_are_marked() {
     let place = Place::with_store();
@@ -294,12 +295,12 @@ fn numbers_that_lose_digits_are_marked() {
 }
 
 fn alive(process: &str) -> bool {
-    // One that has ended and that nobody has waited for is no process any more.
+    // A process that has ended but was not reaped does not count.
     std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// A host that waits no longer kills its child, and that was the proxy: a server that ignored the end of its input stayed for
-/// good. (1,088 such orphans were seen on one machine.)
+/// A host that gives up waiting kills its child, which was the proxy: a server that ignored the end of its input stayed
+/// forever. (1,088 such orphans were seen on one machine.)
 #[test]
 #[cfg(target_os = "linux")]
 fn the_server_goes_with_a_proxy_that_is_killed() {
@@ -312,14 +313,14 @@ fn the_server_goes_with_a_proxy_that_is_killed() {
     until("the server is gone", || !alive(&server));
 }
 
-/// And one whose host just went: the proxy tells it to end, then makes it.
+/// And one whose host just went away: the proxy tells it to end, then kills it.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_server_that_stays_when_the_host_has_gone_is_ended() {
     let place = Place::with_store();
     let program = env!("CARGO_BIN_EXE_attestlog");
     let server = "trap '' TERM HUP; echo $$ > server; while :; do read -r l || sleep 1; done";
-    // The host is a shell that starts the proxy with a pipe for its input, and is gone.
+    // The host is a shell that starts the proxy with a pipe for its input, and exits.
     let host = format!(
         "{{ while [ ! -s server ]; do sleep 0.01; done; }} | {program} mcp s --grace 0.1 -- sh -c \"$SERVER\" & wait_for=server; while [ ! -s server ]; do sleep 0.01; done"
     );
@@ -330,7 +331,8 @@ fn a_server_that_stays_when_the_host_has_gone_is_ended() {
     until("the server is gone", || !alive(&server));
 }
 
-/// A server that could not be started left `No such file or directory (os error 2)`: not which program, not where it was looked for.
+/// A server that could not be started gave `No such file or directory (os error 2)`: not which program, nor where it was
+/// looked for.
 #[test]
 fn a_server_that_cannot_be_started_is_told_by_name_and_reason() {
     let place = Place::with_store();
@@ -359,7 +361,8 @@ fn a_server_that_cannot_be_started_is_told_by_name_and_reason() {
     assert_eq!(place.count(&["--kind", "tool_call"]), 0);
 }
 
-/// A host closed both pipes and lived on; a server that ignored the end of its input stayed with it, though nobody could hear it.
+/// A host closed both pipes and kept running; a server that ignored the end of its input stayed too, though nobody could
+/// read its output.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_server_that_nobody_can_hear_is_ended() {
@@ -374,8 +377,8 @@ fn a_server_that_nobody_can_hear_is_ended() {
     host.child.wait().unwrap();
 }
 
-/// The store was removed, or another was put in its place, while the proxy ran: calls went on, and their records into a file
-/// that nobody could find any more [R43].
+/// The store was removed, or another was put in its place, while the proxy ran: calls went on, and were recorded into a
+/// file that nobody could find any more [R43].
 #[test]
 fn a_store_that_is_gone_is_noticed() {
     for moved in [false, true] {
@@ -399,7 +402,7 @@ fn a_store_that_is_gone_is_noticed() {
                 assert!(said.contains("was not made") && said.contains(why), "{said}");
             }
             std::fs::rename(place.path("away"), place.path("s")).unwrap();
-            // Put back, it goes on.
+            // Once the store is put back, it goes on.
             host.say(call("3", "t", "{}"));
             assert!(host.hear().contains("got"));
             host.end();
@@ -414,8 +417,8 @@ fn a_store_that_is_gone_is_noticed() {
     }
 }
 
-/// `--user ""`, as it comes of a variable that is not set, was taken, and each call then refused for it; elsewhere it was
-/// recorded as nobody's.
+/// `--user ""`, for example from a variable that is not set, was accepted, and each call was then refused because of it;
+/// elsewhere it was recorded as belonging to nobody.
 #[test]
 fn nobody_is_named_by_nothing() {
     let place = Place::with_store();

@@ -1,10 +1,11 @@
-//! Many processes on one store: who owns it, what of a socket is trusted, and what happens when the owner goes.
+//! Many processes on one store: who owns it, what is trusted about a socket, and what happens when the owner exits.
 #![cfg(unix)]
 
 use crate::common::*;
+use attestlog::host::Random;
 use attestlog::json::Json;
-use attestlog::owner::{SharedStore, Sharing, reach};
-use attestlog::{ErrorKind, Options, Random, Sender, ToolCall};
+use attestlog::owner::reach;
+use attestlog::{ErrorKind, Options, Sender, ToolCall};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,7 +14,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A store, its sockets in a directory of their own, and a process that owns it.
+/// A store with its sockets in a directory of their own, and a process that owns it.
 struct Shared {
     place: Place,
     sockets: PathBuf,
@@ -41,7 +42,7 @@ impl Shared {
 
     fn serve(&mut self) {
         let mut child = self.command(&["serve", "s"]).spawn().unwrap();
-        // It says when it serves.
+        // It prints a message when it serves.
         let mut said = [0; 16];
         child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
         self.owner = Some(child);
@@ -111,7 +112,7 @@ fn commands_do_not_notice_that_another_process_has_the_store() {
     assert!(sent.contains("\"sender\":{\"id\":\"process-"), "it went through the socket: {sent}");
 }
 
-/// Draws the number of a card.
+/// A random source that produces the number of a card.
 #[derive(Debug)]
 struct Card;
 
@@ -121,13 +122,13 @@ impl Random for Card {
     }
 }
 
-/// A process sent under sixteen hexadecimal digits that it drew. Once in some thousand times there was the number of a card in them,
-/// and none of its records was taken.
+/// A process used a random sender id of sixteen hexadecimal digits. Once in some thousand times it contained the number of
+/// a card, and none of the process's records was accepted.
 #[test]
 fn no_process_sends_under_the_number_of_a_card() {
     let place = Place::with_store();
-    let owner = SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
-    let other = SharedStore::open(place.path("s"), Options::new().random(Arc::new(Card)), Sharing::default()).unwrap();
+    let owner = Options::new().open(place.path("s")).unwrap();
+    let other = Options::new().random(Arc::new(Card)).open(place.path("s")).unwrap();
     let seq = other.record(ToolCall::new("c", "u", "t")).unwrap().seq;
     drop((other, owner));
     let sender = place.run(&["query", "s", "--json"]).ok();
@@ -135,13 +136,14 @@ fn no_process_sends_under_the_number_of_a_card() {
     assert!(id.is_some_and(|id| id.len() == 32 && id.chars().all(|c| ('a'..='p').contains(&c))), "{seq}: {sender}");
 }
 
-/// A process whose number was taken, by a row in the file or by chance, was told that it was another call, and its call was not recorded.
+/// A process whose number was already used, by a row in the file or by chance, was told that it was another call, and its
+/// call was not recorded.
 #[test]
 fn who_finds_his_number_taken_records_under_another_sender() {
     let place = Place::with_store();
-    let open = |options| SharedStore::open(place.path("s"), options, Sharing::default()).unwrap();
+    let open = |options: Options| options.open(place.path("s")).unwrap();
     let owner = open(Options::new());
-    let same = || open(Options::new().random(Arc::new(attestlog::SeededRandom::new(1))));
+    let same = || open(Options::new().random(Arc::new(attestlog::host::SeededRandom::new(1))));
     let (first, second) = (same(), same());
     let a = first.record(ToolCall::new("a", "u", "t")).unwrap();
     let b = second.record(ToolCall::new("b", "u", "t")).unwrap();
@@ -162,10 +164,10 @@ fn the_socket_is_private_and_its_path_short_however_deep_the_store_lies() {
     std::fs::create_dir_all(&deep).unwrap();
     let store = deep.join("s");
     shared.run(&["init", store.to_str().unwrap()]).ok();
-    let joint = SharedStore::open(&store, Options::new(), Sharing::default()).unwrap();
+    let shared = Options::new().open(&store).unwrap();
     let connection = reach(&store).unwrap().expect("it is shared");
     assert_eq!(connection.process(), std::process::id());
-    joint.close().unwrap();
+    shared.close().unwrap();
     assert!(reach(&store).unwrap().is_none(), "the socket went with it");
 }
 
@@ -183,7 +185,8 @@ fn a_dead_owner_s_socket_is_cleaned_up_and_another_takes_over() {
     assert_eq!(shared.run(&["query", "s", "--kind", "tool_call", "--count"]).ok(), "3\n");
 }
 
-/// An owner that was killed after it had sent an entry and before it said that it had was followed by one that showed the entry again.
+/// An owner was killed after it had sent an entry and before it reported that it had; the next owner showed the entry
+/// again.
 #[test]
 fn tail_goes_on_when_the_owner_is_killed() {
     let mut shared = Shared::owned();
@@ -199,13 +202,36 @@ fn tail_goes_on_when_the_owner_is_killed() {
     shared.record("through").ok();
     assert_eq!(next(), "through");
     shared.kill();
-    // Whoever comes first owns the store now: the tail, or this.
+    // Whichever process comes first owns the store now: the tail, or this one.
     shared.record("after").ok();
     assert_eq!(next(), "after");
     shared.record("again").ok();
     assert_eq!(next(), "again");
     tail.kill().unwrap();
     tail.wait().unwrap();
+}
+
+/// The owner was killed while it gave a long answer: what it had said was all that the command said, and the command failed. Now the
+/// answer goes on with the next owner, which may be the command itself, at the entry at which it stopped.
+#[test]
+fn a_long_answer_goes_on_when_the_owner_is_killed() {
+    let mut shared = Shared::owned();
+    let lines: String = (0..1500)
+        .map(|i| call("long", "u", "t", &format!(r#""arguments":{{"i":{i},"x":"{}"}}"#, "so ".repeat(200))))
+        .collect();
+    shared.place.write("calls.jsonl", lines);
+    shared.run(&["record", "s", "calls.jsonl", "--no-alerts"]).ok();
+    for args in [&["query", "s", "--conversation", "long", "--json"][..], &["timeline", "s", "long", "--json"]] {
+        let mut asking = shared.command(args).spawn().unwrap();
+        let mut said = BufReader::new(asking.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut all: Vec<String> = said.by_ref().take(10).collect();
+        shared.kill();
+        all.extend(said);
+        assert_eq!(asking.wait().unwrap().code(), Some(0));
+        let number = |line: &String| json(line).get("arguments").and_then(|a| a.get("i")?.as_u64()).unwrap();
+        assert_eq!(all.iter().map(number).collect::<Vec<_>>(), (0..1500).collect::<Vec<_>>(), "{args:?}");
+        shared.serve();
+    }
 }
 
 #[test]
@@ -225,8 +251,8 @@ fn serve_waits_for_its_turn_and_closes_cleanly() {
     assert_eq!(signed.get("signed_size"), signed.get("size"), "closing signs");
 }
 
-/// Thirty calls were recorded through `serve`. Ten seconds later none of them was signed, rules had not looked at them as far as
-/// `health` knew, and after a `kill -9` of the owner nothing ever was, without anything saying so.
+/// Thirty calls were recorded through `serve`. Ten seconds later none of them was signed, `health` showed that rules had
+/// not looked at them, and after a `kill -9` of the owner nothing was ever signed, without any message.
 #[test]
 fn whoever_stays_signs_what_others_recorded_and_says_how_far_rules_are() {
     let mut shared = Shared::owned();
@@ -264,7 +290,7 @@ fn a_client_that_sends_rubbish_harms_nobody() {
         held.push(stream);
     }
     shared.record("c").ok();
-    // Those that said something wrong are dropped; those that said too little wait alone.
+    // Connections that sent something wrong are dropped; those that sent too little wait without holding up others.
     let mut answer = Vec::new();
     held[1].read_to_end(&mut answer).unwrap();
     drop(held);
@@ -274,7 +300,7 @@ fn a_client_that_sends_rubbish_harms_nobody() {
 
 #[test]
 fn what_is_planted_in_the_socket_s_place_is_refused() {
-    // A file, and a link to a socket of the same user, where the socket goes.
+    // A file, and a link to a socket of the same user, at the socket's path.
     let mut shared = Shared::owned();
     let socket = shared.socket();
     shared.kill();
@@ -307,15 +333,15 @@ fn what_is_planted_in_the_socket_s_place_is_refused() {
 #[test]
 fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
     let place = Place::with_store();
-    let open = || SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let open = || Options::new().open(place.path("s")).unwrap();
     let (first, second) = (open(), open());
-    assert!(first.owned(|_| ()).is_some() && second.owned(|_| ()).is_none());
+    assert!(first.is_owner() && !second.is_owner());
     let begun = second.begin(ToolCall::new("c", "u", "t")).unwrap();
     let batch = second.record_batch((0..200).map(|i| ToolCall::new("c", "u", "t").turn(i))).unwrap();
     assert_eq!(batch.last().unwrap().seq - batch[0].seq, 199);
     first.close().unwrap();
     begun.finish(|call| call.result(true)).unwrap();
-    assert!(second.owned(|_| ()).is_some());
+    assert!(second.is_owner());
     let third = open();
     let numbered = |n| ToolCall::new("c", "u", "t").sender(Sender::new("mine", n));
     let a = third.record(numbered(1)).unwrap();
@@ -329,7 +355,7 @@ fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
 #[test]
 fn sealed_values_and_new_policies_reach_the_senders() {
     let place = Place::with_store();
-    let open = || SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let open = || Options::new().open(place.path("s")).unwrap();
     let (owner, sender) = (open(), open());
     let call = || {
         let arguments = json(r#"{"note":"mail a@example.com"}"#);
@@ -338,17 +364,15 @@ fn sealed_values_and_new_policies_reach_the_senders() {
     sender.record(call()).unwrap();
     let policy = "[redaction]\ndetectors = { email = \"seal\" }\nfacets = { user = \"pseudonymise\" }\n";
     let policy = attestlog::PolicySet::from_toml(policy, "p.toml").unwrap();
-    owner.owned(|log| log.set_policy(policy).unwrap());
+    owner.retention().set_policies(policy).unwrap();
     let sealed = sender.record(call()).unwrap();
     let again = sender.record(call()).unwrap();
-    owner.owned(|log| {
-        let line = log.entry(sealed.seq).unwrap().line();
-        assert!(line.contains("\"sealed\"") && !line.contains("a@example.com") && !line.contains("dr_a"), "{line}");
-        log.rotate_pseudonym_key().unwrap();
-        assert!(log.entry(again.seq).unwrap().line().contains("\"sealed\""));
-    });
+    let line = owner.entry(sealed.seq).unwrap().line();
+    assert!(line.contains("\"sealed\"") && !line.contains("a@example.com") && !line.contains("dr_a"), "{line}");
+    owner.keys().rotate_pseudonym_key().unwrap();
+    assert!(owner.entry(again.seq).unwrap().line().contains("\"sealed\""));
     let rotated = sender.record(call()).unwrap();
-    owner.owned(|log| assert_ne!(log.entry(rotated.seq).unwrap().line().find("ps_"), None));
+    assert_ne!(owner.entry(rotated.seq).unwrap().line().find("ps_"), None);
     owner.close().unwrap();
     sender.close().unwrap();
     place.run(&["verify", "s"]).ok();
@@ -357,14 +381,14 @@ fn sealed_values_and_new_policies_reach_the_senders() {
 #[test]
 fn a_store_that_is_not_shared_is_locked() {
     let place = Place::with_store();
-    let log = attestlog::AuditLog::open(place.path("s")).unwrap();
-    let refused = SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap_err();
+    let log = Options::new().exclusive().open(place.path("s")).unwrap();
+    let refused = Options::new().open(place.path("s")).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Locked);
     log.close().unwrap();
 }
 
-/// What an importer is told by the process that owns the store, over the socket, it must be told as by the store itself: of a
-/// call that is another, of an answer that changed. Nothing had tried it.
+/// Through the owner's socket an importer must get the same answers as from the store itself: about a call that differs,
+/// about an answer that changed. This had never been tested.
 #[test]
 fn an_importer_through_an_owner_gets_the_same_answers_as_alone() {
     let message = |id: &str, answer: &str| {
@@ -402,7 +426,7 @@ fn an_importer_through_an_owner_gets_the_same_answers_as_alone() {
             let figures = figures.map(|key| json.get(key).and_then(Json::as_u64));
             let named = json.get("not_taken").and_then(Json::as_array).unwrap_or_default().iter();
             let named: Vec<_> = named.map(|one| (one.get("kind").cloned(), one.get("place").cloned())).collect();
-            // Entries of the stores' own stand between.
+            // The stores' own entries lie between them.
             (figures, named, ran.err.chars().filter(|c| !c.is_ascii_digit()).collect::<String>())
         };
         assert_eq!(import(&alone), import(&shared), "step {step}");

@@ -1,4 +1,5 @@
-//! Promise: what a command changes of alert rules, receivers and anchors is in force in the process that has the store open (R83).
+//! Promise: changes that a command makes to alert rules, receivers and anchors take effect in the process that has the
+//! store open (R83).
 #![cfg(unix)]
 
 use crate::common::*;
@@ -16,12 +17,12 @@ struct Owned {
 }
 
 impl Owned {
-    /// A store that another process has open, by `serve` or as the recorder in front of a server.
+    /// A store that another process has open: `serve`, or the recorder in front of a server.
     fn by(args: &[&str]) -> Owned {
         let place = Place::with_store();
         let mut owned = Owned { place, owner: None };
         let mut owner = owned.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        // It says when it serves; the server of the other one echoes what it is sent.
+        // `serve` prints a message when it serves; the server behind the recorder echoes what it is sent.
         if args[0] == "serve" {
             let mut said = [0; 16];
             owner.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
@@ -52,7 +53,7 @@ impl Owned {
         self.run(&["record", "s", file.to_str().unwrap()]).ok();
     }
 
-    /// The alerts about users, by rule and user, once there are as many.
+    /// The alerts about users, by rule and user, once there are this many.
     fn alerts(&self, many: usize) -> Vec<(String, String)> {
         let list = || {
             let all = self.run(&["alerts", "list", "s", "--json"]).ok();
@@ -90,9 +91,9 @@ fn vips(users: &[&str]) -> Vec<(String, String)> {
     users.iter().map(|user| ("vip".to_owned(), (*user).to_owned())).collect()
 }
 
-/// A process that had the store open went on with the rules, receivers and anchors that it had begun with: `policy set` and
-/// `anchors set` reported success, the chain had the policy, `health` was green, and what the new rule was to raise was never
-/// raised, not even later.
+/// A process that had the store open continued with the rules, receivers and anchors with which it had started: `policy
+/// set` and `anchors set` reported success, the chain had the policy, `health` was green, and alerts of the new rule were
+/// never raised, not even later.
 #[test]
 fn whoever_has_the_store_open_uses_what_a_command_has_changed() {
     for owner in [&["serve", "s"][..], &["mcp", "s", "--user", "host", "--", "cat"][..]] {
@@ -112,16 +113,16 @@ fn whoever_has_the_store_open_uses_what_a_command_has_changed() {
         let kept = || std::fs::read_to_string(owned.place.path("kept.jsonl")).unwrap_or_default();
         assert!(!kept().is_empty(), "the anchor got nothing");
 
-        // And what is taken out stops.
+        // And what is removed stops.
         owned.place.write("none.toml", "[[alerts]]\nname = '*'\nenabled = false\n");
         owned.run(&["policy", "set", "s", "none.toml", "--no-receivers"]).ok();
         owned.run(&["anchors", "set", "s", "--none"]).ok();
-        // With what was under way.
+        // Including what was under way.
         owned.run(&["anchors", "flush", "s"]).ok();
         let size = kept().len();
         owned.record("second");
         owned.run(&["anchors", "flush", "s"]).ok();
-        // Whatever was raised of the second call stands before this one's alert.
+        // Anything raised by the second call comes before this one's alert.
         owned.place.write("only.toml", VIP);
         owned.run(&["policy", "set", "s", "only.toml"]).ok();
         owned.record("third");
@@ -131,7 +132,7 @@ fn whoever_has_the_store_open_uses_what_a_command_has_changed() {
     }
 }
 
-/// The same of a watch that has the store open, whose receivers are also those that it was given itself.
+/// The same for a watch that has the store open, which also has receivers from its own flags.
 #[test]
 fn a_watch_goes_on_with_the_receivers_that_the_store_has_now() {
     let place = Place::with_store();
@@ -143,7 +144,7 @@ fn a_watch_goes_on_with_the_receivers_that_the_store_has_now() {
     owned.place.write("vip.toml", format!("{VIP}[[receivers]]\nname = 'told'\nfile = 'told.jsonl'\n"));
     owned.run(&["policy", "set", "s", "vip.toml"]).ok();
     let told = || std::fs::read_to_string(owned.place.path("told.jsonl")).unwrap_or_default();
-    // It looks once a second, and owes a new receiver what is raised from there on.
+    // It looks once a second, and owes a new receiver what is raised from then on.
     let mut users = 0;
     wait_until("delivery", || {
         users += 1;
@@ -152,7 +153,7 @@ fn a_watch_goes_on_with_the_receivers_that_the_store_has_now() {
     });
 }
 
-/// What lies beside the store in a form that must not be used is not passed over in silence.
+/// A file beside the store in a form that must not be used is not ignored silently.
 #[test]
 fn a_change_that_the_owner_cannot_use_is_said() {
     use std::os::unix::fs::PermissionsExt;
@@ -166,7 +167,8 @@ fn a_change_that_the_owner_cannot_use_is_said() {
     assert!(owned.run(&["health", "s"]).code(1).out.contains("! no alert is delivered"));
 }
 
-/// A recorder that was ended by Ctrl-C left what it had recorded unsigned.
+/// When a recorder was ended by Ctrl-C, what it had recorded remained unsigned. And it said nothing, so that nobody knew from which
+/// line to send the rest.
 #[test]
 fn what_a_recorder_recorded_is_signed_when_it_is_told_to_end() {
     let place = Place::with_store();
@@ -180,9 +182,17 @@ fn what_a_recorder_recorded_is_signed_when_it_is_told_to_end() {
     let status = recorder.wait().unwrap();
     drop(input);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "{status}");
+    let mut said = String::new();
+    recorder.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains(
+            "standard input: ended by a signal; 1 call was recorded before that, the newest at seq 2; go on from line 2"
+        ),
+        "{said}"
+    );
     let verified = place.run(&["verify", "s", "--json"]).json();
     assert_eq!(verified.get("signed_size"), verified.get("size"));
-    // No time at all is none in which a server could answer.
+    // A time-out of zero leaves no time in which a server could answer.
     let ran = place.run(&["mcp", "s", "--timeout", "0", "--", "cat"]).code(2);
     assert!(ran.err.contains("--timeout"), "{}", ran.err);
 }

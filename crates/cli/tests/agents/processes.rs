@@ -1,8 +1,8 @@
-//! Sixteen processes record into one store while whichever owns it is killed: every entry is there once, in each sender's
-//! order. Short here; with ATTESTLOG_LONG=1 it is 10,000 entries each and a kill every 2,000.
+//! Sixteen processes record into one store while the current owner is killed again and again: every entry is there once, in
+//! each sender's order. This is the short version; with ATTESTLOG_LONG=1 it is 10,000 entries each and a kill every 2,000.
 //!
-//! Kills came by the clock once, every 150 ms or every second; on a fast machine all was recorded before the first, and the
-//! test had shown nothing. Now they come by what was acknowledged, and the senders wait for each.
+//! Kills used to be timed, every 150 ms or every second; on a fast machine everything was recorded before the first, and
+//! the test showed nothing. Now they are triggered by the number of acknowledged entries, and the senders wait for each.
 #![cfg(unix)]
 
 use crate::common::*;
@@ -16,17 +16,17 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 const PROCESSES: usize = 16;
-/// How many lines a process may have that are not acknowledged; the store remembers 64 numbers of a sender.
+/// How many unacknowledged lines a process may have; the store remembers 64 numbers of a sender.
 const AHEAD: u64 = 32;
 
-/// How far all of them are, and how many owners were looked for to be killed.
+/// The total progress, and how often an owner was looked for to be killed.
 #[derive(Default)]
 struct Progress {
     acknowledged: u64,
     rounds: u64,
     kills: u64,
     done: bool,
-    /// The processes of this test that run.
+    /// This test's running processes.
     running: BTreeSet<u32>,
 }
 
@@ -46,7 +46,7 @@ impl Run {
         progress.acknowledged >= self.step * (progress.rounds + 1)
     }
 
-    /// One more is acknowledged; waits while a kill is due, with lines still on their way.
+    /// Counts one more acknowledged entry; waits while a kill is due, with lines still on their way.
     fn acknowledge(&self) {
         let mut progress = self.lock();
         progress.acknowledged += 1;
@@ -54,7 +54,7 @@ impl Run {
         drop(self.moved.wait_while(progress, |p| self.due(p)).unwrap());
     }
 
-    /// Kills the owner each time that one is due. Where nobody owns the store just then the round passes without.
+    /// Kills the owner each time a kill is due. If nobody owns the store at that moment the round is skipped.
     fn kill(&self, store: &Path) {
         loop {
             let progress = self.moved.wait_while(self.lock(), |p| !p.done && !self.due(p)).unwrap();
@@ -64,7 +64,7 @@ impl Run {
             drop(progress);
             let owner = reach(store).ok().flatten().map(|owner| owner.process());
             let mut progress = self.lock();
-            // Only what this test started, and has not waited for.
+            // Only processes that this test started and has not reaped.
             if let Some(owner) = owner.filter(|owner| progress.running.contains(owner)) {
                 let killed = std::process::Command::new("kill").args(["-9", &owner.to_string()]).status();
                 progress.kills += u64::from(killed.is_ok_and(|status| status.success()));
@@ -75,7 +75,7 @@ impl Run {
     }
 }
 
-/// Feeds one sender's entries to `attestlog record` and starts it anew wherever it was killed. Gives the receipts.
+/// Feeds one sender's entries to `attestlog record` and restarts it whenever it was killed. Returns the receipts.
 fn sender(place: &Place, name: &str, entries: u64, run: &Run) -> Vec<(u64, u64)> {
     let mut receipts: Vec<(u64, u64)> = Vec::new();
     while (receipts.len() as u64) < entries {
@@ -130,7 +130,7 @@ fn no_entry_is_lost_or_doubled_while_owners_are_killed() {
             scope.spawn(move || sender(place, &format!("sender-{i}"), entries, run))
         };
         let senders: Vec<_> = (0..PROCESSES).map(start).collect();
-        // Also where one failed the killer must end, or this would wait for ever.
+        // Even if one failed the killer must end, or this would wait forever.
         let receipts: Vec<_> = senders.into_iter().map(|s| s.join()).collect();
         run.lock().done = true;
         run.moved.notify_all();

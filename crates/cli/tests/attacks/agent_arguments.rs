@@ -1,4 +1,4 @@
-//! The agent through its arguments: what it is given to know, it puts into calls.
+//! The agent, through its arguments: it puts secrets that it was given into calls.
 
 mod identities;
 
@@ -7,7 +7,7 @@ use attestlog::redact::{Policy, Preset, Sanitizer, Secrets, dry_run};
 
 const SECRET: &str = "gT7kQz93mWpL";
 
-/// What is left of a call's arguments, or of a text.
+/// What remains of a call's arguments, or of a text.
 fn left(preset: Preset, text: &str) -> String {
     let secrets = Secrets { pseudonyms: vec![attestlog::redact::PseudonymKey::new([7; 32])] };
     let sanitizer = Sanitizer::new(&Policy::preset(preset), secrets).unwrap();
@@ -15,9 +15,9 @@ fn left(preset: Preset, text: &str) -> String {
     dry_run(&sanitizer, value).unwrap().0.to_canonical().as_str().to_owned()
 }
 
-/// An agent that was given a password called `password_v2`, or typed it into a page, or passed it in a list of arguments, had it
-/// recorded in clear: keys were read from their end only, and values that another member names were not seen. The names
-/// and pairs are part of the floor, which holds under every policy [O2].
+/// If an agent was given a password called `password_v2`, typed it into a page, or passed it in a list of arguments, it was
+/// recorded in clear: only the end of a key was examined, and values that another member names were not recognised. The
+/// names and pairs are part of the floor, which applies under every policy [O2].
 #[test]
 fn a_password_under_another_name_is_recorded() {
     for preset in Preset::ALL {
@@ -50,8 +50,9 @@ fn a_password_under_another_name_is_recorded() {
     }
 }
 
-/// Somebody with a list of his own got these past every policy: colours between a name and its value, parts of a form, commands that
-/// take a password in their place, pairs by other names, tables, letters that only look like those of a name.
+/// Somebody with a list of their own got these past every policy: colour codes between a name and its value, parts of a
+/// form, commands that take a password by position, pairs with other names, tables, letters that only look like those of a
+/// name.
 #[test]
 fn a_password_in_another_dress_is_recorded() {
     for preset in Preset::ALL {
@@ -83,7 +84,7 @@ fn a_password_in_another_dress_is_recorded() {
     }
 }
 
-/// A private key as a list of lines was recorded line by line, and a wallet's words but the first.
+/// A private key given as a list of lines was recorded line by line, and all words of a wallet's phrase except the first.
 #[test]
 fn a_secret_in_pieces_is_recorded() {
     let key = left(
@@ -98,7 +99,8 @@ fn a_secret_in_pieces_is_recorded() {
     }
 }
 
-/// Numbers that states give to people passed, as did those of medical records and passports under the policy for health data.
+/// National id numbers were not recognised, nor, under the policy for health data, were numbers of medical records and
+/// passports.
 #[test]
 fn numbers_of_people_are_recorded() {
     for (preset, text, number) in [
@@ -114,7 +116,7 @@ fn numbers_of_people_are_recorded() {
         (Preset::Default, "codice fiscale DFMTPV64C11H501O", "DFMTPV64"),
         (Preset::Default, "My bank account number is 1801432746, same branch.", "1801432746"),
         (Preset::Default, "Passport No. C01X00T47", "C01X00T47"),
-        // By what the key or a label calls them, without a word around.
+        // By the name of the key or a label, without any word around it.
         (Preset::Default, r#"{"steuer_id":"37105884690"}"#, "37105884690"),
         (Preset::Default, r#"{"passport_number":"M77428096"}"#, "M77428096"),
         (Preset::Pci, r#"{"element":"TFN","ref":"e48","text":"406887104"}"#, "406887104"),
@@ -131,8 +133,8 @@ fn numbers_of_people_are_recorded() {
     }
 }
 
-/// A table that an agent wrote to a file, a setting of Terraform, a token whose vendor was not known, and a reference beside them: the
-/// first were recorded in clear, the last was destroyed.
+/// A table that an agent wrote to a file, a Terraform setting and a token of an unknown vendor were recorded in clear; a
+/// reference beside them was destroyed.
 #[test]
 fn a_password_in_a_table_is_recorded() {
     for preset in Preset::ALL {
@@ -159,7 +161,8 @@ fn a_password_in_a_table_is_recorded() {
     }
 }
 
-/// What an agent needs to be audited by was destroyed: order numbers as cards, times as phone numbers, code as credentials [O3].
+/// Values that are needed for an audit were destroyed: order numbers as cards, times as phone numbers, code as credentials
+/// [O3].
 #[test]
 fn ordinary_values_are_destroyed() {
     for text in [

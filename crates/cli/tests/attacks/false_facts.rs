@@ -1,4 +1,4 @@
-//! A caller who says of his calls what only the log itself can know (R67, R68, R69).
+//! A caller claims facts about a call that only the log itself can know (R67, R68, R69).
 
 use super::common::{Place, call, json};
 
@@ -25,8 +25,9 @@ fn count(place: &Place, filters: &[&str]) -> String {
     place.run(&[&["query", "s", "--count", "--kind", "tool_call"], filters].concat()).ok().trim().to_owned()
 }
 
-/// One refused deletion, then a hundred more that called themselves its late answer, as the proxy and the import do: statistics
-/// counted one call, and no rule looked at the others. A call that had succeeded, of another tool and user, did as well.
+/// One refused deletion, then a hundred more that called themselves its late answer, as the proxy and the import do:
+/// statistics counted one call, and no rule looked at the others. A call that had succeeded, of another tool and user,
+/// could be used in the same way.
 #[test]
 fn no_call_is_hidden_by_being_called_a_late_answer() {
     for late in [r#"{"mcp":{"late_reply":true}}"#, r#"{"import":{"late_reply":true}}"#, r#"{"mcp":{}}"#] {
@@ -35,7 +36,7 @@ fn no_call_is_hidden_by_being_called_a_late_answer() {
         let ran = place.run_with(&["record", "s", "--keep-going"], lines.as_bytes()).code(1);
         assert!(ran.err.contains("session_metadata.") && ran.err.contains("only "), "{}", ran.err);
         assert_eq!(count(&place, &[]), "1", "{late}");
-        // Nor by a file that is imported.
+        // Nor by an imported file.
         place.write("calls.jsonl", &lines);
         let ran = place.run(&["import", "--format", "jsonl", "s", "calls.jsonl"]);
         assert!(ran.code != 0 && count(&place, &[]) == "1", "{ran:?}");
@@ -55,8 +56,8 @@ fn no_call_is_hidden_by_being_called_a_late_answer() {
     assert!(alerts(&place).contains(&"failures".to_owned()));
 }
 
-/// A hundred refused calls of now that called themselves back-filled raised no alert at all, and neither did a hundred of the past:
-/// not even the rule that says that somebody dates calls back.
+/// A hundred refused calls made now that claimed to be back-filled raised no alert at all, and neither did a hundred with
+/// past times: not even the rule about back-dated calls fired.
 #[test]
 fn no_rule_is_silenced_by_calling_calls_back_filled() {
     let place = Place::with_store();
@@ -67,7 +68,7 @@ fn no_rule_is_silenced_by_calling_calls_back_filled() {
         .run_with(&["record", "s"], hundred(r#""backfilled":true,"timestamp":"2026-01-01T00:00:00Z""#).as_bytes())
         .ok();
     assert_eq!(alerts(&place), ["back-dated"]);
-    // What was imported says so, and is history.
+    // An imported call says so, and counts as history.
     let place = Place::with_store();
     place.write("calls.jsonl", hundred(r#""timestamp":"2026-01-01T00:00:00Z""#));
     place.run(&["import", "--format", "jsonl", "s", "calls.jsonl"]).ok();
@@ -76,7 +77,7 @@ fn no_rule_is_silenced_by_calling_calls_back_filled() {
     assert_eq!(json(&first).get("captured_by").and_then(|by| by.as_str()), Some("import"));
 }
 
-/// An access of now left the report of the month in which it was made by naming a time before that and calling itself back-filled.
+/// An access made now disappeared from the report of its month by naming an earlier time and claiming to be back-filled.
 #[test]
 fn nobody_leaves_a_report_by_calling_an_access_back_filled() {
     let patient = r#""patient_id":"P-1","timestamp":"2020-01-01T00:00:00Z""#;
@@ -91,7 +92,7 @@ fn nobody_leaves_a_report_by_calling_an_access_back_filled() {
     assert_eq!(access.get("claimed_time").unwrap().as_str(), Some("recorded_later"));
     let timeline = place.run(&["timeline", "s", "c"]).ok();
     assert!(!timeline.contains("from a recording"), "{timeline}");
-    // One that was imported was made then.
+    // An imported access really was made at its time.
     let place = Place::with_store();
     place.write("calls.jsonl", call("c", "u", "get_chart", patient));
     place.run(&["import", "--format", "jsonl", "s", "calls.jsonl"]).ok();
@@ -99,8 +100,8 @@ fn nobody_leaves_a_report_by_calling_an_access_back_filled() {
     assert!(place.run(&["timeline", "s", "c"]).ok().contains("from a recording"));
 }
 
-/// The second call of a sender's number was acknowledged with the receipt of the first and recorded nowhere, although it was made
-/// five months later, in an emergency and for another purpose; so was one of a file, of the same moment.
+/// The second call with a sender's number was acknowledged with the receipt of the first and recorded nowhere, although it
+/// was made five months later, in an emergency and for another purpose; so was one in a file, with the same time.
 #[test]
 fn a_call_is_not_dropped_for_one_that_differs_in_anything() {
     let chart = |more: &str| call("c", "u", "get_chart", &format!(r#""arguments":{{"patient_id":"P-1"}},{more}"#));
@@ -109,9 +110,9 @@ fn a_call_is_not_dropped_for_one_that_differs_in_anything() {
     let place = Place::with_lines(&first);
     place.run_with(&["record", "s"], first.as_bytes()).ok();
     let others = [
-        (r#""timestamp":"2026-06-01T00:00:00Z","purpose":"treatment""#, "another timestamp"),
-        (r#""timestamp":"2026-01-01T00:00:00Z","purpose":"marketing""#, "another purpose"),
-        (r#""timestamp":"2026-01-01T00:00:00Z","purpose":"treatment","emergency":true"#, "another emergency"),
+        (r#""timestamp":"2026-06-01T00:00:00Z","purpose":"treatment""#, "differs in timestamp"),
+        (r#""timestamp":"2026-01-01T00:00:00Z","purpose":"marketing""#, "differs in purpose"),
+        (r#""timestamp":"2026-01-01T00:00:00Z","purpose":"treatment","emergency":true"#, "differs in emergency"),
     ];
     for (other, said) in others {
         let ran = place.run_with(&["record", "s"], chart(&format!("{sender},{other}")).as_bytes()).code(1);
@@ -126,5 +127,5 @@ fn a_call_is_not_dropped_for_one_that_differs_in_anything() {
     place.run(&["import", "--format", "jsonl", "s", "one.jsonl"]).ok();
     place.run(&["import", "--format", "jsonl", "s", "one.jsonl"]).ok();
     let ran = place.run(&["import", "--format", "jsonl", "s", "two.jsonl", "--json"]).code(1);
-    assert!(ran.out.contains("another emergency"), "{}", ran.out);
+    assert!(ran.out.contains("differs in emergency"), "{}", ran.out);
 }

@@ -1,4 +1,4 @@
-//! Somebody who writes to the store's file and has none of its keys.
+//! Somebody writes to the store's file and has none of its keys.
 
 mod decisions;
 mod hidden_entries;
@@ -13,7 +13,8 @@ mod unhashed;
 mod unindexed;
 
 use super::store_common::*;
-use attestlog::{AuditLog, FindingKind, Query, Result, ToolCall, VerifyOptions};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Query, Result, ToolCall};
 use redb::{ReadableDatabase as _, StorageBackend as _, TableDefinition};
 use trees::tree;
 
@@ -31,7 +32,7 @@ fn open(bytes: &[u8]) -> Result<AuditLog> {
     options(&clock(), 8).open_on(Disk::of(bytes.to_vec()).backend())
 }
 
-/// The store with a few rows in each page: every table of two rows has a branch.
+/// The store with only a few rows in each page: every table with two rows has a branch page.
 fn spread() -> Vec<u8> {
     let disk = Disk::of(trees::spread(&calls()));
     let log = options(&clock(), 8).open_on(disk.backend()).unwrap();
@@ -46,8 +47,8 @@ fn seen(log: &AuditLog) -> Result<Vec<u64>> {
     conversations.map(|c| Query::new().conversation(c)).chain(users).map(|query| log.count(&query)).collect()
 }
 
-/// What is found in an edited file: `None` where it is not even opened, or not verified to the end.
-fn found(bytes: &[u8]) -> Option<Vec<attestlog::Finding>> {
+/// The findings in an edited file: `None` if it cannot be opened, or not verified to the end.
+fn found(bytes: &[u8]) -> Option<Vec<attestlog::verify::Finding>> {
     quietly(|| {
         let log = open(bytes).ok()?;
         log.verify(&VerifyOptions::new().threads(1)).ok().map(|found| found.findings)
@@ -61,9 +62,9 @@ fn named(bytes: &[u8], name: &str, what: &str) {
     assert!(told, "{name}: {what}: {findings:?}");
 }
 
-/// The attack: a key in a branch page of an index is written anew, and every checksum above it made right, up to the header's.
-/// No row changed, so verification, which walked over them, found all as it should be; queries, which look keys up, went
-/// past them.
+/// The attack: a key in a branch page of an index is rewritten, and every checksum above it corrected, up to the header's.
+/// No row changed, so verification, which walked over the rows, found nothing wrong; queries, which look up keys, missed
+/// rows.
 #[test]
 fn keys_in_branch_pages_are_rewritten_with_right_checksums() {
     let bytes = spread();
@@ -73,7 +74,7 @@ fn keys_in_branch_pages_are_rewritten_with_right_checksums() {
         for key in tree.branches().flat_map(|page| page.keys.clone()) {
             for to in [0, 0x55, 0x7f] {
                 let mut edited = bytes.clone();
-                // The byte that counts most: of integers it is the last.
+                // The byte that matters most: in integers it is the last.
                 let at = if matches!(&*tree.name, "" | "terms" | "senders") { key.start } else { key.end - 1 };
                 if edited[at] == to {
                     continue;
@@ -83,7 +84,7 @@ fn keys_in_branch_pages_are_rewritten_with_right_checksums() {
                 tried += 1;
                 let Some(findings) = found(&edited) else { continue };
                 let now = quietly(|| open(&edited).and_then(|log| seen(&log)));
-                // A key that still separates what is below it leads nobody astray.
+                // A key that still separates the keys below it leads no look-up astray.
                 let led_astray = now.is_ok_and(|now| now != right);
                 assert!(!led_astray || !findings.is_empty(), "{} byte {at} to {to}", tree.name);
                 told += u64::from(!findings.is_empty());
@@ -95,7 +96,7 @@ fn keys_in_branch_pages_are_rewritten_with_right_checksums() {
     assert!(tried > 60 && hidden > 5, "{tried} {hidden}");
 }
 
-/// The attack: two children of a branch change places, or one stands there twice, with their right checksums.
+/// The attack: two children of a branch page are swapped, or one occurs twice, with correct checksums.
 #[test]
 fn children_of_a_branch_change_places() {
     let bytes = spread();
@@ -107,7 +108,7 @@ fn children_of_a_branch_change_places() {
         swapped[one..one + 8].copy_from_slice(&second.to_le_bytes());
         swapped[other..other + 8].copy_from_slice(&first.to_le_bytes());
         trees::seal(&mut swapped);
-        // Of the tail the opening sees it.
+        // In the tail table the damage is noticed when the store is opened.
         if found(&swapped).is_some() {
             named(&swapped, name, "swapped");
         }
@@ -120,8 +121,7 @@ fn children_of_a_branch_change_places() {
     }
 }
 
-/// The attack: the rows of a leaf change places, so that a walk meets all of them and a look-up, which halves the page, does
-/// not.
+/// The attack: the rows of a leaf are swapped, so that a walk meets all of them and a binary search in the page does not.
 #[test]
 fn rows_of_a_leaf_change_places() {
     let bytes = calls();
@@ -148,8 +148,8 @@ fn rows_of_a_leaf_change_places() {
     assert!(hidden > 0);
 }
 
-/// The attack: the file says of a table that it has other rows, no page, or keys of another type; or that there is a further
-/// table, or one less.
+/// The attack: the file says that a table has another number of rows, no page, or keys of another type; or that there is
+/// one table more or less.
 #[test]
 fn what_the_file_says_of_a_table_is_changed() {
     let bytes = spread();
@@ -161,18 +161,18 @@ fn what_the_file_says_of_a_table_is_changed() {
         trees::seal(&mut edited);
         edited
     };
-    for name in ["zones", "postings", "terms", "rollups", "unfinished", "senders", "marks", "checkpoints"] {
+    for name in &table_names() {
         let rows = trees::number(&bytes, definition(name).start + 1, 8);
         named(&edit(name, 1, &(rows + 1).to_le_bytes()), name, "another length");
         if bytes[definition(name).start + 9] != 0 {
             named(&edit(name, 34, &(rows + 1).to_le_bytes()), name, "another length of the tree");
         }
-        // A table with many values for each key, which redb refuses to open as one.
+        // A table with many values for each key, which redb refuses to open as an ordinary one.
         if let Some(findings) = found(&edit(name, 0, &[4])) {
             assert!(!findings.is_empty(), "{name}");
         }
     }
-    // Its rows are there and the table says that it has no page.
+    // Its rows are there, but the table's entry says that it has no page.
     let mut empty = edit("rollups", 9, &[0]);
     trees::seal(&mut empty);
     assert!(found(&empty).is_none_or(|findings| !findings.is_empty()));
@@ -189,13 +189,12 @@ fn what_the_file_says_of_a_table_is_changed() {
     };
     const OTHER: TableDefinition<'_, u64, u64> = TableDefinition::new("zones2");
     named(&through_redb(&|txn| drop(txn.open_table(OTHER).unwrap())), "zones2", "a further table");
-    const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
-    named(&through_redb(&|txn| assert!(txn.delete_table(MARKS).unwrap())), "marks", "a table less");
+    named(&through_redb(&|txn| assert!(txn.delete_table(tables::CURSORS).unwrap())), "marks", "a table less");
     let database = redb::Builder::new().create_with_backend(Disk::of(bytes.clone())).unwrap();
-    assert!(database.begin_read().unwrap().open_table(MARKS).is_ok());
+    assert!(database.begin_read().unwrap().open_table(tables::CURSORS).is_ok());
 }
 
-/// The attack: the same page stands in the trees of two tables of one type. Each walk is right, and whoever writes to one
+/// The attack: the same page is in the trees of two tables of one type. Each walk is right, and writing to one table
 /// changes the other.
 #[test]
 fn a_page_stands_in_two_trees() {
@@ -206,12 +205,12 @@ fn a_page_stands_in_two_trees() {
     edited.copy_within(from..from + 33, to);
     edited.copy_within(from - 8..from, to - 8);
     trees::seal(&mut edited);
-    // Where redb checks more than it does in a release it does not open the file.
-    let told = |found: &[attestlog::Finding]| found.iter().any(|f| f.detail.contains("two places"));
+    // If redb is built with more checks than in a release, it does not open the file.
+    let told = |found: &[attestlog::verify::Finding]| found.iter().any(|f| f.detail.contains("two places"));
     assert!(found(&edited).is_none_or(|found| told(&found)));
     let disk = Disk::of(bytes.clone());
     let log = options(&clock(), 8).open_on(disk.backend()).unwrap();
-    // While it is open, the header that says so is another's [R65].
+    // While the store is open, the edited header counts as written by another program [R65].
     disk.write(0, &edited).unwrap();
     let found = log.verify(&VerifyOptions::new().threads(1)).unwrap().findings;
     assert!(found.iter().any(|f| f.detail.contains("something else has written over")), "{found:?}");
@@ -219,8 +218,8 @@ fn a_page_stands_in_two_trees() {
     assert!(disk.bytes() == edited, "it is left as it was put there");
 }
 
-/// The attack: the file of a store that somebody has open is edited. What redb has in its memory still answers, and the next
-/// to open the file would not.
+/// The attack: the file of a store is edited while somebody has it open. redb still answers from its memory, but the next
+/// process to open the file could not.
 #[test]
 fn a_file_is_edited_while_it_is_open() {
     let bytes = spread();
@@ -238,7 +237,7 @@ fn a_file_is_edited_while_it_is_open() {
     assert_clean(&log);
 }
 
-/// While others record, a verification goes through pages of its own commit and finds nothing.
+/// While others record, a verification reads the pages of its own commit and finds nothing wrong.
 #[test]
 fn pages_are_those_of_the_verifications_own_commit() {
     let (log, _, _) = store(12);

@@ -2,15 +2,17 @@
 
 use super::common::{Place, call};
 use super::store_common::clock;
+use attestlog::Justification;
 use attestlog::json::Json;
 use attestlog::keys::{InForce, KeyFile};
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::{ErrorKind, Hash, Options, PolicySet, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{ErrorKind, Hash, Options, PolicySet, ToolCall};
 use std::time::Duration;
 
-/// A store whose policy says nothing of keys kept its first epoch key for ever, so whoever once copied the key file could
-/// sign another history of the whole log at any time later. Now an epoch ends after 30 days by itself, and with the copy
-/// nothing is signed that counts from then on.
+/// A store whose policy said nothing about keys kept its first epoch key forever, so anybody who had once copied the key
+/// file could sign another history of the whole log at any later time. Now an epoch ends by itself after 30 days, and
+/// nothing signed with the copy counts from then on.
 #[test]
 fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     let dir = tempfile::tempdir().unwrap();
@@ -25,9 +27,9 @@ fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     log.record(ToolCall::new("c", "u", "look")).unwrap();
     log.record(ToolCall::new("c", "u", "look")).unwrap();
 
-    let (size, succession) = (log.size(), log.succession().unwrap());
+    let (size, succession) = (log.size().unwrap(), log.keys().succession().unwrap().unwrap());
     let mut thief = KeyFile::parse(&copied, None).unwrap();
-    let roots = |size| log.root_at(size);
+    let roots = |size| log.proofs().root_at(size);
     let forged = thief.sign_checkpoint(size, InForce { all: Hash::ZERO, standing: Hash::ZERO }, &roots).unwrap();
     assert!(succession.check(&forged).is_err(), "an epoch that is over signs nothing of a later one");
     assert_eq!(succession.check(&log.checkpoint().unwrap()), Ok(1));
@@ -37,8 +39,9 @@ fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     assert_eq!(refused.kind(), ErrorKind::Key, "{refused}");
 }
 
-/// With a key file of before an erasure in its place a call was recorded, exit 0 and no word. From then on neither key file could
-/// erase anybody: this one names a master key that is destroyed, the newer one does not know what was sealed meanwhile.
+/// With a key file from before an erasure in place, a call was recorded with exit 0 and no message. From then on neither
+/// key file could erase anybody: this one names a master key that is destroyed, and the newer one does not know what was
+/// sealed in between.
 #[test]
 fn an_older_copy_of_the_key_file_records_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,21 +65,24 @@ fn an_older_copy_of_the_key_file_records_nothing() {
         assert!(refused.to_string().contains(&format!("entry {entry} put into use")), "{refused}");
         std::fs::write(&key, newest).unwrap();
     };
-    let erased = log.erase("P-1", "request", "officer").unwrap().seq;
+    let erased = log.privacy().erase("P-1", Justification { actor: "officer", reason: "request" }).unwrap().seq;
     log.close().unwrap();
     refused(erased);
     let log = options().open(&path).unwrap();
-    let rotated = log.rotate_pseudonym_key().unwrap().seq;
+    let rotated = log.keys().rotate_pseudonym_key().unwrap().seq;
     log.close().unwrap();
     refused(rotated);
 
     let log = options().open(&path).unwrap();
-    assert_eq!(log.reveal(kept, "arguments.ssn", "dr_no", "claim").unwrap(), Json::from("460-89-9847"));
-    log.erase("P-2", "request", "officer").unwrap();
+    assert_eq!(
+        log.privacy().reveal(kept, "arguments.ssn", Justification { actor: "dr_no", reason: "claim" }).unwrap(),
+        Json::from("460-89-9847")
+    );
+    log.privacy().erase("P-2", Justification { actor: "officer", reason: "request" }).unwrap();
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
-/// A rotation said that the key of before was destroyed, and under a second name of the key file it was not.
+/// A rotation said that the previous key was destroyed, but under a second name of the key file it was not.
 #[cfg(unix)]
 #[test]
 fn a_key_file_with_two_names_is_not_rotated() {
@@ -84,15 +90,15 @@ fn a_key_file_with_two_names_is_not_rotated() {
     let path = dir.path().join("s");
     let log = Options::new().background(false).create(&path).unwrap();
     std::fs::hard_link(dir.path().join("s.key"), dir.path().join("kept")).unwrap();
-    for refused in [log.rotate_epoch_key().unwrap_err(), log.rotate_pseudonym_key().unwrap_err()] {
+    for refused in [log.keys().rotate_epoch_key().unwrap_err(), log.keys().rotate_pseudonym_key().unwrap_err()] {
         assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     }
     std::fs::remove_file(dir.path().join("kept")).unwrap();
-    log.rotate_epoch_key().unwrap();
+    log.keys().rotate_epoch_key().unwrap();
 }
 
-/// Whoever gives a passphrase believes that nobody else can have the keys. A store and a key file without one, put in the place of
-/// those that it protects, were recorded into without a word.
+/// Somebody who gives a passphrase believes that nobody else can have the keys. A store and a key file without a
+/// passphrase, put in the place of the protected ones, were recorded into without a message.
 #[test]
 fn keys_that_need_no_passphrase_do_not_stand_in_for_those_that_do() {
     let place = Place::empty();
@@ -104,6 +110,6 @@ fn keys_that_need_no_passphrase_do_not_stand_in_for_those_that_do() {
     }
     let line = call("c", "u", "look", "");
     let refused = place.run_with(&["record", "mine", "--passphrase-file", "pw"], line.as_bytes()).code(3);
-    assert!(refused.err.contains("protected by none"), "{refused:?}");
+    assert!(refused.err.contains("not protected by one"), "{refused:?}");
     place.run_with(&["record", "mine", "--no-alerts"], line.as_bytes()).ok();
 }

@@ -1,4 +1,4 @@
-//! An MCP server or host that says what the proxy does not expect.
+//! An MCP server or host that sends what the proxy does not expect.
 #![cfg(unix)]
 
 mod large;
@@ -11,9 +11,9 @@ use common::{Place, json};
 
 const PLAIN: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"drop","arguments":{"a":1}}}"#;
 
-/// A server whose reader folds case, or looks for the encoding itself, or takes the first of two members where another takes
-/// the last, found calls in frames in which the proxy saw none, or another one: `"Method"`, `"param\u{17f}"`, `"NAME"`, UTF-16,
-/// UTF-32, members that stand twice. The calls ran, and the log had nothing or something else.
+/// A server whose parser folds case, or detects the encoding itself, or takes the first of two members where another takes
+/// the last, found calls in frames in which the proxy saw none, or another one: `"Method"`, `"param\u{17f}"`, `"NAME"`,
+/// UTF-16, UTF-32, repeated members. The calls ran, and the log had nothing or something else.
 #[test]
 fn no_frame_is_one_call_for_the_proxy_and_another_for_the_server() {
     let place = Place::with_store();
@@ -43,7 +43,7 @@ fn no_frame_is_one_call_for_the_proxy_and_another_for_the_server() {
         let refused = json(&host.hear());
         assert!(text(&refused, "error.message").contains("not forwarded"), "{refused:?}");
     }
-    // What is ambiguous within the arguments goes on, and the log has all of it.
+    // A frame that is ambiguous only within the arguments is passed on, and the log has all of it.
     host.say(changed("{\"a\":1}", "{\"a\":1,\"a\":2,\"A\":3}"));
     host.end();
     let seen = std::fs::read(place.path("seen")).unwrap();
@@ -57,8 +57,8 @@ fn no_frame_is_one_call_for_the_proxy_and_another_for_the_server() {
     assert_eq!(text(last, "session_metadata.mcp.ambiguous_members"), r#"["arguments.a","arguments.a"]"#);
 }
 
-/// In a frame over 1 MiB every text over 1 KiB was replaced by its length: a megabyte of padding, in an argument that no
-/// server looks at, left nothing of the statement that ran.
+/// In a frame over 1 MiB every text over 1 KiB was replaced by its length: with a megabyte of padding in an argument that
+/// no server looks at, nothing of the executed statement was recorded.
 #[test]
 fn padding_hides_no_statement() {
     let place = Place::with_store();
@@ -85,8 +85,9 @@ fn padding_hides_no_statement() {
     assert_eq!(places, ["beside_arguments", "beside_arguments.more"], "the arguments are whole");
 }
 
-/// Of a tool said to be read-only the call is recorded when its reply comes. A server that answered oddly got its reply to
-/// the host with nothing in the log: of twelve kinds eight. A host that takes such a reply has the data; the log must have the call.
+/// A call of a tool declared read-only is recorded when its reply comes. If a server answered oddly, its reply reached the
+/// host with nothing in the log: for eight of twelve kinds. A host that accepts such a reply has the data; the log must
+/// have the call.
 #[test]
 fn no_odd_reply_of_a_read_only_tool_goes_before_its_call_is_recorded() {
     let result = r#""result":{"content":[{"type":"text","text":"chart"}]}"#;
@@ -115,7 +116,7 @@ fn no_odd_reply_of_a_read_only_tool_goes_before_its_call_is_recorded() {
         let mut host = Host::sh(&place, &["--read-only", "read"], "read -r line; cat reply; cat > /dev/null");
         host.say(call("1", "read", r#"{"patient_id":"P-1"}"#));
         assert_eq!(host.hear(), reply, "{kind}");
-        // The reply is with the host: now the call has to be there.
+        // The host has the reply, so the call must be recorded.
         let there = lines(&place);
         assert!(there.iter().any(|l| text(l, "tool_name") == "read"), "{kind}: {there:?}");
         host.end();
@@ -125,7 +126,7 @@ fn no_odd_reply_of_a_read_only_tool_goes_before_its_call_is_recorded() {
     }
 }
 
-/// A call that had asked for input was gone on with for another user, and with answers of which the log had nothing.
+/// A call that had asked for input was continued for another user, with answers that the log did not have.
 #[test]
 fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
     let asks = r#"{"id":1,"result":{"resultType":"input_required","requestState":"S"}}"#;
@@ -150,7 +151,7 @@ fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
         let ends = ends(&place);
         let done = ends.iter().find(|l| text(l, "tool_name") == "transfer" && text(l, "outcome") == "ok").unwrap();
         assert_eq!(text(done, "user_id"), who);
-        // Of the same call it is an entry of its own; another user's is another call.
+        // The answers are an entry of the same call; another user's continuation is another call.
         let given = ends.iter().find(|l| text(l, "tool_name") == "input_responses");
         let said = given.map_or_else(|| text(done, "session_metadata.mcp.input_responses"), |l| text(l, "arguments"));
         assert!(said.contains("1000000"), "{said}");
@@ -158,7 +159,7 @@ fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
     }
 }
 
-/// A frame that was let through unread was recorded as denied, though the server had carried it out.
+/// A frame that was let through unread was recorded as denied, though the server had executed it.
 #[test]
 fn what_is_let_through_unread_is_not_denied() {
     let place = Place::with_store();
@@ -170,7 +171,7 @@ fn what_is_let_through_unread_is_not_denied() {
     assert!(text(&ends[0], "error.message").contains("passed on unread"), "{ends:?}");
 }
 
-/// Of a flag that stood twice in a reply neither counted, and the call was recorded as a success without a mark.
+/// If a flag occurred twice in a reply neither counted, and the call was recorded as a success without a mark.
 #[test]
 fn a_reply_that_says_two_things_has_failed() {
     let place = Place::with_store();

@@ -1,14 +1,14 @@
-//! Somebody who kept an older copy of the store.
+//! Somebody kept an older copy of the store.
 
 mod while_open;
 
 use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
+use attestlog::Justification;
 use attestlog::json::Json;
 use attestlog::keys::{EnvironmentKeys, InForce, KeyFile, KeyVault};
-use attestlog::{
-    AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions,
-};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
@@ -21,8 +21,8 @@ fn record(place: &Place, store: &str, user: &str, more: &[&str]) -> Ran {
     place.run_with(&args, call("c", user, "look", "").as_bytes())
 }
 
-/// A store `v` whose newest signed history is not in it any more: a copy from before eve was recorded, lengthened beyond
-/// the mark without a key, stands in its place.
+/// A store `v` that lacks its newest signed history: in its place is a copy from before eve was recorded, extended beyond
+/// the mark without a key.
 fn forged() -> Place {
     let place = Place::empty();
     place.run(&["init", "v"]).ok();
@@ -38,8 +38,8 @@ fn forged() -> Place {
 }
 
 /// Below the key file's mark only sizes were compared. Somebody without a key took a copy, waited until eve's call was
-/// recorded and signed, lengthened the copy beyond the mark and put it in the store's place. The next call was recorded
-/// on top of it, the next signature took the mark along, and from then on all was signed and verified clean: without eve.
+/// recorded and signed, extended the copy beyond the mark and put it in the store's place. The next call was recorded on
+/// top of it, the next signature moved the mark, and from then on everything was signed and verified clean, without eve.
 #[test]
 fn a_forged_history_beyond_the_mark_gets_no_signature() {
     let place = forged();
@@ -55,15 +55,15 @@ fn a_forged_history_beyond_the_mark_gets_no_signature() {
     assert!(findings.iter().any(|f| f.get("kind").and_then(Json::as_str) == Some("fork")), "{findings:?}");
     let health = place.run(&["health", "v"]).code(1).out;
     assert!(health.contains("another history was put in its place"), "{health}");
-    // The store that was signed goes on as before.
+    // The store that was signed still works.
     let place = Place::with_store();
     record(&place, "s", "alice", &[]).ok();
     record(&place, "s", "eve", &[]).ok();
     place.run(&["verify", "s"]).ok();
 }
 
-/// The way out of it is `restore`, also for a copy that is longer than what was signed. It names what the key file had
-/// signed, and only then moves the mark: `restore` used to look at the sizes alone and said nothing of a longer copy.
+/// The remedy is `restore`, also for a copy that is longer than what was signed. It names what the key file had signed, and
+/// only then moves the mark: `restore` used to look only at the sizes and did not mention a longer copy.
 #[test]
 fn restoring_such_a_copy_names_what_was_signed() {
     let place = forged();
@@ -77,7 +77,8 @@ fn restoring_such_a_copy_names_what_was_signed() {
     record(&place, "v", "bob", &[]).ok();
 }
 
-/// A backup in which somebody had changed a name was restored without a word, the key file's mark was moved to it, and it was signed.
+/// A backup in which somebody had changed a name was restored without a message, the key file's mark was moved to it, and
+/// it was signed.
 #[test]
 fn an_edited_backup_is_not_restored() {
     let place = Place::empty();
@@ -93,22 +94,23 @@ fn an_edited_backup_is_not_restored() {
     assert_eq!(std::fs::read(place.path("v.key")).unwrap(), key, "the mark stays");
 }
 
-/// R62. The copy was verified without the keys, also where they lay beside it: a row that only a MAC vouches for could be written into a
-/// backup (here the mark of an alert rule, set ahead so that the rule passes over what comes), and came back with it unnoticed.
+/// R62. The copy was verified without the keys, even if they lay beside it: a row that only a MAC authenticates could be
+/// written into a backup (here the position of an alert rule, set ahead so that the rule skips new entries), and was
+/// restored unnoticed.
 #[test]
 fn a_copy_is_verified_with_the_keys_before_it_is_restored() {
-    const MARKS: redb::TableDefinition<'_, &str, (u64, [u8; 16])> = redb::TableDefinition::new("marks");
+    use crate::store_common::tables::CURSORS;
     let place = Place::empty();
     place.run(&["init", "v"]).ok();
     record(&place, "v", "alice", &[]).ok();
     place.run(&["backup", "v", "copy"]).ok();
-    // What the keys sign after the copy was made, and into which epoch they go on, is nothing that is wrong with it.
+    // Nothing is wrong with the copy because of what the keys signed after it was made, and the epochs that followed.
     record(&place, "v", "bob", &[]).ok();
     place.run(&["keys", "rotate", "v"]).ok();
     std::fs::copy(place.path("copy"), place.path("whole")).unwrap();
     let database = redb::Database::open(place.path("copy")).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(MARKS).unwrap().insert("rules", (2, [7; 16])).unwrap();
+    txn.open_table(CURSORS).unwrap().insert("rules", (2, [7; 16])).unwrap();
     txn.commit().unwrap();
     drop(database);
     std::fs::remove_file(place.path("v")).unwrap();
@@ -118,12 +120,12 @@ fn a_copy_is_verified_with_the_keys_before_it_is_restored() {
     assert!(!place.path("v").exists());
     restore("whole").ok();
     place.run(&["verify", "v"]).ok();
-    // What is no store cannot be used at all.
+    // A file that is not a store cannot be used at all.
     place.write("none", "no store");
     place.run(&["restore", "none", "w", "--actor", "ops", "--reason", "disk"]).code(3);
 }
 
-/// Keys in the memory of a host.
+/// A vault that keeps the keys in the host's memory.
 #[derive(Debug, Default)]
 struct Memory(Mutex<Option<Vec<u8>>>);
 
@@ -167,7 +169,7 @@ fn call_by(user: &str) -> ToolCall {
     ToolCall::new("c", user, "look")
 }
 
-/// Puts a copy without eve, lengthened without keys, in the place of the store that these options open.
+/// Replaces the store that these options open by a copy without eve, extended without keys.
 fn forge(path: &Path, options: &dyn Fn() -> Options) {
     let copy = path.with_extension("copy");
     let log = options().open(path).unwrap();
@@ -192,7 +194,8 @@ fn lengthen(copy: &Path) {
 
 #[track_caller]
 fn assert_refused(log: &AuditLog) {
-    for refused in [log.record(call_by("bob")).map(|_| ()), log.checkpoint().map(|_| ()), log.rotate_epoch_key()] {
+    for refused in [log.record(call_by("bob")).map(|_| ()), log.checkpoint().map(|_| ()), log.keys().rotate_epoch_key()]
+    {
         let e = refused.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
     }
@@ -200,7 +203,7 @@ fn assert_refused(log: &AuditLog) {
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::Fork), "{:?}", found.findings);
 }
 
-/// The same with keys in a vault of the host's, and with keys in an environment variable whose mark is of that time.
+/// The same with keys in a host's vault, and with keys in an environment variable whose mark is from that time.
 #[test]
 fn keys_in_a_vault_or_in_the_environment_sign_no_forged_history() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,15 +235,15 @@ fn environment_child() {
     assert_refused(&options.open(path).unwrap());
 }
 
-/// A mark of before a purge is still compared: the purge keeps what its root is made of, also where the checkpoint of that
-/// size never reached the store (the key file is written first, and a crash may come in between).
+/// A mark from before a purge is still compared: the purge keeps the hashes from which its root is computed, even if the
+/// checkpoint of that size never reached the store (the key file is written first, and a crash may come in between).
 #[test]
 fn the_mark_is_compared_after_a_purge_too() {
     let dir = tempfile::tempdir().unwrap();
     let (path, key) = (dir.path().join("v"), dir.path().join("v.key"));
     let clock = clock();
     let options = || quiet().clock(clock.clone());
-    // With one epoch, so that it is the mark that tells.
+    // With a single epoch, so that the mark decides.
     let mut policies = PolicySet::default();
     policies.keys = KeyPolicy::never();
     let log = options().policies(policies).create(&path).unwrap();
@@ -248,7 +251,8 @@ fn the_mark_is_compared_after_a_purge_too() {
         log.record(call_by("alice").turn(turn)).unwrap();
     }
     // As after a crash between the two writes: the key file knows of a checkpoint that the store lacks.
-    let (size, root, killed) = (log.size(), log.root_at(log.size()).unwrap(), std::fs::read(&path).unwrap());
+    let (size, root, killed) =
+        (log.size().unwrap(), log.proofs().root_at(log.size().unwrap()).unwrap(), std::fs::read(&path).unwrap());
     log.close().unwrap();
     let mut keys = KeyFile::load(&key, None).unwrap();
     std::fs::write(&path, &killed).unwrap();
@@ -258,8 +262,8 @@ fn the_mark_is_compared_after_a_purge_too() {
 
     let log = options().open(&path).unwrap();
     clock.advance(Duration::from_secs(9000 * 86_400));
-    log.confirm_clock("ops", "time has passed").unwrap();
-    assert!(log.purge("ops").unwrap().purged > 0);
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "time has passed" }).unwrap();
+    assert!(log.retention().purge("ops").unwrap().purged > 0);
     log.record(call_by("bob")).unwrap();
     log.close().unwrap();
     let log = options().open(&path).unwrap();
@@ -268,15 +272,15 @@ fn the_mark_is_compared_after_a_purge_too() {
     let found = log.verify(&VerifyOptions::new()).unwrap();
     assert!(found.ok(), "{:?}", found.findings);
     log.close().unwrap();
-    // The copy from before the purge, lengthened, is still found out.
+    // The extended copy from before the purge is still detected.
     std::fs::write(&path, killed).unwrap();
     lengthen(&path);
     lengthen(&path);
     assert_refused(&options().open(&path).unwrap());
 }
 
-/// `restore` took signed entries out of the log, and every summary was silent: a report over the restored log said
-/// VERIFIED, and neither verification nor `health` mentioned it. Only who looked for the entry itself learned of it.
+/// `restore` removed signed entries from the log, and no summary mentioned it: a report over the restored log said
+/// VERIFIED, and verification and `health` said nothing. Only somebody who looked for the entry itself could know.
 #[test]
 fn every_summary_says_that_signed_entries_were_lost() {
     let place = Place::empty();
@@ -312,8 +316,8 @@ fn every_summary_says_that_signed_entries_were_lost() {
     }
 }
 
-/// A store that was made without keys, put in the place of a signed one: its key file was taken for a stray one and left
-/// aside, and record, verify and health went on as if nothing had been signed there.
+/// A store that was made without keys, put in the place of a signed one: its key file was taken for a stray one and
+/// ignored, and record, verify and health went on as if nothing had been signed there.
 #[test]
 fn an_unsigned_store_in_the_place_of_a_signed_one_is_refused() {
     let place = Place::empty();
@@ -331,13 +335,13 @@ fn an_unsigned_store_in_the_place_of_a_signed_one_is_refused() {
     assert_eq!(findings[0].get("kind").and_then(Json::as_str), Some("key_mismatch"));
     let health = place.run(&["health", "v"]).code(1).out;
     assert!(health.contains("was made without keys"), "{health}");
-    // Where it was meant so, it is used without the key file.
+    // If it was intended, it can be used without the key file.
     std::fs::rename(place.path("v.key"), place.path("elsewhere.key")).unwrap();
     record(&place, "v", "bob", &[]).ok();
     place.run(&["verify", "v"]).ok();
 }
 
-/// Another signed store in its place belongs to other keys: nothing opens it with these.
+/// Another signed store in its place belongs to other keys: it cannot be opened with these.
 #[test]
 fn another_signed_store_is_not_opened_with_these_keys() {
     let place = Place::empty();
@@ -385,8 +389,8 @@ fn every_summary_says_what_was_recorded_without_the_key() {
     assert!(text.contains("PARTLY RECORDED WITHOUT THE KEY"), "{text}");
 }
 
-/// 'This is an older copy' ended with 1, 2 or 3, as the command pleased. What cannot use the store ends with 3, what is asked whether
-/// something is wrong with it with 1, and what reads reads.
+/// 'This is an older copy' ended with 1, 2 or 3, depending on the command. Commands that cannot use the store now end with
+/// 3, commands that check whether something is wrong with 1, and commands that read still read.
 #[test]
 fn an_older_copy_has_one_exit_code() {
     let place = Place::empty();
@@ -428,8 +432,8 @@ fn an_older_copy_has_one_exit_code() {
     }
 }
 
-/// `prove --at-checkpoint` and `evidence --at-checkpoint` of an older copy said nothing, although the key file beside it had signed more:
-/// what looked like the newest proof was one from before eve.
+/// `prove --at-checkpoint` and `evidence --at-checkpoint` on an older copy gave no warning, although the key file beside it
+/// had signed more: what looked like the newest proof was one from before eve.
 #[test]
 fn a_proof_at_the_checkpoint_of_an_older_copy_says_so() {
     let place = Place::empty();
@@ -452,14 +456,14 @@ fn a_proof_at_the_checkpoint_of_an_older_copy_says_so() {
     }
     let ran = place.run(&["evidence", "v", "folder", "--at-checkpoint", "--json"]).code(1);
     assert!(ran.err.contains("older copy") && ran.out.contains("\"rollback\""), "{}{}", ran.out, ran.err);
-    // Without the key file nobody can tell.
+    // Without the key file this cannot be known.
     let ran = place.run(&[&at[..], &["--key", "none"]].concat()).code(0);
     assert_eq!(ran.err, "");
 }
 
-/// R51. Two processes had two copies of one store open, with one key file. Each knew the mark as it was when it opened, took its own
-/// history for the one that begins with it, signed, and put its own mark in the place of the other's: two histories of one size,
-/// both signed by the right keys, and a key file that knew of one of them.
+/// R51. Two processes had two copies of one store open, with one key file. Each knew the mark as it was when it opened,
+/// took its own history for the one that begins with it, signed, and replaced the other's mark with its own: two histories
+/// of one size, both signed by the right keys, and a key file that knew only one of them.
 #[test]
 fn of_two_copies_with_one_key_file_only_one_is_signed() {
     let dir = tempfile::tempdir().unwrap();
@@ -472,7 +476,8 @@ fn of_two_copies_with_one_key_file_only_one_is_signed() {
     second.record(call_by("mallory")).unwrap();
     first.checkpoint().unwrap();
     let mark = KeyFile::load(&key, None).unwrap().mark().unwrap();
-    for refused in [second.checkpoint().map(|_| ()), second.rotate_epoch_key(), second.checkpoint().map(|_| ())] {
+    for refused in [second.checkpoint().map(|_| ()), second.keys().rotate_epoch_key(), second.checkpoint().map(|_| ())]
+    {
         let e = refused.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
     }
@@ -481,14 +486,15 @@ fn of_two_copies_with_one_key_file_only_one_is_signed() {
     first.record(call_by("bob")).unwrap();
     first.checkpoint().unwrap();
     assert!(first.verify(&VerifyOptions::new()).unwrap().ok());
-    // Opened again, it is told by the mark.
+    // When it is opened again, the mark identifies it.
     let second = quiet().key_file(&key).open(&two).unwrap();
     assert_eq!(second.checkpoint().unwrap_err().kind(), ErrorKind::OtherHistory);
 }
 
-/// R61. A process that had the store open noticed only when it next signed that another copy of it had signed with the same key file,
-/// or that the key file was gone: until then it answered for every record, thousands of them, none of which could be signed any
-/// more. Now it looks at the key file before each commit, and says how much of what it answered for is affected.
+/// R61. A process that had the store open noticed only at its next signature that another copy of it had been signed with
+/// the same key file, or that the key file was gone: until then it acknowledged every record, thousands of them, none of
+/// which could be signed any more. Now it checks the key file before each commit, and says how many acknowledged records
+/// are affected.
 #[test]
 fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
     let dir = tempfile::tempdir().unwrap();
@@ -498,12 +504,12 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
     let log = quiet().open(&one).unwrap();
     log.record(call_by("alice")).unwrap();
     log.checkpoint().unwrap();
-    let signed = log.size();
+    let signed = log.size().unwrap();
     for _ in 0..3 {
         log.record(call_by("bob")).unwrap();
     }
     let own = std::fs::read(&key).unwrap();
-    // The same file in another place and with another time is the same file.
+    // The same contents in another file with another time are the same key file.
     std::fs::remove_file(&key).unwrap();
     std::fs::write(&key, &own).unwrap();
     private(&key);
@@ -511,7 +517,7 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
 
     let mut keys = KeyFile::load(&key, None).unwrap();
     keys.raise_mark(signed + 9, InForce { all: Hash::ZERO, standing: Hash::ZERO }, &|size| {
-        if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) }
+        if size == signed { log.proofs().root_at(size) } else { Ok(Hash::ZERO) }
     })
     .unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
@@ -521,16 +527,16 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
         let affected = format!("4 entries that were acknowledged before, from entry {signed} on");
         assert!(e.to_string().contains(&affected) && e.to_string().contains("another process"), "{e}");
     }
-    assert_eq!(log.size(), signed + 4);
-    // Gone, it signs nothing either.
+    assert_eq!(log.size().unwrap(), signed + 4);
+    // If the key file is gone, nothing is signed either.
     std::fs::remove_file(&key).unwrap();
     let e = log.record(call_by("carol")).unwrap_err();
     assert!(e.kind() == ErrorKind::Key && e.to_string().contains("put it back"), "{e}");
-    // Brought back, all goes on, and is signed.
+    // When it is back, everything goes on, and is signed.
     std::fs::write(&key, &own).unwrap();
     private(&key);
     log.record(call_by("carol")).unwrap();
-    assert_eq!(log.checkpoint().unwrap().checkpoint().size(), log.size());
+    assert_eq!(log.checkpoint().unwrap().checkpoint().size(), log.size().unwrap());
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 

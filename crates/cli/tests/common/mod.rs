@@ -1,13 +1,13 @@
-//! Runs the real program, in a directory of its own.
+//! Runs the real program in a directory of its own.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use attestlog::json::Json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// What the program did.
+/// The result of running the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -16,20 +16,20 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Standard output, where the program ended with `code`.
+    /// Checks that the program ended with `code`.
     #[track_caller]
     pub fn code(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 
-    /// Standard output, where nothing went wrong.
+    /// Checks that nothing went wrong; returns standard output.
     #[track_caller]
     pub fn ok(self) -> String {
         self.code(0).out
     }
 
-    /// Standard output as one JSON value, where nothing went wrong.
+    /// Standard output as one JSON value; checks that nothing went wrong.
     #[track_caller]
     pub fn json(self) -> Json {
         json(&self.ok())
@@ -60,7 +60,7 @@ impl Place {
         place
     }
 
-    /// A directory with a store `s` that holds these lines, and no alerts about them: tests count entries.
+    /// A directory with a store `s` that holds these lines, without alerts about them: tests count entries.
     pub fn with_lines(lines: &str) -> Place {
         let place = Place::with_store();
         place.run_with(&["record", "s", "--no-alerts"], lines.as_bytes()).ok();
@@ -104,7 +104,7 @@ impl Place {
         }
     }
 
-    /// How many entries a query finds.
+    /// The number of entries that a query finds.
     #[track_caller]
     pub fn count(&self, filters: &[&str]) -> u64 {
         let args = [&["query", "s", "--count"], filters].concat();
@@ -112,13 +112,13 @@ impl Place {
     }
 }
 
-/// The input line of a call with some more members.
+/// The input line of a call, with additional members.
 pub fn call(conversation: &str, user: &str, tool: &str, more: &str) -> String {
     let more = if more.is_empty() { String::new() } else { format!(",{more}") };
     format!(r#"{{"conversation_id":"{conversation}","user_id":"{user}","tool_name":"{tool}"{more}}}"#) + "\n"
 }
 
-/// The folder of real input that is not part of the project, if it is there; says so where it is not.
+/// The folder of real input that is not part of the project, if it exists; prints a message if not.
 pub fn shared(what: &str) -> Option<PathBuf> {
     let root = std::env::var_os("ATTESTLOG_SHARED").map(PathBuf::from);
     let root = root.unwrap_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("../shared"));
@@ -130,7 +130,7 @@ pub fn shared(what: &str) -> Option<PathBuf> {
     None
 }
 
-/// Replaces `from` by `to`, which is as long, wherever it stands in a file; says how often.
+/// Replaces `from` by `to`, which has the same length, everywhere in a file; returns how often.
 pub fn overwrite(path: &Path, from: &[u8], to: &[u8]) -> usize {
     assert_eq!(from.len(), to.len());
     let mut bytes = std::fs::read(path).unwrap();
@@ -143,4 +143,52 @@ pub fn overwrite(path: &Path, from: &[u8], to: &[u8]) -> usize {
     }
     std::fs::write(path, bytes).unwrap();
     found
+}
+
+/// A small file system at a folder of the place, unmounted when this is dropped.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// Mounts one of this size, as `mount` takes it. `None` without the right to mount, which is said.
+    pub fn mount(at: &Path, size: &str) -> Option<Small> {
+        std::fs::create_dir_all(at).unwrap();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
+            .arg(at)
+            .output();
+        if done.is_ok_and(|done| done.status.success()) {
+            return Some(Small(at.to_owned()));
+        }
+        println!("SKIPPED: no small file system can be mounted here");
+        None
+    }
+
+    /// Uses every byte that is left.
+    pub fn fill(&self) {
+        for size in [1 << 20, 4096, 1] {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(self.0.join("ballast")).unwrap();
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    /// Frees it again.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Ends a process that a test started, however the test ends.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,4 +1,4 @@
-//! A Model Context Protocol host for tests: the proxy with a server of a few shell lines behind it.
+//! A Model Context Protocol host for tests: the proxy with a server made of a few shell lines.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use super::common::{Place, json};
@@ -13,20 +13,20 @@ pub struct Host {
 }
 
 impl Host {
-    /// The proxy with these flags in front of this command, in the place's folder.
+    /// Starts the proxy with these flags in front of this command, in the place's folder.
     pub fn start(place: &Place, flags: &[&str], server: &[&str]) -> Host {
         let args = [&["mcp", "s", "--user", "u", "--conversation", "c"], flags, &["--"], server].concat();
         Host::bare(place, &args)
     }
 
-    /// The program with just these arguments.
+    /// Starts the program with just these arguments.
     pub fn bare(place: &Place, args: &[&str]) -> Host {
         let mut child = place.command(args).stdin(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().map(BufReader::new);
         Host { input: child.stdin.take(), child, output }
     }
 
-    /// A server of shell lines.
+    /// Starts the proxy with a server of shell lines.
     pub fn sh(place: &Place, flags: &[&str], script: &str) -> Host {
         Host::start(place, flags, &["sh", "-c", script])
     }
@@ -42,7 +42,7 @@ impl Host {
         line.trim_end().to_owned()
     }
 
-    /// The host goes; gives what was still said.
+    /// Ends the host; returns the remaining output.
     pub fn end(mut self) -> String {
         self.close();
         let mut rest = String::new();
@@ -51,7 +51,7 @@ impl Host {
         rest
     }
 
-    /// The host listens no more, and lives on.
+    /// The host stops listening, and keeps running.
     pub fn deafen(&mut self) {
         self.output = None;
     }

@@ -1,8 +1,10 @@
 //! Retention on real input: an airline's agent, with financial tools among the others, two and eight years later.
 
 use crate::common::{Place, shared};
+use attestlog::host::{Clock, ManualClock, SystemClock};
 use attestlog::note::SignedCheckpoint;
-use attestlog::{AuditLog, Clock, ManualClock, Options, Query, SystemClock, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Options, Query};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
     let clock = Arc::new(ManualClock::at(SystemClock::default().now()));
     let full = std::fs::metadata(place.path("s")).unwrap().len();
     let log = open(&place, &clock);
-    let size = log.size();
+    let size = log.size().unwrap();
     let lines: Vec<(u64, String, bool)> = log
         .query(&Query::new())
         .unwrap()
@@ -49,7 +51,7 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
         assert!(verification.ok(), "{:#?}", verification.findings);
         assert_eq!(log.count(&Query::new().kind(attestlog::Kind::ToolCall)).unwrap(), left);
         for old in &checkpoints {
-            let proof = log.prove_consistent(old).unwrap();
+            let proof = log.proofs().consistent(old).unwrap();
             let (old, new) = (old.checkpoint(), proof.checkpoint.checkpoint());
             attestlog::merkle::verify_consistency(old.size(), new.size(), old.root(), new.root(), &proof.proof)
                 .unwrap();
@@ -58,21 +60,21 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
             let Ok(entry) = log.entry(*seq) else { continue };
             assert_eq!(entry.line().to_string(), *line);
             let proof = log.prove(*seq).unwrap().to_string();
-            attestlog::proof::check(proof.as_bytes(), &log.public_key().unwrap()).unwrap();
+            attestlog::proof::check(proof.as_bytes(), &log.public_key().unwrap().unwrap()).unwrap();
         }
     };
     clock.advance(2 * YEAR);
-    let done = log.purge("ops").unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!((done.purged, done.classes.get("financial")), (calls - money, None));
     check(&log, money);
     log.close().unwrap();
     let log = open(&place, &clock);
-    assert!(log.size() > size);
+    assert!(log.size().unwrap() > size);
     clock.advance(6 * YEAR);
-    let done = log.purge("ops").unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!((done.purged, done.classes.get("financial")), (money, Some(&money)));
     check(&log, 0);
-    // Nothing of any call is in the file any more, and it is small.
+    // Nothing of any call is in the file any more, and the file is small.
     log.close().unwrap();
     let stored = std::fs::read(place.path("s")).unwrap();
     assert!((stored.len() as u64) < full, "{} of {full} bytes", stored.len());

@@ -1,11 +1,13 @@
-//! Promise: a time-stamp token counts only for exactly the note it is over and the question it answers, and `openssl ts`
-//! agrees. The authority is a local one, made with the `openssl` program; without that program these tests say so.
+//! Promise: a time-stamp token counts only for exactly the note that it covers and the question that it answers, and
+//! `openssl ts` agrees. The authority is a local one, made with the `openssl` program; without that program these tests say
+//! so.
 
 use attestlog::anchor::{
     Anchor, AnchorReceipt, Attestation, Evidence, Form, TimestampAnchor, TimestampRequest, check_token,
 };
+use attestlog::host::SeededRandom;
 use attestlog::note::{Checkpoint, SignedCheckpoint, SigningKey};
-use attestlog::{ErrorKind, Hash, SeededRandom};
+use attestlog::{ErrorKind, Hash};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,7 +48,7 @@ struct Authority {
     dir: TempDir,
 }
 
-/// One for all tests: making keys takes a while. `None` where there is no `openssl`.
+/// One for all tests, since making keys takes a while. `None` if there is no `openssl`.
 static AUTHORITY: LazyLock<Option<Authority>> = LazyLock::new(Authority::new);
 
 fn authority() -> Option<&'static Authority> {
@@ -91,7 +93,7 @@ impl Authority {
     fn answer(&self, name: &str, request: &[u8]) -> Vec<u8> {
         let (question, reply) = (format!("{name}.tsq"), format!("{name}.reply"));
         std::fs::write(self.path(&question), request).unwrap();
-        // Each its own serial file, since tests run side by side.
+        // Each call has its own serial file, since tests run in parallel.
         let config = CONFIG.replace("./serial", &format!("./{name}.serial"));
         std::fs::write(self.path(&format!("{name}.serial")), "01\n").unwrap();
         std::fs::write(self.path(&format!("{name}.cnf")), config).unwrap();
@@ -153,11 +155,11 @@ fn a_token_is_had_through_a_program_and_openssl_verifies_what_is_kept() {
     let receipt = anchor.submit(&signed, &|_| unreachable!()).unwrap();
     let after = chrono::Utc::now();
     let at = receipt.at.unwrap().to_datetime();
-    // The authority tells milliseconds.
+    // The authority's times have millisecond precision.
     let slack = chrono::TimeDelta::milliseconds(1);
     assert!(before - slack <= at && at <= after + slack, "{before} {at} {after}");
 
-    // What is kept: in a record, and as files that any tool takes.
+    // What is kept: in a record, and as files that any tool can read.
     let record = receipt.record(&signed).unwrap();
     let kept = Evidence::parse("x", record.to_string().as_bytes(), None, &[]).unwrap();
     assert!(kept.unreadable.is_empty());
@@ -170,10 +172,10 @@ fn a_token_is_had_through_a_program_and_openssl_verifies_what_is_kept() {
     let kept = Evidence::read(&tsr, &[]).unwrap().kept.remove(0);
     assert_eq!((kept.time, kept.source.form, kept.checkpoint), (receipt.at, Form::TimeStamp, signed));
 
-    // Over another note it is nothing, to either.
+    // For another note it is worthless, for both programs.
     std::fs::write(&data, checkpoint(8).to_string()).unwrap();
     assert!(!authority.accepts(&data, &tsr, true));
-    assert!(Evidence::read(&tsr, &[]).unwrap_err().to_string().contains("over other bytes"));
+    assert!(Evidence::read(&tsr, &[]).unwrap_err().to_string().contains("over bytes other than"));
     std::fs::remove_file(&data).unwrap();
     assert!(Evidence::read(&tsr, &[]).unwrap_err().to_string().contains("beside it"));
 }
@@ -190,10 +192,10 @@ fn only_the_answer_to_this_question_over_this_note_counts() {
         assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains(says), "{error}");
     };
     refused(TimestampRequest::new(note.as_bytes(), [201; 8]), "nonce");
-    refused(TimestampRequest::new(b"another note", [200; 8]), "over other bytes");
+    refused(TimestampRequest::new(b"another note", [200; 8]), "over bytes other than");
     assert!(check_token(&token, &note.as_bytes()[1..]).is_err());
 
-    // A record whose token is over something else keeps its checkpoint, without a time, and says so.
+    // A record whose token covers something else keeps its checkpoint, without a time, and says so.
     let receipt_of_another = AnchorReceipt::attested(time, Attestation::TimeStamp(token));
     let record = receipt_of_another.record(&checkpoint(4)).unwrap();
     let kept = Evidence::parse("x", record.to_string().as_bytes(), None, &[]).unwrap();
@@ -239,7 +241,7 @@ fn nothing_is_read_past_its_end() {
     }
     assert!(request.read_response(&[&answer[..], b"\0"].concat()).is_err());
     assert!(check_token(&[&token[..], b"\0"].concat(), note.as_bytes()).is_err());
-    // Lengths as a hostile sender might put them.
+    // Lengths as a hostile sender might encode them.
     for head in [
         &[0x30, 0x80][..],
         &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
@@ -250,7 +252,7 @@ fn nothing_is_read_past_its_end() {
     ] {
         assert!(check_token(&[head, &token].concat(), b"").is_err());
     }
-    // However deep, however long.
+    // Very deep, and very long.
     let deep: Vec<u8> = (0..60_000).flat_map(|_| [0x30, 0x80]).collect();
     assert!(check_token(&deep, b"").is_err());
     assert!(check_token(&vec![0x30; 1 << 20], b"").is_err());
@@ -267,8 +269,8 @@ proptest! {
         let _ = Evidence::parse("x", &[&[0x30, 0x82][..], &bytes].concat(), Some(&bytes), &[]);
     }
 
-    /// Whether a change to the time or the signature goes unseen here is for the signature's check to tell; none makes the
-    /// token one over another note.
+    /// A change to the time or the signature may go unnoticed here, because checking the signature is not done here; but no
+    /// change makes the token cover another note.
     #[test]
     fn a_changed_answer_never_panics_nor_stands_for_another_note(at in any::<prop::sample::Index>(), mask in 1u8..) {
         let Some((request, answer)) = sample() else { return Ok(()) };
@@ -318,8 +320,8 @@ fn a_token_is_had_over_http() {
     assert!(TimestampAnchor::http("http://me:pw@a/", Duration::from_secs(1)).is_err());
 }
 
-/// A store's own configuration names the authority, a local one behind HTTP; what is kept of its answers is checked by
-/// `verify`, and by `openssl ts` in the way that docs/anchors.md tells.
+/// A store's own configuration names the authority, a local one behind HTTP; its stored answers are checked by `verify`,
+/// and by `openssl ts` in the way that docs/anchors.md describes.
 #[test]
 fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
     use crate::common::{Place, call};
@@ -329,7 +331,7 @@ fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
     let Some(authority) = authority() else { return };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/tsa", listener.local_addr().unwrap());
-    // Ends with the test program; until then it answers whoever asks.
+    // Ends with the test program; until then it answers every request.
     std::thread::spawn(move || {
         for (n, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
@@ -361,7 +363,7 @@ fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
     let anchor = &shown.as_array().unwrap()[0];
     assert_eq!((anchor.get("name").unwrap().as_str(), anchor.get("owed")), (Some("tsa"), Some(&Json::Null)));
 
-    // The tokens are in the store, each beside the note that it is over; the newest covers everything.
+    // The tokens are in the store, each beside the note that it covers; the newest covers everything.
     let kept = place.run(&["anchors", "records", "s"]).ok();
     place.write("kept", &kept);
     let verified =
@@ -375,7 +377,7 @@ fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
     assert!(authority.accepts(&data, &tsr, true), "openssl ts -verify does not take it");
     assert_eq!(verified("checkpoint.tsr").get("anchored_size").unwrap().as_u64(), Some(3));
 
-    // Its time is the authority's, its imprint the note's: over another checkpoint of the same store it is nothing.
+    // Its time is the authority's, its imprint the note's: for another checkpoint of the same store it is worthless.
     let at = check_token(&token, note.as_bytes()).unwrap().to_datetime();
     let slack = chrono::TimeDelta::milliseconds(1);
     assert!(before - slack <= at && at <= after + slack, "{before} {at} {after}");
@@ -384,5 +386,5 @@ fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
     std::fs::write(&data, later).unwrap();
     assert!(!authority.accepts(&data, &tsr, true));
     let refused = place.run(&["verify", "s", "--against", "checkpoint.tsr"]).code(2);
-    assert!(refused.err.contains("over other bytes"), "{}", refused.err);
+    assert!(refused.err.contains("over bytes other than"), "{}", refused.err);
 }

@@ -1,8 +1,8 @@
-//! Bad input: a clear error each, and the store as it was.
+//! Bad input: each case gives a clear error, and the store stays as it was.
 
 use crate::common::{Place, call};
 
-/// The members that every line has, and one that is wrong.
+/// A line with the members that every line has, and one that is wrong.
 fn with(more: &str) -> String {
     call("c", "u", "t", more)
 }
@@ -61,8 +61,8 @@ fn times_that_are_none_or_out_of_range() {
 
 #[test]
 fn text_that_cannot_be_kept() {
-    // Of odd characters none refuses a line, but two keys that become one cannot both be kept.
-    refused(with(r#""arguments":{"a\u0000":1,"a\u2400":2}"#), "stands twice");
+    // Odd characters do not make a line fail, but two keys that become one cannot both be kept.
+    refused(with(r#""arguments":{"a\u0000":1,"a\u2400":2}"#), "occurs twice");
     refused(b"{\"tool_name\":\"\xff\"}\n", "UTF-8");
 }
 

@@ -1,16 +1,17 @@
-//! Promise: the time of a call is its caller's claim. Whoever is shown it is shown where the log's own clock says otherwise,
-//! and what is long past when it is recorded is judged as history.
+//! Promise: the time of a call is its caller's claim. Wherever it is shown, it is marked if the log's own clock contradicts
+//! it, and a call that is long past when it is recorded counts as history.
 
 use crate::common::{Place, json};
-use attestlog::alert::{AlertEngine, Rules};
+use attestlog::alert::Rules;
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::{AuditLog, Kind, ManualClock, Options, Outcome, Query, Timestamp, ToolCall};
+use attestlog::{AuditLog, Kind, Options, Outcome, Query, Timestamp, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A call of January that is recorded now, and one of a year that is still to come.
+/// A call of January that is recorded now, and one of a year in the future.
 fn claims() -> Place {
     let call = |time: &str, user: &str| {
         crate::common::call("c", user, "get_chart", &format!(r#""patient_id":"P-1","timestamp":"{time}""#))
@@ -18,8 +19,8 @@ fn claims() -> Place {
     Place::with_lines(&[call("2025-01-10T10:00:00Z", "dr_a"), call("2099-01-01T00:00:00Z", "dr_b")].concat())
 }
 
-/// A report for a court showed accesses "since January" of which every one had been recorded on one evening in November,
-/// and one of the year 2030, as rows like any other: the only time in any format but FHIR was the caller's.
+/// A report for a court showed accesses "since January" that had all been recorded on one evening in November, and one of
+/// the year 2030, as ordinary rows: the only time in any format but FHIR was the caller's.
 #[test]
 fn every_form_of_a_report_marks_times_that_the_logs_clock_does_not_bear_out() {
     let place = claims();
@@ -50,15 +51,15 @@ fn every_form_of_a_report_marks_times_that_the_logs_clock_does_not_bear_out() {
     assert!(ocsf.contains(r#""claimed_time":"recorded_later""#) && ocsf.contains(r#""recorded_at":"#), "{ocsf}");
 }
 
-/// Calls that named a time of next year were in no accounting of disclosures, which ends where it is made, and in no report of the
-/// month in which they were recorded: "0 disclosures by 0 users", verified.
+/// Calls that named a time in the next year were in no accounting of disclosures, which ends at the present, and in no
+/// report of the month in which they were recorded: "0 disclosures by 0 users", verified.
 #[test]
 fn nobody_leaves_a_report_by_claiming_another_time() {
     let place = claims();
     let report = place.run(&["report", "disclosures", "s", "--patient", "P-1", "--format", "json"]).json();
     assert_eq!(report.get("total_accesses").and_then(Json::as_u64), Some(2));
-    let now = attestlog::Clock::now(&attestlog::SystemClock::default());
-    // Also where the day ends in between.
+    let now = attestlog::host::Clock::now(&attestlog::host::SystemClock::default());
+    // Even if the day ends in between.
     let today = &now.minus(HOUR).to_string()[..10];
     let args = ["report", "access", "s", "--patient", "P-1", "--format", "json", "--since", today];
     let report = place.run(&args).json();
@@ -73,7 +74,7 @@ fn how_far_apart_times_may_lie_is_configurable() {
     let report = place.run(&[&args[..], &["40000d"]].concat()).json();
     assert_eq!(report.get("recorded_later").and_then(Json::as_u64), Some(0));
     place.run(&[&args[..], &["soon"]].concat()).code(2);
-    // Near the recording nothing is said.
+    // A time close to that of recording is not marked.
     let place = Place::with_lines(&crate::common::call("c", "u", "t", r#""patient_id":"P-1""#));
     let text = place.run(&["report", "access", "s", "--patient", "P-1"]).ok();
     assert!(!text.contains("Times ") && !text.contains("recorded:"), "{text}");
@@ -86,8 +87,8 @@ fn log() -> (AuditLog, Arc<ManualClock>) {
 }
 
 fn raised(log: &AuditLog) -> Vec<String> {
-    AlertEngine::with_rules(log, every_rule()).unwrap().run_once().unwrap();
-    log.alerts().unwrap().into_iter().map(|state| state.alert.rule).collect()
+    log.alerts().engine_with(every_rule()).unwrap().run_once().unwrap();
+    log.alerts().list().unwrap().into_iter().map(|state| state.alert.rule).collect()
 }
 
 fn every_rule() -> Rules {
@@ -97,8 +98,8 @@ fn every_rule() -> Rules {
     rules.with(off_hours).unwrap()
 }
 
-/// Half a year of ordinary calls, recorded in one go, raised 18,032 alerts: ten calls of ten months were "10 calls within
-/// an hour", recorded on a Sunday and so all off-hours, and each patient was a first access.
+/// Half a year of ordinary calls, recorded in one go, raised 18,032 alerts: ten calls from ten months counted as "10 calls
+/// within an hour", they were recorded on a Sunday and so were all off-hours, and each patient was a first access.
 #[test]
 fn history_raises_one_alert_that_says_so() {
     let (log, _) = log();
@@ -119,7 +120,7 @@ fn whoever_dates_calls_back_does_not_stay_unnoticed() {
     log.record(ToolCall::new("c", "u", "t").patient("P-1").emergency(None).timestamp(past(5))).unwrap();
     let rules = raised(&log);
     assert!(rules.contains(&"back-dated".to_owned()) && rules.contains(&"break-glass-used".to_owned()), "{rules:?}");
-    // What took long is no history: it had ended just now. Nor is the end of a call whose beginning was seen.
+    // A call that took long is not history: it has ended just now. Nor is the end of a call whose beginning was seen.
     let long = ToolCall::new("c", "v", "t").patient("P-2").timestamp(past(3)).duration(3 * HOUR);
     log.record(long).unwrap();
     let begun = log.begin(ToolCall::new("c", "w", "t").patient("P-3")).unwrap();
@@ -133,9 +134,9 @@ fn whoever_dates_calls_back_does_not_stay_unnoticed() {
 fn rules_that_would_drown_a_log_are_off_until_they_are_asked_for() {
     let (log, _) = log();
     log.record(ToolCall::new("c", "u", "t").patient("P-1")).unwrap();
-    AlertEngine::new(&log).unwrap().run_once().unwrap();
+    log.alerts().engine().unwrap().run_once().unwrap();
     assert_eq!(log.count(&Query::new().kind(Kind::Alert)).unwrap(), 0);
-    // And off-hours says whose hours it wants.
+    // And off-hours requires a time zone.
     let e = Rules::built_in().with(Rules::optional("off-hours").unwrap()).unwrap_err();
     assert!(e.to_string().contains("time zone"), "{e}");
 }

@@ -1,5 +1,5 @@
-//! Promise: alerts and emergency access on the command line do what they say, refuse what is wrong with exit code 2 and
-//! its reason, and show whatever people wrote into them as text.
+//! Promise: alerts and emergency access on the command line work as described, refuse wrong input with exit code 2 and the
+//! reason, and show as plain text whatever people wrote into them.
 
 use crate::common::{Ran, call, json};
 use attestlog::json::Json;
@@ -8,12 +8,12 @@ use std::process::Stdio;
 
 type Place = crate::common::Place;
 
-/// A store whose user `u` asked for `P-1` ten times: one alert for it besides the first access.
+/// A store whose user `u` accessed `P-1` ten times: one alert for that, besides the first access.
 fn busy() -> Place {
     let place = Place::empty();
     place.write(
         "quiet.toml",
-        "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'same-patient'\nkey = ['user', 'patient']\ncount = 10\n",
+        "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'same-patient'\nwhen = { kind = 'tool_call' }\nkey = ['user', 'patient']\ncount = 10\n",
     );
     place.run(&["init", "s", "--config", "quiet.toml"]).ok();
     let lines = call("c", "u", "read_chart", r#""patient_id":"P-1""#).repeat(10);
@@ -35,7 +35,7 @@ fn refused(ran: Ran, why: &str) {
     assert!(ran.err.contains(why) && ran.out.is_empty(), "{why}: {} {}", ran.err, ran.out);
 }
 
-/// What people paste into names: each is an id like any other.
+/// Text that people might paste into names: each is an id like any other.
 fn hostile() -> Vec<String> {
     let mut all: Vec<String> =
         ["a\"b'c`d", "line\nbreak\r\nand\ttab", "<script>alert(1)</script>", "\u{1b}[2J\u{202e}", "=1+1", "--dash"]
@@ -48,7 +48,7 @@ fn hostile() -> Vec<String> {
 #[test]
 fn what_is_recorded_raises_its_alerts_before_the_command_ends() {
     let place = busy();
-    // A list only reads, so it was `record` that raised it.
+    // A list only reads, so the alert was raised by `record`.
     let raised = alerts(&place, &[]);
     assert_eq!(raised.len(), 1);
     assert_eq!((text(&raised[0], "rule"), text(&raised[0], "severity")), ("same-patient", "warning"));
@@ -80,7 +80,7 @@ fn an_import_raises_nothing_and_is_remembered() {
     place.write("calls", &lines);
     place.run(&["import", "s", "--format", "jsonl", "calls"]).ok();
     assert!(alerts(&place, &[]).is_empty());
-    // Not the first access any more.
+    // This is no longer the first access.
     place.run_with(&["record", "s"], call("c", "u", "read_chart", r#""patient_id":"P-1""#).as_bytes()).ok();
     assert!(alerts(&place, &[]).iter().all(|alert| text(alert, "rule") != "first-access"));
 }
@@ -130,7 +130,7 @@ fn hostile_names_are_shown_as_text() {
     let seq = raised[0].get("seq").unwrap().as_u64().unwrap().to_string();
     for (i, id) in hostile().iter().enumerate() {
         place.run(&["alerts", "ack", "s", &seq, "--actor", id, &format!("--disposition={id}")]).ok();
-        // A name has no characters that nobody sees.
+        // A name has no invisible characters.
         let id = id.trim_end_matches('\u{202e}');
         assert_eq!(text(alerts(&place, &[])[0].get("acknowledged").unwrap(), "actor"), id, "{i}");
     }
@@ -138,7 +138,7 @@ fn hostile_names_are_shown_as_text() {
         let shown = place.run(args).ok();
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{args:?}");
         assert!(shown.contains("line\\nbreak"), "{shown}");
-        // One line for each, and one for the titles.
+        // One line for each, and one for the headings.
         let rows = place.run(&[args, &["--json"]].concat()).ok().lines().count();
         assert_eq!(shown.lines().count(), rows + 1, "{args:?}");
     }
@@ -149,14 +149,14 @@ fn hostile_names_are_shown_as_text() {
 fn a_watch_delivers_what_is_owed_and_verifies() {
     let place = busy();
     let watch = |more: &[&str]| place.run(&[&["alerts", "watch", "s", "--once"], more].concat());
-    // Whoever watches for the first time is owed what comes from then on.
+    // A receiver that is new is owed what is raised from then on.
     assert_eq!(watch(&[]).ok(), "");
     let lines = call("c", "v", "read_chart", r#""patient_id":"P-1""#).repeat(10);
     place.run_with(&["record", "s"], lines.as_bytes()).ok();
     let told = watch(&[]).ok();
     assert_eq!(text(&json(told.trim()), "rule"), "same-patient");
     assert_eq!(watch(&[]).ok(), "", "once");
-    // A receiver that fails is said, and told again.
+    // A failing receiver is reported, and the alert is sent again.
     assert_eq!(watch(&["--command", "false"]).ok(), "");
     let lines = call("c", "w", "read_chart", r#""patient_id":"P-1""#).repeat(10);
     place.run_with(&["record", "s"], lines.as_bytes()).ok();
@@ -192,7 +192,7 @@ fn tampering_is_found_alerted_and_settled_by_somebody() {
     std::fs::copy(place.path("s"), place.path("good")).unwrap();
     assert!(crate::common::overwrite(&place.path("s"), b"read_chart", b"read_chrat") > 0);
     place.run(&["verify", "s"]).code(1);
-    // The good copy is put back and verifies; what was found stays until somebody has said what it was.
+    // The good copy is put back and verifies; the finding stays until somebody has settled it.
     std::fs::copy(place.path("good"), place.path("s")).unwrap();
     place.run(&["verify", "s", "--remember"]).ok();
     assert_eq!(last("last_verification").unwrap().get("ok"), Some(&Json::Bool(true)));
@@ -223,7 +223,7 @@ fn configured_receivers_are_told_by_whatever_records() {
     let config = format!(
         "[[receivers]]\nto = 'stdout'\n[[receivers]]\nname = 'archive'\nfile = {}\n[[receivers]]\ncommand = [{}, {}]\n\
          [[receivers]]\nwebhook = 'http://{address}/alerts'\nsecret_file = {}\ntimeout = '5s'\n\
-         [[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'every'\n",
+         [[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'every'\nwhen = {{ kind = 'tool_call' }}\n",
         quoted(&out),
         quoted(&program),
         quoted(&by_command),
@@ -262,11 +262,11 @@ fn configured_receivers_are_told_by_whatever_records() {
     let signature = attestlog::alert::Webhook::signature(b"a secret of more than sixteen bytes", &body);
     assert!(head.contains(&signature), "{head}");
 
-    // Where standard output has receipts on it, alerts do not come between them.
+    // If standard output carries receipts, alerts do not come between them.
     let ran = place.run_with(&["record", "s", "--receipts"], call("c", "v", "t", "").as_bytes()).code(0);
     assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
     assert!(ran.err.contains("every"), "{}", ran.err);
-    // The web address answers no more: the record is made all the same, and health knows what is owed.
+    // The web address no longer answers: the record is made all the same, and health knows what is owed.
     let health = json(&place.run(&["health", "s", "--json"]).code(1).out);
     let receivers = health.get("alerts").unwrap().get("receivers").unwrap();
     let owed: u64 = receivers
@@ -278,7 +278,7 @@ fn configured_receivers_are_told_by_whatever_records() {
         .sum();
     assert_eq!(owed, 1);
     assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 2);
-    // A store that somebody hands over runs nobody's program: receivers are not in it.
+    // A store that somebody hands over runs no programs: receivers are not in it.
     assert!(!place.run(&["query", "s", "--json"]).ok().contains("take.sh"));
 
     #[cfg(unix)]
@@ -288,7 +288,7 @@ fn configured_receivers_are_told_by_whatever_records() {
         let ran = place.run_with(&["record", "s"], call("c", "w", "t", "").as_bytes()).code(0);
         assert!(ran.err.contains("chmod go-w"), "{}", ran.err);
     }
-    // Receivers are no policy: a file that says nothing of them took them away without a word.
+    // Receivers are not part of the policy: a file that did not mention them used to remove them silently.
     place.write("none.toml", "");
     place.run(&["policy", "set", "s", "none.toml"]).ok();
     assert!(place.path("s.receivers").exists());
@@ -296,13 +296,13 @@ fn configured_receivers_are_told_by_whatever_records() {
     assert!(!place.path("s.receivers").exists());
 }
 
-/// A webhook whose secret was missing or too short was taken, and from then on kept every receiver from being told anything, with
-/// exit code 0 and a green `health`; so did a file of receivers that others can write to.
+/// A webhook whose secret was missing or too short was accepted, and from then on kept every receiver from getting
+/// anything, with exit code 0 and a green `health`; so did a file of receivers that others can write to.
 #[test]
 fn a_receiver_that_cannot_be_told_is_refused_and_later_holds_up_no_other() {
     let place = Place::empty();
     place.write("short", "short\n");
-    let rules = "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'every'\nwindow = '1s'\nkey = ['user']\n";
+    let rules = "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'every'\nwhen = { kind = 'tool_call' }\nwindow = '1s'\nkey = ['user']\n";
     let with = |secret: &str| {
         format!(
             "[[receivers]]\nwebhook = 'http://127.0.0.1:9/x'\nsecret_file = '{secret}'\n[[receivers]]\nname = 'file'\nfile = 'told'\n{rules}"
@@ -328,10 +328,14 @@ fn a_receiver_that_cannot_be_told_is_refused_and_later_holds_up_no_other() {
     assert!(health.out.contains("! alerts are not delivered"), "{}", health.out);
     place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).ok();
     assert_eq!(std::fs::read_to_string(place.path("told")).unwrap().lines().count(), 1);
-    // It is not a matter of time: what was tried and not taken is told at once.
+    // There is no need to wait: what was tried and not accepted is sent at once.
     place.write("secret", "a secret of more than sixteen bytes\n");
     let health = place.run(&["health", "s"]).code(1);
     assert!(health.out.contains("could not be delivered to webhook"), "{}", health.out);
+    // What it is owed can be forgotten once it is no receiver any more.
+    place.run(&["alerts", "forget", "s", "webhook 127.0.0.1:9"]).code(2);
+    place.write("config.toml", format!("[[receivers]]\nname = 'file'\nfile = 'told'\n{rules}"));
+    place.run(&["policy", "set", "s", "config.toml"]).ok();
     place.run(&["alerts", "forget", "s", "webhook 127.0.0.1:9"]).ok();
     place.run(&["health", "s"]).ok();
     #[cfg(unix)]
@@ -343,21 +347,74 @@ fn a_receiver_that_cannot_be_told_is_refused_and_later_holds_up_no_other() {
     }
 }
 
-/// A grant that was opened was never looked at, as `health` had it: `alerts watch --once` looked and did not write it down, so after
-/// a quarter of an hour it asked whether nothing was watching.
+/// For `health`, a grant that was opened was never looked at: `alerts watch --once` looked and did not save its position,
+/// so after a quarter of an hour `health` asked whether nothing was watching.
 #[test]
 fn a_watch_that_looks_once_writes_down_that_it_did() {
     let place = Place::with_lines(&call("c", "u", "t", ""));
     place.run(&["alerts", "watch", "s", "--once"]).ok();
-    place.run(&["break-glass", "open", "s", "--user", "dr", "--patient", "P-1", "--reason", "r", "--ttl", "1h"]).ok();
+    // By a program that raises no alerts.
+    let log = attestlog::AuditLog::open(place.path("s")).unwrap();
+    let ttl = std::time::Duration::from_secs(3600);
+    let access = attestlog::emergency::EmergencyAccess { user: "dr", patient: "P-1", urgency: "now", ttl };
+    log.emergency().open(access, attestlog::Justification { actor: "dr", reason: "r" }).unwrap();
+    log.close().unwrap();
     assert!(place.run(&["alerts", "list", "s"]).code(0).err.contains("no rule has looked"));
     place.run(&["alerts", "watch", "s", "--once"]).ok();
     let listed = place.run(&["alerts", "list", "s"]).code(0);
     assert!(listed.err.is_empty(), "{}", listed.err);
 }
 
-/// Somebody edited an entry that no index batch covers. The verification found it, said that it could not be recorded as an alert,
-/// and no receiver was told of it.
+/// A grant that `break-glass open` opened was looked at by no rule until somebody recorded a call: `health` asked whether nothing
+/// was watching, and a grant that had waited too long for its review was told to nobody by the commands about grants.
+#[test]
+fn rules_look_at_what_is_done_to_grants() {
+    let place = Place::empty();
+    place.write("config.toml", "[[receivers]]\nfile = 'told'\n");
+    place.run(&["init", "s", "--config", "config.toml"]).ok();
+    let open =
+        ["break-glass", "open", "s", "--user", "dr", "--patient", "P-1", "--reason", "r", "--ttl", "1h", "--json"];
+    let looked = || {
+        let listed = place.run(&["alerts", "list", "s"]).code(0);
+        assert!(listed.err.is_empty(), "{}", listed.err);
+        assert!(place.run(&["health", "s"]).out.contains("rules have looked at every entry"));
+    };
+    let opened = place.run(&open).ok();
+    assert_eq!(opened.lines().count(), 1, "standard output is for the answer: {opened}");
+    let grant = json(opened.trim()).get("grant").and_then(Json::as_u64).unwrap().to_string();
+    looked();
+    place.run(&["break-glass", "close", "s", &grant, "--actor", "dr"]).ok();
+    looked();
+    place.run(&["break-glass", "review", "s", &grant, "--reviewer", "office", "--disposition", "justified"]).ok();
+    looked();
+    assert!(!place.path("told").exists());
+
+    // One that waits since last year, in a store that no process has open.
+    let last_year = std::time::SystemTime::now() - std::time::Duration::from_secs(365 * 86_400);
+    let clock = std::sync::Arc::new(attestlog::host::ManualClock::at(last_year.into()));
+    let old = attestlog::Options::new().clock(clock).create(place.path("old")).unwrap();
+    let grant = old
+        .emergency()
+        .open(
+            attestlog::emergency::EmergencyAccess {
+                user: "dr",
+                patient: "P-1",
+                urgency: "now",
+                ttl: std::time::Duration::from_secs(3600),
+            },
+            attestlog::Justification { actor: "dr", reason: "r" },
+        )
+        .unwrap()
+        .seq;
+    old.close().unwrap();
+    std::fs::copy(place.path("s.receivers"), place.path("old.receivers")).unwrap();
+    place.run(&open.map(|arg| if arg == "s" { "old" } else { arg })).ok();
+    let told = std::fs::read_to_string(place.path("told")).unwrap();
+    assert_eq!(text(&json(told.lines().next().unwrap()), "id"), format!("break-glass-unreviewed:{grant}"));
+}
+
+/// Somebody edited an entry that no index batch covers. The verification found it and said that it could not be recorded as
+/// an alert, and no receiver got it.
 #[test]
 fn receivers_are_told_of_tampering_that_cannot_be_recorded() {
     let place = Place::empty();
@@ -459,12 +516,12 @@ fn a_grant_is_opened_closed_reviewed_and_listed() {
     assert!(list(&["--unreviewed"]).is_empty());
     assert!(place.run(&["break-glass", "list", "s"]).ok().contains("justified (office)"));
 
-    // One that runs out: closing it comes too late, reviewing it does not.
+    // A grant that expires: closing it comes too late, reviewing it does not.
     let opened = open("dr", "P-2", "short", "1s").json();
     let short = opened.get("grant").unwrap().as_u64().unwrap().to_string();
     let until = opened.get("expires_at").and_then(Json::as_str).unwrap().parse::<attestlog::Timestamp>().unwrap();
-    let clock = attestlog::SystemClock::default();
-    while attestlog::Clock::now(&clock) < until {
+    let clock = attestlog::host::SystemClock::default();
+    while attestlog::host::Clock::now(&clock) < until {
         std::thread::yield_now();
     }
     refused(close(&short, "dr"), "");
@@ -478,7 +535,7 @@ fn a_grant_is_opened_closed_reviewed_and_listed() {
 fn a_watch_in_the_background_tells_at_once() {
     let place = busy();
     let mut child = place.command(&["alerts", "watch", "s"]).stdout(Stdio::piped()).spawn().unwrap();
-    // It holds the store, and others record through it.
+    // The watch holds the store, and others record through it.
     place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).ok();
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();

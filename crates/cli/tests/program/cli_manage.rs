@@ -1,4 +1,4 @@
-//! Proofs, keys, policies, holds, reports, the demo: what these commands promise to scripts.
+//! Proofs, keys, policies, holds, reports, the demo: the guarantees of these commands to scripts.
 
 use crate::common::{Place, call, json};
 use attestlog::json::Json;
@@ -10,7 +10,7 @@ fn example() -> (Place, String) {
     let key = place.run(&["init", "s", "--origin", "example.com/log"]).ok().trim().to_owned();
     let lines: String =
         (0..20).map(|i| call("c", "u", "t", &format!(r#""turn_number":{i},"patient_id":"P-{i}""#))).collect();
-    // Without the entries of alerts, so that every seq below is a line's.
+    // Without alert entries, so that each seq below belongs to a line.
     place.run_with(&["record", "s", "--no-alerts"], lines.as_bytes()).ok();
     (place, key)
 }
@@ -31,10 +31,10 @@ fn a_proof_checks_without_the_store() {
         place.run_with(&["check", "-", "--public-key", &key], proof.as_bytes()).ok().contains("epoch  not checked")
     );
 
-    // Another key, a changed byte, something else: each proves nothing.
+    // Another key, a changed byte, another file: each proves nothing.
     let other = place.run(&["init", "other", "--origin", "example.com/log"]).ok();
     place.run(&["check", "proof", "--public-key", other.trim()]).code(1);
-    // The last line is the epoch's signature, which takes the succession to check.
+    // The last line is the epoch's signature, which can only be checked with the succession.
     let checked = proof.trim_end().rfind('\n').unwrap();
     for at in (0..checked).step_by(37) {
         let mut bad = proof.clone().into_bytes();
@@ -63,7 +63,7 @@ fn a_log_that_grew_is_told_from_one_that_did_not() {
     place.write("proof", proof);
     let checked = place.run(&["check", "proof", "--public-key", &key, "--json"]).json();
     assert_eq!(checked.get("old_size").unwrap().as_u64(), Some(22));
-    // The checkpoint of another log is no earlier state of this one.
+    // The checkpoint of another log is not an earlier state of this one.
     place.run(&["init", "other"]).ok();
     let foreign = place.run(&["checkpoint", "other"]).ok();
     place.write("foreign", foreign);
@@ -207,7 +207,7 @@ fn transcripts_go_in_with_what_flags_add() {
             {"id":"2","type":"function","function":{"name":"find","arguments":"{\"id\":8}"}}]},
         {"role":"tool","tool_call_id":"1","content":"{\"status\":\"sent\"}"}]"#;
     place.write("t.json", transcript);
-    // Nobody says who it was.
+    // No user is given.
     place.run(&["import", "s", "--format", "openai-chat", "t.json"]).code(2);
     let flags = ["--user", "ann", "--model", "m", "--conversation", "conv"];
     let ran = place.run(&[&["import", "s", "--format", "openai-chat", "t.json"], &flags[..]].concat()).ok();
@@ -243,7 +243,8 @@ fn the_demo_runs_from_end_to_end() {
         "break-glass-used",
         "ACCESS REPORT",
         "valid: entry",
-        // How many depends on the day: eight years ago may have been a Sunday, which is an alert, and goes with the visit.
+        // How many depends on the day: eight years ago may have been a Sunday, which gives an alert that is purged with the
+        // visit.
         "entries are gone",
         "purged by policy",
         "UNANCHORED",
@@ -258,8 +259,9 @@ fn the_demo_runs_from_end_to_end() {
     place.run(&["demo", "--dir", "d"]).code(2);
 }
 
-/// The program put the store's name before a message unless it found the name in it: of a store called `s` it found it in nearly every
-/// one, and nobody was told which store it was about. Which file an error names is data of the error.
+/// The program put the store's name before a message unless it found the name in it: for a store called `s` it found it in
+/// nearly every message, and nobody was told which store was meant. Which file an error names is now part of the error's
+/// data.
 #[test]
 fn a_message_says_which_store_it_is_about() {
     let place = Place::with_store();
@@ -268,4 +270,70 @@ fn a_message_says_which_store_it_is_about() {
     std::fs::write(place.path("s.key"), "not one").unwrap();
     let ran = place.run(&["hold", "release", "s", "7", "--actor", "a", "--reason", "r"]).code(3);
     assert!(ran.err.starts_with("attestlog: s.key: "), "what lies beside it names it well enough: {}", ran.err);
+}
+
+/// The page on policies says that `redact --explain` tries a policy out on one's own values. Of a call it left a patient in
+/// `arguments.subject`, which `[[patients]]` names, and in the text of an error, as if a store would write them in clear.
+#[test]
+fn a_call_that_is_tried_out_is_treated_as_a_store_treats_it() {
+    let place = Place::empty();
+    place.write(
+        "p.toml",
+        "[[patients]]\ntool = 'get_chart'\npaths = ['arguments.subject', 'result.entries[*].patient.id']\n\
+         [redaction]\npreset = 'hipaa'\n[redaction.fields]\ninsurance_number = 'seal'\n",
+    );
+    let lines = [
+        r#""arguments":{"subject":"P-1041","insurance_number":"INS-77","note":"ask ann@example.com"},"result":{"entries":[{"patient":{"id":"P-2087"}}]},"retry_of":12"#,
+        r#""arguments":{"patient_id":"P-1041"},"error":"no such drug for P-1041""#,
+    ];
+    let input: String = lines.iter().map(|more| call("v1", "dr_a", "get_chart", more)).collect();
+    let args = ["redact", "--config", "p.toml", "--explain"];
+    let shown = place.run_with(&args, input.as_bytes()).ok();
+    assert_eq!(shown, place.run_with(&args, input.as_bytes()).ok(), "the same each time");
+    assert!(!["P-1041", "P-2087", "INS-77", "ann@"].iter().any(|name| shown.contains(name)), "{shown}");
+
+    // The same members come out as a store has them, but for its keys.
+    place.run(&["init", "s", "--config", "p.toml"]).ok();
+    let without = input.replace(r#","retry_of":12"#, "");
+    place.run_with(&["record", "s", "--no-alerts"], without.as_bytes()).ok();
+    let stored = place.run(&["query", "s", "--kind", "tool_call", "--json"]).ok();
+    for (shown, stored) in shown.lines().map(json).zip(stored.lines().map(json)) {
+        let output = shown.get("output").unwrap();
+        for (name, value) in stored.as_object().unwrap().iter() {
+            let of_the_entry =
+                ["kind", "nonce", "policy_seq", "prev", "recorded_at", "retain_until", "seq", "treated", "timestamp"];
+            let shape = |value: &Json| value.to_canonical().as_str().split("ps_").count();
+            match of_the_entry.contains(&name) {
+                true => assert!(output.get(name).is_none(), "{name}"),
+                false => assert_eq!(output.get(name).map(shape), Some(shape(value)), "{name}: {output:?}"),
+            }
+        }
+        // What was treated where is what the entry says, and for a text at which characters.
+        let mut paths: Vec<String> = Vec::new();
+        let summary = stored.get("treated").unwrap().as_object().unwrap();
+        for (action, detectors) in summary.iter() {
+            for (detector, at) in detectors.as_object().unwrap().iter() {
+                let at = at.as_array().unwrap().iter().filter_map(Json::as_str);
+                paths.extend(at.map(|path| format!("{action} {detector} {path}")));
+            }
+        }
+        let text = |t: &Json, key: &str| t.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let treated = shown.get("treated").and_then(Json::as_array).unwrap();
+        let mut told: Vec<String> = treated
+            .iter()
+            .map(|t| format!("{} {} {}", text(t, "action"), text(t, "detector"), text(t, "path")))
+            .collect();
+        paths.sort();
+        told.sort();
+        assert_eq!(told, paths);
+    }
+    let first = json(shown.lines().next().unwrap());
+    assert_eq!(first.get("output").unwrap().get("retry_of").and_then(Json::as_u64), Some(12));
+    let treated = first.get("treated").and_then(Json::as_array).unwrap();
+    let mail = treated.iter().find(|t| t.get("detector").and_then(Json::as_str) == Some("email")).unwrap();
+    assert_eq!(mail.get("start").and_then(Json::as_u64), Some(4));
+
+    // What is no call is treated as a value, and the command says that it is none.
+    let ran = place.run_with(&args, br#"{"tool_name":"get_chart","arguments":{"subject":"P-1041"}}"#).code(0);
+    assert!(ran.err.contains("no call that a store takes") && ran.err.contains("conversation_id"), "{}", ran.err);
 }

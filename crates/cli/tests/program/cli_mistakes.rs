@@ -1,8 +1,9 @@
-//! What people get wrong at the command line, and what must not come of it: a wrong argument is refused and named, and never
-//! taken for tampering, for proof, or for nothing to say.
+//! Mistakes that people make at the command line, and what they must not lead to: a wrong argument is refused and named,
+//! and never taken for tampering or for proof, or ignored.
 
 use crate::common::{Place, call, json, overwrite};
 use attestlog::json::Json;
+use attestlog_capture::import::Format;
 
 const BECAUSE: [&str; 6] = ["--actor", "counsel", "--reason", "lawsuit", "--case", "C-9"];
 
@@ -13,7 +14,7 @@ fn calls() -> String {
 }
 
 /// An auditor gave the key, or the anchor file, of another log: 15 signatures were found invalid, kept beside the store as
-/// tampering, and the way out was to settle them, in the chain, for good.
+/// tampering, and could only be settled, permanently, in the chain.
 #[test]
 fn the_key_or_anchor_of_another_log_is_a_wrong_argument() {
     let place = Place::with_lines(&calls());
@@ -28,13 +29,13 @@ fn the_key_or_anchor_of_another_log_is_a_wrong_argument() {
             let ran = place.run(&[command, &wrong].concat()).code(2);
             let name = other.split('+').next().unwrap();
             assert!(ran.out.is_empty() && ran.err.contains(name) && ran.err.contains(wrong[0]), "{}", ran.err);
-            // A log in the place of another one looks the same, and that is said.
+            // A log in the place of another one looks the same, and the message says so.
             assert!(ran.err.contains("another log was put in its place"), "{}", ran.err);
         }
     }
     assert!(!place.path("s.verified").exists() && !place.path("folder").exists());
     place.run(&["health", "s"]).code(0);
-    // A file of several logs is compared as far as it is this one's.
+    // From a file with checkpoints of several logs, those of this one are compared.
     let both = ["kept", "others"].map(|name| std::fs::read_to_string(place.path(name)).unwrap()).concat();
     place.write("both", both);
     let ran = place.run(&["verify", "s", "--against", "both", "--json"]).code(0);
@@ -42,7 +43,7 @@ fn the_key_or_anchor_of_another_log_is_a_wrong_argument() {
     assert_eq!(json(&ran.out).get("anchored"), Some(&Json::Bool(true)));
 }
 
-/// The store itself was given as what was kept outside it: the notes in it agree with it, and every report said ANCHORED.
+/// The store itself was given as what was kept outside it: its notes agree with it, and every report said ANCHORED.
 #[test]
 fn a_store_anchors_nothing_least_of_all_itself() {
     let place = Place::with_lines(&calls());
@@ -62,8 +63,8 @@ fn a_store_anchors_nothing_least_of_all_itself() {
     }
 }
 
-/// A report about a log that had been edited read as if nobody had verified it, gave neither number nor kinds, and exited with
-/// 0; queries showed the edited value without a word, beside the file in which the findings were kept.
+/// A report about an edited log read as if nobody had verified it, gave neither number nor kinds of findings, and ended
+/// with exit code 0; queries showed the edited value without a message, beside the file in which the findings were kept.
 #[test]
 fn a_report_says_that_its_verification_failed() {
     let to = |i: u32| attestlog::Hash::of(&i.to_be_bytes()).to_string();
@@ -121,17 +122,17 @@ fn a_pattern_where_one_value_is_needed_is_refused() {
         assert!(ran.out.is_empty() && ran.err.contains("name it whole"), "{command:?}: {}", ran.err);
     }
     assert_eq!(place.count(&[]), size, "nothing was recorded");
-    // Whoever really is called so can be named.
+    // A user who really has such a name can be named.
     place.run_with(&["record", "s", "--no-alerts"], call("c", "u*", "t1", "").as_bytes()).ok();
     place.run(&[&["hold", "place", "s", "--user", "u*"], &BECAUSE[..]].concat()).ok();
     place.run(&["report", "access", "s", "--user", "u*"]).ok();
-    // What is not there yet is held when it comes, and that is said.
+    // Entries that do not exist yet will be held when they come, and a message says so.
     let ran = place.run(&[&["hold", "place", "s", "--seq", "3-900"], &BECAUSE[..]].concat()).code(0);
     assert!(ran.err.contains("so far") && ran.err.contains("entry 900"), "{}", ran.err);
     assert!(place.run(&[&["hold", "place", "s", "--seq", "3"], &BECAUSE[..]].concat()).code(0).err.is_empty());
 }
 
-/// A list of holds showed pseudonyms only, in a store that keeps names in clear and with the keys beside it, and did not say
+/// A list of holds showed only pseudonyms, in a store that keeps names in clear and has the keys beside it, and did not say
 /// that a user and a tool in one hold restrict each other.
 #[test]
 fn a_list_of_holds_says_who_is_held() {
@@ -143,15 +144,15 @@ fn a_list_of_holds_says_who_is_held() {
     let holds = place.run(&["hold", "list", "s", "--json"]).json();
     let names = holds.as_array().unwrap()[0].get("names").unwrap().to_canonical().to_string();
     assert!(names.contains("\"una\"") && names.contains("\"ugo\""), "{names}");
-    // Without the keys nobody can tell.
+    // Without the keys this cannot be known.
     let list = place.run(&["hold", "list", "s", "--key", "/nowhere"]).code(0).out;
     assert!(list.contains("ps_") && !list.contains("una"), "{list}");
     let help = place.run(&["hold", "place", "--help"]).ok();
     assert!(help.contains("different kinds restrict each other"), "{help}");
 }
 
-/// A misspelt table, an empty file and a file of something else each took every anchor of a store away, and a policy file its
-/// receivers; that redaction became weaker at the same moment nobody said.
+/// A misspelt table, an empty file and an unrelated file each removed every anchor of a store, and a policy file removed
+/// its receivers; nothing said that redaction became weaker at the same moment.
 #[test]
 fn a_file_that_says_nothing_of_anchors_takes_none_away() {
     let place = Place::with_store();
@@ -169,15 +170,15 @@ fn a_file_that_says_nothing_of_anchors_takes_none_away() {
     }
     let ran = place.run(&["policy", "set", "s", "bad.toml"]).code(0);
     assert_eq!(std::fs::read_to_string(place.path("s.anchors")).unwrap(), anchors);
-    assert!(ran.err.contains("redaction is weaker") && ran.err.contains("was hipaa and is default"), "{}", ran.err);
-    // The same again weakens nothing; stronger is no weaker.
+    assert!(ran.err.contains("less is hidden") && ran.err.contains("was hipaa and is default"), "{}", ran.err);
+    // Setting the same again weakens nothing; a stronger policy is not weaker.
     assert!(place.run(&["policy", "set", "s", "bad.toml"]).code(0).err.is_empty());
     assert!(place.run(&["policy", "set", "s", "good.toml"]).code(0).err.is_empty());
     place.run(&["anchors", "set", "s", "--none"]).ok();
     assert!(!place.run(&["anchors", "show", "s", "--json"]).ok().contains(r#""at_hand":true"#));
     place.run(&["anchors", "set", "s"]).code(2);
 
-    // A folder that is not there showed only when a checkpoint had been owed for a day.
+    // A missing folder was noticed only when a checkpoint had been owed for a day.
     place.write("far.toml", "[[anchor]]\nfile = 'nowhere/kept'\n");
     for command in [&["anchors", "set", "s", "far.toml"][..], &["init", "t", "--config", "far.toml"]] {
         let ran = place.run(command).code(2);
@@ -185,7 +186,7 @@ fn a_file_that_says_nothing_of_anchors_takes_none_away() {
     }
 }
 
-/// A text that begins with `Error` is a failure in a transcript, and was a success in `record` and in JSON Lines.
+/// A text that begins with `Error` was a failure in a transcript, and a success in `record` and in JSON Lines.
 #[test]
 fn a_text_that_says_error_is_a_failure_everywhere() {
     let place = Place::with_store();
@@ -202,8 +203,8 @@ fn a_text_that_says_error_is_a_failure_everywhere() {
     assert!(place.run(&["timeline", "s", "c"]).ok().contains("could not open"));
 }
 
-/// What somebody looked at once, on a terminal, stood in `health` for good as a receiver that was owed alerts; and entries that
-/// no rule looks at stood there as what rules are behind with.
+/// A terminal on which somebody had watched once stayed in `health` permanently as a receiver that was owed alerts; and
+/// entries that no rule looks at were counted there as what rules are behind.
 #[test]
 fn whoever_watched_once_is_owed_nothing() {
     let place = Place::with_lines(&calls());
@@ -217,7 +218,7 @@ fn whoever_watched_once_is_owed_nothing() {
     assert!(!health.contains("standard output") && health.contains("rules have looked at every entry"), "{health}");
 }
 
-/// The same mistake had another exit code with every command: bad input is 2.
+/// The same mistake had a different exit code with every command: bad input is 2.
 #[test]
 fn a_wrong_file_is_bad_input_with_every_command() {
     let place = Place::with_lines(&calls());
@@ -235,7 +236,7 @@ fn a_wrong_file_is_bad_input_with_every_command() {
         let ran = place.run(command).code(2);
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{command:?}: {}", ran.err);
     }
-    // What is to be done is said in the words of the command line.
+    // The message says what to do in terms of the command line.
     let empty = place.command(&["query", "s"]).env("ATTESTLOG_KEY", "").output().unwrap();
     assert_eq!(empty.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&empty.stderr).contains("is set and empty"));
@@ -244,7 +245,7 @@ fn a_wrong_file_is_bad_input_with_every_command() {
     assert!(ran.err.contains("--unsigned"), "{}", ran.err);
 }
 
-/// As root a file of mode 0400 was changed, by a refused record and by commands that only look.
+/// As root, a file of mode 0400 was changed, by a refused record and by commands that only read.
 #[test]
 #[cfg(unix)]
 fn a_write_protected_store_is_not_changed() {
@@ -260,7 +261,7 @@ fn a_write_protected_store_is_not_changed() {
     assert_eq!(std::fs::read(place.path("s")).unwrap(), bytes);
 }
 
-/// Eight of nine were 88.8 %, cut and not rounded; turns of several days showed the time of day only.
+/// Eight of nine was shown as 88.8 %, cut and not rounded; turns over several days showed only the time of day.
 #[test]
 fn figures_and_times_read_as_they_are() {
     let place = Place::with_store();
@@ -273,4 +274,50 @@ fn figures_and_times_read_as_they_are() {
     assert!(stats.contains("88.9 %"), "{stats}");
     let timeline = place.run(&["timeline", "s", "c"]).ok();
     assert!(timeline.contains("\n 2025-01-06\n") && timeline.contains("\n 2025-09-06\n"), "{timeline}");
+}
+
+/// `backup` and `evidence` onto something that is there were bad input, exit code 2; `init` and `restore` said that the store could not
+/// be used, 3, which scripts try again later.
+#[test]
+fn what_exists_already_is_a_wrong_argument_of_every_command() {
+    let place = Place::with_lines(&calls());
+    place.run(&["backup", "s", "copy"]).ok();
+    place.write("note", "no store");
+    place.write("used.key", "no key");
+    place.write("sent.anchors", "");
+    let before = place.run(&["query", "s", "--json"]).ok();
+    for args in [
+        &["init", "s"][..],
+        &["init", "note"],
+        &["init", "used"],
+        &["init", "sent"],
+        &["init", "fresh", "--key", "s.key"],
+        &["restore", "copy", "note", "--key", "s.key", "--actor", "ops", "--reason", "disk"],
+        &["restore", "copy", "s", "--actor", "ops", "--reason", "disk"],
+        &["backup", "s", "note"],
+        &["keys", "backup", "s", "note"],
+        &["evidence", "s", "note"],
+    ] {
+        let ran = place.run(args).code(2);
+        assert!(
+            ran.out.is_empty() && ran.err.contains("exist") || ran.err.contains("is used by"),
+            "{args:?}: {}",
+            ran.err
+        );
+    }
+    assert_eq!(place.run(&["query", "s", "--json"]).ok(), before);
+    assert_eq!(std::fs::read_to_string(place.path("note")).unwrap(), "no store");
+    assert!(!place.path("fresh").exists() && !place.path("used").exists() && !place.path("sent").exists());
+}
+
+/// A transcript in Markdown was refused with the byte at which no JSON begins, and nothing said what can be imported.
+#[test]
+fn an_import_of_what_is_no_json_says_what_can_be_imported() {
+    let place = Place::with_store();
+    place.write("t.md", "# Notes\n\n- **user**: hello\n");
+    for format in Format::ALL {
+        let ran = place.run(&["import", "s", "--format", format.as_str(), "t.md"]).code(2);
+        assert!(ran.err.contains("no JSON; what can be imported is"), "{}", ran.err);
+        assert!(Format::ALL.iter().all(|known| ran.err.contains(known.as_str())), "{}", ran.err);
+    }
 }

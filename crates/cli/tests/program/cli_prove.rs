@@ -1,5 +1,5 @@
-//! `prove`, `check`, `evidence`, `verify --against`: proofs of every kind through the program, and every way in which one
-//! proves nothing.
+//! `prove`, `check`, `evidence`, `verify --against`: proofs of every kind through the program, and every way in which a
+//! proof can fail.
 
 use crate::common::{Place, call, json};
 use attestlog::json::Json;
@@ -16,7 +16,7 @@ fn calls() -> String {
     (0..30).map(|i| call("c", &format!("u{}", i % 3), "chart", &format!(r#""patient_id":"P-{}""#, i % 5))).collect()
 }
 
-/// A store with calls, a proof of one entry in `entry`, the public key.
+/// A store with calls, a proof of one entry in `entry`, and the public key.
 fn proven() -> (Place, String) {
     let place = Place::with_lines(&calls());
     let key = key(&place);
@@ -70,7 +70,7 @@ fn an_inclusion_proof_checks_and_nothing_that_was_changed_does() {
     place.write("forged", flood);
     let ran = place.run(&["check", "forged", "--public-key", &key]).code(1);
     assert!(ran.err.contains("more than the limit"), "{}", ran.err);
-    // Another log's key; a file that is not there; a key that is none; a witness's.
+    // Another log's key; a file that does not exist; an invalid key; a witness's key.
     let ran = place.run(&["check", "entry", "--public-key", other.trim()]).code(1);
     assert!(ran.err.contains("proves nothing"), "{}", ran.err);
     place.run(&["check", "nowhere", "--public-key", &key]).code(2);
@@ -95,7 +95,7 @@ fn consistency_is_proven_from_any_earlier_checkpoint() {
         (checked.get("old_size").unwrap().as_u64(), checked.get("new_size").unwrap().as_u64()),
         (Some(32), Some(62))
     );
-    // Of another log, of no log.
+    // A proof of another log, and of no log.
     let other = Place::with_lines(&calls());
     place.write("others", other.run(&["checkpoint", "s"]).ok());
     let ran = place.run(&["prove", "s", "--consistent-with", "others"]).code(1);
@@ -119,14 +119,14 @@ fn an_answer_is_proven_complete() {
         assert_eq!(checked.get("seqs").unwrap().as_array().unwrap().len(), n, "{flag}");
         let text = place.run(&["check", "all", "--public-key", &key]).ok();
         assert!(text.contains(&format!("exactly {n} entries have")) && text.contains("It does not show"), "{text}");
-        // An entry less is not the answer; nor is one member more.
+        // One entry less is not the answer; nor is one member more.
         let cut = proof.replacen("\"entries\":[{", "\"entries\":[{\"x\":1,", 1);
         place.write("all", cut);
         place.run(&["check", "all", "--public-key", &key]).code(1);
     }
     // The pending index batch was written, once.
     assert_eq!(place.count(&[]), size + 1);
-    // Who is not in the log: somebody would have to be named to show it.
+    // For a user who is not in the log, somebody else would have to be named to show it.
     let ran = place.run(&["prove", "s", "--complete", "--user", "u9"]).code(2);
     assert!(ran.err.contains("--neighbours") && ran.out.is_empty(), "{}", ran.err);
     place.write("none", place.run(&["prove", "s", "--complete", "--user", "u9", "--neighbours"]).ok());
@@ -165,14 +165,14 @@ fn one_sealed_value_is_proven_and_the_log_says_who_saw_it() {
     assert!(text.contains("460-89-9847") && !text.contains("afraid"), "{text}");
     place.write("shown", proof.replacen("460-89-9847", "460-89-9848", 1));
     assert!(place.run(&["check", "shown", "--public-key", &key]).code(1).err.contains("another value"));
-    // It is in the log, with who and why where that is said.
+    // The log records it, with who and why if given.
     let reveals = place.run(&["query", "s", "--kind", "reveal", "--json"]).ok();
     assert!(reveals.lines().count() == 1 && reveals.contains("selective disclosure"), "{reveals}");
     let said = ["prove", "s", &seq, "--reveal", "arguments.ssn", "--actor", "dr_no", "--reason", "claim 17"];
     place.run(&said).ok();
     let reveals = place.run(&["query", "s", "--kind", "reveal", "--json"]).ok();
     assert!(reveals.contains("dr_no") && reveals.contains("claim 17"), "{reveals}");
-    // Nothing there, nothing sealed, no such entry, erased.
+    // Nothing at this path, nothing sealed, no such entry, erased.
     for (seq, path) in
         [(&*seq, "arguments.nothing"), (&seq, "arguments"), ("99", "arguments.ssn"), (&seq, "arguments..")]
     {
@@ -225,7 +225,7 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
     };
     place.write("first", place.run(&["checkpoint", "s"]).ok());
     place.run_with(&["record", "s", "--no-alerts"], calls().as_bytes()).ok();
-    // A file of checkpoints one after the other, and a proof that somebody kept.
+    // A file with several checkpoints, and a proof that somebody kept.
     let second = place.run(&["checkpoint", "s"]).ok();
     place.write("both", std::fs::read_to_string(place.path("first")).unwrap() + &second);
     assert_eq!(of(&[], 0), (vec![], 0, 0, String::new()));
@@ -236,11 +236,11 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
     assert!(text.contains("the first 32 of 62") && text.contains("30 entries, from entry 32 on"), "{text}");
     let text = place.run(&["verify", "s", "--against", "both"]).ok();
     assert!(text.contains("covers every entry") && !text.contains("UNANCHORED"), "{text}");
-    // A torn line is told, and does not hide the rest.
+    // A torn line is reported, and does not hide the rest.
     place.write("torn", format!("{second}{{\"checkpoint\":\"exam"));
     let (found, size, _, err) = of(&["--against", "torn"], 0);
     assert!(found.is_empty() && size == 62 && err.contains("torn, line"), "{err}");
-    // Another log's checkpoint; a key that is another log's.
+    // Another log's checkpoint; another log's key.
     let other = Place::with_lines(&calls());
     place.write("others", other.run(&["checkpoint", "s"]).ok());
     let wrong = |args: &[&str]| {
@@ -250,7 +250,7 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
     wrong(&["--against", "others"]);
     let others = other.run(&["keys", "show", "s"]).ok().lines().next().unwrap().to_owned();
     wrong(&["--public-key", &others]);
-    // What is none, what is not there.
+    // An invalid file, a missing file.
     place.write("none", "nothing of the kind\n");
     for file in ["none", "nowhere", "."] {
         let ran = place.run(&["verify", "s", "--against", file]).code(2);
@@ -260,7 +260,7 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
     // From standard input too.
     let ran = place.run_with(&["verify", "s", "--against", "-", "--json"], second.as_bytes());
     assert_eq!(ran.json().get("anchored_size").and_then(Json::as_u64), Some(62));
-    // A rotation seals what came before it, for those who have the key from elsewhere.
+    // A rotation protects what came before it, for those who have the key from elsewhere.
     place.run(&["keys", "rotate", "s"]).ok();
     assert_eq!(of(&[], 0).2, 0);
     assert_eq!(of(&["--public-key", &key], 0).2, 62);
@@ -278,7 +278,7 @@ fn what_is_recorded_without_the_key_is_outside_what_is_signed() {
     std::fs::rename(place.path("s.key"), place.path("safe")).unwrap();
     let ran = place.run_with(&["record", "s", "--no-alerts"], line.as_bytes()).code(3);
     assert!(ran.err.contains("the store's key file is missing") && ran.err.contains("unsigned"), "{}", ran.err);
-    // What is signed already can still be proven; reading and verifying go on.
+    // What is already signed can still be proven; reading and verifying still work.
     place.run(&["prove", "s", "7"]).ok();
     place.run(&["verify", "s", "--public-key", &key]).ok();
     place.run_with(&["record", "s", "--no-alerts", "--unsigned"], line.as_bytes()).ok();

@@ -1,4 +1,4 @@
-//! `attestlog record`: what it promises to scripts.
+//! `attestlog record`: its guarantees to scripts.
 
 use crate::common::{Place, call, json};
 use attestlog::Hash;
@@ -54,6 +54,29 @@ fn receipts_name_the_line_that_was_hashed() {
     }
 }
 
+/// The story: a numbered call was sent again, nothing was recorded, and the answer was "recorded 1 call".
+#[test]
+fn a_repeat_is_said_to_be_one() {
+    let place = Place::with_store();
+    let numbered = |n: u64| call("c", "u", "t", &format!(r#""sender":{{"id":"me","number":{n}}}"#));
+    let record = |lines: String, more: &[&str]| {
+        place.run_with(&[&["record", "s", "--no-alerts"], more].concat(), lines.as_bytes()).ok()
+    };
+    assert_eq!(record(numbered(1), &[]), "recorded 1 call, the newest at seq 2\n");
+    let again = "recorded 0 calls; 1 call was in the log already (at seq 2) and was not recorded again\n";
+    assert_eq!(record(numbered(1), &[]), again);
+    let mixed = [numbered(1), numbered(2), numbered(2), call("c", "u", "t", "")].concat();
+    let told = "recorded 2 calls, the newest at seq 4; 2 calls were in the log already (the last at seq 3) and were not recorded \
+                again\n";
+    assert_eq!(record(mixed, &[]), told);
+    let receipts: Vec<_> = record([numbered(2), numbered(3)].concat(), &["--receipts"]).lines().map(json).collect();
+    assert_eq!(receipts[0].get("already_there").and_then(|there| there.as_bool()), Some(true));
+    assert_eq!(
+        (receipts[1].get("already_there"), receipts[1].get("seq").and_then(|seq| seq.as_u64())),
+        (None, Some(5))
+    );
+}
+
 #[test]
 fn a_line_of_a_trickling_pipe_is_durable_before_the_next_one_comes() {
     let place = Place::with_store();
@@ -66,7 +89,7 @@ fn a_line_of_a_trickling_pipe_is_durable_before_the_next_one_comes() {
         let receipt = json(&receipts.next().unwrap().unwrap());
         assert!(receipt.get("hash").is_some());
     }
-    // Whoever has a receipt may count on it, whatever becomes of the program.
+    // Anybody who has a receipt may rely on it, whatever happens to the program.
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(place.count(&["--kind", "tool_call"]), 3);
@@ -89,7 +112,7 @@ fn a_bad_line_ends_it_and_the_lines_before_it_are_recorded() {
 #[test]
 fn a_call_that_the_store_refuses_costs_no_other_of_its_batch() {
     let place = Place::with_store();
-    // Valid JSON of the right form, which only the store can refuse: an empty user, a line over the limit.
+    // Valid JSON of the right form that only the store can refuse: an empty user, a line over the limit.
     let mut input = String::new();
     for i in 0..500 {
         let user = if i == 211 { "" } else { "u" };
@@ -127,7 +150,8 @@ fn a_repeated_record_is_answered_and_not_repeated() {
     let line = call("c", "u", "t", r#""sender":{"id":"host-1","number":1}"#);
     let first = place.run_with(&["record", "s", "--receipts"], line.as_bytes()).ok();
     let again = place.run_with(&["record", "s", "--receipts"], line.as_bytes()).ok();
-    assert_eq!(first, again);
+    let there = ",\"already_there\":true,\"not_compared\":[\"timestamp\"]}";
+    assert_eq!(first.replace('}', there), again, "the line has no time of its own");
     assert_eq!(place.count(&["--kind", "tool_call"]), 1);
 }
 
@@ -157,7 +181,7 @@ fn a_store_without_its_key_is_not_recorded_into_unless_said_so() {
 }
 
 /// `record` and `import --format jsonl` recorded the text `Error: could not open` as a success, though the same text in a
-/// transcript was a failure. What is said of the outcome goes before what a text reads like.
+/// transcript was a failure. An explicit outcome takes precedence over what a text reads like.
 #[test]
 fn a_text_that_begins_with_error_is_a_failure_here_too() {
     let place = Place::with_store();
@@ -176,4 +200,33 @@ fn a_text_that_begins_with_error_is_a_failure_here_too() {
     let outcomes: Vec<String> = recorded.lines().map(of).collect();
     assert_eq!(outcomes, ["tool_error", "ok", "ok", "tool_error", "ok", "ok"]);
     assert!(recorded.lines().next().unwrap().contains(r#""error":{"message":"Error: could not open"}"#));
+}
+
+/// The story: a sender used a number twice, for `give 5 mg` and `give 500 mg`. The policy seals the note, so nothing may depend on it;
+/// the second was acknowledged as the first, without a word that it was not compared. Nor was one without a time (R103).
+#[test]
+fn what_of_a_repeat_is_not_compared_is_named() {
+    let place = Place::empty();
+    place.write("seal.toml", "[redaction.fields]\n\"arguments.note\" = \"seal\"\n");
+    place.run(&["init", "s", "--config", "seal.toml"]).ok();
+    let numbered = |note: &str, more: &str| {
+        let note = format!(r#""arguments":{{"note":"{note}","n":1}},"patient_id":"P"{more}"#);
+        call("c", "u", "t", &format!(r#"{note},"sender":{{"id":"q","number":1}}"#))
+    };
+    let at = r#","timestamp":"2026-11-29T00:00:00Z""#;
+    let record = |line: String| place.run_with(&["record", "s", "--no-alerts", "--receipts"], line.as_bytes());
+    let first = record(numbered("give 5 mg", at)).code(0);
+    assert!(first.err.is_empty() && !first.out.contains("not_compared"), "{} {}", first.out, first.err);
+    for (line, members) in [
+        (numbered("give 500 mg", at), r#"["arguments.note"]"#),
+        (numbered("give 5 mg", ""), r#"["arguments.note","timestamp"]"#),
+    ] {
+        let again = record(line).code(0);
+        assert!(again.out.contains(&format!(r#""already_there":true,"not_compared":{members}"#)), "{}", again.out);
+        assert!(again.err.contains("may differ in: arguments.note"), "{}", again.err);
+    }
+    // Anything else is compared.
+    let other = record(numbered("give 5 mg", at).replace("\"n\":1", "\"n\":2")).code(1);
+    assert!(other.err.contains("differs in arguments"), "{}", other.err);
+    assert_eq!(place.count(&["--kind", "tool_call"]), 1);
 }

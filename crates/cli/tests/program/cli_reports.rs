@@ -1,9 +1,11 @@
-//! Promise: reports about a patient, about a user, and the accounting of disclosures, in every format, with what was
-//! purged as far as it bears on them.
+//! Promise: reports about a patient, about a user, and the accounting of disclosures, in every format, with the purges that
+//! affect them.
 
 use crate::common::{Place, call, json};
+use attestlog::Justification;
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::{ManualClock, Options, ToolCall};
+use attestlog::{Options, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +50,19 @@ fn everything_that_one_persons_agents_touched() {
     assert_eq!(bundle.get("entry").unwrap().as_array().unwrap().len(), 3);
 }
 
+/// Of somebody whom only a grant named the report said that no entry has him, above the line with his grant.
+#[test]
+fn whom_a_grant_names_is_not_unknown() {
+    let place = place();
+    place.run(&["break-glass", "open", "s", "--user", "new_dr", "--patient", "NEW", "--reason", "r", "--ttl=1h"]).ok();
+    for (by, who) in [("--patient", "NEW"), ("--user", "new_dr")] {
+        let ran = place.run(&["report", "access", "s", by, who]).code(0);
+        assert!(!ran.err.contains("no entry") && !ran.out.contains("UNKNOWN"), "{} {}", ran.out, ran.err);
+    }
+    let ran = place.run(&["report", "access", "s", "--patient", "NEWER"]).code(0);
+    assert!(ran.err.contains("no entry of this log has the patient") && ran.out.contains("UNKNOWN"), "{}", ran.err);
+}
+
 #[test]
 fn emergency_access_stands_in_the_report_with_its_review() {
     let place = place();
@@ -84,7 +99,7 @@ fn emergency_access_stands_in_the_report_with_its_review() {
         let out = report(format).ok();
         assert!(out.contains("justified by office") && !out.contains("NOT REVIEWED"), "{format}: {out}");
     }
-    // Neither another patient's report nor an accounting has it.
+    // Neither another patient's report nor an accounting contains it.
     let other = place.run(&["report", "access", "s", "--patient", "P-2", "--format", "json"]).json();
     assert!(other.get("emergency_grants").and_then(Json::as_array).unwrap().is_empty());
     let other = place.run(&["report", "disclosures", "s", "--patient", "P-1", "--format", "html"]).ok();
@@ -187,16 +202,17 @@ fn a_report_tells_of_purges_that_could_have_taken_from_it() {
         for _ in 0..n * 366 {
             clock.advance(day);
         }
-        if log.clock_status().unwrap().frozen.is_some() {
-            log.confirm_clock("it", "the clock is right").unwrap();
+        if log.retention().clock().unwrap().frozen.is_some() {
+            log.retention().confirm_clock(Justification { actor: "it", reason: "the clock is right" }).unwrap();
         }
     };
     let read = || ToolCall::new("c", "dr", "read_chart").patient("P-1");
-    // Two purges: of 2010 in 2017, of 2014 in 2021. Own entries between them stay, and tell when that was.
+    // Two purges: in 2017 of entries from 2010, in 2021 of entries from 2014. System events between them remain, and show
+    // when that was.
     let own = |case: &str| {
         let mut selector = attestlog::retention::HoldSelector::default();
         selector.users.insert("nobody".to_owned());
-        log.place_hold(case, "lawsuit", "counsel", selector).unwrap();
+        log.retention().place_hold(case, selector, Justification { actor: "counsel", reason: "lawsuit" }).unwrap();
     };
     log.record_batch((0..5).map(|_| read())).unwrap();
     own("2010");
@@ -204,15 +220,20 @@ fn a_report_tells_of_purges_that_could_have_taken_from_it() {
     log.record_batch((0..3).map(|_| read())).unwrap();
     own("2014");
     years(3);
-    assert_eq!(log.purge("office").unwrap().purged, 5);
+    assert_eq!(log.retention().purge("office").unwrap().purged, 5);
     years(4);
     log.record(read()).unwrap();
-    assert_eq!(log.purge("office").unwrap().purged, 3);
+    assert_eq!(log.retention().purge("office").unwrap().purged, 3);
     let told = |from: &str| -> Vec<u64> {
         let from = Some(from.parse().unwrap());
-        log.purged_since(from).unwrap().iter().map(|(_, classes)| classes.get("healthcare").copied().unwrap()).collect()
+        log.retention()
+            .purged_since(from)
+            .unwrap()
+            .iter()
+            .map(|(_, classes)| classes.get("healthcare").copied().unwrap())
+            .collect()
     };
-    assert_eq!(log.purged_since(None).unwrap().len(), 2);
+    assert_eq!(log.retention().purged_since(None).unwrap().len(), 2);
     assert_eq!(told("2009-01-01"), [5, 3]);
     assert_eq!(told("2014-01-01"), [3]);
     assert!(told("2014-06-01").is_empty());

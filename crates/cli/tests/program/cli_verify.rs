@@ -1,4 +1,4 @@
-//! `init` and `verify`: what they promise to scripts.
+//! `init` and `verify`: their guarantees to scripts.
 
 use crate::common::{Place, call, overwrite};
 use attestlog::json::Json;
@@ -15,7 +15,7 @@ fn init_makes_a_store_and_its_key_and_prints_the_public_key() {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(place.path(file)).unwrap().permissions());
         assert_eq!(mode & 0o077, 0, "{file} is readable by others");
     }
-    // Neither a store nor a key is ever made anew under a name that exists.
+    // Neither a store nor a key is ever created under a name that exists.
     assert_ne!(place.run(&["init", "s"]).code, 0);
     std::fs::remove_file(place.path("s")).unwrap();
     assert_ne!(place.run(&["init", "s"]).code, 0);
@@ -74,6 +74,7 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "unfinished_commit",
         "pages_only",
         "findings",
+        "unsettled",
         "seconds",
     ];
     let object = verification.as_object().unwrap();
@@ -92,7 +93,7 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
 
 #[test]
 fn an_edited_entry_is_named() {
-    // Text that cannot be compressed, so that it stands in the file as it is.
+    // Text that cannot be compressed, so that it appears in the file unchanged.
     let to = |i: u32| attestlog::Hash::of(&i.to_be_bytes()).to_string();
     let line = |i| call("c", "u", "pay", &format!(r#""arguments":{{"to":"{}"}}"#, to(i)));
     let place = Place::with_lines(&(0..50).map(line).collect::<String>());
@@ -140,8 +141,8 @@ fn what_was_kept_elsewhere_anchors_the_store() {
     place.run(&["purge", "s"]).code(2);
 }
 
-/// Somebody damaged the lines of an anchor file that would have shown the rollback. They were told of on standard error alone:
-/// `nothing wrong found`, exit code 0, anchored, and nothing of it in the JSON.
+/// Somebody damaged the lines of an anchor file that would have shown the rollback. They were reported only on standard
+/// error: `nothing wrong found`, exit code 0, anchored, and nothing about it in the JSON.
 #[test]
 fn a_line_of_an_anchor_file_that_cannot_be_read_is_a_finding() {
     let place = Place::with_lines(&call("c", "u", "t", ""));
@@ -159,7 +160,7 @@ fn a_line_of_an_anchor_file_that_cannot_be_read_is_a_finding() {
     let json = crate::common::json(&place.run(&["verify", "s", "--against", "junk", "--json"]).code(1).out);
     assert_eq!(json.get("ok"), Some(&Json::Bool(false)));
     assert_eq!(json.get("anchored"), Some(&Json::Bool(false)));
-    // A last line without its end is what a crash leaves; whoever could cut it could have taken it away.
+    // A crash leaves a last line without its end; and somebody who could cut it could also have removed it.
     place.write("torn", format!("{first}\n{}", &rest[..40]));
     assert!(place.run(&["verify", "s", "--against", "torn"]).code(0).err.contains("not compared"));
 }
@@ -168,8 +169,8 @@ fn a_line_of_an_anchor_file_that_cannot_be_read_is_a_finding() {
 fn every_kind_of_finding_is_documented() {
     let page = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/verification.md");
     let page = std::fs::read_to_string(page).unwrap();
-    for kind in attestlog::FindingKind::ALL {
+    for kind in attestlog::verify::FindingKind::ALL {
         assert!(page.contains(&format!("| `{kind}` | ")), "{kind} is not in docs/verification.md");
     }
-    assert_eq!(page.matches("\n| `").count(), attestlog::FindingKind::ALL.len() + 10);
+    assert_eq!(page.matches("\n| `").count(), attestlog::verify::FindingKind::ALL.len() + 10);
 }

@@ -1,17 +1,19 @@
-//! Keys that lie in no file: in a vault of the host's, in the environment of the program.
+//! Keys that are not in a file: in a host's vault, in the environment of the program.
 
 use crate::common::{Place, call};
+use attestlog::Justification;
 use attestlog::json::Json;
 use attestlog::keys::{EnvironmentKeys, KeyVault, Passphrase};
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::{AuditLog, Error, ErrorKind, Options, PolicySet, Result, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Error, ErrorKind, Options, PolicySet, Result, ToolCall};
 use base64::Engine as _;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use zeroize::Zeroizing;
 
-/// As a system's keyring behaves: it holds bytes, and can be locked.
+/// Behaves like a system's keyring: it holds bytes, and can be locked.
 #[derive(Clone, Default)]
 struct Mock {
     held: Arc<Mutex<Option<Vec<u8>>>>,
@@ -74,19 +76,22 @@ fn a_store_lives_with_its_keys_in_a_vault() {
     let log = options().policies(policies()).create(&path).unwrap();
     let seq = enrol(&log);
     let first = vault.text();
-    log.rotate_epoch_key().unwrap();
-    log.rotate_pseudonym_key().unwrap();
+    log.keys().rotate_epoch_key().unwrap();
+    log.keys().rotate_pseudonym_key().unwrap();
     log.close().unwrap();
     assert_eq!(only_file(dir.path()), ["store"]);
     assert_ne!(vault.text(), first);
     let log = options().open(&path).unwrap();
-    assert_eq!(log.reveal(seq, "arguments.ssn", "a", "r").unwrap(), Json::from("460-89-9847"));
-    log.erase("P-1", "r", "a").unwrap();
-    assert!(log.reveal(seq, "arguments.ssn", "a", "r").is_err());
+    assert_eq!(
+        log.privacy().reveal(seq, "arguments.ssn", Justification { actor: "a", reason: "r" }).unwrap(),
+        Json::from("460-89-9847")
+    );
+    log.privacy().erase("P-1", Justification { actor: "a", reason: "r" }).unwrap();
+    assert!(log.privacy().reveal(seq, "arguments.ssn", Justification { actor: "a", reason: "r" }).is_err());
     let verification = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verification.ok() && verification.signed, "{:?}", verification.findings);
     log.close().unwrap();
-    // Another store does not take its place, and a locked vault is no missing one.
+    // Another store does not replace it, and a locked vault is not a missing one.
     let again = options().create(dir.path().join("other")).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     assert_eq!(only_file(dir.path()), ["store"]);
@@ -149,7 +154,7 @@ fn the_program_takes_the_keys_from_the_environment() {
     let (code, said) = with_key(&place, &[&["reveal", "s", "2", "arguments.ssn"], &because[..]].concat(), &key, "");
     assert_eq!((code, said.trim()), (0, r#""460-89-9847""#));
 
-    // Nothing can be destroyed there, and nothing is begun that would have to be.
+    // Keys cannot be destroyed there, and nothing is started that would require it.
     let size = with_key(&place, &["query", "s", "--count"], &key, "").1;
     for args in [
         &["keys", "rotate", "s"][..],
@@ -164,13 +169,13 @@ fn the_program_takes_the_keys_from_the_environment() {
     assert_eq!(with_key(&place, &["init", "t"], &key, "").0, 3);
     assert!(!place.path("t").exists());
 
-    // What is wrong with it is said without it.
+    // The message says what is wrong with the value without showing it.
     for wrong in ["!!!hunter2~~~", &key[..key.len() / 2 / 4 * 4], ""] {
         let (code, said) = with_key(&place, &["checkpoint", "s"], wrong, "");
         assert_eq!(code, if wrong.is_empty() { 2 } else { 3 }, "{said}");
         assert!(wrong.len() < 8 || !said.contains(&wrong[..8]), "{said}");
     }
-    // The file works on, with what was recorded meanwhile.
+    // The file still works, with what was recorded in between.
     fs::rename(place.path("aside"), place.path("s.key")).unwrap();
     place.run(&["keys", "rotate", "s"]).ok();
     place.run(&[&["erase", "s", "--subject", "P-1"], &because[..]].concat()).ok();
@@ -193,7 +198,7 @@ fn a_passphrase_file_protects_a_new_key_file() {
         let ran = place.run_with(args, line.as_bytes()).code(3);
         assert!(ran.err.contains("passphrase"), "{}", ran.err);
     }
-    // A rotation keeps it, and so does a backup.
+    // A rotation keeps the passphrase, and so does a backup.
     place.run(&["keys", "rotate", "s", "--passphrase-file", "pass"]).ok();
     place.run(&["keys", "backup", "s", "copy.key", "--passphrase-file", "pass"]).ok();
     for name in ["s.key", "copy.key"] {

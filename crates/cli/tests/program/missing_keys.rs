@@ -1,4 +1,4 @@
-//! A store whose key file is not there, and processes that do not have it: what the program says of them.
+//! A store whose key file is missing, and processes that do not have it: what the program says about them.
 
 use crate::common::{Place, call};
 use std::io::{BufRead as _, BufReader};
@@ -29,8 +29,8 @@ impl Drop for Serving {
     }
 }
 
-/// The key file was gone: `health` was green, and `serve` and `mcp` began without a word, though every call failed. Under such a `serve`
-/// `record --unsigned` failed, and its message said to use --unsigned.
+/// The key file was gone: `health` was green, and `serve` and `mcp` started without a message, though every call failed.
+/// Under such a `serve` `record --unsigned` failed, and its message said to use --unsigned.
 #[test]
 fn a_store_without_its_key_file_is_not_said_to_be_well_nor_served() {
     let place = Place::with_lines(&line());
@@ -47,11 +47,11 @@ fn a_store_without_its_key_file_is_not_said_to_be_well_nor_served() {
     let serving = Serving::start(&place, &["--unsigned"]);
     place.run_with(&["record", "s"], line().as_bytes()).ok();
     drop(serving);
-    // It came back.
+    // The key file is back.
     std::fs::rename(place.path("away"), place.path("s.key")).unwrap();
     place.run_with(&["record", "s"], line().as_bytes()).ok();
     place.run(&["health", "s"]).ok();
-    // While it is served its key file goes.
+    // The key file disappears while the store is served.
     let serving = Serving::start(&place, &[]);
     std::fs::rename(place.path("s.key"), place.path("away")).unwrap();
     place.run_with(&["record", "s"], line().as_bytes()).code(3);
@@ -60,8 +60,8 @@ fn a_store_without_its_key_file_is_not_said_to_be_well_nor_served() {
     drop(serving);
 }
 
-/// `--public-key FILE`, which the documentation names, was refused by the process that serves the store: it touches no file for those who
-/// prove no key. The file is read where the command was given.
+/// `--public-key FILE`, which the documentation describes, was refused by the process that serves the store: it touches no
+/// file for those who prove no key. Now the file is read by the process in which the command was given.
 #[test]
 fn a_public_key_may_lie_in_a_file_also_where_another_process_has_the_store() {
     let place = Place::empty();
@@ -76,7 +76,7 @@ fn a_public_key_may_lie_in_a_file_also_where_another_process_has_the_store() {
     let ran = place.run(&["verify", "s", "--key", "none", "--public-key", "nothing-there"]);
     assert!(ran.code == 2 || ran.code == 1, "{ran:?}");
     drop(serving);
-    // Nobody serves it any more: that is what is said, and not that the store's key file is missing.
+    // Nobody serves the store any more: the message says that, and not that the store's key file is missing.
     for given in [&["--key", "none"][..], &["--key", "none", "--public-key", "pub"]] {
         let ran = place.run_with(&[&["record", "s"], given].concat(), line().as_bytes()).code(3);
         assert!(ran.err.contains("no process has the store open") && !ran.err.contains("backup"), "{ran:?}");
@@ -84,7 +84,8 @@ fn a_public_key_may_lie_in_a_file_also_where_another_process_has_the_store() {
     place.run_with(&["record", "s"], line().as_bytes()).ok();
 }
 
-/// A restoring without the key file wrote 'nothing signed was lost, as far as the key file knew' into the history, and there was none.
+/// A restore without the key file wrote 'nothing signed was lost, as far as the key file knew' into the history, though
+/// there was no key file.
 #[test]
 fn a_restoring_without_the_key_file_does_not_say_what_it_knew() {
     let place = Place::with_lines(&line());
@@ -96,13 +97,13 @@ fn a_restoring_without_the_key_file_does_not_say_what_it_knew() {
     let health = place.run(&["health", "t"]).code(1).out;
     assert!(health.contains("the key file was not there") && !health.contains("nothing signed was lost"), "{health}");
     std::fs::remove_file(place.path("t")).unwrap();
-    std::fs::copy(place.path("s.key"), place.path("t.key")).unwrap();
+    std::fs::rename(place.path("s.key"), place.path("t.key")).unwrap();
     place.run(&restored).ok();
     let health = place.run(&["health", "t"]).out;
     assert!(!health.contains("the key file was not there"), "{health}");
 }
 
-/// A line that was not recorded ended `record`, which did not say that what comes behind it was not looked at.
+/// A line that was not recorded ended `record`, which did not say that the lines after it were not read.
 #[test]
 fn a_bad_line_says_from_where_to_send_again() {
     let place = Place::with_store();

@@ -1,8 +1,8 @@
-//! Keys in the operating system's keyring, with a real Secret Service: a D-Bus session and an unlocked GNOME keyring of
-//! the test's own, in a directory of its own.
+//! Keys in the operating system's keyring, with a real Secret Service: a D-Bus session and an unlocked GNOME keyring of the
+//! test's own, in a separate directory.
 //!
-//! It wants the feature `keyring`, and on Linux `dbus-run-session` and `gnome-keyring-daemon` (Debian: `dbus`,
-//! `gnome-keyring`). Where it cannot run it says why.
+//! It needs the feature `keyring`, and on Linux `dbus-run-session` and `gnome-keyring-daemon` (Debian: `dbus`,
+//! `gnome-keyring`). If it cannot run it says why.
 
 #[cfg(all(feature = "keyring", target_os = "linux"))]
 #[cfg(not(all(feature = "keyring", target_os = "linux")))]
@@ -17,7 +17,8 @@ fn keys_live_in_the_systems_keyring() {
 mod linux {
     use crate::common::{Place, call};
     use attestlog::keys::{KeyVault, OsKeyring};
-    use attestlog::{AuditLog, ErrorKind, Options, ToolCall, VerifyOptions};
+    use attestlog::verify::VerifyOptions;
+    use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
     use std::fs;
     use std::os::unix::fs::DirBuilderExt;
     use std::process::{Command, Stdio};
@@ -67,7 +68,7 @@ mod linux {
             return;
         }
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
-        // What the keyring keeps on the disk is encrypted; the key is not beside the store, and nowhere else in the clear.
+        // What the keyring stores on the disk is encrypted; the key is not beside the store, nor anywhere else in clear.
         let kept = home.path().join("keyrings");
         assert!(fs::read_dir(&kept).unwrap().count() > 0);
         for file in fs::read_dir(&kept).unwrap() {
@@ -97,8 +98,8 @@ mod linux {
         log.record(ToolCall::new("c", "u", "t")).unwrap();
         let first = vault.load().unwrap().unwrap();
         assert!(first.starts_with(b"attestlog-key v1\n"));
-        log.rotate_epoch_key().unwrap();
-        log.rotate_pseudonym_key().unwrap();
+        log.keys().rotate_epoch_key().unwrap();
+        log.keys().rotate_pseudonym_key().unwrap();
         log.close().unwrap();
         assert_ne!(*vault.load().unwrap().unwrap(), *first, "the old epoch key is gone");
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
@@ -108,7 +109,7 @@ mod linux {
         let verification = log.verify(&VerifyOptions::new()).unwrap();
         assert!(verification.ok() && verification.signed, "{:?}", verification.findings);
         log.close().unwrap();
-        // Another account holds nothing, so nothing can be signed; and a new store does not take the place of these keys.
+        // Another account holds no keys, so nothing can be signed; and a new store does not replace these keys.
         let other = OsKeyring::new("somebody else's");
         let log: AuditLog = Options::new().background(false).key_vault(other).open(&path).unwrap();
         assert_eq!(log.record(ToolCall::new("c", "u", "t")).unwrap_err().kind(), ErrorKind::Key);
@@ -137,7 +138,7 @@ mod linux {
         assert!(said.contains("ward 3") && !said.contains("s.key"), "{said}");
         run(&[&["reveal", "s", "2", "arguments.ssn"], &because[..]].concat(), "").code(2);
         run(&["verify", "s"], "").ok();
-        // The backup of a key in the keyring is a key file, and works as one.
+        // The backup of a key in the keyring is an ordinary key file.
         run(&["keys", "backup", "s", "copy.key"], "").ok();
         place.run(&["query", "s", "--patient", "P-1", "--count", "--key", "copy.key"]).ok();
         // Without the keyring's keys nothing is recorded.

@@ -1,8 +1,9 @@
-//! Who can get at the files: they are made for their owner alone and never through a symbolic link (see also `keys`, `anchors`
-//! and `backup`), and who opens a store that others can replace is told.
+//! File permissions: files are created for their owner only and never through a symbolic link (see also `keys`, `anchors`
+//! and `backup`), and a user who opens a store that others can replace gets a warning.
 #![cfg(unix)]
 
-use attestlog::{AuditLog, ErrorKind, ManualClock, Options, ToolCall};
+use attestlog::host::ManualClock;
+use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -28,23 +29,23 @@ fn store_and_key_stay_their_owners_also_through_a_purge() {
         log.record(ToolCall::new("c", format!("u{i}"), "look")).unwrap();
     }
     clock.advance(Duration::from_secs(500 * 86_400));
-    // Whoever guesses the name of the file that a purge writes cannot have it written elsewhere.
+    // Somebody who guesses the name of the file that a purge writes cannot redirect it.
     let victim = folder.path().join("victim");
     fs::write(&victim, "untouched").unwrap();
     let planted = folder.path().join("audit.log.new");
     symlink(&victim, &planted).unwrap();
-    let purged = log.purge("ops");
+    let purged = log.retention().purge("ops");
     assert_eq!(fs::read(&victim).unwrap(), b"untouched");
     assert!(purged.is_ok_and(|p| p.purged == 20));
     log.checkpoint().unwrap();
-    log.rotate_epoch_key().unwrap();
+    log.keys().rotate_epoch_key().unwrap();
     for file in
         fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).filter(|f| *f != victim && *f != planted)
     {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
         assert!(fs::symlink_metadata(&file).unwrap().is_file());
     }
-    assert_eq!(log.warnings(), [] as [&str; 0]);
+    assert_eq!(log.warnings().unwrap(), [] as [&str; 0]);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn who_opens_a_store_that_others_can_replace_is_told() {
     fs::create_dir(&inner).unwrap();
     let path = inner.join("audit.log");
     AuditLog::create(&path).unwrap().close().unwrap();
-    let warnings = || AuditLog::open(&path).unwrap().warnings();
+    let warnings = || AuditLog::open(&path).unwrap().warnings().unwrap();
     assert_eq!(warnings(), [] as [&str; 0]);
 
     set_mode(&inner, 0o777);
@@ -78,7 +79,7 @@ fn who_opens_a_store_that_others_can_replace_is_told() {
     let link = folder.path().join("link");
     symlink(&path, &link).unwrap();
     let log = Options::new().key_file(inner.join("audit.log.key")).open(&link).unwrap();
-    assert_eq!(log.warnings().len(), 1);
+    assert_eq!(log.warnings().unwrap().len(), 1);
     log.close().unwrap();
     {
         let done = Command::new(env!("CARGO_BIN_EXE_attestlog")).arg("count").arg(&path).output().unwrap();
@@ -90,7 +91,7 @@ fn who_opens_a_store_that_others_can_replace_is_told() {
         assert!(said.contains("warning: ") && said.contains("everybody may write"), "{said}");
         assert!(done.status.success(), "{said}");
     }
-    // What only its owner can remove, as in /tmp.
+    // A folder in which only its owner can remove a file, like /tmp.
     set_mode(&inner, 0o1777);
     assert_eq!(warnings(), [] as [&str; 0]);
     set_mode(&path, 0o644);

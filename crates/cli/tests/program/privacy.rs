@@ -1,11 +1,14 @@
-//! Nothing sensitive reaches the disk in the clear: a session full of secrets is recorded, and then every byte of the
-//! store and of the files beside it is searched for them, and everything that the program prints.
+//! Nothing sensitive reaches the disk in clear: a session full of secrets is recorded, and then every byte of the store and
+//! of the files beside it, and everything that the program prints, is searched for them.
 
 use crate::common::Place;
+use attestlog::Justification;
+use attestlog::entry::CapturedBy;
 use attestlog::json::Json;
 use attestlog::redact::{Action, IdentityKind, Policy, Preset, is_pseudonym};
 use attestlog::retention::{HoldSelector, PatientPaths};
-use attestlog::{AuditLog, ErrorKind, Options, PolicySet, Query, Sender, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Options, Outcome, PolicySet, Query, Sender, ToolCall};
 use std::fs;
 use std::path::Path;
 
@@ -29,7 +32,7 @@ const SECRETS: &[&str] = &[
     "postgres://billing:hunter2-hunter2@db.internal/main",
 ];
 
-/// Secrets that only their name gives away.
+/// Secrets that are recognised only by their name.
 const NAMED: &[&str] = &["correct-horse-1", "correct-horse-2", "correct-horse-3", "correct-horse-4", "correct-horse-5"];
 const PEM: &str =
     "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\n-----END PRIVATE KEY-----";
@@ -44,12 +47,12 @@ fn text(text: &str) -> String {
     Json::from(text).to_canonical().as_str().to_owned()
 }
 
-/// Whether people and machines are called like this: entries are found by it, so the policy says whether it stays.
+/// Whether people and machines may have this as a name: entries are found by names, so the policy decides whether it stays.
 fn is_a_name(secret: &str) -> bool {
     ["@example.org", "+1", "(212)", "203.", "2001:"].iter().any(|part| secret.contains(part))
 }
 
-/// Everything that must not be found: what was planted, in other cases, and without its separators where it is a number.
+/// Everything that must not be found: what was planted, in other cases, and numbers without their separators.
 fn needles() -> Vec<String> {
     let mut out: Vec<String> = SECRETS.iter().chain(NAMED).map(|&s| s.to_owned()).collect();
     out.extend(["MIGHAgEAMBMGByqGSM49", "hunter2-hunter2", BIRTH, PATIENT].map(str::to_owned));
@@ -65,7 +68,7 @@ fn needles() -> Vec<String> {
     out
 }
 
-/// What of the needles stands in these bytes, in any case.
+/// The needles that occur in these bytes, in any case.
 fn found(bytes: &[u8]) -> Vec<String> {
     let bytes = bytes.to_ascii_lowercase();
     let stands = |needle: &String| {
@@ -75,8 +78,8 @@ fn found(bytes: &[u8]) -> Vec<String> {
     needles().into_iter().filter(stands).collect()
 }
 
-/// Lines of the input format: each secret alone, in a text, deep in objects and arrays, in JSON that a string holds, as a
-/// key, in results, in errors, in the session's metadata.
+/// Lines of the input format: each secret alone, in a text, deep in objects and arrays, in JSON inside a string, as a key,
+/// in results, in errors, in the session's metadata.
 fn session() -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |members: &str| {
@@ -111,16 +114,16 @@ fn session() -> Vec<String> {
     line(&format!(r#""arguments":{{"body":{held},"twice":{}}}"#, text(&held)));
     line(&format!(r#""arguments":{{"key":{},"note":"born: {BIRTH}","dob":"{BIRTH}"}}"#, text(PEM)));
     line(&format!(r#""arguments":{{"h":"Authorization: Bearer {one}","h2":"Cookie: session={two}"}}"#));
-    // The patient, where no rule knows it.
+    // The patient's name where no rule expects it.
     line(&format!(r#""arguments":{{"subject":"{PATIENT}","note":"chart of mrn 77 4711.","{PATIENT}":[1]}}"#));
     line(&format!(r#""error":"no such chart: MRN/77/4711","call_id":"call-{PATIENT}","agent_id":"agent {PATIENT}""#));
     line(&format!(r#""result":{{"id":"{PATIENT}","rows":[{{"patient_ref":"MRN_77_4711"}}]}}"#));
-    // Below a key that names the patient, and where only short names stand.
+    // Below a key that names the patient, and with only short names.
     line(&format!(
         r#""arguments":{{"{PATIENT}":{{"password":"{one}","ssn":"{two}"}}}},"result":{{"MRN 77 4711":[{{"token":"{three}"}}]}}"#
     ));
     line(&format!(r#""purpose":"treat {PATIENT}","model":"model of {PATIENT}""#));
-    // Secrets in what entries are found by.
+    // Secrets in the names by which entries are found.
     for secret in SECRETS.iter().filter(|s| !is_a_name(s)).map(|s| text(s)) {
         lines.push(format!(
             r#"{{"conversation_id":{secret},"user_id":{secret},"tool_name":{secret},"patient_ids":["{PATIENT}",{secret}],"model":{secret},"agent_id":{secret},"tool_server":{secret},"call_id":{secret},"purpose":{secret}}}"#
@@ -152,7 +155,7 @@ fn policies() -> PolicySet {
     set
 }
 
-/// Every file of a directory.
+/// Searches every file of a directory.
 fn search(dir: &Path) {
     for file in fs::read_dir(dir).unwrap() {
         let path = file.unwrap().path();
@@ -160,7 +163,7 @@ fn search(dir: &Path) {
     }
 }
 
-/// Every line as it was hashed: what lies in the file may be compressed.
+/// Searches every line as it was hashed: the file's contents may be compressed.
 fn search_lines(log: &AuditLog) {
     for entry in log.query(&Query::new()).unwrap() {
         let line = entry.unwrap().line();
@@ -194,36 +197,40 @@ fn no_secret_of_a_session_reaches_the_disk() {
     assert_eq!(log.count(&Query::new().patient("mrn 77 4711")).unwrap(), 0, "another spelling is another patient");
     assert_eq!(log.count(&Query::new().user(PATIENT)).unwrap(), 1);
     assert_eq!(log.count(&Query::new().conversation(format!("portal {PATIENT}"))).unwrap(), 1);
-    // Everything that is done to the store names the patient by pseudonym, whatever people write.
+    // Administrative entries name the patient by pseudonym, whatever people write.
     let mut covering = HoldSelector::default();
     covering.patients.insert(PATIENT.to_owned());
     let reason = format!("{PATIENT} complained; call jane.roe@example.org");
-    let hold = log.place_hold("case of MRN 77 4711", &reason, PATIENT, covering).unwrap();
+    let hold = log
+        .retention()
+        .place_hold("case of MRN 77 4711", covering, Justification { actor: PATIENT, reason: &reason })
+        .unwrap();
     let line = log.entry(hold.seq).unwrap().line();
     assert!(line.contains("case of ps_") && line.contains(" complained; call [REDACTED:email]"), "{line}");
-    log.release_hold(hold.seq, &reason, "clerk").unwrap();
+    log.retention().release_hold(hold.seq, Justification { actor: "clerk", reason: &reason }).unwrap();
     let sealed = log.query(&Query::new().patient(PATIENT)).unwrap().map(Result::unwrap);
     let sealed = sealed.filter(|e| e.line().contains(r#""sealed":{"#)).map(|e| e.seq).next().unwrap();
-    let shown = log.reveal(sealed, "arguments.ssn", "clerk", &reason).unwrap();
+    let shown =
+        log.privacy().reveal(sealed, "arguments.ssn", Justification { actor: "clerk", reason: &reason }).unwrap();
     assert_eq!(shown, Json::from(NAMED[3]));
     // New keys: what was recorded before is found by the same clear name, and stays hidden.
     for _ in 0..2 {
-        log.rotate_pseudonym_key().unwrap();
+        log.keys().rotate_pseudonym_key().unwrap();
         for call in calls.iter().filter(|c| **c != calls[calls.len() - 2]).cloned() {
             log.record(call).unwrap();
         }
     }
-    // The numbered one is not sent again, and one comes twice.
+    // The numbered call is not recorded again, and one occurs twice.
     assert_eq!(log.count(&of_patient).unwrap(), 3 * total - 2);
-    log.rotate_epoch_key().unwrap();
-    log.confirm_clock("clerk", &reason).unwrap();
+    log.keys().rotate_epoch_key().unwrap();
+    log.retention().confirm_clock(Justification { actor: "clerk", reason: &reason }).unwrap();
     log.flush_index().unwrap();
     search_lines(&log);
-    // Copies keep sealed values, and show nothing else either.
+    // Copies keep sealed values, and reveal nothing else either.
     let copy = dir.path().join("copy");
     log.backup(&copy).unwrap();
-    log.erase(PATIENT, &reason, "clerk").unwrap();
-    assert!(log.reveal(sealed, "arguments.ssn", "clerk", "again").is_err());
+    log.privacy().erase(PATIENT, Justification { actor: "clerk", reason: &reason }).unwrap();
+    assert!(log.privacy().reveal(sealed, "arguments.ssn", Justification { actor: "clerk", reason: "again" }).is_err());
     search_lines(&log);
     let verification = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verification.ok(), "{:?}", verification.findings);
@@ -272,14 +279,14 @@ fn what_was_hidden_is_said_and_the_rest_is_untouched() {
     let expected = r#"{"pseudonymise":{"patient":["arguments.note"],"rule":["arguments.subject"]},"seal":{"rule":["arguments.ssn"]}}"#;
     assert_eq!(treated, expected);
     assert_eq!(call.policy_seq, 1);
-    // A policy that keeps patients in clear leaves them where they are.
+    // Under a policy that keeps patients in clear they stay.
     let log = AuditLog::in_memory().unwrap();
     let call = ToolCall::new("c", "u", "t").patient("P-1").arguments(json(r#"{"note":"see P-1"}"#));
     assert!(log.entry(log.record(call).unwrap().seq).unwrap().line().contains("see P-1"));
 }
 
 /// A key that named the patient was replaced after the values below it had been treated. So the entry's `treated` still had
-/// the name, and what was sealed below it was sealed under a path that no entry had: nobody could reveal it.
+/// the name, and the values below it were sealed under a path that no entry had: nobody could reveal them.
 #[test]
 fn below_a_key_that_names_somebody_paths_are_those_of_the_entry() {
     let log = Options::new().policies(policies()).in_memory().unwrap();
@@ -290,11 +297,14 @@ fn below_a_key_that_names_somebody_paths_are_those_of_the_entry() {
     let pseudonym = &entry.call().unwrap().patient_ids[0];
     let sealed = format!("arguments.{pseudonym}.ssn");
     assert!(entry.call().unwrap().treated.as_ref().unwrap().as_str().contains(&sealed));
-    assert_eq!(log.reveal(entry.seq, &sealed, "clerk", "claim").unwrap(), Json::from("460-89-9847"));
+    assert_eq!(
+        log.privacy().reveal(entry.seq, &sealed, Justification { actor: "clerk", reason: "claim" }).unwrap(),
+        Json::from("460-89-9847")
+    );
     // Two spellings of one name give one pseudonym, and both members stay.
     let both = entry.call().unwrap().arguments.as_ref().unwrap().to_json();
     assert_eq!(both.as_object().unwrap().len(), 2);
-    // Whoever is called like a secret does not take the floor away from it.
+    // A name that equals a secret's name does not weaken the floor.
     let mut set = PolicySet::default();
     set.redaction = Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Pseudonymise).build().unwrap();
     let log = Options::new().policies(set).in_memory().unwrap();
@@ -322,7 +332,7 @@ fn secrets_are_no_names_under_any_policy() {
             && treated.contains(r#""ssn":["conversation_id","patient_ids"]}"#),
         "{treated}"
     );
-    // It is found by what it is called.
+    // It is found by its name.
     for query in [
         Query::new().patient(ssn),
         Query::new().user(key),
@@ -333,7 +343,7 @@ fn secrets_are_no_names_under_any_policy() {
     ] {
         assert_eq!(log.count(&query).unwrap(), 1, "{query:?}");
     }
-    // A user's e-mail address is a name. The policy says whether it stays.
+    // A user's e-mail address is a name. The policy decides whether it stays.
     let entry = log.entry(log.record(ToolCall::new("c", "jane@example.org", "t")).unwrap().seq).unwrap();
     assert_eq!(entry.call().unwrap().user_id, "jane@example.org");
     // Without keys there are no pseudonyms.
@@ -354,7 +364,7 @@ fn a_numbered_sender_with_a_hidden_name_is_answered_once() {
     assert!(!log.entry(receipt.seq).unwrap().line().contains("jane"));
 }
 
-/// Runs the program and searches what it says.
+/// Runs the program and searches its output.
 #[track_caller]
 fn quiet(place: &Place, args: &[&str], input: &str, code: i32) -> String {
     let ran = place.run_with(args, input.as_bytes()).code(code);
@@ -373,7 +383,7 @@ fn the_program_shows_no_secret_either() {
     quiet(&place, &["init", "s", "--config", "config.toml"], "", 0);
     let lines = session().join("\n") + "\n";
     quiet(&place, &["record", "s", "--receipts"], &lines, 0);
-    // Lines that cannot be recorded: the message names the place, not what stands there.
+    // Lines that cannot be recorded: the message names the place, not the contents.
     for secret in SECRETS.iter().chain(&[PATIENT]) {
         let secret = text(secret);
         let bad = [
@@ -436,8 +446,8 @@ fn the_program_shows_no_secret_either() {
     quiet(&place, &[&["reveal", "s", &seq, "arguments.other"][..], &because].concat(), "", 2);
     quiet(&place, &[&["hold", "place", "s", "--case", PATIENT, "--patient", PATIENT][..], &because].concat(), "", 0);
     quiet(&place, &["hold", "list", "s"], "", 0);
-    // What the hold keeps is not erased; once it is released it is, and then there is nothing more.
-    quiet(&place, &[&["erase", "s", "--subject", PATIENT][..], &because].concat(), "", 2);
+    // What the hold keeps is not erased; once the hold is released it is, and then there is nothing left to erase.
+    quiet(&place, &[&["erase", "s", "--subject", PATIENT][..], &because].concat(), "", 1);
     let placed = json(place.run(&["query", "s", "--kind", "hold_placed", "--json"]).ok().trim());
     let placed = placed.get("seq").and_then(Json::as_u64).unwrap().to_string();
     quiet(&place, &[&["hold", "release", "s", &placed][..], &because].concat(), "", 0);
@@ -493,4 +503,69 @@ fn secrets_are_in_no_debug_output() {
         assert!(!debug.contains(encoded) && !debug.contains(&hex) && !debug.contains(&list));
     }
     assert!(!debug.contains("460-89"));
+}
+
+/// Of a patient whom only the last part of a call named, `erase` said that it was done, with exit code 0, and `reveal` still showed
+/// what the first part sealed.
+#[test]
+fn an_erasure_names_what_it_leaves_and_ends_with_one() {
+    let place = Place::empty();
+    place.write("c.toml", "[redaction.fields]\n\"diagnosis\" = \"seal\"\n");
+    place.run(&["init", "s", "--config", "c.toml"]).ok();
+    let sealed = |patient: &str| {
+        let mut call = ToolCall::new("c", "dr", "search").patient(patient).outcome(Outcome::Ok);
+        call.captured_by = Some(CapturedBy::Mcp);
+        call
+    };
+    let with = |call: ToolCall| call.arguments(json(r#"{"diagnosis":"lues"}"#));
+    let log = AuditLog::open(place.path("s")).unwrap();
+    let ended = log.record(with(sealed("P-1"))).unwrap().seq;
+    let mut further = sealed("P-2").follow_up_of(ended);
+    further.session_metadata.insert("mcp", json(r#"{"further_patients":true}"#));
+    log.record(further).unwrap();
+    for patient in ["P-1", "P-2"] {
+        log.record(with(sealed(patient))).unwrap();
+    }
+    log.close().unwrap();
+    let because = ["--actor", "officer", "--reason", "request"];
+    let ran = place.run(&[&["erase", "s", "--subject", "P-2", "--json"][..], &because].concat()).code(1);
+    assert_eq!(json(&ran.out).get("stays"), Some(&json(&format!("[{ended}]"))), "{}", ran.out);
+    assert!(ran.err.contains(&format!("what is sealed in entries {ended} of the same calls")), "{}", ran.err);
+    let shown =
+        |seq: u64| [&["reveal", "s", &seq.to_string(), "arguments.diagnosis"][..], &because].concat().join("\n");
+    let shown = |seq: u64| place.run(&shown(seq).split('\n').collect::<Vec<_>>());
+    assert!(shown(ended).ok().contains("lues"));
+    let ran = place.run(&[&["erase", "s", "--subject", "P-1", "--json"][..], &because].concat()).code(0);
+    assert_eq!(json(&ran.out).get("stays"), Some(&json("[]")), "{}", ran.out);
+    shown(ended).code(2);
+}
+
+/// `erase` was the only command that took no `--patient`; clap's tip for the mistake was to pass it as a file's name. And it did
+/// not say that a value in a call about two patients is gone for the other one too.
+#[test]
+fn erase_takes_a_patient_and_says_what_is_lost() {
+    let place = Place::empty();
+    place.write("c.toml", "[redaction.fields]\nnote = 'seal'\n");
+    place.run(&["init", "s", "--config", "c.toml"]).ok();
+    let line = |patients: &str| {
+        let more = format!(r#""patient_id":{patients},"arguments":{{"note":"about {}"}}"#, patients.len());
+        crate::common::call("c", "u", "t", &more)
+    };
+    let lines = [r#""P-1""#, r#""P-3""#, r#"["P-1","P-3"]"#].map(line).concat();
+    place.run_with(&["record", "s", "--no-alerts"], lines.as_bytes()).ok();
+    let because = ["--actor", "office", "--reason", "asked"];
+    let wrong = place.run(&[&["erase", "s", "--patients", "P-3"][..], &because].concat()).code(2).err;
+    assert!(wrong.contains("--patient") && !wrong.contains("-- --patient"), "{wrong}");
+    place.run(&[&["erase", "s"][..], &because].concat()).code(2);
+    place.run(&[&["erase", "s", "--patient", "P-3", "--user", "u"][..], &because].concat()).code(2);
+
+    let erased = place.run(&[&["erase", "s", "--patient", "P-3"][..], &because].concat());
+    assert_eq!(erased.code, 0, "{}", erased.err);
+    assert!(erased.err.contains("values are lost in entries 3, 4"), "{}", erased.err);
+    assert!(erased.err.contains("entry 4 of these names other people too"), "{}", erased.err);
+    // The first call is about the other patient alone.
+    place.run(&["reveal", "s", "2", "arguments.note", "--actor", "a", "--reason", "r"]).ok();
+    let json = place.run(&[&["erase", "s", "--patient", "P-1", "--json"][..], &because].concat()).json();
+    let seqs = |key: &str| json.get(key).map(|seqs| seqs.to_canonical().as_str().to_owned());
+    assert_eq!((seqs("entries").as_deref(), seqs("about_others").as_deref()), (Some("[2]"), Some("[]")));
 }

@@ -1,11 +1,14 @@
-//! `purge`, `purge --dry-run` and `clock confirm` as scripts use them.
+//! `purge`, `purge --dry-run` and `clock confirm` as used by scripts.
 
-use crate::common::Place;
+use crate::common::{Ended, Place, call, json};
+use attestlog::Justification;
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::{ManualClock, Options, ToolCall};
+use attestlog::{Options, ToolCall};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
 
-/// A store that was made and closed in 2020, with calls of two classes and a hold.
+/// A store that was created and closed in 2020, with calls of two classes and a hold.
 fn old_store() -> Place {
     let place = Place::empty();
     let clock = Arc::new(ManualClock::at("2020-02-29T12:00:00Z".parse().unwrap()));
@@ -20,7 +23,7 @@ fn old_store() -> Place {
     }
     let mut selector = attestlog::retention::HoldSelector::default();
     selector.conversations.insert("conv-1".to_owned());
-    log.place_hold("case 7", "litigation", "counsel", selector).unwrap();
+    log.retention().place_hold("case 7", selector, Justification { actor: "counsel", reason: "litigation" }).unwrap();
     log.close().unwrap();
     place
 }
@@ -32,7 +35,8 @@ fn a_frozen_clock_is_said_and_confirmed() {
         let refused = place.run(args).code(1);
         assert!(refused.err.contains("frozen") && refused.err.contains("clock confirm"), "{}", refused.err);
     }
-    assert!(place.run(&["clock", "show", "s"]).ok().contains("FROZEN"));
+    // A script took the exit code 0 for a clock that runs.
+    assert!(place.run(&["clock", "show", "s"]).code(1).out.contains("FROZEN"));
     place.run(&["clock", "confirm", "s", "--actor", "ops", "--reason", "it was in storage"]).ok();
 
     let plan = place.run(&["purge", "s", "--dry-run", "--json"]).json();
@@ -74,8 +78,8 @@ fn a_frozen_clock_is_said_and_confirmed() {
     assert!(place.run(&["purge", "s", "--actor", "ops"]).ok().contains("7 entries are gone"));
 }
 
-/// A dry run opened the store for writing: of one that was not closed it changed the bytes, as whoever recovers it does, although it
-/// only said what would go.
+/// A dry run opened the store for writing: if the store had not been closed, this changed its bytes by recovering it,
+/// although it only said what would be removed.
 #[test]
 fn a_dry_run_changes_no_byte() {
     let place = Place::with_store();
@@ -93,4 +97,47 @@ fn a_dry_run_changes_no_byte() {
     let plan = place.run(&["purge", "crashed", "--key", "s.key", "--dry-run", "--json"]).json();
     assert_eq!(plan.get("would_purge").and_then(Json::as_u64), Some(0));
     assert!(files() == before, "a file was changed");
+}
+
+/// The story: `export` was read slowly, `purge` ran, and the file had the first 8,190 entries, then a gap, and not the purge's entry;
+/// exit code 0, nothing on standard error. Likewise `query --json`, with an owner or without (R102).
+#[test]
+fn an_answer_that_a_purge_interrupts_says_so() {
+    for (serve, args) in [
+        (false, &["export", "s", "--format", "jsonl"][..]),
+        (true, &["export", "s", "--format", "jsonl"]),
+        (false, &["query", "s", "--json"]),
+        (true, &["query", "s", "--json"]),
+    ] {
+        let place = Place::empty();
+        let clock = Arc::new(ManualClock::at("2020-02-29T12:00:00Z".parse().unwrap()));
+        let log = Options::new().clock(clock).background(false).create(place.path("s")).unwrap();
+        log.record_batch((0..3000).map(|i| ToolCall::new(format!("conversation-{i}"), "clerk", "search"))).unwrap();
+        log.close().unwrap();
+        place.run(&["clock", "confirm", "s", "--actor", "ops", "--reason", "it was in storage"]).ok();
+        let _owner = serve.then(|| {
+            let mut child = place.command(&["serve", "s"]).spawn().unwrap();
+            // It prints a line when it serves.
+            BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+            Ended(child)
+        });
+        let mut reader = Ended(place.command(args).spawn().unwrap());
+        let mut lines = BufReader::new(reader.0.stdout.take().unwrap()).lines();
+        let mut read = vec![lines.next().unwrap().unwrap()];
+        // More than a query in progress keeps its transaction for; the reader's pipe is full long before its end.
+        let more: String = (0..400).map(|_| call("later", "clerk", "search", "")).collect();
+        place.run_with(&["record", "s", "--no-alerts"], more.as_bytes()).ok();
+        let done = place.run(&["purge", "s", "--actor", "ops", "--json"]).json();
+        assert_eq!(done.get("purged").and_then(Json::as_u64), Some(3000));
+        read.extend(lines.map(|line| line.unwrap()));
+        let mut said = String::new();
+        reader.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(reader.0.wait().unwrap().code(), Some(3), "{args:?}, served {serve}: {said}");
+        assert!(said.contains("a purge") && said.contains("Ask again"), "{said}");
+        assert!(read.len() < 3000, "{}", read.len());
+        for (seq, line) in read.iter().enumerate() {
+            assert_eq!(json(line).get("seq").and_then(Json::as_u64), Some(seq as u64), "{args:?}, served {serve}");
+        }
+        place.run(args).code(0);
+    }
 }

@@ -1,7 +1,10 @@
-//! Promise: a purge that is stopped anywhere leaves the store as it was before or as it is after, and nothing beside it.
+//! Promise: a purge that is stopped anywhere leaves the store in the state before or after it, and nothing beside it.
 
 use crate::common::Place;
-use attestlog::{AuditLog, ErrorKind, ManualClock, Options, ToolCall, VerifyOptions};
+use attestlog::Justification;
+use attestlog::host::ManualClock;
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,11 +13,11 @@ use std::time::Duration;
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 const CALLS: u64 = 2000;
 
-/// A closed store of calls of which three in four have expired, by a clock that was confirmed to show the present.
+/// A closed store of calls of which three in four have expired, by a clock that was confirmed to be right.
 fn store(dir: &Path) -> attestlog::Hash {
     let clock = Arc::new(ManualClock::at("2020-01-01".parse().unwrap()));
     let mut policies = attestlog::PolicySet::default();
-    // Years pass; a new epoch key would be one more entry.
+    // Years pass; a new epoch key would add an entry.
     policies.keys = attestlog::KeyPolicy::never();
     let options = Options::new().clock(clock.clone()).background(false).policies(policies);
     let log = options.create(dir.join("s")).unwrap();
@@ -29,8 +32,8 @@ fn store(dir: &Path) -> attestlog::Hash {
         log.checkpoint().unwrap();
     }
     log.flush_index().unwrap();
-    clock.set(attestlog::Clock::now(&attestlog::SystemClock::default()));
-    log.confirm_clock("ops", "the test says so").unwrap();
+    clock.set(attestlog::host::Clock::now(&attestlog::host::SystemClock::default()));
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "the test says so" }).unwrap();
     let root = log.checkpoint().unwrap().checkpoint().root();
     log.close().unwrap();
     root
@@ -42,14 +45,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Opens what a stopped purge left. Says whether the purge has happened.
+/// Opens what a stopped purge left. Returns whether the purge has happened.
 fn check(place: &Place, root: attestlog::Hash, size: u64) -> bool {
     let log = AuditLog::open(place.path("s")).unwrap();
     let left: Vec<_> = std::fs::read_dir(place.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "s" || name == "s.key"), "{left:?}");
     let verification = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verification.ok(), "{:#?}", verification.findings);
-    assert_eq!(log.root_at(size).unwrap(), root);
+    assert_eq!(log.proofs().root_at(size).unwrap(), root);
     let gone = (0..size).filter(|seq| log.entry(*seq).is_err()).count() as u64;
     assert_eq!(gone, verification.purged);
     assert!(gone == 0 || gone == CALLS / 4 * 3, "{gone} entries are gone");
@@ -64,7 +67,8 @@ fn check(place: &Place, root: attestlog::Hash, size: u64) -> bool {
     gone > 0
 }
 
-/// The file grows up to here, then the process is killed (`SIGXFSZ`), or told that there is no more room.
+/// Runs a purge with a limit on the file size; at the limit the process is killed (`SIGXFSZ`), or gets an error that there
+/// is no space.
 fn limited(place: &Place, blocks: u64, killed: bool) -> std::process::Output {
     let program = env!("CARGO_BIN_EXE_attestlog");
     let ignore = if killed { "" } else { "trap '' XFSZ; " };
@@ -77,7 +81,7 @@ fn limited(place: &Place, blocks: u64, killed: bool) -> std::process::Output {
 fn a_process_that_is_killed_wherever_it_writes_leaves_before_or_after() {
     let original = tempfile::tempdir().unwrap();
     let root = store(original.path());
-    let size = AuditLog::open(original.path().join("s")).unwrap().size();
+    let size = AuditLog::open(original.path().join("s")).unwrap().size().unwrap();
     let length = std::fs::metadata(original.path().join("s")).unwrap().len();
     let (mut before, mut after) = (0, 0);
     for kilobytes in (0..=length / 256).step_by(length as usize / 1024 / 4) {
@@ -96,12 +100,13 @@ fn a_process_that_is_killed_wherever_it_writes_leaves_before_or_after() {
 fn a_process_that_is_killed_at_any_time_leaves_before_or_after() {
     let original = tempfile::tempdir().unwrap();
     let root = store(original.path());
-    let size = AuditLog::open(original.path().join("s")).unwrap().size();
+    let size = AuditLog::open(original.path().join("s")).unwrap().size().unwrap();
     for kill_at in 0..12u64 {
         let place = Place::empty();
         copy(original.path(), place.dir.path());
         let mut child = place.command(&["purge", "s", "--actor", "ops"]).spawn().unwrap();
-        // Killed when the new file has come so far: not there yet, growing, or gone again, having taken the name.
+        // Killed when the new file has reached this size: not there yet, growing, or gone again because it was renamed into
+        // place.
         let beside = || {
             let names = std::fs::read_dir(place.dir.path()).unwrap().filter_map(|e| e.ok());
             let new =
@@ -128,7 +133,7 @@ fn a_process_that_is_killed_at_any_time_leaves_before_or_after() {
 fn a_full_disk_stops_a_purge_and_nothing_else() {
     let original = tempfile::tempdir().unwrap();
     let root = store(original.path());
-    let size = AuditLog::open(original.path().join("s")).unwrap().size();
+    let size = AuditLog::open(original.path().join("s")).unwrap().size().unwrap();
     let place = Place::empty();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs", place.dir.path().to_str().unwrap()])
@@ -139,7 +144,7 @@ fn a_full_disk_stops_a_purge_and_nothing_else() {
         return;
     }
     copy(original.path(), place.dir.path());
-    // All room but a little is taken.
+    // All space but a little is used up.
     let filler = place.path("filler");
     let mut full = 0;
     for left in [0usize, 60_000, 200_000, 700_000] {
@@ -170,17 +175,21 @@ fn what_a_stopped_purge_left_is_removed_and_nothing_that_only_looks_like_it() {
     let id: String = genesis.split(r#""store_id":""#).nth(1).unwrap().chars().take(16).collect();
     let left = place.write(&format!("s.purge-{id}"), "half a store");
     let others = [place.write("s.purge-0123456789abcdef", "another's"), place.write("s.new", "the user's own")];
+    // Until then it takes as much room as the store, and nothing said so.
+    let ran = place.run(&["health", "s"]);
+    assert!(ran.out.contains("an interrupted purge left") && left.exists(), "{}", ran.out);
     AuditLog::open(place.path("s")).unwrap().close().unwrap();
     assert!(!left.exists());
+    assert!(!place.run(&["health", "s"]).out.contains("interrupted"));
     #[cfg(unix)]
     {
         // A link under that name is not followed, and a purge does not write through it.
         std::os::unix::fs::symlink(&others[1], &left).unwrap();
         let log = AuditLog::open(place.path("s")).unwrap();
         assert!(left.is_symlink());
-        assert_eq!(log.purge("ops").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(log.retention().purge("ops").unwrap_err().kind(), ErrorKind::AlreadyExists);
         std::fs::remove_file(&left).unwrap();
-        assert_eq!(log.purge("ops").unwrap().purged, CALLS / 4 * 3);
+        assert_eq!(log.retention().purge("ops").unwrap().purged, CALLS / 4 * 3);
     }
     for other in others {
         assert!(std::fs::read(&other).unwrap().len() > 8, "{}", other.display());
@@ -196,12 +205,12 @@ fn the_file_behind_a_link_is_replaced_with_the_rights_that_it_had() {
     std::fs::set_permissions(place.path("s"), std::fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(place.path("s"), place.path("link")).unwrap();
     let options = || Options::new().key_file(place.path("s.key"));
-    // Under a second name everything would stay.
-    std::fs::hard_link(place.path("s"), place.path("second")).unwrap();
+    // Under a second name everything would remain.
     let log = options().open(place.path("link")).unwrap();
-    assert_eq!(log.purge("ops").unwrap_err().kind(), ErrorKind::Conflict);
+    std::fs::hard_link(place.path("s"), place.path("second")).unwrap();
+    assert_eq!(log.retention().purge("ops").unwrap_err().kind(), ErrorKind::Conflict);
     std::fs::remove_file(place.path("second")).unwrap();
-    log.purge("ops").unwrap();
+    log.retention().purge("ops").unwrap();
     log.close().unwrap();
     assert!(place.path("link").is_symlink() && !place.path("s").is_symlink());
     assert_eq!(std::fs::metadata(place.path("s")).unwrap().permissions().mode() & 0o777, 0o640);
@@ -252,7 +261,7 @@ fn recording_and_reading_go_on_during_a_purge_and_see_one_store() {
             .collect();
         let reader = scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::SeqCst) {
-                // Before the purge all are there, afterwards none of them; never a part.
+                // Before the purge all of them are there, afterwards none; never a part.
                 let hits = log.query(&attestlog::Query::new().tool("search")).unwrap();
                 let expired = hits.inspect(|e| assert!(e.is_ok(), "{e:?}")).count() as u64;
                 assert!(expired == 0 || expired == CALLS / 2, "{expired}");
@@ -260,7 +269,7 @@ fn recording_and_reading_go_on_during_a_purge_and_see_one_store() {
                 assert!(counted == 0 || counted == CALLS / 2, "{counted}");
             }
         });
-        let purged = log.purge("ops");
+        let purged = log.retention().purge("ops");
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         for recorder in recorders {
             for (seq, hash) in recorder.join().unwrap() {

@@ -1,11 +1,12 @@
-//! Promise: what only reads leaves the evidence as it is. No byte of the store changes, nor its modification time, nor what lies
-//! in its folder, and a file that nothing may be written to can be read: of mode 0400, in a folder of mode 0500, on a medium that
-//! is only read, a copy without its key, a file that was not closed cleanly (E2). What is recorded through a process that reads is
-//! in the file as if it had been opened for writing (E3).
+//! Promise: commands that only read leave the evidence as it is. No byte of the store changes, nor its modification time,
+//! nor anything else in its folder, and a file that cannot be written to can be read: with mode 0400, in a folder of mode
+//! 0500, on a read-only medium, a copy without its key, a file that was not closed cleanly (E2).
 
 use crate::common::{Place, Ran, call, json};
+use attestlog::Justification;
 use attestlog::json::Json;
-use attestlog::{AuditLog, ErrorKind, Hash, Options, Query, ToolCall, VerifyOptions};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Hash, Options, Query, ToolCall};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,7 +36,7 @@ const READS: &[&[&str]] = &[
     &["prove", "s", "--complete", "--patient", "P-1", "--neighbours", "--at-checkpoint"],
 ];
 
-/// A store with some calls and a checkpoint `cp`, beside which nothing else lies.
+/// A store with some calls and a checkpoint `cp`, and nothing else beside it.
 fn place() -> Place {
     let place = Place::with_store();
     let lines: String = (0..40).map(|i| call("c", &format!("u{i}"), "look", r#""patient_id":"P-1""#)).collect();
@@ -45,7 +46,7 @@ fn place() -> Place {
     place
 }
 
-/// The hash and the time of each file of a folder, its own time, and its names.
+/// The hash and the time of each file of a folder, the folder's own time, and the names.
 fn state(folder: &Path) -> (SystemTime, Vec<(String, SystemTime, Hash)>) {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -62,7 +63,7 @@ fn state(folder: &Path) -> (SystemTime, Vec<(String, SystemTime, Hash)>) {
 #[track_caller]
 fn all_read(place: &Place, what: &str) {
     let before = state(place.dir.path());
-    // Under which pseudonyms a value may stand only the key tells.
+    // Only the key tells under which pseudonyms a value may be stored.
     let keyless = !place.path("s.key").exists();
     for args in READS.iter().filter(|args| !(keyless && args.contains(&"--complete"))) {
         let ran = place.run(args);
@@ -72,8 +73,8 @@ fn all_read(place: &Place, what: &str) {
     }
 }
 
-/// `verify` changed the SHA-256 of the file that an expert had been handed, and left a file beside it; and with mode 0400 it
-/// said only "Permission denied".
+/// `verify` changed the SHA-256 of the file that an expert had been given, and left a file beside it; and with mode 0400 it
+/// only said "Permission denied".
 #[test]
 fn a_command_that_reads_changes_nothing() {
     let place = place();
@@ -95,7 +96,7 @@ fn what_nobody_may_write_to_can_be_read() {
     fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Root may write to a file of any mode, so here it is the medium that refuses.
+/// Root may write to a file of any mode, so here the medium is read-only.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_medium_that_is_only_read_is_enough() {
@@ -108,7 +109,7 @@ fn a_medium_that_is_only_read_is_enough() {
             .map(|args| format!("\"$A\" {} >/dev/null || exit 1; ", args.join(" ")))
             .collect::<String>()
     );
-    // The folder is entered again, so that what was mounted over it is what is seen.
+    // The folder is entered again, so that the mounted file system is the one seen.
     let script = script.replace("cd . &&", "cd \"$PWD\" &&");
     let before = state(place.dir.path());
     let ran = Command::new("unshare")
@@ -126,13 +127,13 @@ fn a_medium_that_is_only_read_is_enough() {
     assert_eq!(state(place.dir.path()), before);
 }
 
-/// The file is opened without write access: what the system says of this program's open files while it reads.
+/// The file is opened without write access, as the system reports for this program's open files while it reads.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_file_is_opened_without_write_access() {
     let place = place();
     let path = fs::canonicalize(place.path("s")).unwrap();
-    let log = Options::new().read_first().open(&path).unwrap();
+    let log = Options::new().read_only().open(&path).unwrap();
     let mut found = 0;
     for file in fs::read_dir("/proc/self/fd").unwrap().flatten() {
         if fs::read_link(file.path()).is_ok_and(|to| to == path) {
@@ -146,7 +147,7 @@ fn the_file_is_opened_without_write_access() {
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
-/// A process was killed in the middle of its work: opening repairs the file, and repairing it is writing.
+/// A process was killed in the middle of its work: opening repairs the file, and repairing means writing.
 #[test]
 fn a_file_that_was_not_closed_is_read_as_after_its_repair() {
     let dir = tempfile::tempdir().unwrap();
@@ -155,25 +156,15 @@ fn a_file_that_was_not_closed_is_read_as_after_its_repair() {
     for i in 0..300 {
         log.record(ToolCall::new("c", format!("u{}", i % 7), "look").patient(format!("P-{i}"))).unwrap();
     }
-    // As a crash leaves it: nothing was closed.
+    // As after a crash: nothing was closed.
     fs::copy(&path, &copy).unwrap();
     let before = (fs::read(&copy).unwrap(), fs::metadata(&copy).unwrap().modified().unwrap());
     let reading = AuditLog::open_read_only(&copy).unwrap();
-    assert_eq!(reading.size(), log.size());
+    assert_eq!(reading.size().unwrap(), log.size().unwrap());
     assert!(reading.verify(&VerifyOptions::new()).unwrap().ok());
     assert_eq!(reading.count(&Query::new()).unwrap(), log.count(&Query::new()).unwrap());
     reading.close().unwrap();
     assert_eq!((fs::read(&copy).unwrap(), fs::metadata(&copy).unwrap().modified().unwrap()), before);
-    // Recorded into after all (E3): the repair goes into the file first, and the file is whole.
-    let first = Options::new().key_file(dir.path().join("s.key")).read_first();
-    let reading = first.open(&copy).unwrap();
-    assert_eq!(fs::read(&copy).unwrap(), before.0);
-    let receipt = reading.record(ToolCall::new("c", "u", "look")).unwrap();
-    assert!(reading.verify(&VerifyOptions::new()).unwrap().ok());
-    reading.close().unwrap();
-    let again = AuditLog::open_read_only(&copy).unwrap();
-    assert_eq!(again.entry(receipt.seq).unwrap().hash(), receipt.hash);
-    assert!(again.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
 #[test]
@@ -194,27 +185,41 @@ fn whatever_would_change_it_is_refused() {
     refused(log.record_batch([ToolCall::new("c", "u", "look")]).map(|_| ()));
     refused(log.begin(ToolCall::new("c", "u", "look")).map(|_| ()));
     refused(log.checkpoint().map(|_| ()));
-    refused(log.rotate_epoch_key());
-    refused(log.rotate_pseudonym_key().map(|_| ()));
-    refused(log.set_policy(log.policies()).map(|_| ()));
+    refused(log.keys().rotate_epoch_key());
+    refused(log.keys().rotate_pseudonym_key().map(|_| ()));
+    refused(log.retention().set_policies(log.retention().policies().unwrap()).map(|_| ()));
     refused(log.flush_index());
     refused(log.prove(1).map(|_| ()));
-    refused(log.confirm_clock("office", "it is right").map(|_| ()));
-    // Readers share it; a writer waits.
+    refused(log.retention().confirm_clock(Justification { actor: "office", reason: "it is right" }).map(|_| ()));
+    // Readers share it.
     let other = AuditLog::open_read_only(&path).unwrap();
-    assert_eq!(AuditLog::open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(other.size().unwrap(), log.size().unwrap());
     drop(other);
     log.close().unwrap();
     assert_eq!(state(dir.path()), before);
+    // If a process has it open, that one is asked, unless the reader wants the file or nothing.
     let writing = AuditLog::open(&path).unwrap();
-    assert_eq!(AuditLog::open_read_only(&path).unwrap_err().kind(), ErrorKind::Locked);
+    let asking = AuditLog::open_read_only(&path).unwrap();
+    assert_eq!((asking.is_owner(), asking.size().unwrap()), (false, writing.size().unwrap()));
+    refused(asking.record(ToolCall::new("c", "u", "look")).map(|_| ()));
+    refused(asking.checkpoint().map(|_| ()));
+    refused(asking.keys().rotate_epoch_key());
+    let alone = Options::new().read_only().exclusive();
+    assert_eq!(alone.clone().open(&path).unwrap_err().kind(), ErrorKind::Locked);
     writing.close().unwrap();
+    // Then the file is read, and still nothing is written.
+    assert_eq!(asking.count(&Query::new()).unwrap(), asking.size().unwrap());
+    refused(asking.record(ToolCall::new("c", "u", "look")).map(|_| ()));
+    // It gives the file up only to those that can ask for it.
+    assert_eq!(alone.clone().open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    asking.close().unwrap();
+    alone.open(&path).unwrap().close().unwrap();
 }
 
-/// While one process read a long time, another could not record, or the reader had to have the file open for writing.
+/// While one process read for a long time, another could not record, or the reader had to have the file open for writing.
 #[test]
 #[cfg(unix)]
-fn others_record_through_a_process_that_reads() {
+fn others_record_while_a_process_reads() {
     let place = place();
     let before = state(place.dir.path());
     let mut tail = place.command(&["tail", "s", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -236,14 +241,14 @@ fn nix_kill(child: &std::process::Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// Of what a checkpoint covers everything can be proven without the key and without writing; of what lies beyond it nothing, and
-/// that is said.
+/// Everything that a checkpoint covers can be proven without the key and without writing; nothing beyond it can, and a
+/// message says so.
 #[test]
 fn at_a_checkpoint_nothing_is_signed() {
     let place = place();
     let key = place.run(&["keys", "show", "s", "--json"]).json();
     let key = key.get("public_key").and_then(Json::as_str).unwrap().to_owned();
-    // Killed, say, before it could sign: what lies beyond.
+    // For example, killed before it could sign: these entries lie beyond the checkpoint.
     let log = Options::new().open(place.path("s")).unwrap();
     let beyond = log.record(ToolCall::new("c", "late", "look").patient("P-1")).unwrap().seq;
     drop(log);
@@ -262,14 +267,14 @@ fn at_a_checkpoint_nothing_is_signed() {
     checks(place.run(&["prove", "s", "2", "--at-checkpoint"]));
     let grown = checks(place.run(&["prove", "s", "--consistent-with", "cp", "--at-checkpoint"]));
     assert_eq!(grown.get("old_confirmed"), Some(&Json::Bool(false)));
-    // Without the key nobody can tell under which pseudonyms a value may stand.
+    // Without the key nobody can tell under which pseudonyms a value may be stored.
     let complete = ["prove", "s", "--complete", "--patient", "P-1", "--at-checkpoint"];
     assert!(place.run(&complete).code(3).err.contains("pseudonym key"));
     let complete = [&complete[..], &["--key", kept.to_str().unwrap()]].concat();
     let shown = checks(place.run(&[&complete[..], &["--neighbours"]].concat()));
     assert_eq!(shown.get("seqs").and_then(Json::as_array).map(<[Json]>::len), Some(40));
     assert!(shown.get("newest_recorded_at").and_then(Json::as_str).is_some());
-    // No index batch covers these calls, and other people's are not shown unasked.
+    // No index batch covers these calls, and other people's calls are not shown unless requested.
     assert!(place.run(&complete).code(2).err.contains("no index batch"));
     assert!(place.run(&["prove", "s", &beyond.to_string(), "--at-checkpoint"]).code(2).err.contains("lies beyond"));
     assert_eq!(state(place.dir.path()), before);
@@ -282,17 +287,17 @@ fn at_a_checkpoint_nothing_is_signed() {
     assert_eq!(rows, beyond);
     assert_eq!(fs::read_to_string(folder.join("checkpoint")).unwrap(), fs::read_to_string(place.path("cp")).unwrap());
     assert_eq!(state(place.dir.path()), before);
-    // Without it a checkpoint is signed, which takes the key.
+    // Without the flag a checkpoint is signed, which requires the key.
     assert!(place.run(&["prove", "s", "2"]).code(3).err.contains("key"));
 }
 
-/// E1: a finding is kept wherever the place can be written, and it is said that it is; nothing else is.
+/// E1: a finding is kept if the place can be written, and a message says so; nothing else is written.
 #[test]
 fn a_finding_is_kept_and_said() {
     let place = place();
     let line = b"\"user_id\":\"u7\"";
     let changed = crate::common::overwrite(&place.path("s"), line, b"\"user_id\":\"x7\"");
-    // Blocks are compressed; then any byte of one does.
+    // Blocks are compressed; if the text is not found, any byte of a block will do.
     if changed == 0 {
         let mut bytes = fs::read(place.path("s")).unwrap();
         let at = bytes.windows(2).position(|two| two == b"u7").expect("a value in the file");
@@ -307,21 +312,19 @@ fn a_finding_is_kept_and_said() {
     assert!(place.run(&["health", "s"]).code(1).out.contains("nobody has settled it"));
 }
 
-/// What is kept over a storage of the host's has no way into it, so nothing may be acknowledged there.
+/// What would stay in memory over a host's storage could never reach it, so nothing may be acknowledged there.
 #[test]
-fn a_storage_of_the_host_s_is_read_only_either_way() {
+fn a_storage_of_the_host_s_can_be_read_only() {
     let disk = crate::store_common::Disk::default();
     let log = Options::new().without_keys().background(false).create_on(disk.backend()).unwrap();
     log.record(ToolCall::new("c", "u", "look")).unwrap();
     log.close().unwrap();
     let before = disk.bytes();
-    for options in [Options::new().read_only(), Options::new().read_first()] {
-        let log = options.without_keys().open_on(disk.backend()).unwrap();
-        let size = log.size();
-        assert_eq!(log.record(ToolCall::new("c", "u", "look")).unwrap_err().kind(), ErrorKind::ReadOnly);
-        assert_eq!(log.size(), size);
-        assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
-        log.close().unwrap();
-        assert_eq!(disk.bytes(), before);
-    }
+    let log = Options::new().read_only().without_keys().open_on(disk.backend()).unwrap();
+    let size = log.size().unwrap();
+    assert_eq!(log.record(ToolCall::new("c", "u", "look")).unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert_eq!(log.size().unwrap(), size);
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+    log.close().unwrap();
+    assert_eq!(disk.bytes(), before);
 }

@@ -1,5 +1,5 @@
-//! The documents say what is so: the README's example is the one that is compiled, its commands exist, every dependency
-//! has its reason, and what the lock file holds comes from one registry.
+//! The documents are true: the README's example is the one that is compiled, its commands exist, every dependency has its
+//! reason, and the lock file's crates come from one registry.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn first_cells(text: &str, heading: &str) -> String {
 #[test]
 fn the_first_example_is_the_one_that_is_compiled() {
     let example = read("examples/first.rs");
-    // The file says first what it is for; the README has just said so.
+    // The file begins with what it is for, which the README has just said.
     let code = example.split_once("\n\n").map(|(_, code)| code);
     assert_eq!(blocks(&read("README.md"), "rust").first().copied(), code);
 }
@@ -67,9 +67,58 @@ fn the_commands_that_the_readme_shows_exist() {
     }
 }
 
+/// A newcomer pastes the block, so it is run as one: by a shell, in an empty folder.
+#[test]
+#[cfg(unix)]
+fn the_block_of_the_first_minute_runs_as_it_is_printed() {
+    let readme = read("README.md");
+    let block = readme.split("\n## In a minute\n").nth(1).map(|section| blocks(section, "sh")[0]).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_attestlog")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-e", "-c", block]).current_dir(&folder).env("PATH", path);
+    let shell = shell.env_remove("ATTESTLOG_KEY").env_remove("ATTESTLOG_PASSPHRASE").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+    assert!(shell.status.success(), "{out}{err}");
+    for said in
+        ["recorded 1 call", "[REDACTED:secret]", "update_order_status      1", "valid: entry 2", "nothing wrong found"]
+    {
+        assert!(out.contains(said), "{said}: {out}{err}");
+    }
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(7).any(|text| text == b"hunter2"), "the password is on the disk");
+    }
+}
+
+/// A reader ran the block `The command line` from top to bottom: it verified against a file that no command before it had made,
+/// and proved something of a copy that a later line made, which then refused the copy that the reader had made by hand.
+#[test]
+#[cfg(unix)]
+fn the_block_of_commands_runs_from_top_to_bottom() {
+    let readme = read("README.md");
+    let block = readme.split("\n## The command line\n").nth(1).map(|section| blocks(section, "sh")[0]).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_attestlog")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let call = readme.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(call.trim().lines().count(), 1, "the sample call is on one line");
+    std::fs::write(folder.path().join("calls.jsonl"), call).unwrap();
+    let transcript = r#"{"conversation_id":"conv_1","user_id":"usr_7","messages":[
+        {"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"issue_refund","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"1","content":"done"}]}"#;
+    std::fs::write(folder.path().join("transcript.json"), transcript).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-e", "-x", "-c", block]).current_dir(&folder).env("PATH", path);
+    let shell = shell.env_remove("ATTESTLOG_KEY").env_remove("ATTESTLOG_PASSPHRASE").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+    assert!(shell.status.success(), "{out}{err}");
+}
+
 #[test]
 fn what_is_locked_comes_from_one_registry() {
-    for lock in ["Cargo.lock", "fuzz/Cargo.lock", "benches/Cargo.lock", "loom/Cargo.lock"] {
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock", "benches/Cargo.lock", "loom/Cargo.lock", "interface/Cargo.lock"] {
         for source in read(lock).lines().filter_map(|l| l.strip_prefix("source = ")) {
             assert_eq!(source, "\"registry+https://github.com/rust-lang/crates.io-index\"", "{lock}");
         }
@@ -88,7 +137,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Invariants are numbered once: a number that the code names stands in DESIGN.md, and no two modules name the same.
+/// Invariants are numbered once: a number in the code is in DESIGN.md, and no two modules use the same one.
 #[test]
 fn invariants_are_numbered_once() {
     let design = read("DESIGN.md");

@@ -1,12 +1,12 @@
-//! Promise: where the policy says so the epoch key is replaced by count and by time without anybody asking, so that what an
-//! earlier epoch signed is out of reach of whoever takes the keys today.
+//! Promise: if the policy says so, the epoch key is replaced automatically by count and by time, so that somebody who
+//! steals the present keys cannot change what an earlier epoch signed.
 
 use crate::common::{Place, call};
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::keys::KeyVault;
-use attestlog::{
-    AuditLog, Error, ErrorKind, KeyPolicy, ManualClock, Options, PolicySet, Query, ToolCall, VerifyOptions,
-};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, Error, ErrorKind, KeyPolicy, Options, PolicySet, Query, ToolCall};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -34,9 +34,9 @@ fn record(log: &AuditLog, count: usize) {
     }
 }
 
-/// Where each epoch begins.
+/// The first seq of each epoch.
 fn epochs(log: &AuditLog) -> Vec<u64> {
-    log.succession().unwrap().epochs().iter().map(|epoch| epoch.from_size()).collect()
+    log.keys().succession().unwrap().unwrap().epochs().iter().map(|epoch| epoch.from_size()).collect()
 }
 
 #[test]
@@ -45,12 +45,12 @@ fn so_many_entries_are_an_epoch() {
     let path = dir.path().join("s");
     let log = options(&clock()).policies(policies(Some(100), None)).create(&path).unwrap();
     record(&log, 350);
-    let log_key = log.public_key().unwrap();
+    let log_key = log.public_key().unwrap().unwrap();
     let began = epochs(&log);
     assert_eq!(began, [0, 100, 200, 300]);
-    // What was signed in an epoch is signed by its key, also where a checkpoint falls on the hand-over.
+    // What was signed in an epoch is signed by its key, even if a checkpoint falls on the handover.
     let first = log.checkpoint().unwrap();
-    assert_eq!(log.succession().unwrap().check(&first).unwrap(), 3);
+    assert_eq!(log.keys().succession().unwrap().unwrap().check(&first).unwrap(), 3);
     let verification = log.verify(&VerifyOptions::new().public_key(log_key.clone())).unwrap();
     assert!(verification.ok(), "{:?}", verification.findings);
     assert_eq!(verification.rewritable_from, 300, "earlier epochs' keys are gone");
@@ -62,8 +62,8 @@ fn so_many_entries_are_an_epoch() {
     log.record_batch((0..500).map(|_| ToolCall::new("c", "u", "t"))).unwrap();
     assert_eq!(epochs(&log).len(), 6);
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
-    // Another policy, another measure; nobody has to ask for it.
-    log.set_policy(policies(None, None)).unwrap();
+    // Another policy has other limits, and takes effect automatically.
+    log.retention().set_policies(policies(None, None)).unwrap();
     record(&log, 150);
     assert_eq!(epochs(&log).len(), 6);
 }
@@ -83,21 +83,21 @@ fn so_many_days_are_an_epoch_in_which_something_was_recorded() {
     assert_eq!(epochs(&log).len(), 2);
     clock.advance(29 * DAY);
     log.close().unwrap();
-    // Whoever only reads leaves the keys alone, however old they are.
+    // A process that only reads does not change the keys, however old they are.
     clock.advance(60 * DAY);
     let log = options(&clock).open(&path).unwrap();
-    assert_eq!(log.count(&Query::new()).unwrap(), log.size());
-    let before = (log.size(), std::fs::read(dir.path().join("s.key")).unwrap());
+    assert_eq!(log.count(&Query::new()).unwrap(), log.size().unwrap());
+    let before = (log.size().unwrap(), std::fs::read(dir.path().join("s.key")).unwrap());
     log.close().unwrap();
     assert_eq!(std::fs::read(dir.path().join("s.key")).unwrap(), before.1);
     let log = options(&clock).open(&path).unwrap();
-    assert_eq!((epochs(&log).len(), log.size()), (2, before.0));
+    assert_eq!((epochs(&log).len(), log.size().unwrap()), (2, before.0));
     record(&log, 1);
     assert_eq!(epochs(&log).len(), 3);
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
-/// The environment, say: what comes back with the next start cannot be destroyed.
+/// For example the environment: keys that come back with the next start cannot be destroyed.
 #[derive(Debug, Default, Clone)]
 struct Fixed(Arc<Mutex<(bool, Option<Vec<u8>>)>>);
 
@@ -142,13 +142,13 @@ fn keys_that_cannot_be_replaced_are_a_concern_and_recording_goes_on() {
     log.close().unwrap();
 }
 
-/// A store whose policy says nothing of keys kept one epoch key for ever, and whoever took it could write anew whatever no
-/// anchor covered.
+/// A store whose policy said nothing about keys kept one epoch key forever, and somebody who stole it could rewrite
+/// whatever no anchor covered.
 #[test]
 fn without_a_word_of_keys_the_epoch_key_is_replaced_every_30_days() {
     let clock = clock();
     let log = options(&clock).in_memory().unwrap();
-    assert_eq!(log.policies().keys, KeyPolicy::default());
+    assert_eq!(log.retention().policies().unwrap().keys, KeyPolicy::default());
     record(&log, 3);
     clock.advance(29 * DAY);
     record(&log, 1);
@@ -187,7 +187,7 @@ fn the_policy_says_it_and_nonsense_is_refused() {
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     let log = AuditLog::in_memory().unwrap();
     assert_eq!(
-        log.set_policy(policies(Some(KeyPolicy::MIN_ENTRIES - 1), None)).unwrap_err().kind(),
+        log.retention().set_policies(policies(Some(KeyPolicy::MIN_ENTRIES - 1), None)).unwrap_err().kind(),
         ErrorKind::InvalidInput
     );
 }

@@ -1,4 +1,4 @@
-//! Promise: who asks for a value that the log has never seen is told so, and never reads an empty answer as *nobody*.
+//! Promise: a request for a value that the log has never seen says so, so that an empty answer is never read as *nobody*.
 
 use crate::common::{Place, call, json};
 use attestlog::json::Json;
@@ -14,8 +14,8 @@ fn place() -> Place {
     Place::with_lines(&lines.concat())
 }
 
-/// `report access --patient p-00042` was the same official page as for a patient whom nobody had looked at: "0 accesses
-/// by 0 users", verified, exit 0. The patient was P-00042.
+/// `report access --patient p-00042` gave the same official page as for a patient whom nobody had looked at: "0 accesses by
+/// 0 users", verified, exit 0. The patient was P-00042.
 #[test]
 fn a_report_says_that_it_has_never_heard_of_the_patient() {
     let place = place();
@@ -37,13 +37,46 @@ fn a_report_says_that_it_has_never_heard_of_the_patient() {
     }
     let ran = place.run(&["report", "access", "s", "--patient", "P-00042", "--format", "json"]).code(0);
     assert!(json(&ran.out).get("unknown_to_log").is_none() && ran.err.is_empty(), "{}", ran.err);
-    // What comes near nothing is unknown all the same.
+    // A value that is similar to none is still reported as unknown.
     let ran = place.run(&["report", "access", "s", "--user", "nobody"]).code(0);
     assert!(ran.out.contains("UNKNOWN TO THIS LOG"), "{}", ran.out);
 }
 
-/// An id of a trace that no call belongs to, and a cursor beyond the end of the log, gave an empty answer and nothing else: a script that
-/// had another log's cursor read 'nothing new' for ever.
+/// A patient's report left out the emergency grants about him where the log kept pseudonyms and had no call of his, and said that
+/// no entry had him. And of a name written a little differently it said that nothing came near it, which it could not know.
+#[test]
+fn a_log_with_pseudonyms_knows_whom_grants_name_and_what_comes_near() {
+    let place = Place::empty();
+    place.write("c.toml", "[redaction]\npreset = \"hipaa\"\n");
+    place.run(&["init", "s", "--config", "c.toml"]).ok();
+    place.run_with(&["record", "s"], call("c", "dr", "get_chart", r#""patient_id":"P-1""#).as_bytes()).ok();
+    let open =
+        ["break-glass", "open", "s", "--user", "dr_z", "--patient", "P-50", "--reason", "unconscious", "--ttl=1h"];
+    place.run(&open).ok();
+    for format in ["text", "html", "csv", "json", "fhir-r4", "fhir-r5"] {
+        for of in [["--patient", "P-50"], ["--user", "dr_z"]] {
+            let ran = place.run(&[&["report", "access", "s", "--format", format][..], &of].concat()).code(0);
+            assert!(ran.out.contains("unconscious"), "{format} {of:?}: {}", ran.out);
+            assert!(!ran.out.to_lowercase().contains("unknown"), "{format} {of:?}: {}", ran.out);
+            assert!(ran.err.contains("no call of this log has the") && ran.err.contains("entry 3"), "{}", ran.err);
+        }
+    }
+    let ran = place.run(&["query", "s", "--patient", "P-50"]).code(0);
+    assert!(ran.err.contains("no call of this log has the patient \"P-50\"; what names it is entry 3"), "{}", ran.err);
+    for wrong in ["P1", "p-1", "P 1", "P-01"] {
+        let ran = place.run(&["report", "access", "s", "--patient", wrong, "--format", "json"]).code(0);
+        assert!(
+            json(&ran.out).get("similar").unwrap().to_canonical().as_str().contains("\"P-1\""),
+            "{wrong}: {}",
+            ran.out
+        );
+    }
+    let ran = place.run(&["report", "access", "s", "--patient", "Q-77"]).code(0);
+    assert!(ran.out.contains("nobody can tell") && !ran.out.contains("comes near"), "{}", ran.out);
+}
+
+/// A trace id that no call has, and a cursor beyond the end of the log, gave an empty answer and nothing else: a script
+/// that had another log's cursor read 'nothing new' forever.
 #[test]
 fn a_trace_and_a_cursor_that_the_log_has_never_seen_are_told() {
     let place = Place::with_lines(&call("c", "u", "look", r#""session_metadata":{"trace_id":"t1"}"#));
@@ -56,7 +89,7 @@ fn a_trace_and_a_cursor_that_the_log_has_never_seen_are_told() {
     let size = place.count(&[]);
     let ran = place.run(&["query", "s", "--after", "999999", "--json"]).code(0);
     assert!(ran.out.is_empty() && ran.err.contains(&format!("its newest is entry {}", size - 1)), "{}", ran.err);
-    // Whoever has seen the newest asks for what is new: there is nothing to be told.
+    // A cursor at the newest entry asks for what is new: there is nothing to report.
     let ran = place.run(&["query", "s", "--after", &(size - 1).to_string()]).code(0);
     assert!(ran.err.is_empty(), "{}", ran.err);
 }
@@ -81,7 +114,7 @@ fn every_command_that_takes_a_filter_says_so_on_standard_error() {
     }
     let known = place.run(&["query", "s", "--user", "dr", "--tool", "get_chart"]).code(0);
     assert!(known.err.is_empty(), "{}", known.err);
-    // What a purge took is not known any more, and that is said as well.
+    // Values that only purged entries had are no longer known, and the message says that too.
     assert!(!place.run(&["query", "s", "--user", "gone"]).err.contains("purged"));
 }
 
@@ -110,11 +143,11 @@ fn values_are_found_wherever_they_lie() {
     }
     log.flush_index().unwrap();
     log.record(ToolCall::new("c", "u", "in_memory")).unwrap();
-    assert_eq!(log.values_matching(Facet::Tool, "in_*").unwrap(), ["in_memory", "in_the_file"]);
-    assert_eq!(log.values_matching(Facet::Tool, "xx*").unwrap(), std::slice::from_ref(&long));
-    let unknown = log.unknown_values(&Query::new().tool(long.to_uppercase()).tool("in_memory")).unwrap();
+    assert_eq!(log.values().matching(Facet::Tool, "in_*").unwrap(), ["in_memory", "in_the_file"]);
+    assert_eq!(log.values().matching(Facet::Tool, "xx*").unwrap(), std::slice::from_ref(&long));
+    let unknown = log.values().unknown(&Query::new().tool(long.to_uppercase()).tool("in_memory")).unwrap();
     assert_eq!((unknown.len(), &unknown[0].similar), (1, &vec![long]));
-    let e = log.values_matching(Facet::Tool, &"a".repeat(300)).unwrap_err();
+    let e = log.values().matching(Facet::Tool, &"a".repeat(300)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::InvalidInput);
 }
 
@@ -124,9 +157,9 @@ fn no_pattern_reads_pseudonyms() {
     set.redaction = Policy::preset(Preset::Hipaa);
     let log = Options::new().policies(set).in_memory().unwrap();
     log.record(ToolCall::new("c", "u", "t").patient("P-1")).unwrap();
-    let e = log.values_matching(Facet::Patient, "P-*").unwrap_err();
+    let e = log.values().matching(Facet::Patient, "P-*").unwrap_err();
     assert!(e.to_string().contains("pseudonyms"), "{e}");
-    assert!(log.unknown_values(&Query::new().patient("P-1")).unwrap().is_empty());
-    let unknown = log.unknown_values(&Query::new().patient("P-2")).unwrap();
+    assert!(log.values().unknown(&Query::new().patient("P-1")).unwrap().is_empty());
+    let unknown = log.values().unknown(&Query::new().patient("P-2")).unwrap();
     assert!(unknown[0].similar.is_empty(), "{unknown:?}");
 }

@@ -4,13 +4,15 @@ use super::{Attribution, Kind};
 use crate::Timestamp;
 use crate::json::Canonical;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A recorded tool call, validated and sanitised, as it is in the log. `S` is `String`, except where an entry is read
 /// without copying its texts.
 ///
-/// The fields are in stored order: those that differ from call to call stand together, so that what repeats is contiguous.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The fields are in the order in which the engine stores them: those that differ from call to call stand together, so that
+/// what repeats is contiguous.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Call<S: AsRef<str> = String> {
     /// Whether this entry is the whole call or one of its two steps.
     pub phase: Phase,
@@ -65,15 +67,19 @@ pub struct Call<S: AsRef<str> = String> {
     pub treated: Option<Canonical<S>>,
     /// Paths of values that could not be kept as they came, such as long numbers that became strings of their digits.
     pub restated: Vec<S>,
-    /// The numbered sender, so that a repeated record is answered, not recorded again.
+    /// The numbered sender, so that a repeated record is answered, not recorded again. In a store with keys the id is a keyed
+    /// hash of the one that was given.
     pub sender: Option<Sender<S>>,
+    /// Keyed digests of what the caller of a numbered call gave, so that a repeat is compared also where the policy hides
+    /// something: 16 hexadecimal digits each for the arguments, the session's metadata, the names, and an error that was
+    /// given. `None` without a sender or without keys.
+    pub given: Option<S>,
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion<S: AsRef<str> = String> {
     /// How long it took, in milliseconds.
-    #[serde(with = "millis")]
     pub duration_ms: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
@@ -83,65 +89,19 @@ pub struct Completion<S: AsRef<str> = String> {
     pub error: Option<CallError<S>>,
 }
 
-/// Most durations are whole nanoseconds and are stored as `2 * (nanos + 1)`. Any other is stored as `2 * bits + 1`, where
-/// `bits` are those of the double; none is stored as 0. Human-readable formats hold the number itself.
-mod millis {
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    /// Below this, every number of nanoseconds can be recovered from its milliseconds.
-    const MOST: u64 = 1 << 50;
-
-    fn of_nanos(nanos: u64) -> f64 {
-        nanos as f64 / 1e6
-    }
-
-    fn to_nanos(ms: f64) -> Option<u64> {
-        let nanos = (ms * 1e6).round() as u64;
-        (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
-    }
-
-    pub(super) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
-        if out.is_human_readable() {
-            return ms.serialize(out);
-        }
-        let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
-            None => 0,
-            Some(Ok(nanos)) => (nanos + 1) << 1,
-            Some(Err(ms)) if ms.is_finite() && ms > 0.0 => ms.to_bits() << 1 | 1,
-            Some(Err(_)) => return Err(S::Error::custom("a duration is not negative")),
-        };
-        out.serialize_u64(stored)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-        if from.is_human_readable() {
-            return Option::deserialize(from);
-        }
-        let stored = u64::deserialize(from)?;
-        let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
-            (0, None) => return Ok(None),
-            (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
-            _ => (f64::from_bits(stored >> 1), None),
-        };
-        // Each duration has exactly one encoding.
-        let is_one = ms.is_finite() && to_nanos(ms) == nanos;
-        if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
-    }
-}
-
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CallError<S: AsRef<str> = String> {
     /// The error's type or code, if it has one.
+    #[serde(rename = "type")]
     pub kind: Option<S>,
     /// The error's message, sanitised.
     pub message: S,
 }
 
 /// Which part of a call an entry records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The whole call in one entry.
     Whole,
@@ -153,6 +113,7 @@ pub enum Phase {
 
 /// A sender that numbers its records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sender<S: AsRef<str> = String> {
     /// The sender's id.
     pub id: S,
@@ -168,11 +129,14 @@ impl Sender {
 }
 
 macro_rules! named {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)* }) => {
+    ($(#[$doc:meta])* $what:literal $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum $type { $($(#[$vdoc])* $variant,)* }
+
+        crate::stored_enum!($type { $($variant,)* });
+        crate::named_form!($type, $what);
 
         impl $type {
             /// All variants.
@@ -181,11 +145,6 @@ macro_rules! named {
             /// Its name in lines and filters.
             pub const fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $name,)* }
-            }
-
-            /// The variant with this name.
-            pub fn from_name(name: &str) -> Option<$type> {
-                Self::ALL.iter().copied().find(|x| x.as_str() == name)
             }
         }
 
@@ -199,7 +158,7 @@ macro_rules! named {
 
 named! {
     /// How a call ended. Only [`Outcome::Ok`] is a success.
-    Outcome {
+    "outcome" Outcome {
         /// The tool did what it was asked.
         Ok = "ok",
         /// The tool ran and said that it failed.
@@ -217,7 +176,7 @@ named! {
 
 named! {
     /// A part of this library that captures calls itself, without a host describing them.
-    CapturedBy {
+    "part that captures calls" CapturedBy {
         /// Read from a transcript, by `import`.
         Import = "import",
         /// Seen by the Model Context Protocol proxy.
@@ -227,7 +186,7 @@ named! {
 
 named! {
     /// What triggered a call.
-    Trigger {
+    "trigger" Trigger {
         /// The user asked for it.
         UserRequest = "user_request",
         /// The agent did it of its own accord.
@@ -265,6 +224,15 @@ impl<S: AsRef<str>> Call<S> {
         self.late_answer || self.is_of_further_patients()
     }
 
+    /// The entry that this one continues, if it is a part of a call: an end continues its beginning; a late answer, or patients
+    /// that did not fit, the entry that it follows.
+    pub fn part_of(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Finished(begun) => Some(begun),
+            _ => self.follows.filter(|_| self.adds_to_call()),
+        }
+    }
+
     /// Whether the MCP proxy recorded it for patients in a reply that did not fit into the entry of the call's end.
     fn is_of_further_patients(&self) -> bool {
         if self.captured_by != Some(CapturedBy::Mcp)
@@ -286,6 +254,20 @@ impl<S: AsRef<str>> Call<S> {
     pub fn duration_nanos(&self) -> Option<u64> {
         let ms = self.completion.as_ref()?.duration_ms?;
         Some((ms * 1e6).round() as u64)
+    }
+
+    /// The ids of the keys under which values of the call are sealed.
+    pub fn sealed_under(&self) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        let summary = self.completion.as_ref().and_then(|ended| ended.result_summary.as_ref());
+        let parts = [self.arguments.as_ref(), self.session_metadata.as_ref(), summary];
+        for part in parts.into_iter().flatten() {
+            // Most calls have no sealed values and are not parsed. A sealed value has a commitment of 64 digits.
+            if part.as_str().len() > 64 && part.as_str().contains("\"sealed\":") {
+                crate::sealed::collect_keys(&part.to_json(), &mut ids);
+            }
+        }
+        ids
     }
 }
 

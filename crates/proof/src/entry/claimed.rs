@@ -23,7 +23,7 @@ impl ClaimedTime {
     /// The mark for a call with these two times; `None` if they lie within the bound.
     ///
     /// ```
-    /// use attestlog::{CLAIMED_TIME_BOUND, ClaimedTime};
+    /// use attestlog::entry::{CLAIMED_TIME_BOUND, ClaimedTime};
     /// let (claimed, recorded) = ("2025-01-10T09:00:00Z".parse()?, "2025-11-29T09:00:00Z".parse()?);
     /// let mark = ClaimedTime::of(claimed, recorded, CLAIMED_TIME_BOUND).unwrap();
     /// assert_eq!(mark.to_string(), "recorded 323 days later");

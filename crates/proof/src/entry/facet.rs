@@ -1,6 +1,7 @@
 //! The facets that entries are indexed by. Adding one takes a line here, one in [`Content::facets`] and one in `names::domain`.
 
-use super::{Body, Content};
+use super::{Body, Call, Content};
+use std::fmt;
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
@@ -33,6 +34,7 @@ macro_rules! fields {
                 PLACES[self as usize] as usize
             }
 
+            /// The facet with this number in the store's index; `None` if there is none.
             pub const fn from_u8(n: u8) -> Option<Facet> {
                 match n { $($number => Some(Facet::$variant),)* _ => None }
             }
@@ -69,6 +71,14 @@ fields! {
     Server = 13, "server";
 }
 
+impl fmt::Display for Facet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+crate::named_form!(serde Facet, "facet");
+
 impl<S: AsRef<str>> Body<S> {
     /// Calls `found` with every facet of this entry and its value. A value comes once per facet.
     pub fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
@@ -86,29 +96,56 @@ impl<S: AsRef<str>> Content<S> {
             Content::System(own) => return found(Facet::Kind, own.kind.as_str()),
             Content::Call(call) => call,
         };
+        // Without `..`: a member that is added is a facet, or entries are not found by it.
+        let Call {
+            trigger,
+            completion,
+            conversation_id,
+            user_id,
+            patient_ids,
+            model,
+            agent_id,
+            tool_server,
+            tool_name,
+            purpose,
+            emergency,
+            // No facets; `kind` tells the phase.
+            phase: _,
+            policy_seq: _,
+            follows: _,
+            grant: _,
+            backfilled: _,
+            captured_by: _,
+            late_answer: _,
+            timestamp: _,
+            turn_number: _,
+            session_metadata: _,
+            arguments: _,
+            call_id: _,
+            treated: _,
+            restated: _,
+            sender: _,
+            given: _,
+        } = &**call;
         found(Facet::Kind, call.kind().as_str());
-        found(Facet::Conversation, call.conversation_id.as_ref());
-        found(Facet::User, call.user_id.as_ref());
-        found(Facet::Tool, call.tool_name.as_ref());
-        for patient in &call.patient_ids {
+        found(Facet::Conversation, conversation_id.as_ref());
+        found(Facet::User, user_id.as_ref());
+        found(Facet::Tool, tool_name.as_ref());
+        for patient in patient_ids {
             found(Facet::Patient, patient.as_ref());
         }
-        let optional = [
-            (Facet::Model, &call.model),
-            (Facet::Purpose, &call.purpose),
-            (Facet::Agent, &call.agent_id),
-            (Facet::Server, &call.tool_server),
-        ];
+        let optional =
+            [(Facet::Model, model), (Facet::Purpose, purpose), (Facet::Agent, agent_id), (Facet::Server, tool_server)];
         for (field, value) in optional {
             if let Some(value) = value {
                 found(field, value.as_ref());
             }
         }
-        found(Facet::Outcome, call.completion.as_ref().map_or("begun", |c| c.outcome.as_str()));
-        if let Some(trigger) = call.trigger {
+        found(Facet::Outcome, completion.as_ref().map_or("begun", |c| c.outcome.as_str()));
+        if let Some(trigger) = trigger {
             found(Facet::Trigger, trigger.as_str());
         }
-        if call.emergency {
+        if *emergency {
             found(Facet::Emergency, "true");
         }
     }

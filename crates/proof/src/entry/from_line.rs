@@ -6,6 +6,7 @@ use super::{
 };
 use crate::json::{Json, Limits, Object};
 use crate::{Error, Hash, Result, Timestamp};
+use std::str::FromStr;
 
 impl Entry {
     /// Reads an entry from its canonical line.
@@ -30,7 +31,7 @@ impl Entry {
 
 fn read(members: &mut Object) -> Result<Entry> {
     let name = text(members, "kind")?.ok_or_else(|| missing("kind"))?;
-    let kind = Kind::from_name(&name).ok_or_else(|| Error::invalid("unknown kind of entry"))?;
+    let kind = Kind::from_str(&name).map_err(|_| Error::invalid("unknown kind of entry"))?;
     let content = if kind.is_call() {
         Content::Call(Box::new(call(members, kind)?))
     } else {
@@ -54,7 +55,7 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         (_, Some(begun)) => Phase::Finished(begun),
         (_, None) => Phase::Whole,
     };
-    let outcome = text(m, "outcome")?.and_then(|o| Outcome::from_name(&o));
+    let outcome = text(m, "outcome")?.and_then(|o| Outcome::from_str(&o).ok());
     let completion = match outcome {
         Some(outcome) => Some(Completion {
             outcome,
@@ -91,7 +92,7 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         tool_name,
         tool_server: text(m, "tool_server")?,
         arguments: m.remove("arguments").map(|a| a.to_canonical()),
-        trigger: text(m, "call_trigger")?.and_then(|t| Trigger::from_name(&t)),
+        trigger: text(m, "call_trigger")?.and_then(|t| Trigger::from_str(&t).ok()),
         call_id: text(m, "call_id")?,
         follows: integer(m, "retry_of")?.or(integer(m, "follow_up_of")?),
         patient_ids: texts(m, "patient_ids"),
@@ -100,13 +101,14 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         emergency: m.remove("emergency").is_some(),
         grant: integer(m, "grant")?,
         backfilled: m.remove("backfilled").is_some(),
-        captured_by: text(m, "captured_by")?.and_then(|by| CapturedBy::from_name(&by)),
+        captured_by: text(m, "captured_by")?.and_then(|by| CapturedBy::from_str(&by).ok()),
         late_answer: m.remove("late_answer").is_some(),
         session_metadata: m.remove("session_metadata").map(|s| s.to_canonical()),
         completion,
         treated: m.remove("treated").map(|t| t.to_canonical()),
         restated: texts(m, "restated"),
         sender,
+        given: text(m, "given")?,
     })
 }
 

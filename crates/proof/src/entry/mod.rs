@@ -17,9 +17,11 @@ pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use facet::Facet;
 pub use system::{Kind, SystemEvent};
 
-use crate::json::{Canonical, Json, Object};
-use crate::{Hash, Timestamp};
-use serde::{Deserialize, Serialize};
+use crate::json::form::{self, Form};
+use crate::json::{Canonical, Json, Limits, Object};
+use crate::{Hash, Result, Timestamp};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One entry of the log, as it was recorded.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +35,9 @@ pub struct Entry {
 }
 
 /// Everything in an entry that does not depend on its place in the chain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Body<S: AsRef<str> = String> {
     /// 16 random bytes, so that nobody can guess the content of a purged entry from its hash.
-    #[serde(with = "nonce")]
     pub nonce: [u8; 16],
     /// The system clock when it was recorded.
     pub recorded_at: Timestamp,
@@ -46,40 +47,17 @@ pub struct Body<S: AsRef<str> = String> {
     pub content: Content<S>,
 }
 
-/// The fields before the content in the stored form of a [`Body`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Head<'a> {
-    #[serde(with = "nonce")]
-    pub nonce: [u8; 16],
-    pub recorded_at: Timestamp,
-    #[serde(borrow)]
-    pub retention: Option<Retention<&'a str>>,
-}
-
-/// A nonce is stored as one number: storing its bytes one by one would take longer than the rest of the entry.
-pub mod nonce {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(nonce: &[u8; 16], out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_u128(u128::from_le_bytes(*nonce))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
-        u128::deserialize(from).map(u128::to_le_bytes)
-    }
-}
-
 /// Why and how long an entry is kept. Fixed when the entry is recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention<S: AsRef<str> = String> {
     /// The retention class: `financial`, `healthcare`, `general`, or one that the policy defines.
     pub class: S,
-    /// The reading of the expiry clock from which on it may be purged, a whole second.
+    /// The reading of the expiry clock from which on it may be purged: a whole second, or [`Timestamp::MAX`].
     pub until: Timestamp,
 }
 
 /// The two kinds of content.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Content<S: AsRef<str> = String> {
     /// A tool was called.
     Call(Box<Call<S>>),
@@ -163,6 +141,38 @@ impl Entry {
     }
 }
 
+impl Entry {
+    fn from_text(text: &str) -> Result<Entry> {
+        let parsed = Json::parse_within(text.as_bytes(), &Limits::UNBOUNDED)?;
+        Entry::from_line(parsed.value.to_canonical().as_str())
+    }
+}
+
+impl Form for Entry {
+    fn form(&self) -> Json {
+        let line = Json::parse_within(self.line().as_bytes(), &Limits::UNBOUNDED);
+        line.map_or(Json::Null, |parsed| parsed.value)
+    }
+
+    fn read(value: &Json) -> Result<Entry> {
+        Entry::from_line(value.to_canonical().as_str())
+    }
+}
+
+impl Serialize for Entry {
+    /// Its [line](Entry::line), byte for byte.
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        form::serialize_text(self.line(), out)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    /// As [`Entry::from_line`]; white space and the order of members do not matter.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Entry, D::Error> {
+        Entry::from_text(form::deserialize_text(from)?.get()).map_err(D::Error::custom)
+    }
+}
+
 impl<S: AsRef<str>> Body<S> {
     /// The JSON values that the entry holds as text.
     pub fn parts(&self) -> impl Iterator<Item = &Canonical<S>> {
@@ -176,6 +186,7 @@ impl<S: AsRef<str>> Body<S> {
         parts.into_iter().flatten()
     }
 
+    /// The time of the call, as its caller gave it; of an event of the store itself, when it was recorded.
     pub fn timestamp(&self) -> Timestamp {
         match &self.content {
             Content::Call(call) => call.timestamp,

@@ -1,11 +1,10 @@
 //! System events: everything that happens *to* the log is recorded in the log.
 
 use crate::json::Canonical;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Something that happened to the store itself, with its details.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SystemEvent<S: AsRef<str> = String> {
     /// What happened.
     pub kind: Kind,
@@ -16,10 +15,12 @@ pub struct SystemEvent<S: AsRef<str> = String> {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
         /// What an entry records. A closed set: a reader that meets an unknown kind is too old for the store.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         #[repr(u8)]
         pub enum Kind { $($(#[$doc])* $variant = $number,)* }
+
+        crate::stored_enum!(Kind { $($variant,)* });
 
         impl Kind {
             /// Every kind.
@@ -83,12 +84,9 @@ impl<S: AsRef<str>> SystemEvent<S> {
     }
 }
 
-impl Kind {
-    /// The kind with this name.
-    pub fn from_name(name: &str) -> Option<Kind> {
-        Kind::ALL.iter().copied().find(|k| k.as_str() == name)
-    }
+crate::named_form!(Kind, "kind");
 
+impl Kind {
     /// Whether this is the entry of a call, rather than a system event.
     pub const fn is_call(self) -> bool {
         matches!(self, Kind::ToolCall | Kind::CallBegun)

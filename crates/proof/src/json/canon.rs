@@ -1,14 +1,20 @@
 //! Writing: RFC 8785 (JCS), which gives each value exactly one text.
 
 use super::{Json, Number, Object, Repr};
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The RFC 8785 text of a JSON value. Cheap to keep, to compare, and to put into a line.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Canonical<S: AsRef<str> = String>(S);
 
 impl<S: AsRef<str>> Canonical<S> {
+    /// Takes a stored text for what it was when it was stored; [`Canonical::is_whole`] and [`Canonical::to_json`] expect that it
+    /// may be something else.
+    #[doc(hidden)]
+    pub fn stored(text: S) -> Canonical<S> {
+        Canonical(text)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         self.0.as_ref()

@@ -1,8 +1,8 @@
 //! Values of Rust as JSON, with the places at which something could not be kept as it was.
 //!
 //! Each type that goes in as [`Json`] goes in as [`Parsed`] too, which also says where: an integer beyond 2^53-1, a number that is no
-//! number, a text with NUL. What takes a call's arguments or results takes [`Parsed`], so that these marks are kept however a value comes
-//! in.
+//! number, a text with NUL. What takes a call's arguments or results takes [`Parsed`], so that these marks are kept however a
+//! value comes in.
 
 use super::{Json, Number, Object, Parsed, Path, Repr};
 

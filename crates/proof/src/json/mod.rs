@@ -4,12 +4,14 @@
 //! lie within ±(2^53-1), its floats are finite and not integral in that range. Nothing outside this folder can
 //! build one that breaks these rules, so [`Json::to_canonical`] cannot fail and two equal values give the same bytes.
 //!
-//! `parse` reads text into values, `canon` writes them.
-//! serde_json is not used here because it drops duplicate keys, rounds long numbers silently, and its
-//! `arbitrary_precision` feature would change the host's own JSON.
+//! `parse` reads text into values, `canon` writes them, `convert` takes values of Rust in, and `form` gives types their JSON
+//! form, which is also what serde writes and reads of them. serde_json does not parse here because it drops duplicate keys,
+//! rounds long numbers silently, and its `arbitrary_precision` feature would change the host's own JSON.
 
 mod canon;
 mod convert;
+#[doc(hidden)]
+pub mod form;
 mod parse;
 mod path;
 

@@ -247,7 +247,7 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(Json::Array(items));
                 }
-                _ => return Err(self.error("',' or ']' should stand here")),
+                _ => return Err(self.error("expected ',' or ']'")),
             }
         }
     }
@@ -264,12 +264,12 @@ impl Reader<'_> {
         loop {
             self.space();
             if self.peek() != Some(b'"') {
-                return Err(self.error("a key in quotes should stand here"));
+                return Err(self.error("expected a key in quotes"));
             }
             let key = self.string()?;
             self.space();
             if self.peek() != Some(b':') {
-                return Err(self.error("':' should stand here"));
+                return Err(self.error("expected ':'"));
             }
             self.at += 1;
             self.space();
@@ -284,10 +284,10 @@ impl Reader<'_> {
                     self.at += 1;
                     return Object::from_members(members).map(Json::Object).map_err(|key| {
                         self.at = start;
-                        self.error(format!("the name {:?} stands twice in the object", clip(&key)))
+                        self.error(format!("the name {:?} occurs twice in the object", clip(&key)))
                     });
                 }
-                _ => return Err(self.error("',' or '}' should stand here")),
+                _ => return Err(self.error("expected ',' or '}'")),
             }
         }
     }

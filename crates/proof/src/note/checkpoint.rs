@@ -5,6 +5,7 @@ use crate::Hash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
+use std::str::FromStr;
 
 /// Origin, size and root, as C2SP tlog-checkpoint writes them. Prints as the text that is signed.
 ///
@@ -169,6 +170,17 @@ impl SignedCheckpoint {
         self.note.add(cosignature)
     }
 }
+
+impl FromStr for SignedCheckpoint {
+    type Err = NoteError;
+
+    /// As [`SignedCheckpoint::parse`].
+    fn from_str(text: &str) -> Result<SignedCheckpoint, NoteError> {
+        SignedCheckpoint::parse(text.as_bytes())
+    }
+}
+
+crate::json_form!(text SignedCheckpoint);
 
 impl fmt::Display for SignedCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -88,7 +88,7 @@ pub enum EpochError {
     #[error(transparent)]
     Note(#[from] NoteError),
     /// A member of the JSON of a rotation or succession is missing or invalid.
-    #[error("{0} is missing or not what it must be")]
+    #[error("{0} is missing or invalid")]
     Json(&'static str),
 }
 
@@ -255,6 +255,8 @@ impl Epoch {
         self.restored_at
     }
 }
+
+crate::json_form!(methods Succession);
 
 /// The epochs of a log from the first to the current one, each vouched for by the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -140,6 +140,8 @@ impl fmt::Debug for VerifierKey {
     }
 }
 
+crate::json_form!(text VerifierKey);
+
 impl FromStr for VerifierKey {
     type Err = NoteError;
 
@@ -147,7 +149,7 @@ impl FromStr for VerifierKey {
         // Names contain no plus sign; base64 may.
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::Key("its three parts are joined by plus signs"));
+            return Err(NoteError::Key("it must be NAME+ID+KEY, as `init` and `keys show` print it"));
         };
         let id: [u8; 4] = from_hex(id)
             .and_then(|id| id.try_into().ok())

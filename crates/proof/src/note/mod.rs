@@ -54,7 +54,7 @@ pub enum NoteError {
         reason: &'static str,
     },
     /// Not a verifier key.
-    #[error("not a verifier key (NAME+ID+KEY): {0}")]
+    #[error("not a public key: {0}")]
     Key(&'static str),
     /// A name that no key can have.
     #[error("not a key name: {0}")]

@@ -29,10 +29,13 @@
 //! This holds against everybody who obtained the log after it was recorded and cannot append to it, including whoever makes
 //! the proof: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
 //! against somebody who holds the log's keys and appends a second batch for a range that has one, or a purge of entries that had
-//! not expired: a full verification finds these. Nor does it hold against a recorder that never recorded the call. That a
-//! pseudonym stands for the clear value is the word of whoever holds the pseudonym key.
+//! not expired: a full verification finds these. Nor does it hold against a recorder that never recorded the call.
+//!
+//! Invariant R101: nothing is proven about a value by pseudonyms of which nobody who holds the pseudonym keys has said that they
+//! are that value's ([`Mapping`]): whoever passes the file on can write another value over it. Only where the proof shows that
+//! the log has no pseudonym of the facet at all does it not matter whose they are.
 
-use super::{CheckError, Checked, MAX_HASHES, Proven};
+use super::{CheckError, Checked, MAX_HASHES, Proven, Standing};
 use crate::Hash;
 use crate::entry::{Entry, Facet, Kind};
 use crate::hash::{from_hex, to_hex};
@@ -106,6 +109,28 @@ pub struct ShownRow {
     pub seqs: SeqSet,
     /// The hashes from its sibling up to the batch's root.
     pub path: Vec<Hash>,
+}
+
+/// Whether the pseudonyms that a completeness proof looked for are those of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// It does not matter: no pseudonym was looked for, or the proof shows that the log has none of this facet.
+    NotNeeded,
+    /// Nothing shows it, and the log has pseudonyms of this facet: the proof is about these pseudonyms and not about the value.
+    Unproven,
+    /// Somebody who holds the pseudonym keys computed them anew ([`Checked::confirmed`]).
+    Confirmed,
+}
+
+impl Mapping {
+    /// Its name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mapping::NotNeeded => "none",
+            Mapping::Unproven => "unproven",
+            Mapping::Confirmed => "confirmed",
+        }
+    }
 }
 
 /// What is known about a row's term.
@@ -189,7 +214,7 @@ impl CompleteProof {
         if proof.to_json() == *json {
             Ok(proof)
         } else {
-            Err(CheckError::Malformed("it is not in its one form, or has members that are not known".to_owned()))
+            Err(CheckError::Malformed("it is not in canonical form, or has members that are not known".to_owned()))
         }
     }
 
@@ -207,7 +232,7 @@ impl CompleteProof {
         if has_pseudonyms(self.facet, &self.value) {
             let mut own = BTreeSet::from([0]);
             own.extend(shown.find(KEYS.0, KEYS.1)?.seqs);
-            let missing = |seq| incomplete(format!("entry {seq}, which says of the log's keys, is not shown"));
+            let missing = |seq| incomplete(format!("entry {seq}, which is about the log's keys, is not shown"));
             let of = |&seq: &u64| shown.entries.get(&seq).ok_or_else(|| missing(seq));
             keys = pseudonym_keys(own.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter());
             needed.extend(&own);
@@ -236,12 +261,14 @@ impl CompleteProof {
         if let Some(seq) = shown.entries.keys().find(|seq| !needed.contains(seq)) {
             return Err(CheckError::Malformed(format!("entry {seq} has nothing to do with it")));
         }
+        let hidden = self.terms.iter().any(|term| *term != self.value) && shown.has_pseudonyms(self.facet);
+        let mapping = if hidden { Mapping::Unproven } else { Mapping::NotNeeded };
         let newest = shown.entries.values().map(|entry| entry.body.recorded_at).max();
         let (purges, proven) = (shown.records, shown.entries.into_keys().collect::<Vec<u64>>());
         let entries = self.entries.into_iter().zip(proven);
         let entries = entries.filter(|(_, seq)| seqs.contains(seq)).map(|(entry, seq)| (seq, entry.line)).collect();
         let (facet, value, terms) = (self.facet, self.value, self.terms);
-        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest })
+        Ok(Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest })
     }
 }
 
@@ -254,9 +281,60 @@ impl Proven {
             _ => None,
         }
     }
+
+    /// The pseudonyms that a completeness proof looked for in the place of its value; none for other proofs.
+    pub fn pseudonyms(&self) -> Vec<&str> {
+        match self {
+            Proven::Complete { value, terms, .. } => {
+                terms.iter().filter(|term| *term != value).map(String::as_str).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is known of the pseudonyms on which a completeness proof rests; [`Mapping::NotNeeded`] for other proofs.
+    pub fn mapping(&self) -> Mapping {
+        match self {
+            Proven::Complete { mapping, .. } => *mapping,
+            _ => Mapping::NotNeeded,
+        }
+    }
 }
 
 impl Checked {
+    /// Whether everything that it says is proven: it was not signed in a closed epoch from which nothing shows that the log went on,
+    /// and does not rest on pseudonyms of which it is not known whose they are.
+    pub fn holds(&self) -> bool {
+        self.standing != Standing::Closed && self.proven.mapping() != Mapping::Unproven
+    }
+
+    /// Accepts the word of somebody who holds the log's pseudonym keys: `spellings` are the value that a completeness proof is about,
+    /// and its pseudonyms under all of these keys. Changes nothing for other proofs.
+    ///
+    /// # Errors
+    /// [`CheckError::Contradicted`] if the proof looked for another pseudonym under one of the keys, or for one under a key of which
+    /// there is none in `spellings`.
+    pub fn confirmed(mut self, spellings: &[String]) -> Result<Checked, CheckError> {
+        let Proven::Complete { value, terms, mapping, .. } = &mut self.proven else { return Ok(self) };
+        let Some(other) = terms.iter().find(|term| *term != value && !spellings.contains(term)) else {
+            if *mapping == Mapping::Unproven {
+                *mapping = Mapping::Confirmed;
+            }
+            return Ok(self);
+        };
+        let id = key_of(other).unwrap_or_default();
+        let message = match spellings.iter().any(|known| key_of(known) == Some(id)) {
+            true => format!(
+                "it looked for {other}, which is not the pseudonym of {:?}: it is about somebody else",
+                super::shorten(value)
+            ),
+            false => format!(
+                "it looked for {other}, and the pseudonym key {id} is not among those given: take the log's newest key file"
+            ),
+        };
+        Err(CheckError::Contradicted(message))
+    }
+
     /// Checks that the proof is about what the caller wanted to know: this value of this facet. Otherwise what it is about is
     /// its maker's choice.
     ///
@@ -266,13 +344,14 @@ impl Checked {
         let wanted = spelling::normal(value);
         let asked = format!("{} {:?}", facet.as_str(), super::shorten(&wanted));
         let Proven::Complete { facet: of, value: is, .. } = &self.proven else {
-            let message = format!("it is no completeness proof, and does not show what there is of {asked}");
+            let message = format!("it is not a completeness proof, and does not show what there is of {asked}");
             return Err(CheckError::Contradicted(message));
         };
         if *of == facet && *is == *wanted {
             return Ok(self);
         }
-        let alike = if *of == facet && spelling::look(is) == spelling::look(&wanted) {
+        let seen = |name: &str| spelling::look(&spelling::decomposed(name));
+        let alike = if *of == facet && seen(is) == seen(&wanted) {
             format!(", which only looks like it ({})", spelled(&super::shorten(is)))
         } else {
             String::new()
@@ -439,7 +518,7 @@ impl<'a> Shown<'a> {
             }
             merkle::verify_inclusion(row.position, head.rows, row.leaf(), &row.path, head.rows_root)?;
             if position.replace(row.position).is_some_and(|before| before >= row.position) {
-                return Err(bad("has its rows not in order"));
+                return Err(bad("has rows that are not in order"));
             }
             if row.key().is_some() && std::mem::replace(&mut key, row.key()).is_some_and(|b| Some(b) >= row.key()) {
                 return Err(bad("has terms out of order, which no recorder writes"));
@@ -490,6 +569,18 @@ impl<'a> Shown<'a> {
         Ok(found)
     }
 
+    /// Whether the log could have a pseudonym of this facet, after one was looked for with [`Shown::find`]: then each batch shows the
+    /// rows on either side of its place. All pseudonyms of a facet stand together, so one of these is among them if there is any.
+    fn has_pseudonyms(&self, facet: Facet) -> bool {
+        let is_one = |row: &ShownRow| matches!(&row.term, RowTerm::Known { facet: of, term, .. } if *of == facet && is_pseudonym(term));
+        self.batches.iter().any(|(_, rows)| rows.iter().any(is_one))
+            || self.entries.range(self.covered..).any(|(_, entry)| {
+                let mut has = false;
+                entry.body.facets(&mut |of, value| has |= of == facet && is_pseudonym(value));
+                has
+            })
+    }
+
     fn is_purged(&self, seq: u64) -> bool {
         self.purges.iter().any(|(_, set)| set.contains(seq))
     }
@@ -511,7 +602,7 @@ fn incomplete(what: impl Into<String>) -> CheckError {
 }
 
 fn wrong(key: &str) -> CheckError {
-    CheckError::Malformed(format!("{key:?} is missing or not what it must be"))
+    CheckError::Malformed(format!("{key:?} is missing or invalid"))
 }
 
 fn object<const N: usize>(members: [(&str, Json); N]) -> Json {

@@ -9,8 +9,9 @@
 
 mod complete;
 mod reveal;
+mod text;
 
-pub use complete::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow};
+pub use complete::{CompleteProof, Mapping, RowTerm, ShownBatch, ShownEntry, ShownRow};
 pub use complete::{KEYS, has_pseudonyms, pseudonym_keys};
 pub use reveal::RevealProof;
 
@@ -194,7 +195,7 @@ impl ConsistencyProof {
     pub fn from_json(json: &Json) -> Result<ConsistencyProof, CheckError> {
         const MEMBERS: [&str; 6] = ["old_size", "old_root", "new_size", "new_root", "proof", "checkpoint"];
         let wrong = |what: &str| CheckError::Malformed(what.to_owned());
-        let object = json.as_object().ok_or_else(|| wrong("the JSON is no object"))?;
+        let object = json.as_object().ok_or_else(|| wrong("the JSON is not an object"))?;
         if let Some((name, _)) = object.iter().find(|(name, _)| !MEMBERS.contains(name)) {
             return Err(CheckError::Malformed(format!("an unknown member {:?}", shorten(name))));
         }
@@ -202,12 +203,12 @@ impl ConsistencyProof {
         let size = |key| size(key).ok_or_else(|| wrong("a size is missing or not an integer from 0 to 2^53-1"));
         let hash = |value: Option<&Json>| value.and_then(Json::as_str).and_then(|text| text.parse::<Hash>().ok());
         let hash = |value| hash(value).ok_or_else(|| wrong("a hash is missing or not 64 hexadecimal digits"));
-        let hashes = object.get("proof").and_then(Json::as_array).ok_or_else(|| wrong("\"proof\" is no array"))?;
+        let hashes = object.get("proof").and_then(Json::as_array).ok_or_else(|| wrong("\"proof\" is not an array"))?;
         if hashes.len() > MAX_HASHES {
             return Err(wrong("more hashes than any tree needs"));
         }
         let checkpoint = object.get("checkpoint").and_then(Json::as_str);
-        let checkpoint = checkpoint.ok_or_else(|| wrong("\"checkpoint\" is no string"))?;
+        let checkpoint = checkpoint.ok_or_else(|| wrong("\"checkpoint\" is not a string"))?;
         let proof = ConsistencyProof {
             old_size: size("old_size")?,
             old_root: hash(object.get("old_root"))?,
@@ -256,6 +257,11 @@ impl Proof {
     pub fn parse(bytes: &[u8]) -> Result<Proof, CheckError> {
         if bytes.len() > MAX_PROOF_BYTES {
             return Err(CheckError::TooLarge(bytes.len()));
+        }
+        if bytes.is_empty() {
+            return Err(CheckError::Malformed(
+                "it is empty: the command that should have written it has failed".to_owned(),
+            ));
         }
         if bytes.starts_with(b"c2sp.org/tlog-proof@") {
             return InclusionProof::parse(bytes).map(Proof::Inclusion);
@@ -400,8 +406,10 @@ pub enum Proven {
         facet: Facet,
         /// The value, as it was asked for.
         value: String,
-        /// The terms that were searched for. Where these are pseudonyms, it is not proven that they stand for the value.
+        /// The terms that were searched for.
         terms: Vec<String>,
+        /// Whether those of them that are pseudonyms stand for the value.
+        mapping: Mapping,
         /// The size of the log that the proof leads to.
         size: u64,
         /// The root at that size.
@@ -453,11 +461,6 @@ impl Proven {
             | Proven::Checkpoint { size, root } => (*size, *root),
             Proven::Consistency { new_size, new_root, .. } => (*new_size, *new_root),
         }
-    }
-
-    /// Whether it relies on the unproven claim that a pseudonym stands for the value asked for.
-    pub fn maps_value(&self) -> bool {
-        matches!(self, Proven::Complete { value, terms, .. } if terms.iter().any(|term| term != value))
     }
 }
 
@@ -530,7 +533,7 @@ impl Checked {
         let later = later.check(key, Some(succession))?;
         let Proven::Consistency { old_size, old_root, .. } = &later.proven else {
             return Err(CheckError::Contradicted(
-                "what is to show that the log went on is no consistency proof".to_owned(),
+                "what is to show that the log continued is not a consistency proof".to_owned(),
             ));
         };
         let (size, root) = self.proven.head();
@@ -550,10 +553,9 @@ impl Checked {
     }
 
     /// `{"ok":true,"kind","origin","epoch","epoch_standing","old_confirmed",…}` and the members of the statement. `ok` is false
-    /// if it was signed in an epoch that has ended and nothing shows that the log continued from there.
+    /// unless it [holds](Checked::holds).
     pub fn to_json(&self) -> Json {
-        let ok = self.standing != Standing::Closed;
-        let mut json = Object::from_iter([("ok", Json::Bool(ok)), ("origin", self.origin.as_str().into())]);
+        let mut json = Object::from_iter([("ok", Json::Bool(self.holds())), ("origin", self.origin.as_str().into())]);
         json.insert("epoch", self.epoch);
         json.insert("epoch_standing", self.standing.as_str());
         json.insert("old_confirmed", self.old_confirmed);
@@ -572,14 +574,14 @@ impl Checked {
                 json.insert("new_size", *new_size);
                 json.insert("new_root", new_root.to_string());
             }
-            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest } => {
+            Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest } => {
                 json.insert("newest_recorded_at", newest.map(|at| at.to_string()));
                 json.insert("kind", "complete");
                 json.insert("facet", facet.as_str());
                 json.insert("value", value.as_str());
                 json.insert("looks_like", self.proven.looks_like());
                 json.insert("terms", terms.clone());
-                json.insert("value_mapping", if self.proven.maps_value() { "unproven" } else { "none" });
+                json.insert("value_mapping", mapping.as_str());
                 json.insert("size", *size);
                 json.insert("root", root.to_string());
                 json.insert("seqs", entries.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
@@ -627,9 +629,19 @@ impl fmt::Display for Checked {
                 let value = value.to_canonical();
                 write!(f, "the value sealed at {path} in entry {seq} of the log {origin} is {value}")?
             }
-            Proven::Complete { facet, value, size, entries, purged, unknown, .. } => {
+            Proven::Complete { facet, value, mapping, size, entries, purged, unknown, .. } => {
                 let (facet, has) = (facet.as_str(), crate::text::counted(entries.len() as u64, "has", "have"));
-                write!(f, "of the {size} entries of the log {origin}, exactly {has} {facet} {value:?}")?;
+                write!(f, "of the {size} entries of the log {origin}, exactly {has} {facet} ")?;
+                match mapping {
+                    Mapping::Unproven => {
+                        let names = self.proven.pseudonyms().join(" or ");
+                        write!(
+                            f,
+                            "{names} or the name in clear; that these are the pseudonyms of {value:?} is not proven"
+                        )?;
+                    }
+                    _ => write!(f, "{value:?}")?,
+                }
                 if let Some(looks) = self.proven.looks_like() {
                     write!(f, ", which only looks like {looks:?}")?;
                 }
@@ -638,9 +650,6 @@ impl fmt::Display for Checked {
                 }
                 if !unknown.is_empty() {
                     write!(f, "; of {} purged entries nobody can tell any more", unknown.len())?;
-                }
-                if self.proven.maps_value() {
-                    f.write_str("; that the pseudonyms looked for are those of this value is not proven")?;
                 }
             }
         }

@@ -67,7 +67,7 @@ impl RevealProof {
     /// # Errors
     /// [`CheckError::Malformed`], [`CheckError::TooLarge`] or [`CheckError::Note`]: the form is wrong.
     pub fn from_json(json: &Json) -> Result<RevealProof, CheckError> {
-        let wrong = |key: &str| CheckError::Malformed(format!("{key:?} is missing or not what it must be"));
+        let wrong = |key: &str| CheckError::Malformed(format!("{key:?} is missing or invalid"));
         let text = |key: &str| json.get(key).and_then(Json::as_str).ok_or_else(|| wrong(key));
         let salt = from_hex(text("salt")?).and_then(|s| s.try_into().ok()).ok_or_else(|| wrong("salt"))?;
         let value = json.get("value").cloned().ok_or_else(|| wrong("value"))?;
@@ -79,7 +79,7 @@ impl RevealProof {
         if proof.to_json() == *json {
             Ok(proof)
         } else {
-            Err(CheckError::Malformed("it is not in its one form, or has members that are not known".to_owned()))
+            Err(CheckError::Malformed("it is not in canonical form, or has members that are not known".to_owned()))
         }
     }
 

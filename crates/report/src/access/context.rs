@@ -1,7 +1,11 @@
 //! What a report is about, and what the caller knows about the log behind it.
 
+use super::clock::{WrongClock, WrongClocks};
 use crate::text::shortened;
-use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Keyless, Persons, Restored, Result, Timestamp};
+use attestlog::entry::CLAIMED_TIME_BOUND;
+use attestlog::query::Persons;
+use attestlog::verify::{Finding, Keyless, Restored};
+use attestlog::{Call, Entry, Error, ErrorKind, Result, Timestamp};
 use chrono::Months;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +18,9 @@ pub enum Subject {
     Patient(String),
     /// Everything that this user's agents accessed.
     User(String),
-    /// The accounting of disclosures of this patient's data (45 CFR 164.528). Disclosures for treatment, payment or
-    /// health care operations are left out, and so are calls that the tool refused or that failed; both are counted. A
-    /// call without a purpose, and one whose end is not known, stay in.
+    /// The accounting of disclosures of this patient's data (45 CFR 164.528). Disclosures for treatment, payment or health
+    /// care operations are left out, and so are calls that the tool refused or that failed and whose reply showed nothing
+    /// but the error; both are counted. A call without a purpose, and one whose end is not known, stay in.
     Disclosures(String),
 }
 
@@ -86,12 +90,14 @@ pub struct Context {
     pub integrity_verified: bool,
     /// The number of findings of that verification, by kind. Empty if there were none, or no verification.
     pub findings: BTreeMap<String, u64>,
+    /// The findings of that verification that somebody has settled; they are counted in `findings` too.
+    pub settled: Vec<Finding>,
     /// Whether something kept outside the log confirms its contents.
     pub anchored: bool,
     /// The number of entries, from the first, that this confirmation covers.
     pub anchored_size: u64,
     /// The first entry that somebody with the log and its key could have rewritten unnoticed
-    /// ([`Verification::rewritable_from`](attestlog::Verification::rewritable_from)).
+    /// ([`Verification::rewritable_from`](attestlog::verify::Verification::rewritable_from)).
     pub rewritable_from: u64,
     /// How far an access's stated time may be from its recording time before its row is marked. Default: an hour
     /// ([`CLAIMED_TIME_BOUND`]).
@@ -110,6 +116,10 @@ pub struct Context {
     /// Set if no entry of the log has the subject, with similar values; `None` if an entry has it, or nobody checked.
     /// If set, the report says that nothing is known, not that nothing happened.
     pub unknown: Option<Vec<String>>,
+    /// Whether the log stores such names as pseudonyms, so that it may have similar names that nobody can see.
+    pub may_have_others: bool,
+    /// The entries that may have been recorded while the system clock was wrong.
+    pub(super) wrong_clocks: Vec<WrongClock>,
     /// The emergency grants, if the caller provided them.
     pub(super) grants: Option<super::grants::Grants>,
     /// Names of members whose values identify a record and are shown; a leading `*` matches any beginning. The log may
@@ -118,7 +128,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A report about `subject` without a period, of a log about which nothing is known.
+    /// A report about `subject` without a period, from a log about which nothing is known.
     pub fn new(subject: Subject) -> Context {
         let normal = |id: String| attestlog::redact::normal(&id).into_owned();
         Context {
@@ -134,6 +144,7 @@ impl Context {
             log: None,
             integrity_verified: false,
             findings: BTreeMap::new(),
+            settled: Vec::new(),
             anchored: false,
             anchored_size: 0,
             rewritable_from: 0,
@@ -144,6 +155,8 @@ impl Context {
             patients: Persons::default(),
             purged: Vec::new(),
             unknown: None,
+            may_have_others: false,
+            wrong_clocks: Vec::new(),
             grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }
@@ -162,6 +175,34 @@ impl Context {
         let all: u64 = self.findings.values().sum();
         let kinds: Vec<String> = self.findings.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         format!("{all} {} ({})", if all == 1 { "finding" } else { "findings" }, kinds.join(", "))
+    }
+
+    /// Whether the verification found something, and somebody has settled all of it.
+    pub(crate) fn is_settled(&self) -> bool {
+        let all: u64 = self.findings.values().sum();
+        all > 0 && self.settled.len() as u64 == all
+    }
+
+    /// The findings of the verification in words, and which of them are settled.
+    pub(crate) fn findings_and_settled(&self) -> String {
+        match self.settled_text() {
+            none if none.is_empty() => self.findings_text(),
+            settled => format!("{}. Settled of these: {settled}", self.findings_text()),
+        }
+    }
+
+    /// The settled findings, each with who settled it; of many only the first. Empty if there are none.
+    pub(crate) fn settled_text(&self) -> String {
+        const SHOWN: usize = 20;
+        let mut all: Vec<String> = Vec::new();
+        for finding in self.settled.iter().take(SHOWN) {
+            let Some(settled) = &finding.settled else { continue };
+            all.push(shortened(&format!("{finding} ({settled})"), 600));
+        }
+        if let Some(more) = self.settled.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            all.push(format!("{more} more"));
+        }
+        all.join("; ")
     }
 
     /// Sets the period: from `start` (inclusive) to `end` (exclusive).
@@ -194,12 +235,27 @@ impl Context {
         self
     }
 
-    /// Whether an access belongs in the report: if the period covers the time that its caller states or, for a time
-    /// that gets marked, the time of its recording. So nobody avoids a report by stating another time. An imported call
-    /// was recorded long after it happened, and only its own time counts.
+    /// Whether an access belongs in the report: if the period covers the time that its caller states or, for a time that
+    /// gets marked, the time of its recording. So stating another time keeps nothing out of a report. An imported call was
+    /// recorded long after it happened, and only its own time counts. An access that may have been recorded while the clock
+    /// was wrong belongs to each period in which it may have been recorded, and to its own.
     pub(super) fn includes(&self, entry: &Entry, call: &Call) -> bool {
         let marked = !call.is_from_recording() && entry.claimed_time(self.claimed_time_bound).is_some();
-        self.covers(call.timestamp) || marked && self.covers(entry.body.recorded_at)
+        let may_be = |clock: &WrongClock| clock.may_be_in(entry.body.recorded_at, self.start, self.end);
+        self.covers(call.timestamp)
+            || marked && self.covers(entry.body.recorded_at)
+            || !call.is_from_recording() && self.by_wrong_clock(entry.seq).is_some_and(may_be)
+    }
+
+    /// Adds the entries that may have been recorded while the system clock was wrong.
+    pub fn wrong_clocks(mut self, clocks: WrongClocks) -> Context {
+        self.wrong_clocks = clocks.finish();
+        self
+    }
+
+    /// The range of wrong time that covers the entry at `seq`, if one does.
+    pub(super) fn by_wrong_clock(&self, seq: u64) -> Option<&WrongClock> {
+        self.wrong_clocks.iter().find(|clock| clock.has(seq))
     }
 
     fn covers(&self, at: Timestamp) -> bool {

@@ -3,7 +3,8 @@
 
 use super::{AccessReport, Subject};
 use crate::csv::Row;
-use attestlog::{ClaimedTime, Result};
+use attestlog::Result;
+use attestlog::entry::ClaimedTime;
 use std::io::Write;
 
 /// The columns. `row` is `access`, `grant`, `purged` or `report`; the last three kinds use only `seq` and `note`.
@@ -48,7 +49,8 @@ impl AccessReport {
             row.plain(access.seq);
             row.plain(access.timestamp);
             row.plain(access.recorded_at);
-            row.opt_text(access.claimed_time.map(ClaimedTime::as_str));
+            let doubt = access.claimed_time.map(ClaimedTime::as_str);
+            row.opt_text(doubt.or(access.by_wrong_clock.then_some("by_wrong_clock")));
             row.text(&access.accessed_by);
             row.opt_text(access.role.as_deref());
             row.opt_text(access.agent.as_deref());
@@ -67,7 +69,9 @@ impl AccessReport {
             row.list(Some(&access.patients));
             row.opt_plain(access.finished_seq);
             row.opt_plain(access.answered_seq);
-            row.text(&access.misuse.map_or(String::new(), |misuse| misuse.to_string()));
+            let shown = access.showed_data.then(|| "the reply showed more than its error".to_owned());
+            let misuse = access.misuse.map(|misuse| misuse.to_string());
+            row.text(&shown.into_iter().chain(misuse).collect::<Vec<_>>().join("; "));
             row.end(&mut out)?;
         }
         for told in self.grants(usize::MAX) {
@@ -95,7 +99,7 @@ impl AccessReport {
             notes.push(format!("purposes: {}", self.purposes()));
         }
         notes.extend(self.unknown().map(|text| format!("unknown to this log: {text}")));
-        notes.extend(self.claimed_times().map(|text| format!("times: {text}")));
+        notes.extend(self.doubtful_times().map(|text| format!("times: {text}")));
         for text in notes {
             note(&mut row, "report", None, &text);
             row.end(&mut out)?;

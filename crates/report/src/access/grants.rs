@@ -6,7 +6,7 @@
 use super::Subject;
 use super::context::{Context, moment};
 use crate::text::shortened;
-use attestlog::{GrantEnd, GrantState, Misuse};
+use attestlog::emergency::{GrantEnd, GrantState, Misuse};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reasons and notes are free text; a reader of the table only needs the gist.
@@ -24,7 +24,7 @@ pub(super) struct Grants {
 }
 
 impl Context {
-    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](attestlog::AuditLog::emergencies)). The
+    /// Adds the emergency grants of the log ([`Emergency::grants`](attestlog::groups::Emergency::grants)). The
     /// subject's grants that were valid at some time in the period are listed, and calls that their grant did not cover
     /// are marked. Set the subject's other names and the period first.
     pub fn emergencies(mut self, states: Vec<GrantState>) -> Context {
@@ -59,7 +59,7 @@ impl Grants {
     }
 }
 
-/// The description of a grant, part by part; all texts are already escaped.
+/// The parts of a grant's description; all texts are already escaped.
 pub(super) struct Told {
     pub seq: u64,
     pub user: String,
@@ -76,10 +76,13 @@ pub(super) struct Told {
 pub(super) fn told(state: &GrantState, limit: usize) -> Told {
     let grant = &state.grant;
     let misused = state.uses.iter().filter(|used| used.misuse.is_some()).count();
-    let calls = match state.uses.len() {
-        0 => "not used".to_owned(),
-        1 => "1 call".to_owned(),
-        n => format!("{n} calls"),
+    let calls = match (state.uses.len(), state.calls_may_be_purged) {
+        (0, false) => "not used".to_owned(),
+        (0, true) => "no call under it is in the log; its calls may have been purged".to_owned(),
+        (1, false) => "1 call".to_owned(),
+        (n, false) => format!("{n} calls"),
+        (1, true) => "1 call; others may have been purged".to_owned(),
+        (n, true) => format!("{n} calls; others may have been purged"),
     };
     let reviews: Vec<String> = state
         .reviews

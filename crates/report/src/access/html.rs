@@ -168,7 +168,7 @@ impl Page {
             self.tag("</span></li>");
         }
         self.tag("</ul>");
-        if let Some(sentence) = report.claimed_times() {
+        if let Some(sentence) = report.doubtful_times() {
             self.tag("<p class=\"bad\">");
             self.text(&sentence);
             self.tag("</p>");
@@ -308,6 +308,9 @@ impl Page {
             self.text(&format!(" ({claimed})"));
             self.tag("</span>");
         }
+        if row.by_wrong_clock {
+            self.tag("<span class=\"sub bad\">recorded by a clock that may have been wrong</span>");
+        }
         self.tag("</td><td>");
         if by_user {
             for (i, patient) in row.patients.iter().enumerate() {
@@ -351,6 +354,9 @@ impl Page {
             other => other,
         });
         self.tag("</span>");
+        if row.showed_data {
+            self.tag("<span class=\"sub\">data shown</span>");
+        }
         if row.emergency {
             self.tag(" <span class=\"badge\">EMERGENCY</span>");
         }

@@ -2,13 +2,14 @@
 //! viewed and why. The same for everything that one user's agents accessed, and as an accounting of disclosures.
 //!
 //! Invariant A1: an attempt is an access. A call that failed, was refused or never ended has a row like any other,
-//! which says so.
-//! Invariant A2: a call recorded in two steps is one row.
+//! which says so. An accounting of disclosures leaves out a failed call only if its reply showed nothing but the error.
+//! Invariant A2: a call recorded in two steps is one row, together with late answers and entries for further patients.
 //! Invariant A3: rows hold names of fields and ids of records. Arguments, results and error messages are never
 //! included; and a report about one patient names no other.
 //! Invariant A4: every format states whether the log was verified and whether anything outside the log confirms it,
 //! even for a report without accesses.
 
+mod clock;
 mod context;
 mod csv;
 mod grants;
@@ -16,13 +17,18 @@ mod html;
 mod row;
 mod text;
 
+pub use clock::WrongClocks;
 pub use context::{Context, Purged, Subject};
 pub use row::{Access, Viewed};
 pub use text::TextStyle;
 
 use super::purpose;
+use attestlog::emergency::GrantState;
+use attestlog::entry::ClaimedTime;
 use attestlog::json::{Json, Object};
-use attestlog::{ClaimedTime, Entry, Keyless, Outcome, Phase, Restored, Timestamp};
+use attestlog::query::{Calls, Part};
+use attestlog::verify::{Finding, Keyless, Restored};
+use attestlog::{Entry, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
 /// The accesses to one patient's data (or by one user), and how reliable the log behind them is.
@@ -69,11 +75,14 @@ pub struct Totals {
     pub recorded_later: u64,
     /// Accesses whose stated time is ahead of the log's clock by more than the report's bound.
     pub in_future: u64,
+    /// Accesses that may have been recorded while the system clock was wrong, so that they may belong to another period.
+    pub by_wrong_clock: u64,
     /// Accesses by stated purpose (`None`: not stated), the most frequent first.
     pub purposes: Vec<(Option<String>, u64)>,
     /// Left out of an accounting of disclosures because made for treatment, payment or operations.
     pub routine_left_out: u64,
-    /// Left out of an accounting of disclosures because the tool refused or failed, so nothing was disclosed.
+    /// Left out of an accounting of disclosures because the tool refused or failed, and its reply showed nothing but the
+    /// error.
     pub undisclosed_left_out: u64,
 }
 
@@ -102,41 +111,38 @@ pub struct Tally {
 pub struct AccessReportBuilder {
     context: Context,
     rows: Vec<Access>,
-    begun: HashMap<u64, usize>,
-    /// The rows of calls that ended without success, by the seq of the end.
-    failed: HashMap<u64, usize>,
+    calls: Calls,
+    /// The row of each entry: of the first of a call, and of its end.
+    row_of: HashMap<u64, usize>,
 }
 
 impl AccessReportBuilder {
     /// Adds an entry; entries come in order of seq. The caller selects the entries of the subject. Entries outside the
     /// period are left out here, except for the end of a call that began inside it. System events are skipped.
     pub fn add(&mut self, entry: &Entry) {
-        let Some(call) = entry.call() else { return };
-        let failed = call.success() == Some(false);
-        if let Phase::Finished(begun) = call.phase
-            && let Some(at) = self.begun.remove(&begun)
+        let (Some(call), Some(part)) = (entry.call(), self.calls.take(entry)) else { return };
+        let of = match part {
+            Part::End(first) | Part::LateAnswer(first) | Part::Patients(first) => Some(first),
+            _ => None,
+        };
+        if let Some(at) = of.and_then(|of| self.row_of.get(&of).copied())
             && let Some(row) = self.rows.get_mut(at)
         {
-            row.finish(Access::of(entry, call, &self.context), entry.seq);
-            self.failed.extend(failed.then_some((entry.seq, at)));
+            let added = Access::of(entry, call, &self.context);
+            match part {
+                Part::End(_) => row.finish(added, entry.seq),
+                Part::LateAnswer(_) => row.answer(added),
+                _ => row.add(added),
+            }
+            self.row_of.insert(entry.seq, at);
             return;
         }
-        if let Some(follows) = call.follows.filter(|_| call.late_answer)
-            && let Some(at) = self.failed.remove(&follows)
-            && let Some(row) = self.rows.get_mut(at)
-        {
-            row.answer(Access::of(entry, call, &self.context));
-            self.failed.extend(failed.then_some((entry.seq, at)));
-            return;
+        if self.context.includes(entry, call) {
+            self.row_of.insert(entry.seq, self.rows.len());
+            // An end or an answer whose beginning is outside the period stands for the call.
+            of.into_iter().for_each(|of| _ = self.row_of.insert(of, self.rows.len()));
+            self.rows.push(Access::of(entry, call, &self.context));
         }
-        if !self.context.includes(entry, call) {
-            return;
-        }
-        if call.phase == Phase::Begun {
-            self.begun.insert(entry.seq, self.rows.len());
-        }
-        self.failed.extend(failed.then_some((entry.seq, self.rows.len())));
-        self.rows.push(Access::of(entry, call, &self.context));
     }
 
     /// The report of the entries added so far.
@@ -145,8 +151,7 @@ impl AccessReportBuilder {
         let mut totals = Totals::default();
         if matches!(context.subject, Subject::Disclosures(_)) {
             rows.retain(|row| {
-                let undisclosed =
-                    matches!(row.outcome, Some(Outcome::Denied | Outcome::ToolError | Outcome::ProtocolError));
+                let undisclosed = row.disclosed_nothing();
                 let routine = row.purpose.as_deref().and_then(purpose::reason).is_some_and(|r| r.routine);
                 totals.undisclosed_left_out += u64::from(undisclosed);
                 totals.routine_left_out += u64::from(routine && !undisclosed);
@@ -163,6 +168,7 @@ impl AccessReportBuilder {
         totals.unfinished = rows.iter().filter(|r| r.outcome.is_none()).count() as u64;
         totals.failed = rows.iter().filter(|r| r.success() == Some(false)).count() as u64;
         totals.emergencies = rows.iter().filter(|r| r.emergency).count() as u64;
+        totals.by_wrong_clock = rows.iter().filter(|r| r.by_wrong_clock).count() as u64;
         for claimed in rows.iter().filter_map(|r| r.claimed_time) {
             match claimed {
                 ClaimedTime::RecordedLater(_) => totals.recorded_later += 1,
@@ -218,7 +224,7 @@ fn tallies(context: &Context, rows: &[Access]) -> Vec<Tally> {
 impl AccessReport {
     /// A builder to which entries are added one by one.
     pub fn builder(context: Context) -> AccessReportBuilder {
-        AccessReportBuilder { context, rows: Vec::new(), begun: HashMap::new(), failed: HashMap::new() }
+        AccessReportBuilder { context, rows: Vec::new(), calls: Calls::new(), row_of: HashMap::new() }
     }
 
     /// The report of these entries, which come in order of seq.
@@ -236,6 +242,11 @@ impl AccessReport {
     /// The accesses, in order of seq.
     pub fn rows(&self) -> &[Access] {
         &self.rows
+    }
+
+    /// The emergency grants that the report lists.
+    pub fn emergency_grants(&self) -> impl Iterator<Item = &GrantState> {
+        self.context.grants.iter().flat_map(|grants| &grants.listed)
     }
 
     /// The totals.
@@ -269,6 +280,7 @@ impl AccessReport {
         if let Some(similar) = &context.unknown {
             o.insert("unknown_to_log", true);
             o.insert("similar", similar.clone());
+            o.insert("may_have_others", context.may_have_others);
         }
         if context.generated_at.is_some() {
             o.insert("generated_at", time(context.generated_at));
@@ -288,6 +300,7 @@ impl AccessReport {
         o.insert("emergencies", t.emergencies);
         o.insert("recorded_later", t.recorded_later);
         o.insert("in_future", t.in_future);
+        o.insert("by_wrong_clock", t.by_wrong_clock);
         o.insert("claimed_time_bound_seconds", context.claimed_time_bound.as_secs());
         let purposes = t.purposes.iter().map(|(purpose, n)| {
             Json::from(Object::from_iter([("purpose", Json::from(purpose.clone())), ("accesses", (*n).into())]))
@@ -313,6 +326,7 @@ impl AccessReport {
         o.insert("integrity_verified", context.integrity_verified);
         let found = context.findings.iter().map(|(kind, count)| (kind.as_str(), *count));
         o.insert("findings", found.collect::<Object>());
+        o.insert("settled", context.settled.iter().map(Finding::to_json).collect::<Vec<_>>());
         o.insert("anchored", context.anchored);
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
@@ -338,11 +352,21 @@ impl AccessReport {
             };
             return Statement { good: !lost && !keyless, word, sentence: self.context.with_restored(sentence) };
         }
+        if self.context.is_settled() {
+            let sentence = format!(
+                "The log was verified for this report: {}, and somebody has looked into each of them. {}. Whether they matter for this \
+                 report is for its reader to judge; nothing else was found wrong.",
+                self.context.findings_text(),
+                self.context.settled_text()
+            );
+            let sentence = self.context.with_restored(&sentence);
+            return Statement { good: false, word: "FINDINGS, ALL OF THEM SETTLED", sentence };
+        }
         if !self.context.findings.is_empty() {
             let sentence = format!(
                 "The log was verified for this report and is not as it was recorded: {}. Do not rely on this report; \
                  \u{201c}attestlog verify\u{201d} says what is wrong, and where.",
-                self.context.findings_text()
+                self.context.findings_and_settled()
             );
             return Statement {
                 good: false,
@@ -390,7 +414,22 @@ impl AccessReport {
         }
     }
 
-    /// The statement about the times that callers claimed, for all formats. `None` if each is close to its recording.
+    /// The statement about doubtful times, for all formats: times stated by callers that are far from the time of recording,
+    /// and times at which the system clock was wrong. `None` if there are none.
+    fn doubtful_times(&self) -> Option<String> {
+        let by_wrong_clock = match self.totals.by_wrong_clock {
+            0 => None,
+            n => Some(format!(
+                "{n} of {} may have been recorded while the system clock was wrong, which the log's clock entries do not rule out: they may \
+                 belong to another time and another period. Those rows are marked.",
+                self.totals.accesses
+            )),
+        };
+        let said: Vec<String> = self.claimed_times().into_iter().chain(by_wrong_clock).collect();
+        (!said.is_empty()).then(|| said.join(" "))
+    }
+
+    /// The statement about the times that callers claimed. `None` if each is close to its recording.
     fn claimed_times(&self) -> Option<String> {
         let (t, bound) = (&self.totals, self.context.claimed_time_bound);
         let many = |n: u64, what: &str| match n {
@@ -404,7 +443,7 @@ impl AccessReport {
             format!(
                 "The time of an access is its caller's word; the log's own clock says when it was recorded. They differ by more \
                  than {} here: {}. Those rows show both.",
-                attestlog::ClaimedTime::in_words(bound),
+                attestlog::entry::ClaimedTime::in_words(bound),
                 counts.join("; ")
             )
         })
@@ -419,9 +458,14 @@ impl AccessReport {
             false => " any more (what was purged may have had it)",
         };
         let near: Vec<String> = similar.iter().map(|id| super::text::shortened(id, 60)).collect();
-        let near = match near.is_empty() {
-            true => "Nothing in the log comes near it".to_owned(),
-            false => format!("The log has {}", near.join(", ")),
+        let near = match (near.is_empty(), self.context.may_have_others) {
+            (true, false) => "Nothing in the log comes near it".to_owned(),
+            (true, true) => {
+                "The log keeps pseudonyms, so nobody can tell whether it has a similar one; the usual other \
+                             spellings were tried, and it has none of them"
+                    .to_owned()
+            }
+            (false, _) => format!("The log has {}", near.join(", ")),
         };
         Some(format!("No entry of this log has a {noun} of this id{purged}: check how it is written. {near}."))
     }
@@ -445,8 +489,7 @@ impl AccessReport {
 
     /// The description of each emergency grant; names and ids have at most `limit` characters.
     fn grants(&self, limit: usize) -> Vec<grants::Told> {
-        let listed = self.context.grants.iter().flat_map(|grants| &grants.listed);
-        listed.map(|state| grants::told(state, limit)).collect()
+        self.emergency_grants().map(|state| grants::told(state, limit)).collect()
     }
 
     /// The accesses by purpose, in words: `treatment (31), not stated (2)`.

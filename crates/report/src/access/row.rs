@@ -1,9 +1,13 @@
 //! One access, as shown in a report.
 
 use super::{Context, Subject};
+use crate::pairing::Whole;
+use attestlog::emergency::Misuse;
+use attestlog::entry::failure::says_only_that_it_failed;
+use attestlog::entry::{ClaimedTime, Phase};
 use attestlog::json::{Json, Object};
 use attestlog::redact::names_patient;
-use attestlog::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Trigger};
+use attestlog::{Call, Entry, Outcome, Timestamp, Trigger};
 use std::collections::BTreeSet;
 
 /// One access or attempt.
@@ -16,14 +20,18 @@ pub struct Access {
     pub finished_seq: Option<u64>,
     /// The seq of the begin entry, if the report has only the end of the call.
     pub begun_seq: Option<u64>,
-    /// The seq of the late answer to a call that the log had as unanswered.
+    /// The seq of the late answer to a call that the log had as unanswered; of several, the newest.
     pub answered_seq: Option<u64>,
+    /// The seqs of earlier late answers, and of entries for patients that did not fit into the others.
+    pub further_seqs: Vec<u64>,
     /// The time of the call, by the caller's clock.
     pub timestamp: Timestamp,
     /// The time of recording, by the log's clock; for a call in two steps, of its begin entry.
     pub recorded_at: Timestamp,
     /// Set if the two times differ by more than [`Context::claimed_time_bound`].
     pub claimed_time: Option<ClaimedTime>,
+    /// Whether it may have been recorded while the system clock was wrong, as the log tells: then neither time is reliable.
+    pub by_wrong_clock: bool,
     /// The user who made the call.
     pub accessed_by: String,
     /// The user's role.
@@ -46,6 +54,8 @@ pub struct Access {
     pub trigger: Option<Trigger>,
     /// The outcome; `None` if the call was begun and no end is recorded.
     pub outcome: Option<Outcome>,
+    /// Whether the reply of a call that failed showed, or may have shown, more than its error.
+    pub showed_data: bool,
     /// Whether it was made under an emergency override.
     pub emergency: bool,
     /// The seq of the emergency grant.
@@ -88,6 +98,7 @@ impl Access {
             seq,
             finished_seq: None,
             answered_seq: None,
+            further_seqs: Vec::new(),
             begun_seq: match call.phase {
                 Phase::Finished(begun) => Some(begun),
                 Phase::Whole | Phase::Begun => None,
@@ -95,6 +106,7 @@ impl Access {
             timestamp: call.timestamp,
             recorded_at: entry.body.recorded_at,
             claimed_time: entry.claimed_time(context.claimed_time_bound),
+            by_wrong_clock: context.by_wrong_clock(seq).is_some(),
             accessed_by: call.user_id.clone(),
             role: call.user_role(),
             agent: call.agent_id.clone(),
@@ -106,6 +118,7 @@ impl Access {
             purpose: call.purpose.clone(),
             trigger: call.trigger,
             outcome: call.completion.as_ref().map(|c| c.outcome),
+            showed_data: showed_data(call),
             emergency: call.emergency,
             grant: call.grant,
             misuse: context.grants.as_ref().zip(call.grant).and_then(|(known, grant)| known.misuse(seq, grant)),
@@ -115,11 +128,26 @@ impl Access {
         }
     }
 
+    /// The row of all entries of a call; `call` is that of the entry with the outcome.
+    pub(crate) fn of_whole(whole: &Whole, call: &Call, context: &Context) -> Access {
+        let mut access = Access::of(&whole.entry, call, context);
+        if let Some((begun, first)) = whole.begun.as_ref().and_then(|begun| Some((begun, begun.call()?))) {
+            let end = std::mem::replace(&mut access, Access::of(begun, first, context));
+            access.finish(end, whole.entry.seq);
+        }
+        for (entry, call) in whole.further.iter().filter_map(|entry| Some((entry, entry.call()?))) {
+            let further = Access::of(entry, call, context);
+            if call.late_answer { access.answer(further) } else { access.add(further) }
+        }
+        access
+    }
+
     /// Turns this row of a begin entry into the row of the whole call; `end` is the row of the end entry.
     pub(crate) fn finish(&mut self, end: Access, finished_seq: u64) {
         self.finished_seq = Some(finished_seq);
         self.viewed = end.viewed;
         self.outcome = end.outcome;
+        self.showed_data = end.showed_data;
         self.role = self.role.take().or(end.role);
         self.agent = self.agent.take().or(end.agent);
         self.model = self.model.take().or(end.model);
@@ -130,6 +158,7 @@ impl Access {
         self.grant = self.grant.or(end.grant);
         self.misuse = self.misuse.or(end.misuse);
         self.backfilled |= end.backfilled;
+        self.by_wrong_clock |= end.by_wrong_clock;
         self.other_patients = self.other_patients.max(end.other_patients);
         for patient in end.patients {
             if !self.patients.contains(&patient) {
@@ -140,24 +169,49 @@ impl Access {
 
     /// Adds the late answer to a call that the log had as unanswered; `late` is the row of the answer's entry.
     pub(crate) fn answer(&mut self, late: Access) {
-        self.answered_seq = Some(late.seq);
-        self.viewed = late.viewed;
-        self.outcome = late.outcome;
-        self.emergency |= late.emergency;
-        self.other_patients = self.other_patients.max(late.other_patients);
-        self.patients.extend(late.patients);
+        self.further_seqs.extend(self.answered_seq.replace(late.seq));
+        if self.success() != Some(true) {
+            self.outcome = late.outcome;
+        }
+        // What an earlier reply showed stays in the row.
+        self.showed_data = self.is_failure() && (self.showed_data || late.showed_data);
+        self.concerns(late);
+    }
+
+    /// Adds an entry for patients of the call that did not fit into the others; `further` is the row of that entry.
+    pub(crate) fn add(&mut self, further: Access) {
+        self.further_seqs.push(further.seq);
+        self.concerns(further);
+    }
+
+    fn concerns(&mut self, added: Access) {
+        self.viewed.add(added.viewed);
+        self.emergency |= added.emergency;
+        self.other_patients = self.other_patients.max(added.other_patients);
+        self.patients.extend(added.patients);
         self.patients.sort_unstable();
         self.patients.dedup();
     }
 
     /// The seqs of the entries behind this row.
-    pub fn entries(&self) -> impl Iterator<Item = u64> + use<> {
-        [Some(self.seq), self.finished_seq, self.answered_seq].into_iter().flatten()
+    pub fn entries(&self) -> impl Iterator<Item = u64> + use<'_> {
+        let further = self.further_seqs.iter().copied();
+        [Some(self.seq), self.finished_seq, self.answered_seq].into_iter().flatten().chain(further)
     }
 
     /// Whether it succeeded; `None` if the call was begun and no end is recorded.
     pub fn success(&self) -> Option<bool> {
         self.outcome.map(|o| o == Outcome::Ok)
+    }
+
+    /// Whether the tool refused or failed.
+    fn is_failure(&self) -> bool {
+        self.outcome.is_some_and(fails)
+    }
+
+    /// Whether nothing was disclosed: the tool refused or failed, and the reply showed nothing but the error.
+    pub(super) fn disclosed_nothing(&self) -> bool {
+        self.is_failure() && !self.showed_data
     }
 
     /// The name of the outcome, or `unfinished`.
@@ -173,6 +227,9 @@ impl Access {
         if let Some(claimed) = self.claimed_time {
             o.insert("claimed_time", claimed.as_str());
         }
+        if self.by_wrong_clock {
+            o.insert("by_wrong_clock", true);
+        }
         o.insert("accessed_by", self.accessed_by.as_str());
         o.insert("role", self.role.clone());
         o.insert("agent", self.agent.clone());
@@ -185,6 +242,9 @@ impl Access {
         o.insert("trigger", self.trigger.map(Trigger::as_str));
         o.insert("success", self.success());
         o.insert("outcome", self.outcome_name());
+        if self.showed_data {
+            o.insert("showed_data", true);
+        }
         o.insert("emergency", self.emergency);
         if by_user {
             o.insert("patient_ids", self.patients.clone());
@@ -221,14 +281,30 @@ impl Access {
     }
 }
 
-/// Whether what stands at such a path is a patient's id: `patient_id`, `orders[].patientId`, `patients[].id`.
+/// Whether the value at such a path is a patient's id: `patient_id`, `orders[].patientId`, `patients[].id`.
 fn names_patient_at(path: &str) -> bool {
     let mut steps = path.rsplit('.').map(|step| step.trim_end_matches("[]"));
     let last = steps.next().unwrap_or_default();
     names_patient(last) || matches!(last, "id" | "value") && steps.next().is_some_and(names_patient)
 }
 
-/// Adds the ids that a value of a summary is.
+fn fails(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Denied | Outcome::ToolError | Outcome::ProtocolError)
+}
+
+/// Whether a call failed with a reply that showed, or may have shown, more than its error: a result with anything else in
+/// it, an error that says anything else, or a reply that hosts read differently.
+fn showed_data(call: &Call) -> bool {
+    let Some(end) = call.completion.as_ref().filter(|end| fails(end.outcome)) else { return false };
+    let only_error = |summary: Json| summary.get("error_only").and_then(Json::as_bool) == Some(true);
+    // What was replaced in a message was in the reply too.
+    let says_more = || end.error.as_ref().is_some_and(|error| !says_only_that_it_failed(error));
+    let odd = |metadata: Json| metadata.get("mcp").and_then(|mcp| mcp.get("odd_reply")).is_some();
+    end.result_summary.as_ref().map_or_else(says_more, |summary| !only_error(summary.to_json()))
+        || call.session_metadata.as_ref().is_some_and(|metadata| odd(metadata.to_json()))
+}
+
+/// Adds the ids that a value of a summary contains.
 fn ids_of(value: &Json, ids: &mut BTreeSet<String>) {
     match value {
         Json::Array(values) => values.iter().for_each(|value| ids_of(value, ids)),
@@ -243,7 +319,8 @@ impl Viewed {
         let Some(summary) = call.completion.as_ref().and_then(|c| c.result_summary.as_ref()) else { return viewed };
         let summary = summary.to_json();
         let keys = || summary.get("keys").and_then(Json::as_object).into_iter().flat_map(Object::iter);
-        // Whom the result names besides the call's patients is another patient too, wherever his id stands.
+        // A person whom the result names, and who is not one of the call's patients, is another patient too, wherever the id
+        // stands.
         let mut named = BTreeSet::new();
         if matches!(context.subject, Subject::Patient(_)) {
             keys().filter(|(path, _)| names_patient_at(path)).for_each(|(_, value)| ids_of(value, &mut named));
@@ -272,6 +349,33 @@ impl Viewed {
         viewed.count = summary.get("count").and_then(Json::as_u64);
         viewed.cut = summary.get("cut").and_then(Json::as_bool) == Some(true);
         viewed
+    }
+
+    /// Adds what another reply to the same call showed.
+    fn add(&mut self, other: Viewed) {
+        for field in other.fields {
+            if !self.fields.contains(&field) {
+                self.fields.push(field);
+            }
+        }
+        for (path, value) in other.record_ids {
+            let value = match self.record_ids.remove(&path) {
+                Some(mine) if mine != value => {
+                    let list = |value: Json| match value {
+                        Json::Array(values) => values,
+                        one => vec![one],
+                    };
+                    let mut all = list(mine);
+                    all.extend(list(value));
+                    all.into()
+                }
+                _ => value,
+            };
+            self.record_ids.insert(path, value);
+        }
+        self.count = other.count.or(self.count);
+        self.cut |= other.cut;
+        self.withheld += other.withheld;
     }
 
     fn keep(&mut self, path: &str, value: &Json, foreign: &impl Fn(&str) -> bool) {

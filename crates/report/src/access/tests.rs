@@ -1,5 +1,6 @@
-use super::super::testing::{begun_and_finished, call, failed, nasty, own};
+use super::super::testing::{begun_and_finished, call, failed, failed_with, nasty, own};
 use super::*;
+use attestlog::Outcome;
 use attestlog::json::Json;
 use attestlog::{Kind, Trigger};
 
@@ -196,7 +197,9 @@ fn a_patients_report_names_no_other_patient() {
 #[test]
 fn an_accounting_leaves_out_what_the_rule_leaves_out() {
     let purpose = |seq, p: Option<&str>| call(seq, |c| c.purpose = p.map(str::to_owned));
-    let denied = failed(9, Outcome::Denied);
+    let denied = failed_with(9, Outcome::Denied, r#"{"message": "access denied", "type": "403"}"#);
+    // What an error says besides was shown too, however short it is.
+    let told = failed(11, Outcome::ToolError);
     let late = failed(10, Outcome::Timeout);
     let entries = [
         purpose(1, Some("treatment")),
@@ -206,13 +209,14 @@ fn an_accounting_leaves_out_what_the_rule_leaves_out() {
         purpose(5, None),
         denied,
         late,
+        told,
     ];
     let end = "2026-03-03".parse().unwrap();
     let context = Context::new(Subject::Disclosures("P-1".to_owned())).six_years_before(end);
     assert_eq!(context.start.unwrap().to_string(), "2020-03-03T00:00:00Z");
     let report = AccessReport::of(context, &entries);
     assert_eq!(report.rows().iter().map(|r| r.seq).collect::<Vec<_>>(), [3, 4, 5]);
-    assert_eq!((report.totals().routine_left_out, report.totals().undisclosed_left_out), (3, 1));
+    assert_eq!((report.totals().routine_left_out, report.totals().undisclosed_left_out), (4, 1));
     assert!(report.to_html().contains("Accounting of disclosures"));
 }
 

@@ -82,7 +82,7 @@ impl AccessReport {
         {
             page.label(name, &format!("{word}. {sentence}"), if good { Ink::Good } else { Ink::Bad });
         }
-        if let Some(sentence) = self.claimed_times() {
+        if let Some(sentence) = self.doubtful_times() {
             page.label("Times", &sentence, Ink::Bad);
         }
         for (i, sentence) in self.purges().iter().enumerate() {
@@ -278,6 +278,9 @@ fn purpose(row: &Access) -> String {
 
 fn outcome(row: &Access) -> String {
     let mut text = row.outcome_name().to_owned();
+    if row.showed_data {
+        text.push_str(", data shown");
+    }
     if row.emergency {
         text.push_str(" EMERGENCY");
     }
@@ -289,8 +292,12 @@ fn outcome(row: &Access) -> String {
 
 /// The time of recording, if it is far from the time that the call states, or if the call comes from an import.
 fn recorded(row: &Access) -> Option<String> {
-    let at = second(row.recorded_at);
+    let at = match row.by_wrong_clock {
+        true => format!("{} by a clock that may have been wrong", second(row.recorded_at)),
+        false => second(row.recorded_at),
+    };
     match (row.claimed_time, row.backfilled) {
+        (None, false) if row.by_wrong_clock => Some(at),
         (None, false) => None,
         (None, true) => Some(format!("{at}, from a recording")),
         (Some(claimed), false) => Some(format!("{at} ({claimed})")),

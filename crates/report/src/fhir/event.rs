@@ -7,9 +7,11 @@ use super::codes::{
 };
 use crate::ToolKind;
 use crate::access::{Access, Subject};
+use crate::pairing::Whole;
 use crate::purpose;
+use attestlog::entry::Phase;
 use attestlog::json::{Json, Object};
-use attestlog::{Call, Entry, Kind, Outcome, Phase, SystemEvent, Trigger};
+use attestlog::{Call, Entry, Kind, Outcome, SystemEvent, Trigger};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
@@ -79,28 +81,24 @@ pub(super) struct Entity {
 }
 
 impl Event {
-    /// The event of an entry; `begun` is the begin entry of the same call, if there is one.
-    pub(super) fn of(entry: &Entry, begun: Option<&Entry>, options: &FhirOptions) -> Option<Event> {
-        match (entry.call(), entry.own()) {
-            (Some(call), _) => Some(Event::of_call(entry, call, begun, options)),
-            (None, Some(own)) => Event::of_override(entry, own, options),
+    /// The event of a call, or of another entry.
+    pub(super) fn of(whole: &Whole, options: &FhirOptions) -> Option<Event> {
+        match (whole.entry.call(), whole.entry.own()) {
+            (Some(call), _) => Some(Event::of_call(whole, call, options)),
+            (None, Some(own)) => Event::of_override(&whole.entry, own, options),
             (None, None) => None,
         }
     }
 
-    fn of_call(entry: &Entry, call: &Call, begun: Option<&Entry>, options: &FhirOptions) -> Event {
+    fn of_call(whole: &Whole, call: &Call, options: &FhirOptions) -> Event {
+        let (entry, begun) = (&whole.entry, whole.begun.as_ref());
         let begun_call = begun.and_then(Entry::call);
         let either = |get: fn(&Call) -> Option<&str>| get(call).or_else(|| begun_call.and_then(get));
-        let mut access = Access::of(entry, call, &options.context);
-        if let (Some(begun), Some(first)) = (begun, begun_call) {
-            let mut whole = Access::of(begun, first, &options.context);
-            whole.seq = entry.seq;
-            whole.finish(access, entry.seq);
-            access = whole;
-        }
+        let access = Access::of_whole(whole, call, &options.context);
         let kind = options.tools.of(&call.tool_name);
         let mut patients: Vec<&str> = Vec::new();
-        for id in begun_call.iter().flat_map(|c| &c.patient_ids).chain(&call.patient_ids) {
+        let further = whole.further.iter().filter_map(Entry::call).flat_map(|c| &c.patient_ids);
+        for id in begun_call.iter().flat_map(|c| &c.patient_ids).chain(&call.patient_ids).chain(further) {
             if !patients.contains(&id.as_str()) {
                 patients.push(id);
             }
@@ -372,6 +370,8 @@ fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access
     add("call_trigger", access.trigger.map(|t| Trigger::as_str(t).into()));
     add("outcome", Some(access.outcome_name().into()));
     add("grant", access.grant.map(|n| n.to_string().into()));
+    add("answered_seq", access.answered_seq.map(|n| n.to_string().into()));
+    add("part_of", call.follows.filter(|_| call.adds_to_call()).map(|n| n.to_string().into()));
     add("backfilled", access.backfilled.then(|| "true".into()));
     let viewed = &access.viewed;
     let canonical = |json: Json| string(json.to_canonical().as_str());

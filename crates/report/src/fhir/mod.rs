@@ -23,7 +23,7 @@ mod r5;
 
 use super::ToolKinds;
 use super::access::{Context, Subject};
-use super::pairing::Pairing;
+use super::pairing::{Pairing, Whole};
 use attestlog::json::{Json, Object};
 use attestlog::{Entry, Result};
 use event::Event;
@@ -91,8 +91,12 @@ impl FhirOptions {
         let Context { integrity_verified, anchored, anchored_size, .. } = self.context;
         let integrity = match integrity_verified {
             true => ("verified", "The log was verified for this report and nothing was found wrong".to_owned()),
+            false if self.context.is_settled() => {
+                let (found, settled) = (self.context.findings_text(), self.context.settled_text());
+                ("settled", format!("The log was verified for this report: {found}, all of them settled. {settled}"))
+            }
             false if !self.context.findings.is_empty() => {
-                let found = self.context.findings_text();
+                let found = self.context.findings_and_settled();
                 ("failed", format!("VERIFICATION FAILED: the log is not as it was recorded: {found}"))
             }
             false => ("not-verified", "No verification of the log stands behind this report".to_owned()),
@@ -139,18 +143,18 @@ pub enum FhirForm {
 ///
 /// The begin entry of a call gives an event without an outcome; [`FhirWriter`] joins it with the end.
 pub fn audit_event_r4(entry: &Entry, options: &FhirOptions) -> Option<Json> {
-    Some(r4::render(&Event::of(entry, None, options)?, options))
+    Some(r4::render(&Event::of(&Whole::of(entry.clone()), options)?, options))
 }
 
 /// The AuditEvent (R5) of one entry; see [`audit_event_r4`].
 pub fn audit_event_r5(entry: &Entry, options: &FhirOptions) -> Option<Json> {
-    Some(r5::render(&Event::of(entry, None, options)?, options))
+    Some(r5::render(&Event::of(&Whole::of(entry.clone()), options)?, options))
 }
 
 /// Writes the AuditEvents of entries, given in order of seq.
 ///
-/// The two steps of a call are joined: the first is held back until the second arrives; calls that never ended are
-/// written last.
+/// The entries of a call are joined: the first step is held back until the second arrives. Calls that never ended, and those
+/// to which an answer might have come late, are written last.
 ///
 /// ```
 /// use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
@@ -182,7 +186,7 @@ impl<W: Write> FhirWriter<W> {
     /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         match self.pairing.next(entry) {
-            Some(begun) => self.event(entry, begun.as_ref()),
+            Some(whole) => self.event(&whole),
             None => Ok(()),
         }
     }
@@ -192,8 +196,8 @@ impl<W: Write> FhirWriter<W> {
     /// # Errors
     /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn finish(mut self) -> Result<W> {
-        for entry in std::mem::take(&mut self.pairing).rest() {
-            self.event(&entry, None)?;
+        for whole in std::mem::take(&mut self.pairing).rest() {
+            self.event(&whole)?;
         }
         if self.form == FhirForm::Bundle {
             // FHIR forbids an empty array, so an empty Bundle has no `entry`.
@@ -207,8 +211,8 @@ impl<W: Write> FhirWriter<W> {
         Ok(self.out)
     }
 
-    fn event(&mut self, entry: &Entry, begun: Option<&Entry>) -> Result<()> {
-        let Some(event) = Event::of(entry, begun, &self.options) else { return Ok(()) };
+    fn event(&mut self, whole: &Whole) -> Result<()> {
+        let Some(event) = Event::of(whole, &self.options) else { return Ok(()) };
         let resource = match self.release {
             FhirRelease::R4 => r4::render(&event, &self.options),
             FhirRelease::R5 => r5::render(&event, &self.options),

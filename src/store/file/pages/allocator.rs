@@ -3,6 +3,10 @@
 //! redb trusts what the file says, and panics in the middle of a commit if it is inconsistent. So all of it must be as redb
 //! writes it: lengths, the agreement of each level with the one below, no page free in two sizes, none beyond the end of the
 //! file.
+//!
+//! The file may be longer than the table knows: redb makes the file longer before it writes the pages of a commit, and if the
+//! disk is full, or the power fails, the commit is not made and the length stays. redb takes what the table does not know for
+//! free, and so do these checks: a page of a tree there is found like one anywhere else in free space [R58].
 
 use super::PAGE;
 use super::header::Commit;
@@ -21,6 +25,7 @@ const MOST_ORDER: u32 = 20;
 const MOST_REGIONS: u64 = 1 << 20;
 
 const TORN: &str = "what it says of free pages is cut short";
+const OTHER_SIZE: &str = "it is of a file of another size";
 const ODD: &str = "what it says of free pages contradicts itself";
 
 /// The rows of the table.
@@ -60,13 +65,17 @@ impl Allocators {
             return Ok(Vec::new());
         }
         let mut free = Vec::new();
+        let known = self.regions.len() as u64;
         for (region, bytes) in (0..).zip(&self.regions) {
+            // Only the last region can be smaller than the file has it.
+            if region + 1 < known && little(bytes, 4, 4) != commit.layout.pages {
+                return Err(OTHER_SIZE);
+            }
             free_of(region, bytes, commit, &mut free)?;
         }
-        if commit.layout.pages_of(self.regions.len() as u64) > 0 {
-            return Err("it lacks a part of the file");
-        }
-        track(tracker, self.regions.len() as u64)?;
+        track(tracker, known)?;
+        // Regions that the file has and the table does not: the file was made longer.
+        free.extend((known..MOST_REGIONS).map_while(|region| commit.layout.added(region, 0)));
         Ok(free)
     }
 }
@@ -75,10 +84,10 @@ impl Allocators {
 fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>>) -> Result<(), &'static str> {
     let layout = &commit.layout;
     let (most, pages) = (little(bytes, 0, 1) as u32, little(bytes, 4, 4));
-    if most != layout.pages.ilog2().min(MOST_ORDER) || pages > layout.pages || pages < layout.pages_of(region) {
-        return Err("it is of a file of another size");
+    if most != layout.pages.ilog2().min(MOST_ORDER) || pages > layout.pages {
+        return Err(OTHER_SIZE);
     }
-    let start = 1 + region * (layout.before + layout.pages) + layout.before;
+    let start = layout.start_of(region);
     let mut at = 8 + 4 * (most as usize + 1);
     // The free pages of every size, in units of the smallest.
     let mut within: Vec<Range<u64>> = Vec::new();
@@ -104,7 +113,11 @@ fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>
     // Pages beyond the end of the file must all be marked as free.
     let (end, length) = (PAGE * (start + pages), layout.length.max(PAGE * start));
     let behind: u64 = free.iter().map(|place| place.end.min(end).saturating_sub(place.start.max(length))).sum();
-    if end > length && behind != end - length { Err("it is of a file of another size") } else { Ok(()) }
+    if end > length && behind != end - length {
+        return Err(OTHER_SIZE);
+    }
+    free.extend(layout.added(region, pages));
+    Ok(())
 }
 
 /// Checks the record of which regions may have room.

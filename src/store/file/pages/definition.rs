@@ -47,7 +47,7 @@ impl Definition {
             name.split_first().is_some_and(|(whose, name)| OWN.contains(whose) && name == wanted.as_bytes())
         };
         if kind != [NORMAL] {
-            return Err("it is no table with one value for each key");
+            return Err("it is not a table with one value for each key");
         }
         if !is(key, &shape.key.0) || key_width != shape.key.1 {
             return Err("its keys are of another type than this program's");

@@ -2,11 +2,12 @@
 
 use super::PAGE;
 use super::page::{Root, little};
+use crate::files::STORE_MAGIC;
 use redb::StorageBackend;
 use std::io;
+use std::ops::Range;
 use twox_hash::XxHash3_128;
 
-pub(crate) const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 pub(crate) const HEADER_BYTES: usize = 320;
 /// Bits: which of the two commits is current, whether the file is open, and whether the commit was synced before the header
 /// named it.
@@ -62,10 +63,16 @@ impl Layout {
         PAGE.saturating_mul(1 + last + full.saturating_mul(self.before + self.pages))
     }
 
-    /// How many data pages of a region lie within the file; zero if the region begins after the end.
-    pub fn pages_of(&self, region: u64) -> u64 {
-        let before = 1 + region * (self.before + self.pages) + self.before;
-        (self.length / PAGE).saturating_sub(before).min(self.pages)
+    /// The first data page of a region, counted from the start of the file.
+    pub fn start_of(&self, region: u64) -> u64 {
+        1 + region * (self.before + self.pages) + self.before
+    }
+
+    /// The bytes of a region's data pages from the page `known` on, as far as they lie within the file.
+    pub fn added(&self, region: u64, known: u64) -> Option<Range<u64>> {
+        let start = self.start_of(region);
+        let end = start + (self.length / PAGE).saturating_sub(start).min(self.pages);
+        (start + known < end).then(|| PAGE * (start + known)..PAGE * end)
     }
 }
 
@@ -124,6 +131,8 @@ pub(crate) struct Header {
     pub(crate) two_phase: bool,
     /// Whether this is a redb header at all, however damaged.
     pub(crate) is_redb: bool,
+    /// Whether the file was not closed since it was opened for writing.
+    is_open: bool,
 }
 
 impl Header {
@@ -138,23 +147,31 @@ impl Header {
         let number = |at: usize| little(header, at, 4);
         let layout = Layout { before: number(REGION_HEADER), pages: number(REGION_PAGES), length };
         let is_open = header[FLAGS] & IS_OPEN != 0;
-        let flaw = if !header.starts_with(MAGIC) {
+        let flaw = if !header.starts_with(STORE_MAGIC) {
             Some("the file does not begin as redb's files do")
         } else if number(PAGE_SIZE) != PAGE {
             Some("its pages have another size than this program writes")
         } else if layout.before > MOST_PAGES || !(1..=MOST_PAGES).contains(&layout.pages) {
             Some("its regions have a size that redb does not make")
-        } else if !is_open && layout.told(number(FULL_REGIONS), number(LAST_PAGES)) != length {
-            Some("the file was closed and is longer or shorter than it says")
+        } else if !is_open && layout.told(number(FULL_REGIONS), number(LAST_PAGES)) > length {
+            Some("the file was closed and is shorter than it says")
+        } else if !is_open && !length.is_multiple_of(PAGE) {
+            Some("the file was closed and ends in the middle of a page")
         } else {
             None
         };
         let slot = |slot| Commit::parse(header, slot, layout, flaw);
         let is_redb =
-            header.starts_with(MAGIC) || (0..2).any(|n| Commit::parse(header, n, layout, None).flaw.is_none());
+            header.starts_with(STORE_MAGIC) || (0..2).any(|n| Commit::parse(header, n, layout, None).flaw.is_none());
         let named = usize::from(header[FLAGS] & PRIMARY);
         let two_phase = header[FLAGS] & TWO_PHASE != 0;
-        Header { primary: slot(named), secondary: slot(named ^ 1), two_phase, is_redb }
+        Header { primary: slot(named), secondary: slot(named ^ 1), two_phase, is_redb, is_open }
+    }
+
+    /// Whether the header may name a commit whose pages were never synced: redb made it with a single sync, and the file was not
+    /// closed afterwards.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.is_open && !self.two_phase
     }
 
     /// Whether the commit that the header does not name is valid and newer than the one that it names.

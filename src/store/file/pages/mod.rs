@@ -95,7 +95,7 @@ pub(crate) fn check_file(
     if length < header::HEADER_BYTES as u64 {
         let mut start = vec![0; length as usize];
         bytes.read(0, &mut start)?;
-        if !start.starts_with(header::MAGIC) {
+        if !start.starts_with(crate::files::STORE_MAGIC) {
             return Ok(None);
         }
         found(Flaw {

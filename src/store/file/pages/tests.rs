@@ -2,6 +2,7 @@
 
 use super::order::Order;
 use super::{Flaw, Present, Seen, Shape, check, check_file};
+use crate::store::file::all_tables;
 use crate::store::file::storage::Memory;
 use proptest::prelude::*;
 use redb::{Builder, Key, ReadableTable, StorageBackend, TableDefinition};
@@ -124,7 +125,7 @@ fn only_keys_of_known_types_are_compared() {
     let fixed = Order::named("(u8,u64)").unwrap();
     assert!(!fixed.is_key(b"12345678") && !fixed.is_key(b"1234567890") && fixed.is_key(b"123456789"));
     // Every table of the program has keys that can be compared.
-    for shape in crate::store::file::tables::shapes() {
+    for shape in all_tables::shapes() {
         assert_eq!(Order::named(&shape.key.0).map(|order| order.width()), Some(shape.key.1), "{}", shape.name);
     }
 }

@@ -11,8 +11,8 @@ use crate::mcp::frame::{self, Read};
 use crate::mcp::ids;
 use crate::mcp::reply::{self, Reply, short};
 use crate::mcp::shorten::{LARGE, shortened_to};
-use attestlog::failure::{error_text, failure};
-use attestlog::json::{Json, Path};
+use attestlog::entry::failure::{error_text, failure};
+use attestlog::json::{Json, Object, Path};
 use attestlog::{CallResult, Outcome, ToolCall};
 use std::collections::BTreeSet;
 
@@ -50,10 +50,10 @@ impl Observer {
             Some(true) => Read::Unreadable,
             None => frame::read(frame),
         };
-        let (value, digits, repeats, clear) = match read {
-            Read::Json { value, digits, repeats, restated } => {
-                let clear = repeats.is_empty() && !restated && !frame::hides(frame);
-                (value, digits, repeats, clear)
+        let (value, lossy_numbers, repeats, clear) = match read {
+            Read::Json { value, lossy_numbers, repeats, lenient_frame } => {
+                let clear = repeats.is_empty() && !lenient_frame && !frame::hides(frame);
+                (value, lossy_numbers, repeats, clear)
             }
             Read::Blank => return Answered::default(),
             Read::Odd | Read::Unreadable => return self.unread(frame),
@@ -69,9 +69,9 @@ impl Observer {
             messages.iter().filter_map(answers_to).filter(|id| !once.insert(id.clone())).collect();
         for (i, message) in messages.iter().enumerate() {
             let head = if batch { format!("[{i}].result") } else { "result".to_owned() };
-            let restated = digits.iter().filter_map(|path| inside(path, &head)).collect();
+            let lossy_numbers = lossy_numbers.iter().filter_map(|path| inside(path, &head)).collect();
             let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
-            let around = (frame.len(), restated, repeats);
+            let around = (frame.len(), lossy_numbers, repeats);
             if answers_to(message).is_some_and(|id| several.contains(&id)) {
                 // Hosts differ in which of the replies they use.
                 answered.doubtful = true;
@@ -164,7 +164,7 @@ impl Observer {
         mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
-        (size, restated, repeats): Around,
+        (size, lossy_numbers, repeats): Around,
         answered: &mut Answered,
     ) {
         let id = message.get("id").cloned().unwrap_or_default();
@@ -206,7 +206,7 @@ impl Observer {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
         let call = self.finished(&mut pending);
-        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.call = ambiguous(self.outcome_of(call, message, &reply, size, lossy_numbers), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);
     }
@@ -217,7 +217,7 @@ impl Observer {
         mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
-        (size, restated, repeats): Around,
+        (size, lossy_numbers, repeats): Around,
         answered: &mut Answered,
     ) {
         let asked_for = message.get("id").and_then(|id| pending.takes_poll(id));
@@ -245,54 +245,75 @@ impl Observer {
         }
         let mut call = self.finished(&mut pending).follow_up_of(end);
         call.late_answer = true;
-        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.call = ambiguous(self.outcome_of(call, message, &reply, size, lossy_numbers), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);
     }
 
-    /// The call with the result or error of a reply.
-    fn outcome_of(&self, call: ToolCall, reply: &Reply<'_>, size: usize, restated: Vec<String>) -> ToolCall {
+    /// The call with the result or error of a reply, or with both.
+    fn outcome_of(
+        &self,
+        call: ToolCall,
+        message: &Json,
+        reply: &Reply<'_>,
+        size: usize,
+        lossy_numbers: Vec<String>,
+    ) -> ToolCall {
         let call = if size > LARGE { note(call, "reply_bytes", size as u64) } else { call };
-        match reply {
-            Reply::Task(_) => note(call, "task_status", "completed").outcome(Outcome::Ok),
+        let (error, (kind, why), outcome) = match reply {
+            Reply::Task(_) => return note(call, "task_status", "completed").outcome(Outcome::Ok),
+            Reply::Result(result) => return self.resulted(call, result, &[result], size, lossy_numbers),
             Reply::Failed(why) => {
                 let why = why.and_then(Json::as_str).unwrap_or("the server said that the task had failed");
-                call.typed_error("task_failed", why.replace('\0', "\u{2400}")).outcome(Outcome::ToolError)
+                (None, ("task_failed".to_owned(), why.to_owned()), Outcome::ToolError)
             }
-            Reply::Cancelled => call.typed_error("cancelled", "the task was cancelled").outcome(Outcome::Abandoned),
+            Reply::Cancelled => {
+                (None, ("cancelled".to_owned(), "the task was cancelled".to_owned()), Outcome::Abandoned)
+            }
             Reply::Error(error) => {
-                let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
-                let code = text("code").unwrap_or_default();
-                let outcome = match code.as_str() {
+                let said = said_in(error);
+                let outcome = match said.0.as_str() {
                     // The reference implementations' code for a request that timed out.
                     "-32001" => Outcome::Timeout,
                     "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
                     _ => Outcome::ProtocolError,
                 };
-                let message = text("message").map(Json::from);
-                let message = id_text(&shortened_only(message.as_ref().unwrap_or(error), "error"));
-                call.typed_error(code, message.replace('\0', "\u{2400}")).outcome(outcome)
+                (Some(*error), said, outcome)
             }
-            Reply::Result(result) => self.resulted(call, result, size, restated),
             _ => {
-                call.typed_error("no_result", "the reply has neither result nor error").outcome(Outcome::ProtocolError)
+                let why = "the reply has neither result nor error";
+                (None, ("no_result".to_owned(), why.to_owned()), Outcome::ProtocolError)
             }
-        }
+        };
+        let of_task = matches!(reply, Reply::Failed(_) | Reply::Cancelled);
+        let Some(shown) = reply::beside_error(message, error, of_task) else {
+            return call.typed_error(kind, why.replace('\0', "\u{2400}")).outcome(outcome);
+        };
+        let of_error = error.is_some_and(|error| error.get("data").is_some_and(|data| std::ptr::eq(data, shown)));
+        let both = Object::from_iter([("code", Json::from(kind)), ("message", why.into())]);
+        let both = reply::with_error(shown, of_error, both);
+        self.resulted(call, &both, &[shown, &both], size, lossy_numbers).outcome(outcome)
     }
 
-    fn resulted(&self, mut call: ToolCall, result: &Json, size: usize, restated: Vec<String>) -> ToolCall {
-        let said = reply::said_as_json(result);
-        let (joint, mut too_long) = (self.state().joint.clone(), 0);
-        for seen in [Some(result), said.as_ref()].into_iter().flatten() {
-            let (patients, long) = self.patients((joint.as_ref(), size), &call.tool_name, None, Some(seen));
+    /// The call with a result; patients are looked for in each of `seen`.
+    fn resulted(
+        &self,
+        mut call: ToolCall,
+        result: &Json,
+        seen: &[&Json],
+        size: usize,
+        lossy_numbers: Vec<String>,
+    ) -> ToolCall {
+        let (log, mut too_long) = (self.state().log.clone(), 0);
+        for seen in seen {
+            let (patients, long) = self.patients((log.as_ref(), size), &call.tool_name, None, Some(seen));
             call = patients.into_iter().fold(call, ToolCall::patient);
             too_long = too_long.max(long);
         }
-        drop(said);
         if too_long > 0 {
             call = note(call, TOO_LONG, too_long as u64);
         }
-        call.restated.extend(restated);
+        call.restated.extend(lossy_numbers);
         // The store refuses an entry that names more patients than fit.
         let room = if too_many(&call.patient_ids, too_long) { ROOM_OF_MANY } else { LARGE };
         let (kept, marks) = shortened_to(result, "result", room).unwrap_or_else(|| (result.clone(), Vec::new()));
@@ -307,7 +328,7 @@ impl Observer {
         }
         // Of several results the host may use any.
         if fails_in_part(result) {
-            call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: id_text(&kept) }));
+            call.result = Some(CallResult::Error(attestlog::entry::CallError { kind: None, message: id_text(&kept) }));
             return call.outcome(Outcome::ToolError);
         }
         // Recorded as a failure unless the server explicitly says otherwise.
@@ -370,6 +391,14 @@ impl Pending {
             self.call.outcome = Some(Outcome::ProtocolError);
         }
     }
+}
+
+/// The code and the message of an error.
+fn said_in(error: &Json) -> (String, String) {
+    let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
+    let message = text("message").map(Json::from);
+    let message = id_text(&shortened_only(message.as_ref().unwrap_or(error), "error"));
+    (text("code").unwrap_or_default(), message)
 }
 
 /// The id of the request that a message replies to, if it is a reply, as a text that is the same for ids that hosts

@@ -12,10 +12,11 @@ use crate::mcp::ids;
 use crate::mcp::reply::{about, short};
 use crate::mcp::shorten::{LARGE, shortened};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
+use attestlog::entry::CapturedBy;
 use attestlog::json::{Json, Object};
 use attestlog::redact::patient_of_address;
-use attestlog::{CapturedBy, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
+use attestlog::{Outcome, ToolCall};
 
 /// Methods that by the protocol neither read data nor act. Every other method is recorded like a call, under its own
 /// name: how a server handles an unknown method cannot be known here.
@@ -312,13 +313,13 @@ impl Observer {
         if !is_tool {
             notes.insert("method", method);
         }
-        if around.frame.restated {
+        if around.frame.lenient_frame {
             notes.insert("restated", true);
         }
         if around.size > LARGE {
             notes.insert("request_bytes", around.size as u64);
         }
-        let whole = (state.joint.as_ref(), around.size);
+        let whole = (state.log.as_ref(), around.size);
         let (mut patients, too_long) = self.patients(whole, name, arguments, None);
         if too_long > 0 {
             notes.insert(TOO_LONG, too_long as u64);
@@ -476,7 +477,7 @@ impl Around<'_> {
     /// The places of numbers in the message that became strings of digits.
     pub(super) fn all_digits(&self) -> Vec<String> {
         let head = self.index.map_or(String::new(), |i| format!("[{i}]."));
-        let digits = self.frame.digits.iter().map(ToString::to_string);
+        let digits = self.frame.lossy_numbers.iter().map(ToString::to_string);
         digits.filter_map(|path| path.strip_prefix(&head).map(str::to_owned)).collect()
     }
 
@@ -500,7 +501,7 @@ impl Around<'_> {
 
     fn digits(&self, member: Option<&str>) -> Vec<String> {
         let head = self.index.map_or(String::new(), |i| format!("[{i}].")) + "params.";
-        let digits = self.frame.digits.iter().filter_map(|path| {
+        let digits = self.frame.lossy_numbers.iter().filter_map(|path| {
             let path = path.to_string();
             let inside = path.strip_prefix(&head)?;
             let Some(member) = member else { return Some(format!("arguments.{inside}")) };

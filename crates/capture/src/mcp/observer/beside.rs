@@ -38,7 +38,7 @@ pub(super) struct Beside {
     notes: Object,
     shortened: Vec<Json>,
     ambiguous: Vec<String>,
-    restated: Vec<String>,
+    lossy_numbers: Vec<String>,
     patients: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Observer {
         if !beside.notes.is_empty() {
             let named = |path: &String| named(path.as_str(), &beside.notes);
             beside.ambiguous.extend(around.all_repeats().iter().filter_map(named).take(20));
-            beside.restated.extend(around.all_digits().iter().filter_map(named));
+            beside.lossy_numbers.extend(around.all_digits().iter().filter_map(named));
         }
         beside
     }
@@ -111,7 +111,7 @@ impl Beside {
                 }
             }
         }
-        call.restated.extend(self.restated);
+        call.restated.extend(self.lossy_numbers);
         self.patients.into_iter().fold(call, ToolCall::patient)
     }
 }

@@ -7,10 +7,11 @@
 
 use super::{Observer, Pending, asking::note};
 use crate::mcp::shorten::LARGE;
-use attestlog::failure::failure;
+use attestlog::entry::CallLimits;
+use attestlog::entry::failure::{failure, reads_as_failure};
 use attestlog::json::{Json, Object};
-use attestlog::owner::SharedStore;
-use attestlog::{CallLimits, CallResult, Error, ErrorKind, Outcome, Result, ToolCall};
+use attestlog::retention::PatientPaths;
+use attestlog::{AuditLog, CallResult, Error, ErrorKind, Outcome, Result, ToolCall};
 use std::collections::BTreeSet;
 
 /// Note with the number of ids that were too long.
@@ -26,13 +27,13 @@ impl Observer {
     /// such a message only shortened.
     pub(super) fn patients(
         &self,
-        (joint, size): (Option<&SharedStore>, usize),
+        (log, size): (Option<&AuditLog>, usize),
         tool: &str,
         arguments: Option<&Json>,
         result: Option<&Json>,
     ) -> (BTreeSet<String>, usize) {
         let (mut ids, mut too_long) = self.settings.patients.find_all(tool, arguments, result);
-        let policy = joint.filter(|_| size > FEW).and_then(|joint| joint.owned(|log| log.policies().patients));
+        let policy = log.filter(|_| size > FEW).and_then(own_paths);
         if let Some(policy) = policy {
             let (more, also) = policy.find_all(tool, arguments, result);
             ids.extend(more);
@@ -54,6 +55,11 @@ impl Observer {
         }
         Ok(())
     }
+}
+
+/// The store's own patient paths, if this process owns the store.
+fn own_paths(log: &AuditLog) -> Option<PatientPaths> {
+    if log.is_owner() { log.retention().policies().ok().map(|policies| policies.patients) } else { None }
 }
 
 impl Pending {
@@ -101,12 +107,14 @@ pub(super) fn refused(call: &ToolCall) -> Option<Error> {
 /// The call without what its end entry already says.
 fn further(call: &ToolCall) -> ToolCall {
     let outcome = call.outcome.unwrap_or(match &call.result {
-        Some(CallResult::Value(value)) if failure(value).is_none() => Outcome::Ok,
+        Some(CallResult::Value(value)) if failure(value).or_else(|| reads_as_failure(value)).is_none() => Outcome::Ok,
         None => Outcome::Ok,
         _ => Outcome::ToolError,
     });
     let mut further = call.clone();
     (further.arguments, further.result, further.duration_ms) = (None, None, None);
+    // It follows the entry that has the answer, which answers the call; a call has one late answer.
+    further.late_answer = false;
     further.patient_ids.clear();
     further.restated.clear();
     further.session_metadata.insert("mcp", Object::new());

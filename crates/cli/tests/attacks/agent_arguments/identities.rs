@@ -1,13 +1,16 @@
-//! Names that an agent chooses so that its calls are found under another, or under none.
+//! Names that an agent chooses so that its calls are found under another name, or not at all.
 
+use crate::store_common::open_grant;
+use attestlog::Justification;
+use attestlog::emergency::Misuse;
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::redact::{Policy, Preset};
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ErrorKind, Facet, ManualClock, Misuse, Options, PolicySet, Query, ToolCall};
+use attestlog::{AuditLog, ErrorKind, Facet, Options, PolicySet, Query, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(3600);
 const YEARS: Duration = Duration::from_secs(9 * 366 * 86_400);
 
 fn log(preset: Preset) -> (AuditLog, Arc<ManualClock>) {
@@ -22,7 +25,7 @@ fn calls_of(log: &AuditLog, patient: &str) -> u64 {
 }
 
 /// The agent asks for a chart under `"P-1 "`, under `P-1` with a zero-width space, under `patientId`, or with the id in an
-/// object. The tool server trims and finds the chart; in the log it was another patient, or none.
+/// object. The tool server trims it and finds the chart; in the log it was another patient, or none.
 #[test]
 fn a_patient_with_blanks_or_under_another_member_is_the_same_patient() {
     for preset in Preset::ALL {
@@ -40,14 +43,14 @@ fn a_patient_with_blanks_or_under_another_member_is_the_same_patient() {
         }
         assert_eq!(calls_of(&log, "P-1"), arguments.len() as u64, "{preset:?}");
         assert_eq!(calls_of(&log, "\u{feff}P-1"), arguments.len() as u64);
-        // And nobody else is meant: these were one pseudonym once.
+        // And this is a different patient: the two had the same pseudonym once.
         log.record(ToolCall::new("c", "u", "read_chart").patient("P_1")).unwrap();
         assert_eq!((calls_of(&log, "P_1"), calls_of(&log, "P-1")), (1, arguments.len() as u64), "{preset:?}");
     }
 }
 
-/// A user is called `a`, a mark that turns the direction of writing, and `b`: in the log it was `ab`, somebody else, and
-/// nothing said so. The same with a zero-width space in a patient's id, wherever that is given, and with blanks.
+/// A user's name is `a`, a character that changes the writing direction, and `b`: in the log it was `ab`, another user, and
+/// nothing said so. The same happened with a zero-width space in a patient's id, wherever it is given, and with blanks.
 #[test]
 fn a_name_that_is_not_written_as_it_came_says_so() {
     for preset in [Preset::Default, Preset::Hipaa] {
@@ -77,14 +80,14 @@ fn a_name_that_is_not_written_as_it_came_says_so() {
     }
 }
 
-/// The agent's user is called `dr_smith` with a Cyrillic letter in it. In every listing that is Dr Smith.
+/// The agent's user is called `dr_smith` with a Cyrillic letter. In every listing that looks like Dr Smith.
 #[test]
 fn a_name_that_only_looks_like_another_says_so() {
     let (log, _) = log(Preset::Default);
     log.record(ToolCall::new("c", "dr_smith", "read_chart").patient("P-1")).unwrap();
     let seq = log.record(ToolCall::new("c", "dr_smіth", "read_chart").patient("P-1")).unwrap().seq;
     assert!(log.entry(seq).unwrap().line().contains(r#""look_alike":["user_id"]"#));
-    assert_eq!(log.look_alikes(Facet::User, "dr_smith").unwrap(), ["dr_smіth"]);
+    assert_eq!(log.values().look_alikes(Facet::User, "dr_smith").unwrap(), ["dr_smіth"]);
 }
 
 /// Dr Smith opens a grant and reviews it herself, with another letter in her name, or in capitals.
@@ -92,33 +95,36 @@ fn a_name_that_only_looks_like_another_says_so() {
 fn nobody_reviews_their_own_emergency_under_a_name_that_looks_the_same() {
     for preset in [Preset::Default, Preset::Hipaa] {
         let (log, _) = log(preset);
-        let grant = log.open_emergency("dr_smith", "P-7", "unconscious", "immediate", HOUR, "dr_smith").unwrap().seq;
+        let grant = open_grant(&log, "dr_smith", "P-7");
         for reviewer in ["dr_smіth", "DR_SMITH", "dr_smith\u{200b}", "ｄｒ_smith", "Dr_Ѕmith", " dr_smith "] {
-            let refused = log.review_emergency(grant, reviewer, "justified", None).unwrap_err();
+            let refused = log
+                .emergency()
+                .review(grant, Justification { actor: reviewer, reason: "justified" }, None)
+                .unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Conflict, "{reviewer}");
         }
-        log.review_emergency(grant, "privacy_office", "justified", None).unwrap();
+        log.emergency().review(grant, Justification { actor: "privacy_office", reason: "justified" }, None).unwrap();
     }
 }
 
-/// Under a grant for one patient the agent reads a list of all of them: the call named no patient, and passed for use.
+/// Under a grant for one patient the agent reads a list of all of them: the call named no patient, and counted as covered.
 #[test]
 fn a_call_without_a_patient_is_not_covered_by_a_grant_for_one() {
     let (log, _) = log(Preset::Default);
-    let grant = log.open_emergency("dr_smith", "P-7", "unconscious", "immediate", HOUR, "dr_smith").unwrap().seq;
+    let grant = open_grant(&log, "dr_smith", "P-7");
     log.record(ToolCall::new("c", "dr_smith", "list_patients").emergency(Some(grant))).unwrap();
     log.record(ToolCall::new("c", "dr_smith", "read_chart").patient("P-7").emergency(Some(grant))).unwrap();
-    // One in two steps is judged by what was known at its end.
+    // A call in two steps is judged by what was known at its end.
     let begun = log.begin(ToolCall::new("c", "dr_smith", "find").emergency(Some(grant))).unwrap();
     begun.finish(|call| call.patient("P-7").result(Json::from("found"))).unwrap();
     let _unfinished = log.begin(ToolCall::new("c", "dr_smith", "dump").emergency(Some(grant))).unwrap();
-    let states = log.emergencies().unwrap();
+    let states = log.emergency().grants().unwrap();
     let misuse: Vec<_> = states[0].uses.iter().map(|used| used.misuse).collect();
     assert_eq!(misuse, [Some(Misuse::NoPatient), None, None, Some(Misuse::NoPatient)]);
 }
 
-/// A hold is placed, then the pseudonym key is rotated. What is recorded of the held patient from then on has another
-/// pseudonym, with which the hold's cannot be compared: it was purged.
+/// A hold is placed, then the pseudonym key is rotated. What is recorded about the held patient from then on has another
+/// pseudonym, which cannot be compared with the hold's: it was purged.
 #[test]
 fn a_rotated_pseudonym_key_takes_nothing_out_of_a_hold() {
     let (log, clock) = log(Preset::Hipaa);
@@ -127,12 +133,12 @@ fn a_rotated_pseudonym_key_takes_nothing_out_of_a_hold() {
     record("P-2");
     let mut covering = HoldSelector::default();
     covering.patients.insert(" P-1".to_owned());
-    log.place_hold("case", "a suit", "counsel", covering).unwrap();
-    log.rotate_pseudonym_key().unwrap();
+    log.retention().place_hold("case", covering, Justification { actor: "counsel", reason: "a suit" }).unwrap();
+    log.keys().rotate_pseudonym_key().unwrap();
     record("P-1\u{200b}");
     clock.advance(YEARS);
-    log.confirm_clock("ops", "checked").unwrap();
-    let done = log.purge("ops").unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "checked" }).unwrap();
+    let done = log.retention().purge("ops").unwrap();
     assert_eq!((done.purged, done.kept_by_hold), (1, 2));
     assert_eq!(calls_of(&log, "P-1"), 2);
 }

@@ -1,23 +1,20 @@
-//! Rows of the index, edited while the store is closed, decided on, and put back: nothing in the file shows it afterwards.
+//! Index rows are edited while the store is closed, a decision is based on them, and they are put back: afterwards nothing
+//! in the file shows it.
 
-use crate::store_common::clock;
-use attestlog::alert::{AlertEngine, Callback};
+use crate::store_common::tables::{BATCHES, COLUMNS, POSTINGS, TERMS};
+use crate::store_common::{clock, open_grant};
+use attestlog::Justification;
+use attestlog::alert::Callback;
+use attestlog::host::ManualClock;
 use attestlog::retention::{Period, PolicyBuilder};
-use attestlog::{
-    AuditLog, ErrorKind, Facet, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall, VerifyOptions,
-};
-use redb::{Database, ReadableTable, TableDefinition};
+use attestlog::verify::VerifyOptions;
+use attestlog::{AuditLog, ErrorKind, Facet, Kind, Neighbours, Options, PolicySet, Query, ToolCall};
+use redb::{Database, ReadableTable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
-
-const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
-const BATCHES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("batches");
-const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
-const HOUR: Duration = Duration::from_secs(3600);
 
 struct Place {
     _dir: TempDir,
@@ -50,7 +47,7 @@ impl Place {
         self.options().open(&self.store).unwrap()
     }
 
-    /// Gives terms of the index other names, as somebody does who has nothing but the file.
+    /// Renames terms of the index, as somebody with only the file can.
     fn rename(&self, names: &[(&str, &str)]) {
         edit(&self.store, |txn| {
             let mut terms = txn.open_table(TERMS).unwrap();
@@ -80,9 +77,9 @@ fn failed() -> ToolCall {
     ToolCall::new("c", "mallory", "read").patient("P-1").error("no")
 }
 
-/// Lets the rules look at everything, and write down that they did.
+/// Lets the rules look at everything, and save their position.
 fn look(place: &Place, log: &AuditLog) {
-    let mut engine = AlertEngine::new(log).unwrap();
+    let mut engine = log.alerts().engine().unwrap();
     engine.run_once().unwrap();
     place.clock.advance(Duration::from_secs(10));
     engine.run_once().unwrap();
@@ -95,11 +92,12 @@ fn assert_clean(log: &AuditLog) {
 }
 
 fn alerts(log: &AuditLog) -> Vec<String> {
-    log.alerts().unwrap().into_iter().map(|state| state.alert.rule).collect()
+    log.alerts().list().unwrap().into_iter().map(|state| state.alert.rule).collect()
 }
 
-/// Nine failed accesses were indexed; two terms were renamed, the tenth was recorded, and the terms were put back. The rules had
-/// asked the index what came before and heard of nothing; the mark moved on over the call, and no alert was ever raised.
+/// Nine failed accesses were indexed; two terms were renamed, the tenth access was recorded, and the terms were put back.
+/// The rules had looked up the earlier ones in the index and found none; their position moved past the call, and no alert
+/// was ever raised.
 #[test]
 fn alert_rules_do_not_believe_an_edited_index() {
     let place = Place::new();
@@ -120,28 +118,28 @@ fn alert_rules_do_not_believe_an_edited_index() {
         count.fetch_add(1, Ordering::SeqCst);
         Ok(())
     });
-    let mut engine = AlertEngine::new(&log).unwrap().deliver_to(pager);
+    let mut engine = log.alerts().engine().unwrap().deliver_to(pager);
     for _ in 0..2 {
         let refused = engine.run_once().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
         assert!(refused.to_string().contains("the index of entries 0 to"), "{refused}");
     }
-    // Once, and whoever listens hears of it though alerts cannot be looked up.
+    // Once, and receivers get the alert even if alerts cannot be looked up.
     assert_eq!((alerts(&log), told.load(Ordering::SeqCst)), (vec!["tampering".to_owned()], 1));
     log.close().unwrap();
 
     place.rename(&[("mallorz", "mallory"), ("P-2", "P-1")]);
     let log = place.open();
-    AlertEngine::new(&log).unwrap().run_once().unwrap();
+    log.alerts().engine().unwrap().run_once().unwrap();
     let found = alerts(&log);
     for rule in ["same-patient-user", "same-patient-anybody", "failures"] {
         assert!(found.iter().any(|name| name == rule), "{found:?}");
     }
-    assert!(log.alerts().unwrap().iter().any(|state| state.alert.crossing == tenth));
+    assert!(log.alerts().list().unwrap().iter().any(|state| state.alert.crossing == tenth));
     assert_clean(&log);
 }
 
-/// The same with the rows that the terms lead to, and with the table that says which batches there are.
+/// The same with the rows that the terms lead to, and with the table of index batches.
 #[test]
 fn neither_do_rows_that_were_taken_out_lead_them_astray() {
     let edits: [fn(&redb::WriteTransaction); 2] = [
@@ -158,71 +156,77 @@ fn neither_do_rows_that_were_taken_out_lead_them_astray() {
         edit(&place.store, taken);
         let log = place.open();
         log.record(failed()).unwrap();
-        let refused = AlertEngine::new(&log).unwrap().run_once().unwrap_err();
+        let refused = log.alerts().engine().unwrap().run_once().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
     }
 }
 
-/// A grant that `helper` used: the review that is tried under each name.
+/// A grant that `helper` used: a review of it is tried under each name.
 fn granted(place: &Place) -> u64 {
     let log = place.open();
-    let grant = log.open_emergency("dr", "P-1", "er", "immediate", HOUR, "dr").unwrap().seq;
+    let grant = open_grant(&log, "dr", "P-1");
     log.record(ToolCall::new("c", "helper", "read").patient("P-1").emergency(Some(grant))).unwrap();
     log.flush_index().unwrap();
-    let refused = log.review_emergency(grant, "helper", "justified", None).unwrap_err();
+    let refused =
+        log.emergency().review(grant, Justification { actor: "helper", reason: "justified" }, None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     log.close().unwrap();
     grant
 }
 
-/// `helper` had used a grant, so a review by `helper` was refused. With the index's `true` renamed nobody had used it: the
-/// review was recorded, the byte put back, and verification never looked at it again.
+/// `helper` had used a grant, so a review by `helper` was refused. With the index's `true` renamed nobody seemed to have
+/// used it: the review was recorded, the byte put back, and verification never looked at it again.
 #[test]
 fn who_used_a_grant_is_not_asked_of_an_edited_index() {
     let place = Place::new();
     let grant = granted(&place);
     place.rename(&[("true", "trux")]);
     let log = place.open();
-    let refused = log.review_emergency(grant, "helper", "justified", None).unwrap_err();
+    let refused =
+        log.emergency().review(grant, Justification { actor: "helper", reason: "justified" }, None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
     assert!(refused.to_string().contains("the index of entries 0 to"), "{refused}");
-    assert!(log.emergencies().is_err());
+    assert!(log.emergency().grants().is_err());
     log.close().unwrap();
     place.rename(&[("trux", "true")]);
     let log = place.open();
-    assert_eq!(log.review_emergency(grant, "helper", "justified", None).unwrap_err().kind(), ErrorKind::Conflict);
-    log.review_emergency(grant, "boss", "justified", None).unwrap();
+    assert_eq!(
+        log.emergency().review(grant, Justification { actor: "helper", reason: "justified" }, None).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    log.emergency().review(grant, Justification { actor: "boss", reason: "justified" }, None).unwrap();
     assert_clean(&log);
 }
 
-/// A grant that was used since its review stays (R15). The same byte, changed while a purge ran, took it for good.
+/// A grant that was used since its review is kept (R15). The same byte, changed while a purge ran, made the purge remove it
+/// permanently.
 #[test]
 fn a_purge_does_not_believe_an_edited_index() {
     let place = Place::new();
     let log = place.open();
-    let grant = log.open_emergency("dr", "P-1", "er", "immediate", HOUR, "dr").unwrap().seq;
-    log.review_emergency(grant, "boss", "ok", None).unwrap();
+    let grant = open_grant(&log, "dr", "P-1");
+    log.emergency().review(grant, Justification { actor: "boss", reason: "ok" }, None).unwrap();
     log.record(ToolCall::new("c", "dr", "read").patient("P-1").emergency(Some(grant))).unwrap();
     log.flush_index().unwrap();
     log.close().unwrap();
     place.clock.advance(Duration::from_secs(800 * 86_400));
     let log = place.open();
-    log.confirm_clock("ops", "a long time").unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "a long time" }).unwrap();
     log.close().unwrap();
     place.rename(&[("true", "trux")]);
     let log = place.open();
-    for e in [log.plan_purge().map(drop).unwrap_err(), log.purge("ops").map(drop).unwrap_err()] {
+    for e in [log.retention().plan().map(drop).unwrap_err(), log.retention().purge("ops").map(drop).unwrap_err()] {
         assert_eq!(e.kind(), ErrorKind::Damaged, "{e}");
     }
     log.close().unwrap();
     place.rename(&[("trux", "true")]);
     let log = place.open();
-    log.purge("ops").unwrap();
+    log.retention().purge("ops").unwrap();
     assert!(log.entry(grant).is_ok());
     assert_clean(&log);
 }
 
-/// One bit of a retention column, and a purge said that nothing had expired.
+/// With one bit of a retention column changed, a purge said that nothing had expired.
 #[test]
 fn a_purge_does_not_believe_an_edited_column() {
     let place = Place::new();
@@ -230,8 +234,8 @@ fn a_purge_does_not_believe_an_edited_column() {
     log.record_batch((0..20).map(|_| ToolCall::new("c", "u", "look"))).unwrap();
     log.flush_index().unwrap();
     place.clock.advance(Duration::from_secs(800 * 86_400));
-    log.confirm_clock("ops", "a long time").unwrap();
-    assert_eq!(log.plan_purge().unwrap().expired.len(), 20);
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "a long time" }).unwrap();
+    assert_eq!(log.retention().plan().unwrap().expired.len(), 20);
     log.close().unwrap();
     let flip = |at: usize, bit: u8| {
         let mut len = 0;
@@ -249,9 +253,9 @@ fn a_purge_does_not_believe_an_edited_column() {
         for bit in [0, 5] {
             len = flip(at, bit);
             let log = place.open();
-            let planned = log.plan_purge();
+            let planned = log.retention().plan();
             let kind = planned.map(drop).unwrap_err().kind();
-            // Of another format altogether.
+            // A changed format byte.
             let expected = if at == 0 { ErrorKind::NewerFormat } else { ErrorKind::Damaged };
             assert_eq!(kind, expected, "byte {at} bit {bit}");
             log.close().unwrap();
@@ -259,28 +263,28 @@ fn a_purge_does_not_believe_an_edited_column() {
         }
         at += 1;
     }
-    assert_eq!(place.open().purge("ops").unwrap().purged, 20);
+    assert_eq!(place.open().retention().purge("ops").unwrap().purged, 20);
 }
 
-/// What a long-running recorder adds later is not held again, and a purge begins with a new file.
+/// What a long-running recorder adds later is not checked again, and after a purge a new file begins.
 #[test]
 fn an_index_that_is_right_is_believed() {
     let place = Place::new();
     let log = place.open();
-    let mut engine = AlertEngine::new(&log).unwrap();
+    let mut engine = log.alerts().engine().unwrap();
     for day in 0..4 {
         log.record_batch((0..9).map(|i| ToolCall::new(format!("c{day}"), format!("u{i}"), "look").patient("P-1")))
             .unwrap();
         log.flush_index().unwrap();
         engine.run_once().unwrap();
         place.clock.advance(Duration::from_secs(120 * 86_400));
-        log.confirm_clock("ops", "four months").unwrap();
+        log.retention().confirm_clock(Justification { actor: "ops", reason: "four months" }).unwrap();
     }
-    assert!(log.purge("ops").unwrap().purged > 0);
+    assert!(log.retention().purge("ops").unwrap().purged > 0);
     log.record(ToolCall::new("c", "u1", "look").patient("P-1")).unwrap();
     log.flush_index().unwrap();
     engine.run_once().unwrap();
-    log.prove_complete(Facet::User, "u1", Neighbours::Reveal).unwrap();
+    log.proofs().complete(Facet::User, "u1", Neighbours::Reveal).unwrap();
     assert_eq!(log.count(&Query::new().kind(Kind::Purge)).unwrap(), 1);
     assert_clean(&log);
 }

@@ -1,19 +1,20 @@
-//! The store's own entries, which say what is in force, hidden from whoever opens the store, and put back after.
+//! System events, which say what is in force, are hidden while the store is opened, and put back afterwards.
 
 use super::unbound::{edit, findings, options};
-use crate::store_common::clock;
+use crate::store_common::tables::{BLOCKS, POSTINGS, TERMS};
+use crate::store_common::{clock, open_grant};
+use attestlog::Justification;
+use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::keys::KeyFile;
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ErrorKind, FindingKind, Kind, ManualClock, Options, SeededRandom, ToolCall};
-use redb::{ReadableTable, TableDefinition};
+use attestlog::verify::FindingKind;
+use attestlog::{AuditLog, ErrorKind, Kind, Options, ToolCall};
+use redb::ReadableTable;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
-const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
-/// The number of the facet of kinds, and the shelf of its rows.
+/// The number of the facet `kind`, and the key prefix of its rows.
 const KIND: u8 = 10;
 const YEARS: Duration = Duration::from_secs(20 * 366 * 86_400);
 
@@ -28,10 +29,10 @@ fn call_about(patient: &str) -> ToolCall {
 fn holds(log: &AuditLog, patient: &str) -> u64 {
     let mut covering = HoldSelector::default();
     covering.patients.insert(patient.to_owned());
-    log.place_hold("case 7", "a claim", "counsel", covering).unwrap().seq
+    log.retention().place_hold("case 7", covering, Justification { actor: "counsel", reason: "a claim" }).unwrap().seq
 }
 
-/// Takes the rows of one kind out of the index in the file; gives them, to be put back.
+/// Removes the rows of one kind from the index in the file; returns them, so that they can be put back.
 fn hide(path: &Path, kind: Kind) -> Vec<((u8, u64, u64), Vec<u8>)> {
     let mut taken = Vec::new();
     edit(path, |txn| {
@@ -53,8 +54,8 @@ fn refused(log: &AuditLog, what: &str) {
     let refused = [
         log.record(ToolCall::new("c", "u", "look")).map(drop),
         log.checkpoint().map(drop),
-        log.purge("privacy").map(drop),
-        log.plan_purge().map(drop),
+        log.retention().purge("privacy").map(drop),
+        log.retention().plan().map(drop),
     ];
     for (i, refused) in refused.into_iter().enumerate() {
         let e = refused.expect_err(what);
@@ -63,8 +64,8 @@ fn refused(log: &AuditLog, what: &str) {
     }
 }
 
-/// R60. Somebody without keys took the row of the index that leads to a legal hold out of the file while it was closed. The scheduled
-/// purge did not know of the hold and took what it kept; then he put the row back, and verification was clean for ever.
+/// R60. While the file was closed, somebody without keys removed the index row that leads to a legal hold. The scheduled
+/// purge did not know of the hold and removed what it kept; then the row was put back, and verification was clean forever.
 #[test]
 fn a_hold_that_nothing_leads_to_is_missed_before_anything_is_purged() {
     let dir = tempfile::tempdir().unwrap();
@@ -76,7 +77,7 @@ fn a_hold_that_nothing_leads_to_is_missed_before_anything_is_purged() {
     log.close().unwrap();
     clock.advance(YEARS);
     let log = timed(&clock, 2).open(&path).unwrap();
-    log.confirm_clock("ops", "years have passed").unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "years have passed" }).unwrap();
     log.close().unwrap();
 
     let rows = hide(&path, Kind::HoldPlaced);
@@ -85,33 +86,32 @@ fn a_hold_that_nothing_leads_to_is_missed_before_anything_is_purged() {
     assert!(findings(&log).iter().any(|(kind, _)| *kind == FindingKind::IndexRowMissing));
     log.close().unwrap();
 
-    // Put back, it is the store that it was, and the hold holds.
+    // After it is put back, the store is as it was, and the hold is in force.
     edit(&path, |txn| {
         let mut table = txn.open_table(POSTINGS).unwrap();
         rows.iter().for_each(|(key, row)| drop(table.insert(*key, &**row).unwrap()));
     });
     let log = timed(&clock, 4).open(&path).unwrap();
-    let purged = log.purge("privacy").unwrap();
+    let purged = log.retention().purge("privacy").unwrap();
     assert_eq!((purged.purged, purged.kept_by_hold), (0, 1));
     assert_eq!(findings(&log), []);
 }
 
-/// The same with whatever else decides, and in other ways: every kind of entry that puts something into force, its row taken out or
-/// its term; a row that lists less than it did.
+/// The same with everything else that decides something, and in other ways: every kind of entry that puts something into
+/// force, with its row or its term removed; a row that lists fewer entries than before.
 #[test]
 fn whatever_is_in_force_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, clock) = (dir.path().join("s"), clock());
     let log = timed(&clock, 1).create(&path).unwrap();
-    let hour = Duration::from_secs(3600);
-    let first = log.open_emergency("u", "P-1", "unconscious", "high", hour, "u").unwrap().seq;
-    log.open_emergency("v", "P-2", "unconscious", "high", hour, "v").unwrap();
-    log.close_emergency(first, "u").unwrap();
+    let first = open_grant(&log, "u", "P-1");
+    open_grant(&log, "v", "P-2");
+    log.emergency().close(first, "u").unwrap();
     let held = holds(&log, "P-1");
     holds(&log, "P-2");
-    log.release_hold(held, "settled", "counsel").unwrap();
-    log.set_policy(log.policies()).unwrap();
-    log.rotate_pseudonym_key().unwrap();
+    log.retention().release_hold(held, Justification { actor: "counsel", reason: "settled" }).unwrap();
+    log.retention().set_policies(log.retention().policies().unwrap()).unwrap();
+    log.keys().rotate_pseudonym_key().unwrap();
     log.record(call_about("P-1")).unwrap();
     log.flush_index().unwrap();
     log.close().unwrap();
@@ -128,7 +128,7 @@ fn whatever_is_in_force_is_missed() {
     for kind in kinds {
         hide(&path, kind);
         match kind {
-            // Whose it is is read from where it stands.
+            // The identity of the log is read from its fixed position.
             Kind::Genesis => drop(timed(&clock, 2).open(&path).unwrap().record(call_about("P-1")).unwrap()),
             _ => refused(&timed(&clock, 2).open(&path).unwrap(), kind.as_str()),
         }
@@ -139,7 +139,7 @@ fn whatever_is_in_force_is_missed() {
         }
         std::fs::write(&path, &whole).unwrap();
     }
-    // Of two holds the row names one: salt, place, and the list of the other form, with one gap less.
+    // The row names only one of two holds: salt, place, and the list in the other form, with one gap less.
     edit(&path, |txn| {
         let term = txn.open_table(TERMS).unwrap().get((KIND, &b"hold_placed"[..])).unwrap().unwrap().value();
         let mut rows = txn.open_table(POSTINGS).unwrap();
@@ -155,16 +155,16 @@ fn whatever_is_in_force_is_missed() {
     });
     refused(&timed(&clock, 2).open(&path).unwrap(), "a hold of two");
     std::fs::write(&path, &whole).unwrap();
-    // Without the keys nobody can tell, and nothing is recorded; what only reads goes on, and verification finds it.
+    // Without the keys this cannot be detected, and nothing is recorded; reading goes on, and verification finds it.
     hide(&path, Kind::BreakGlassOpened);
     let keyless = timed(&clock, 2).key_file(dir.path().join("none")).open(&path).unwrap();
     assert_eq!(keyless.record(call_about("P-1")).unwrap_err().kind(), ErrorKind::Key);
     assert!(findings(&keyless).iter().any(|(kind, _)| *kind == FindingKind::IndexRowMissing));
 }
 
-/// An entry that decides was written anew, with its hash, in the block that it lies in; the nodes of the tree above it were left as they
-/// were, so its root at the mark was the right one. Opening compares each entry with the hash beside it, and that was right too: the
-/// hold was another patient's until the block was put back.
+/// An entry that decides something was rewritten, with its hash, in its block; the tree nodes above it were left as they
+/// were, so the root at the mark was right. Opening only compares each entry with the hash beside it, and that was right
+/// too: the hold was another patient's until the block was put back.
 #[test]
 fn a_hold_that_was_written_anew_with_its_hash_is_missed() {
     let dir = tempfile::tempdir().unwrap();
@@ -197,8 +197,8 @@ fn a_hold_that_was_written_anew_with_its_hash_is_missed() {
     assert_eq!(findings(&log), []);
 }
 
-/// What was recorded since the last signature (the process was killed) is in no digest: there each entry is read, whatever the index
-/// leads to.
+/// What was recorded since the last signature (the process was killed) is in no digest: there each entry is read, whatever
+/// the index leads to.
 #[test]
 fn a_hold_that_was_not_signed_yet_is_read_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,34 +216,33 @@ fn a_hold_that_was_not_signed_yet_is_read_itself() {
     refused(&options(2).open(&path).unwrap(), "a hold beyond the mark");
     std::fs::write(&path, killed).unwrap();
     let log = options(2).open(&path).unwrap();
-    assert_eq!(log.holds().unwrap().len(), 1);
+    assert_eq!(log.retention().holds().unwrap().len(), 1);
     log.record(call_about("P-1")).unwrap();
 }
 
-/// The digest is of what is in force, and a purge takes only what is over: a store goes on after one, whatever was signed when. The end
-/// of a grant was kept for as long as the grant was to be when it was opened: after a policy that keeps both longer the end went first,
-/// and the grant was open again.
+/// The digest covers what is in force, and a purge removes only what is over: a store works after a purge, whatever was
+/// signed when. The end of a grant used to be kept only as long as the grant's period at opening: after a policy that keeps
+/// both longer, the end was purged first, and the grant was open again.
 #[test]
 fn what_a_purge_takes_is_not_missed() {
     let dir = tempfile::tempdir().unwrap();
     let (path, clock) = (dir.path().join("s"), clock());
     let log = timed(&clock, 1).create(&path).unwrap();
-    let hour = Duration::from_secs(3600);
-    let grant = log.open_emergency("u", "P-1", "unconscious", "high", hour, "u").unwrap().seq;
-    let mut longer = log.policies();
+    let grant = open_grant(&log, "u", "P-1");
+    let mut longer = log.retention().policies().unwrap();
     let period = attestlog::retention::Period::years(9).unwrap();
     longer.retention = attestlog::retention::RetentionPolicy::builder().class("healthcare", period).build().unwrap();
-    log.set_policy(longer).unwrap();
+    log.retention().set_policies(longer).unwrap();
     let mark = log.checkpoint().unwrap().checkpoint().size();
-    log.close_emergency(grant, "u").unwrap();
-    log.review_emergency(grant, "privacy_office", "justified", None).unwrap();
+    log.emergency().close(grant, "u").unwrap();
+    log.emergency().review(grant, Justification { actor: "privacy_office", reason: "justified" }, None).unwrap();
     let ends = log.query(&attestlog::Query::new().kind(Kind::BreakGlassClosed)).unwrap();
     let end = ends.map(|entry| entry.unwrap().body.retention.unwrap().until).next().unwrap();
     let until = log.entry(grant).unwrap().body.retention.unwrap().until;
     assert!(end.since(until) > Duration::from_secs(366 * 86_400), "{end} {until}");
 
     clock.advance(YEARS);
-    log.confirm_clock("ops", "years have passed").unwrap();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "years have passed" }).unwrap();
     // It was open when the keys signed last.
     let killed = |name: &str| {
         let copy = dir.path().join(name);
@@ -254,11 +253,11 @@ fn what_a_purge_takes_is_not_missed() {
         assert_eq!(findings(&log), []);
         log.close().unwrap();
     };
-    assert_eq!(log.purge("privacy").unwrap().purged, 0);
+    assert_eq!(log.retention().purge("privacy").unwrap().purged, 0);
     assert_eq!(KeyFile::load(&dir.path().join("s.key"), None).unwrap().mark().unwrap().size, mark);
     killed("before");
     log.checkpoint().unwrap();
-    assert_eq!(log.purge("privacy").unwrap().purged, 2, "grant and end");
+    assert_eq!(log.retention().purge("privacy").unwrap().purged, 2, "grant and end");
     killed("after");
     log.close().unwrap();
     timed(&clock, 6).open(&path).unwrap().record(call_about("P-1")).unwrap();

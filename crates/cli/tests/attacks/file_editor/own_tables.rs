@@ -1,12 +1,13 @@
-//! redb's own tables and the heads of pages: bits that nobody looked at, of which some end whatever reads the file, and some let what
-//! is recorded next be written over what was recorded.
+//! redb's own tables and the headers of pages: bits that nothing checked. Some of them ended every process that read the
+//! file, and some made the next record overwrite earlier ones.
 //!
-//! `ATTESTLOG_LONG=1` flips every bit of every head, and edits every byte of redb's own tables; otherwise a sample.
+//! `ATTESTLOG_LONG=1` flips every bit of every page header, and edits every byte of redb's own tables; otherwise a sample.
 
 use super::trees::{self, Tree};
 use crate::common::Place;
 use crate::store_common::*;
-use attestlog::{AuditLog, FindingKind, Options, Result, ToolCall, Verification, VerifyOptions};
+use attestlog::verify::{FindingKind, Verification, VerifyOptions};
+use attestlog::{AuditLog, Options, Result, ToolCall};
 use std::path::Path;
 
 fn long() -> bool {
@@ -17,7 +18,8 @@ fn call(i: u64) -> ToolCall {
     ToolCall::new(format!("conv_{}", i / 3), format!("usr_{}", i % 7), "look").patient(format!("P-{}", i % 4))
 }
 
-/// A store that was closed, with pages that come free, and what it looked like when it was still open, as a killed process leaves it.
+/// A store that was closed, with pages that become free, and its file while it was still open, as a killed process leaves
+/// it.
 fn closed_and_killed() -> (Vec<u8>, Vec<u8>) {
     let (log, disk, _) = store(21);
     for part in 0..4 {
@@ -35,7 +37,7 @@ fn open(bytes: &[u8]) -> Result<AuditLog> {
     options(&clock(), 8).open_on(Disk::of(bytes.to_vec()).backend())
 }
 
-fn found(log: &AuditLog) -> Vec<attestlog::Finding> {
+fn found(log: &AuditLog) -> Vec<attestlog::verify::Finding> {
     log.verify(&VerifyOptions::new().threads(1)).unwrap().findings
 }
 
@@ -48,7 +50,7 @@ fn all_trees(bytes: &[u8]) -> Vec<(bool, Tree)> {
     trees::trees(bytes).into_iter().map(|tree| (false, tree)).chain(own).collect()
 }
 
-/// As the program verifies a file: its pages first, then all of it; its pages alone where it cannot be opened or read.
+/// Verifies a file as the program does: its pages first, then everything; only the pages if it cannot be opened or read.
 fn verified(path: &Path) -> Result<Verification> {
     let options = Options::new().clock(clock()).background(false).without_keys().read_only().pages_first(true);
     let whole = options.open(path).and_then(|log| log.verify(&VerifyOptions::new().threads(1)));
@@ -58,9 +60,9 @@ fn verified(path: &Path) -> Result<Verification> {
     })
 }
 
-/// The story: of 448 bits in the heads of pages, flipped one by one, 206 ended `verify` with exit code 3 and the words of a panic, so
-/// that nobody knew where the file was damaged; for eleven of these queries still answered. Now each ends with a finding that names the
-/// table and the page, also where the file cannot be opened.
+/// The story: of 448 bits in page headers, flipped one by one, 206 ended `verify` with exit code 3 and the text of a panic,
+/// so that nobody knew where the file was damaged; for eleven of these queries still answered. Now each ends with a finding
+/// that names the table and the page, even if the file cannot be opened.
 #[test]
 fn a_bit_in_the_head_of_any_page_is_named_by_verification() {
     let (bytes, _) = closed_and_killed();
@@ -80,7 +82,7 @@ fn a_bit_in_the_head_of_any_page_is_named_by_verification() {
                     let name = format!("{own} {} {} bit {bit}", tree.name, page.at);
                     let verification = verified(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
                     let place = format!("the page at byte {}", page.at);
-                    let named = |f: &attestlog::Finding| {
+                    let named = |f: &attestlog::verify::Finding| {
                         f.kind == FindingKind::PageDamaged && f.detail.contains(&tree.name) && f.detail.contains(&place)
                     };
                     assert!(verification.findings.iter().any(named), "{name}: {:?}", verification.findings);
@@ -100,7 +102,7 @@ fn a_bit_in_the_head_of_any_page_is_named_by_verification() {
     assert!(tried > 100 && pages_only > 10 && answering > 10, "{tried} {pages_only} {answering}");
 }
 
-/// What the program says of such files, and that it says nothing of panics.
+/// The program's messages about such files, which do not mention panics.
 #[test]
 fn the_program_says_what_is_damaged_and_what_to_do() {
     let place = Place::empty();
@@ -142,7 +144,7 @@ fn call_free(bytes: &mut [u8], page: u64) {
     let start = region.unwrap().1.start;
     let orders = usize::from(bytes[start]) + 1;
     let number = |bytes: &[u8], at: usize| trees::number(bytes, at, 4) as usize;
-    // The tree of bits of the smallest pages comes first.
+    // The bitmap of the smallest pages comes first.
     let bits = start + 8 + 4 * orders;
     let height = number(bytes, bits);
     let (mut level_at, mut levels) = (bits + 4 + 4 * height, Vec::new());
@@ -157,9 +159,9 @@ fn call_free(bytes: &mut [u8], page: u64) {
     }
 }
 
-/// The story: nobody looked at redb's own tables but redb itself, at their checksums. With these made right, a page of the log that is
-/// called free in them is written over by what is recorded next: verification was clean before, and recorded entries were gone after
-/// [R58].
+/// The story: only redb itself checked its own tables, by their checksums. With these corrected, a page of the log that the
+/// tables call free is overwritten by the next record: verification was clean before, and recorded entries were gone
+/// afterwards [R58].
 #[test]
 fn a_page_in_use_that_is_called_free_is_found_before_it_is_written_over() {
     let (bytes, _) = closed_and_killed();
@@ -169,7 +171,7 @@ fn a_page_in_use_that_is_called_free_is_found_before_it_is_written_over() {
     {
         for page in &tree.pages {
             let n = (page.at / 4096 - 1) as u64;
-            // A free page beside it would be one with it.
+            // A free page beside it would be merged with it.
             let in_use =
                 |n: u64| all_trees(&bytes).iter().any(|(_, t)| t.pages.iter().any(|p| p.at / 4096 - 1 == n as usize));
             if page.used > 4096 + page.at || !in_use(n ^ 1) {
@@ -182,10 +184,11 @@ fn a_page_in_use_that_is_called_free_is_found_before_it_is_written_over() {
                 let Ok(log) = open(&edited) else { return };
                 let found = found(&log);
                 let place = format!("the page at byte {}", page.at);
-                let told = |f: &attestlog::Finding| f.detail.contains(&place) && f.detail.contains("call it free");
+                let told =
+                    |f: &attestlog::verify::Finding| f.detail.contains(&place) && f.detail.contains("call it free");
                 assert!(found.iter().any(told), "{} {}: {found:?}", tree.name, page.at);
                 tried += 1;
-                // redb as it is tested refuses to take the page, as it is released it writes over it.
+                // redb with test assertions refuses to take the page; in a release it overwrites it.
                 let recorded = (0..30).try_for_each(|i| log.record(call(2000 + i)).map(|_| ()));
                 let again = log.verify(&VerifyOptions::new().threads(1));
                 lost += u64::from(recorded.is_err() || again.is_ok_and(|again| again.findings.len() > 1));
@@ -196,8 +199,9 @@ fn a_page_in_use_that_is_called_free_is_found_before_it_is_written_over() {
     assert!(tried > 3 && lost > 0, "{tried} {lost}");
 }
 
-/// The story: with right checksums some bytes of these tables could be anything. Verification was clean and answers were right, and
-/// nothing could be recorded any more, or what was recorded was damaged. Whatever is clean now can be recorded into, and is clean then.
+/// The story: with correct checksums some bytes of these tables could have any value. Verification was clean and answers
+/// were right, but nothing could be recorded any more, or what was recorded was damaged. Now any store that verifies clean
+/// can be recorded into, and is still clean afterwards.
 #[test]
 fn what_is_clean_can_be_recorded_into_whatever_is_edited_in_redb_s_own_tables() {
     let (bytes, _) = closed_and_killed();
@@ -222,7 +226,7 @@ fn what_is_clean_can_be_recorded_into_whatever_is_edited_in_redb_s_own_tables() 
                     };
                     if !found(&log).is_empty() {
                         told += 1;
-                        // Whatever comes of it, the process goes on.
+                        // Whatever happens, the process must not end.
                         let _ = log.record(call(98));
                         continue;
                     }
@@ -239,13 +243,58 @@ fn what_is_clean_can_be_recorded_into_whatever_is_edited_in_redb_s_own_tables() 
     assert!(told > 30 && harmless > 10, "{told} {harmless}");
 }
 
-/// The story: one bit of the header says which of two commits counts. Flipped, a file that was not closed opens with the one before the
-/// last and an acknowledged call is gone; without keys nothing said so. A crash in the middle of a commit leaves the same, so it is no
-/// finding, but verification says that it is one of the two [R59]. Of a file that was closed the bit takes nothing back.
+/// The story: a full disk, or a crash, leaves a file longer than its tables of free pages know, and that was taken for damage that
+/// ends all recording. What is behind is free space, whatever lies in it, and whoever makes a file longer hides nothing
+/// there: a page of the log behind is found like one anywhere else in free space [R58].
+#[test]
+fn a_file_that_was_made_longer_is_no_damage_and_hides_nothing() {
+    let (closed, killed) = closed_and_killed();
+    let right = lines(&open(&closed).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    // As it is when a process that opened it has made it longer: the header says that it is open.
+    let mut opened = closed.clone();
+    opened[9] |= 2;
+    for (name, bytes) in [("closed", &closed), ("opened", &opened), ("killed", &killed)] {
+        for (pages, filling) in [(1, 0), (7, 0xff), (600, 0), (3000, 0x5a)] {
+            let mut longer = bytes.clone();
+            longer.resize(bytes.len() + 4096 * pages, filling);
+            std::fs::write(&path, &longer).unwrap();
+            assert_eq!(quietly(|| verified(&path)).unwrap().findings, [], "{name}, {pages}");
+            let log = open(&longer).unwrap();
+            assert_eq!((found(&log), lines(&log).unwrap()), (vec![], right.clone()), "{name}, {pages}");
+            log.record_batch((3000..3400).map(call)).unwrap();
+            log.flush_index().unwrap();
+            assert_eq!(found(&log), [], "{name}, {pages}");
+            log.close().unwrap();
+        }
+    }
+    // The page with the newest entries, moved behind, with every checksum made right.
+    let tail = trees::tree(&closed, "tail").pages.pop().unwrap();
+    let tables = trees::tree(&closed, "");
+    let mut edited = closed.clone();
+    edited.extend_from_slice(&closed[tail.at..tail.at + 4096]);
+    let number = |at: usize| (at as u64 / 4096 - 1).to_le_bytes();
+    let named = tables.leaves().flat_map(|leaf| leaf.keys.iter().zip(&leaf.values));
+    let (_, root) = named.into_iter().find(|(key, _)| &closed[(*key).clone()] == b"tail").unwrap();
+    let at = closed[root.clone()].windows(8).position(|eight| eight == number(tail.at)).unwrap();
+    edited[root.start + at..root.start + at + 8].copy_from_slice(&number(closed.len()));
+    trees::seal(&mut edited);
+    let log = open(&edited).unwrap();
+    assert_eq!(lines(&log).unwrap(), right);
+    let place = format!("the page at byte {}", closed.len());
+    let told = quietly(|| found(&log));
+    assert!(told.iter().any(|f| f.detail.contains(&place) && f.detail.contains("call it free")), "{told:?}");
+}
+
+/// The story: one bit of the header says which of two commits is in force. When it is flipped, a file that was not closed
+/// opens with the commit before the last, and an acknowledged call is gone; without keys nothing said so. A crash in the
+/// middle of a commit leaves the same state, so it is not a finding, but verification says that it is one of the two [R59].
+/// In a file that was closed the bit takes nothing back.
 #[test]
 fn one_bit_of_the_header_takes_back_no_commit_unseen() {
     let (bytes, killed) = closed_and_killed();
-    let size = open(&bytes).unwrap().size();
+    let size = open(&bytes).unwrap().size().unwrap();
     let mut flipped = bytes.clone();
     flipped[9] ^= 1;
     let dir = tempfile::tempdir().unwrap();

@@ -1,21 +1,18 @@
-//! What a call says was changed in the file, and somebody asks for it [R82].
+//! A call's contents were changed in the file, and somebody queries it [R82].
 //!
-//! `verify`, `prove` and `purge` found it. But `query`, `export` and `timeline` showed what the editor had written, without a word and
-//! with exit code 0: whoever asked what had been done was told what somebody wanted him to believe.
+//! `verify`, `prove` and `purge` detected this. But `query`, `export` and `timeline` showed the edited text without a word
+//! and with exit code 0.
 
 use super::unbound::{edit, options};
 use crate::common::{Place, call, json, overwrite};
+use crate::store_common::tables::{CHECKPOINTS, COVERS, NODES};
 use attestlog::json::Json;
-use attestlog::{AuditLog, Entry, ErrorKind, FindingKind, Query, ToolCall, VerifyOptions};
-use redb::TableDefinition;
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Entry, ErrorKind, Query, ToolCall};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
-const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
-const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
-
-/// What is told of an answer line by line: the seq of each entry, or of what stands in its place.
+/// Parses an answer line by line: the seq of each entry shown, and of each line that takes the place of one.
 fn told(lines: &str) -> (Vec<u64>, Vec<u64>) {
     let (mut shown, mut differs) = (Vec::new(), Vec::new());
     for line in lines.lines().map(json) {
@@ -33,8 +30,8 @@ fn told(lines: &str) -> (Vec<u64>, Vec<u64>) {
     (shown, differs)
 }
 
-/// The text of one call of five: every answer shows the other four and names this one, and none exits with 0. While it was in no index
-/// batch it was left out of every answer without a word.
+/// One of five calls has an edited text: every answer shows the other four and names this one, and none exits with 0. As
+/// long as it was in no index batch it used to be left out of every answer silently.
 #[test]
 fn the_text_of_a_call_is_not_answered() {
     for indexed in [false, true] {
@@ -82,25 +79,25 @@ fn not_answered(indexed: bool) {
         assert!(ran.err.contains(&format!("entry {edited} is not")) && ran.err.contains("left out"), "{}", ran.err);
         ran.code(3);
     }
-    // Newest first what comes behind it is shown as well, and what has nothing of it ends well.
+    // Newest first, the entries after it are shown as well; an answer that does not contain it ends normally.
     let ran = place.run(&["query", "s", "--tool", "pay", "--newest-first", "--limit", "3", "--json"]);
     assert_eq!(told(&ran.out), (vec![first + 4, first + 3, first + 1], vec![edited]));
     ran.code(3);
-    // Opening the store finds an entry that no index batch covers, and each answer ends with that.
+    // Opening the store finds an edited entry that no index batch covers, and every answer then ends with exit code 3.
     place.run(&["query", "s", "--tool", "pay", "--limit", "2"]).code(if indexed { 0 } else { 3 });
-    // What is counted by the times of entries reads them.
+    // Counting by a time range reads entries.
     place.run(&["query", "s", "--since", "2020-01-01", "--count"]).code(3);
     if !indexed {
-        // What is only counted cannot say that it has it.
+        // Counts and statistics cannot name the entry, so they are refused.
         place.run(&["query", "s", "--tool", "pay", "--count"]).code(3);
         place.run(&["stats", "s", "--json"]).code(3);
     }
-    // A report has the whole log verified, and says what that found.
+    // A report verifies the whole log, and says what that found.
     let ran = place.run(&["report", "access", "s", "--user", "u", "--format", "text"]);
     assert!(ran.out.contains("VERIFICATION FAILED"), "{}{}", ran.out, ran.err);
 }
 
-/// A store of more than one segment of the tree, all of it signed, and the seq of a call in the first segment.
+/// A store with more than one segment of the tree, all of it signed, and the seq of a call in the first segment.
 fn signed() -> (TempDir, PathBuf, u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
@@ -119,13 +116,13 @@ fn open(path: &Path) -> AuditLog {
     options(8).open(path).unwrap()
 }
 
-/// The entry as it lies there.
+/// The entry as it is stored.
 fn stored(log: &AuditLog, seq: u64) -> Entry {
     let after = seq.checked_sub(1).into_iter().fold(Query::new(), Query::after);
     log.despite_damage().query(&after).unwrap().as_stored().next().unwrap().unwrap()
 }
 
-/// Writes something else into the entry at `seq`, and the hash that fits beside it.
+/// Changes the entry at `seq`, and stores the matching hash beside it.
 fn forge(path: &Path, seq: u64, from: &[u8], to: &[u8]) {
     let log = open(path);
     let before = log.entry(seq).unwrap().hash();
@@ -137,7 +134,7 @@ fn forge(path: &Path, seq: u64, from: &[u8], to: &[u8]) {
     assert!(before != after && overwrite(path, before.as_bytes(), after.as_bytes()) > 0);
 }
 
-/// The seqs that are answered, and those that are said to differ; `None` for what is said of the whole.
+/// The seqs that are shown, and those that are reported as different; `None` for a report about the whole tree.
 fn answered(log: &AuditLog) -> (Vec<u64>, Vec<Option<u64>>) {
     let (mut shown, mut differ) = (Vec::new(), Vec::new());
     for entry in log.despite_damage().query(&Query::new()).unwrap() {
@@ -152,13 +149,13 @@ fn answered(log: &AuditLog) -> (Vec<u64>, Vec<Option<u64>>) {
     (shown, differ)
 }
 
-/// The hash beside the entry was made to fit, so that the entry by itself is in order. The tree above is the one that was signed:
-/// nothing of this segment is shown as recorded, and the rest is.
+/// The hash beside the entry was made to match, so that the entry by itself is consistent. The tree above is the one that
+/// was signed: nothing of this segment is shown as recorded, and the rest is.
 #[test]
 fn a_hash_that_was_made_to_fit_is_none_that_was_signed() {
     let (_dir, path, seq) = signed();
     let log = open(&path);
-    let size = log.size();
+    let size = log.size().unwrap();
     assert_eq!(answered(&log), ((0..size).collect(), vec![]));
     log.close().unwrap();
     forge(&path, seq, b"zebra_quartz", b"horse_quartz");
@@ -171,7 +168,7 @@ fn a_hash_that_was_made_to_fit_is_none_that_was_signed() {
     assert_eq!(log.entry(300).unwrap().seq, 300);
     assert!(log.prove(seq).is_err());
     drop(log);
-    // A node that is said to stand for what was purged, as it was signed, stands for nothing while its leaves are there.
+    // A signed node that is said to stand for purged entries counts for nothing while its leaves are there.
     let node = {
         let (_dir, whole, _) = signed();
         let database = redb::Database::open(&whole).unwrap();
@@ -185,14 +182,14 @@ fn a_hash_that_was_made_to_fit_is_none_that_was_signed() {
     assert_eq!(answered(&open(&path)).1.len(), 256);
 }
 
-/// The nodes of the tree were made to fit as well, up to the root: that is said once, and what lies there is shown.
+/// The tree nodes were made to match as well, up to the root: that is reported once, and the stored entries are shown.
 #[test]
 fn a_tree_that_was_made_to_fit_is_none_that_was_signed() {
     let (dir, path, _) = signed();
     let log = open(&path);
-    let size = log.size();
+    let size = log.size().unwrap();
     log.close().unwrap();
-    // No entry follows the last one, and no node above it is stored, so this is all that has to be written.
+    // The last entry has none after it, and no node above it is stored, so nothing else has to be rewritten.
     let last = size - 1;
     forge(&path, last, b"c_end", b"c_odd");
     let told = |path: &Path| {

@@ -1,29 +1,22 @@
-//! Rows of the small tables, changed or planted with any tool that writes redb: the tables decide something, and nothing
-//! authenticated them.
+//! Rows of the small tables, changed or planted with any tool that writes redb files: decisions depend on these tables, and
+//! nothing authenticated them.
 
+use crate::store_common::tables::{ATTESTATIONS, CURSORS, META, SENDERS, SUBJECT_TAGS, SUBJECTS};
 use crate::store_common::{clock, options, time};
-use attestlog::alert::AlertEngine;
+use attestlog::Justification;
 use attestlog::anchor::{Anchor, FileAnchor};
+use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset, sealed_subject};
-use attestlog::{
-    AuditLog, Error, ErrorKind, FindingKind, Kind, ManualClock, Options, PolicySet, Query, Sender, ToolCall,
-    VerifyOptions,
-};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Error, ErrorKind, Kind, Options, PolicySet, Query, Sender, ToolCall};
+use redb::{Database, ReadableDatabase, ReadableTable};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
-const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
-const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
-const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("attestations");
-
-/// Larger than any log, and a number that JSON holds exactly.
+/// Larger than any log, and exactly representable in JSON.
 const FAR: u64 = (1 << 53) - 1;
 
 struct Place {
@@ -48,7 +41,7 @@ impl Place {
         self.options().open(&self.store).unwrap()
     }
 
-    /// Writes to the file as somebody does who has nothing but it.
+    /// Edits the file, as somebody with only the file can.
     fn edit(&self, edit: impl FnOnce(&redb::WriteTransaction)) {
         let database = Database::open(&self.store).unwrap();
         let txn = database.begin_write().unwrap();
@@ -57,7 +50,7 @@ impl Place {
     }
 }
 
-/// The rows of a table of texts.
+/// The rows of a table with text keys and values.
 fn texts(table: &redb::Table<'_, &'static str, &'static str>) -> Vec<(String, String)> {
     let rows = table.iter().unwrap().map(|row| row.unwrap());
     rows.map(|(key, value)| (key.value().to_owned(), value.value().to_owned())).collect()
@@ -86,7 +79,7 @@ fn sealed(patient: &str) -> ToolCall {
     ToolCall::new("c", "u", "enrol").patient(patient).arguments(arguments)
 }
 
-/// Every place where `from` stands, with `to` in it, which is as long.
+/// Replaces every occurrence of `from` by `to`, which has the same length.
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
@@ -94,8 +87,8 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// Whose a key of sealed values is stood beside it and was bound to nothing. With the names in two rows swapped, erasing
-/// one person destroyed the other's values, for good, and left those of the one who was meant.
+/// The owner of a key of sealed values was stored beside the key, unauthenticated. With the names in two rows swapped,
+/// erasing one person permanently destroyed the other's values, and left those of the person who was meant.
 #[test]
 fn swapping_whose_a_key_is_destroys_nobodys_values() {
     let place = Place::new(sealing());
@@ -117,24 +110,30 @@ fn swapping_whose_a_key_is_destroys_nobodys_values() {
     });
     let log = place.open();
     for name in ["alice", "bob"] {
-        let refused = log.erase(name, "asked for it", "dpo").unwrap_err();
+        let refused = log.privacy().erase(name, Justification { actor: "dpo", reason: "asked for it" }).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
         assert!(refused.to_string().contains("restore a backup"), "{refused}");
     }
     assert_eq!(log.count(&Query::new().kind(Kind::Erasure)).unwrap(), 0);
     assert_eq!(found(&log, FindingKind::SubjectKeyMismatch).len(), 2);
     for seq in [alice.seq, bob.seq] {
-        assert_eq!(log.reveal(seq, "arguments.ssn", "dr", "why").unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(
+            log.privacy()
+                .reveal(seq, "arguments.ssn", Justification { actor: "dr", reason: "why" })
+                .unwrap_err()
+                .kind(),
+            ErrorKind::Damaged
+        );
     }
 }
 
-/// Where in a row of one person it says which master key wraps the key: behind version, count, and the pseudonym with its length.
+/// The position in a person's row of the name of the master key: after version, count, and the pseudonym with its length.
 fn master_at(row: &[u8]) -> usize {
     assert_eq!(row[1], 1, "one member");
     3 + usize::from(row[2])
 }
 
-/// Flips a bit of the name of the master key in the row of this key.
+/// Flips a bit of the master key's name in the row of this key.
 fn rename_master(place: &Place, id: &str) {
     place.edit(|txn| {
         let mut subjects = txn.open_table(SUBJECTS).unwrap();
@@ -151,9 +150,9 @@ fn key_id(log: &AuditLog, seq: u64) -> String {
     sealed_subject(arguments.get("ssn").unwrap()).unwrap().to_owned()
 }
 
-/// Which master key wraps a row stood beside it, and one that the key file does not hold counted as lost long ago: with one
-/// bit of it changed nothing was found, and the next erasure of anybody else wrapped all other rows anew and destroyed the
-/// master key, and with it that person's values, without a word.
+/// The name of the master key that wraps a row was stored in the row, and a master key that the key file does not hold
+/// counted as lost long ago: with one bit changed nothing was found, and the next erasure of anybody else wrapped all other
+/// rows again and destroyed the master key, and with it that person's values, silently.
 #[test]
 fn renaming_the_master_key_of_a_row_loses_nobodys_values() {
     let place = Place::new(sealing());
@@ -167,26 +166,37 @@ fn renaming_the_master_key_of_a_row_loses_nobodys_values() {
     let log = place.open();
     let findings = found(&log, FindingKind::SubjectKeyMismatch);
     assert!(findings.len() == 1 && findings[0].contains(&id), "{findings:?}");
-    let unknown = log.reveal(alice.seq, "arguments.ssn", "dr", "why").unwrap_err().to_string();
+    let unknown = log
+        .privacy()
+        .reveal(alice.seq, "arguments.ssn", Justification { actor: "dr", reason: "why" })
+        .unwrap_err()
+        .to_string();
     assert!(unknown.contains("was changed in the file"), "{unknown}");
-    let refused = log.erase("bob", "asked for it", "dpo").unwrap_err();
+    let refused = log.privacy().erase("bob", Justification { actor: "dpo", reason: "asked for it" }).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
     assert!(refused.to_string().contains(&id), "{refused}");
-    assert_eq!(log.reveal(bob.seq, "arguments.ssn", "dr", "why").unwrap(), Json::from("460-89-9847"));
+    assert_eq!(
+        log.privacy().reveal(bob.seq, "arguments.ssn", Justification { actor: "dr", reason: "why" }).unwrap(),
+        Json::from("460-89-9847")
+    );
     log.close().unwrap();
-    // Nothing was destroyed: with the row as it was all is well.
+    // Nothing was destroyed: when the row is restored, everything is in order.
     rename_master(&place, &id);
     let log = place.open();
-    log.erase("bob", "asked for it", "dpo").unwrap();
-    assert_eq!(log.reveal(alice.seq, "arguments.ssn", "dr", "why").unwrap(), Json::from("460-89-9847"));
+    log.privacy().erase("bob", Justification { actor: "dpo", reason: "asked for it" }).unwrap();
+    assert_eq!(
+        log.privacy().reveal(alice.seq, "arguments.ssn", Justification { actor: "dr", reason: "why" }).unwrap(),
+        Json::from("460-89-9847")
+    );
     assert_clean(&log);
     drop(log);
-    // A copy from before the erasure says, when it is restored, which master key is gone; that explains no other one.
+    // A copy from before the erasure says, when it is restored, which master key is gone; that excuses no other missing
+    // one.
     let copy = place.store.with_extension("copy");
     std::fs::write(&copy, whole).unwrap();
     let to = place.store.with_extension("again");
     std::fs::copy(place.store.with_extension("key"), to.with_extension("again.key")).unwrap();
-    let log = place.options().restore(&copy, &to, "ops", "a disk was lost").unwrap();
+    let log = place.options().restore(&copy, &to, Justification { actor: "ops", reason: "a disk was lost" }).unwrap();
     assert_clean(&log);
     let seq = log.record(sealed("carol")).unwrap().seq;
     let carol = key_id(&log, seq);
@@ -195,32 +205,37 @@ fn renaming_the_master_key_of_a_row_loses_nobodys_values() {
     rename_master(&again, &carol);
     let log = again.open();
     assert_eq!(found(&log, FindingKind::SubjectKeyMismatch).len(), 1);
-    assert_eq!(log.erase("bob", "asked for it", "dpo").unwrap_err().kind(), ErrorKind::Damaged);
+    assert_eq!(
+        log.privacy().erase("bob", Justification { actor: "dpo", reason: "asked for it" }).unwrap_err().kind(),
+        ErrorKind::Damaged
+    );
 }
 
-/// The text of a key in a table was not UTF-8, with all checksums right: redb panics where it reads it, and that was the end of
-/// the thread that had asked how the store is, for alerts, or to record or erase.
+/// The text of a key in a table was not UTF-8, with all checksums right: redb panics when it reads it, and that ended the
+/// thread that had asked for health or alerts, or tried to record or erase.
 #[test]
 fn a_key_that_is_no_text_panics_nowhere() {
     type Call = fn(&AuditLog) -> Result<(), Error>;
     let calls: [(&str, Call); 12] = [
         ("health", |log| log.health().map(drop)),
-        ("alerts", |log| log.alerts().map(drop)),
+        ("alerts", |log| log.alerts().list().map(drop)),
         ("run", |log| {
             let out = attestlog::alert::Callback::new("pager", |_: &attestlog::alert::Alert| Ok(()));
-            AlertEngine::new(log)?.deliver_to(out).run_once().map(drop)
+            log.alerts().engine()?.deliver_to(out).run_once().map(drop)
         }),
         ("watch", |log| {
-            let status = AlertEngine::new(log)?.start()?.finish(Duration::ZERO);
+            let status = log.alerts().engine()?.start()?.finish(Duration::ZERO);
             status.last_error.map_or(Ok(()), |e| Err(Error::from(std::io::Error::other(e))))
         }),
-        ("forget", |log| log.forget_receiver("pager").map(drop)),
+        ("forget", |log| log.alerts().forget_receiver("pager").map(drop)),
         ("record", |log| log.record(sealed("alice")).map(drop)),
         ("record another", |log| log.record(sealed("carol")).map(drop)),
-        ("reveal", |log| log.reveal(2, "arguments.ssn", "dr", "why").map(drop)),
-        ("erase", |log| log.erase("bob", "asked for it", "dpo").map(drop)),
+        ("reveal", |log| {
+            log.privacy().reveal(2, "arguments.ssn", Justification { actor: "dr", reason: "why" }).map(drop)
+        }),
+        ("erase", |log| log.privacy().erase("bob", Justification { actor: "dpo", reason: "asked for it" }).map(drop)),
         ("verify", |log| log.verify(&VerifyOptions::new().threads(1)).map(drop)),
-        ("verify and alert", |log| AlertEngine::new(log)?.verify_once(&VerifyOptions::new()).map(drop)),
+        ("verify and alert", |log| log.alerts().engine()?.verify_once(&VerifyOptions::new()).map(drop)),
         ("checkpoint", |log| log.checkpoint().map(drop)),
     ];
     let place = Place::new(sealing());
@@ -231,7 +246,7 @@ fn a_key_that_is_no_text_panics_nowhere() {
     suspicious(&log);
     calls[2].1(&log).unwrap();
     log.checkpoint().unwrap();
-    assert!(log.flush_anchors(Duration::from_secs(30)));
+    assert!(log.anchors().flush(Duration::from_secs(30)).unwrap());
     log.close().unwrap();
     let (bytes, key_file) = (std::fs::read(&place.store).unwrap(), place.store.with_extension("key"));
     let keys = std::fs::read(&key_file).unwrap();
@@ -247,7 +262,7 @@ fn a_key_that_is_no_text_panics_nowhere() {
             for (name, call) in &calls {
                 std::fs::write(&place.store, &changed).unwrap();
                 std::fs::write(&key_file, &keys).unwrap();
-                // Nothing below may panic; whether it fails is another matter.
+                // Nothing below may panic; errors are allowed.
                 let Ok(log) = place.options().open(&place.store) else { continue };
                 *failed.entry((table, *name)).or_insert(0) += usize::from(call(&log).is_err());
                 let _ = log.close();
@@ -259,7 +274,7 @@ fn a_key_that_is_no_text_panics_nowhere() {
     }
 }
 
-/// With the two tags swapped alone, what was sealed of one person from then on went under the other's key.
+/// With only the two tags swapped, values of one person were from then on sealed under the other's key.
 #[test]
 fn swapping_by_whom_a_key_is_found_seals_under_no_other_key() {
     let place = Place::new(sealing());
@@ -276,40 +291,50 @@ fn swapping_by_whom_a_key_is_found_seals_under_no_other_key() {
     let log = place.open();
     assert!(!found(&log, FindingKind::SmallTableMismatch).is_empty());
     let later = log.record(sealed("bob")).unwrap();
-    log.erase("alice", "asked for it", "dpo").unwrap();
-    assert_eq!(log.reveal(later.seq, "arguments.ssn", "dr", "why").unwrap(), Json::from("460-89-9847"));
+    log.privacy().erase("alice", Justification { actor: "dpo", reason: "asked for it" }).unwrap();
+    assert_eq!(
+        log.privacy().reveal(later.seq, "arguments.ssn", Justification { actor: "dr", reason: "why" }).unwrap(),
+        Json::from("460-89-9847")
+    );
 }
 
 fn numbered(id: &str, number: u64) -> ToolCall {
     ToolCall::new("c", "u", "look").sender(Sender::new(id, number))
 }
 
-/// The numbers of a sender lay in a row that nothing was compared with when it was read: one that was planted answered
-/// future records as recorded already. They were gone, and their sender was told that all was well.
+/// The id of a sender in the table: the one that its entry shows.
+fn shown(log: &AuditLog, seq: u64) -> String {
+    log.entry(seq).unwrap().call().unwrap().sender.clone().unwrap().id
+}
+
+/// The numbers of a sender were in a row that nothing checked when it was read: a planted row answered future records as
+/// recorded already. They were lost, and their sender got receipts.
 #[test]
 fn a_planted_sender_swallows_no_record() {
     let place = Place::new(PolicySet::default());
     let log = place.open();
     let other = log.record(numbered("other", 7)).unwrap();
     assert_eq!(other.seq, 2);
+    let ids = [("s", 1), ("far", 2000)].map(|(id, number)| shown(&log, log.record(numbered(id, number)).unwrap().seq));
+    let [s, far_ahead] = &ids;
     log.close().unwrap();
     place.edit(|txn| {
         let mut senders = txn.open_table(SENDERS).unwrap();
-        // Number 7 as the other's entry; 8 and 9 as entries that there are not yet.
-        senders.insert("s", &[1, 3, 7, 2, 8, 3, 9, 4, 0][..]).unwrap();
-        // Sixty-four numbers far ahead, beside which all that comes would be taken for forgotten.
+        // Number 7 with the other's entry; 8 and 9 with entries that do not exist yet.
+        senders.insert(&**s, &[1, 4, 1, 3, 7, 2, 8, 5, 9, 6, 0][..]).unwrap();
+        // Sixty-three numbers far ahead besides its own, so that all below them would count as forgotten.
         let mut far = vec![1, 64];
-        for number in 1000u16..1064 {
-            far.extend([251, number.to_le_bytes()[0], number.to_le_bytes()[1], 2]);
+        for (number, seq) in (1000u16..1063).map(|number| (number, 2)).chain([(2000, 4)]) {
+            far.extend([251, number.to_le_bytes()[0], number.to_le_bytes()[1], seq]);
         }
         far.push(0);
-        senders.insert("far", &*far).unwrap();
+        senders.insert(&**far_ahead, &*far).unwrap();
     });
     let log = place.open();
     assert_eq!(found(&log, FindingKind::SenderMismatch).len(), 2);
     let calls = ["s", "s", "s", "far"].into_iter().zip([9, 7, 8, 1]);
     for (id, number) in calls {
-        let size = log.size();
+        let size = log.size().unwrap();
         let receipt = log.record(numbered(id, number)).unwrap();
         assert_eq!(receipt.seq, size, "{id} {number} is recorded");
         assert_eq!(log.record(numbered(id, number)).unwrap(), receipt, "{id} {number} is answered the second time");
@@ -317,32 +342,34 @@ fn a_planted_sender_swallows_no_record() {
     assert_clean(&log);
 }
 
-/// A repeat of what was purged is still answered, by a row that the keys vouch for; a row that was changed answers nothing.
+/// A repeat of a purged record is still answered, from a row authenticated with the keys; a row that was changed answers
+/// nothing.
 #[test]
 fn a_purged_number_is_answered_only_as_the_keys_wrote_it() {
     let place = Place::new(PolicySet::default());
     let log = place.open();
     let first = log.record(numbered("s", 1)).unwrap();
     place.clock.advance(Duration::from_secs(9000 * 86_400));
-    log.confirm_clock("ops", "time has passed").unwrap();
-    log.record(numbered("s", 2)).unwrap();
-    assert_eq!(log.purge("ops").unwrap().purged, 1);
-    let size = log.size();
+    log.retention().confirm_clock(Justification { actor: "ops", reason: "time has passed" }).unwrap();
+    let s = shown(&log, log.record(numbered("s", 2)).unwrap().seq);
+    let others = ["copied", "bare"].map(|id| shown(&log, log.record(numbered(id, 2)).unwrap().seq));
+    assert_eq!(log.retention().purge("ops").unwrap().purged, 1);
+    let size = log.size().unwrap();
     assert_eq!(log.record(numbered("s", 1)).unwrap().seq, first.seq);
-    assert_eq!(log.size(), size);
+    assert_eq!(log.size().unwrap(), size);
     assert_clean(&log);
     log.close().unwrap();
     // The same row for another sender, and one without a MAC.
     place.edit(|txn| {
         let mut senders = txn.open_table(SENDERS).unwrap();
-        let row = senders.get("s").unwrap().unwrap().value().to_vec();
-        senders.insert("copied", &*row).unwrap();
-        senders.insert("bare", &[1, 1, 1, first.seq as u8, 0][..]).unwrap();
+        let row = senders.get(&*s).unwrap().unwrap().value().to_vec();
+        senders.insert(&*others[0], &*row).unwrap();
+        senders.insert(&*others[1], &[1, 1, 1, first.seq as u8, 0][..]).unwrap();
     });
     let log = place.open();
     assert!(found(&log, FindingKind::SenderMismatch).len() >= 2);
     for id in ["copied", "bare"] {
-        let size = log.size();
+        let size = log.size().unwrap();
         assert!(log.record(numbered(id, 1)).unwrap().seq >= size, "{id}");
     }
     assert_eq!(log.record(numbered("s", 1)).unwrap().seq, first.seq);
@@ -354,24 +381,24 @@ fn suspicious(log: &AuditLog) {
     }
 }
 
-/// How far alert rules had come was a number that anybody could set: beyond the log it made listing alerts and starting
-/// the engine run for ever, and anywhere ahead it kept rules from looking at what lay before it.
+/// The position of alert rules was a number that anybody could set: beyond the log it made listing alerts and starting the
+/// engine run forever, and anywhere ahead it kept rules from looking at the entries before it.
 #[test]
 fn a_mark_that_was_set_ahead_silences_no_alert() {
     for at in [FAR, 12] {
         let place = Place::new(PolicySet::default());
         let log = place.open();
         suspicious(&log);
-        assert_eq!(log.size(), 12);
+        assert_eq!(log.size().unwrap(), 12);
         log.close().unwrap();
-        place.edit(|txn| _ = txn.open_table(MARKS).unwrap().insert("evaluated", (at, [0; 16])).unwrap());
+        place.edit(|txn| _ = txn.open_table(CURSORS).unwrap().insert("evaluated", (at, [0; 16])).unwrap());
         let log = place.open();
         assert_eq!(found(&log, FindingKind::SmallTableMismatch).len(), 1, "{at}");
         assert_eq!(log.health().unwrap().alerts.evaluated, None);
-        AlertEngine::new(&log).unwrap().run_once().unwrap();
-        assert!(log.alerts().unwrap().iter().any(|state| state.alert.rule == "same-patient-user"), "{at}");
+        log.alerts().engine().unwrap().run_once().unwrap();
+        assert!(log.alerts().list().unwrap().iter().any(|state| state.alert.rule == "same-patient-user"), "{at}");
     }
-    // Without keys there is nothing to check a mark with, but for the size; and that is said.
+    // Without keys a position can only be checked against the log's size; and a message says so.
     let dir = tempfile::tempdir().unwrap();
     let (store, clock) = (dir.path().join("s"), clock());
     let log = options(&clock, 1).create(&store).unwrap();
@@ -379,19 +406,19 @@ fn a_mark_that_was_set_ahead_silences_no_alert() {
     log.close().unwrap();
     let database = Database::open(&store).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(MARKS).unwrap().insert("evaluated", (FAR, [0; 16])).unwrap();
+    txn.open_table(CURSORS).unwrap().insert("evaluated", (FAR, [0; 16])).unwrap();
     txn.commit().unwrap();
     drop(database);
     let log = options(&clock, 2).open(&store).unwrap();
     let verification = log.verify(&VerifyOptions::new()).unwrap();
     assert_eq!(verification.not_authenticated, ["marks"]);
     assert!(verification.findings.iter().any(|f| f.kind == FindingKind::SmallTableMismatch));
-    AlertEngine::new(&log).unwrap().run_once().unwrap();
-    assert!(!log.alerts().unwrap().is_empty());
+    log.alerts().engine().unwrap().run_once().unwrap();
+    assert!(!log.alerts().list().unwrap().is_empty());
 }
 
-/// What an anchor is said to have taken decided what it was owed. A success of 2^53 entries stopped anchoring for good, and
-/// `health` showed it as the last anchor.
+/// What an anchor owes depended on what it was recorded to have accepted. A success for 2^53 entries stopped anchoring
+/// permanently, and `health` showed it as the last anchor.
 #[test]
 fn a_success_that_cannot_be_stops_no_anchoring() {
     let place = Place::new(PolicySet::default());
@@ -400,7 +427,7 @@ fn a_success_that_cannot_be_stops_no_anchoring() {
     let log = open();
     log.record(ToolCall::new("c", "u", "look")).unwrap();
     let size = log.checkpoint().unwrap().checkpoint().size();
-    assert!(log.flush_anchors(Duration::from_secs(30)));
+    assert!(log.anchors().flush(Duration::from_secs(30)).unwrap());
     assert_clean(&log);
     log.close().unwrap();
     let row = {
@@ -424,7 +451,7 @@ fn a_success_that_cannot_be_stops_no_anchoring() {
         );
         log.record(ToolCall::new("c", "u", "look")).unwrap();
         let newer = log.checkpoint().unwrap().checkpoint().size();
-        assert!(log.flush_anchors(Duration::from_secs(30)));
+        assert!(log.anchors().flush(Duration::from_secs(30)).unwrap());
         let text = std::fs::read_to_string(&kept).unwrap();
         assert!(text.contains(&format!("\\n{newer}\\n")), "the checkpoint of {newer} was handed over: {text}");
         log.close().unwrap();
@@ -432,7 +459,7 @@ fn a_success_that_cannot_be_stops_no_anchoring() {
     drop(FileAnchor::new(&kept).name());
 }
 
-/// A row of what an anchor gave for a checkpoint was read back as it stood, whatever was in it.
+/// A stored row with an anchor's answer for a checkpoint was read back without any check.
 #[test]
 fn an_attestation_of_another_checkpoint_is_found() {
     let place = Place::new(PolicySet::default());

@@ -1,14 +1,11 @@
-//! Rows of the keys of sealed values, taken out of the file while it is closed, and put back when somebody else believes that
-//! what they open never was.
+//! Rows with the keys of sealed values are removed from the file while it is closed, and put back after somebody else has
+//! concluded that the sealed values never existed.
 
 use crate::common::{Place, Ran};
-use redb::{Database, ReadableTable, TableDefinition};
+use crate::store_common::tables::{SUBJECT_TAGS, SUBJECTS, TERMS};
+use redb::{Database, ReadableTable};
 
-const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
-const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
-const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-
-/// The rows of a key, as somebody who has nothing but the file keeps them.
+/// The rows of a key, as kept by somebody who has only the file.
 struct Taken {
     row: Vec<u8>,
     id: String,
@@ -22,7 +19,7 @@ fn edit(place: &Place, edit: impl FnOnce(&redb::WriteTransaction)) {
     txn.commit().unwrap();
 }
 
-/// A store with something sealed of alice (entry 2) and of bob (entry 3).
+/// A store with a sealed value of alice (entry 2) and one of bob (entry 3).
 fn sealing() -> Place {
     let place = Place::empty();
     place.write("config", "[redaction]\npreset = \"default\"\n\n[redaction.fields]\n\"ssn\" = \"seal\"\n");
@@ -81,9 +78,9 @@ fn refused(ran: Ran, id: &str) {
     assert!(ran.err.contains(id) && ran.err.contains("entry 2") && ran.err.contains("restore a backup"), "{ran:?}");
 }
 
-/// R81. The attack: the row of alice's key is taken out before she asks to be erased. The officer was told that nothing is sealed about
-/// such a patient, and the row was put back: her value could be read again. And where bob was erased meanwhile, the master
-/// key that her row was wrapped under went, and her value with it, which nobody had asked for.
+/// R81. The attack: the row of alice's key is removed before she asks to be erased. The officer was told that nothing is
+/// sealed about such a patient, and the row was put back: her value could be read again. And if bob was erased in between,
+/// the master key that wraps her row was destroyed, and her value with it, which nobody had asked for.
 #[test]
 fn a_key_that_was_taken_out_is_not_a_value_that_never_was() {
     let place = sealing();
@@ -94,7 +91,7 @@ fn a_key_that_was_taken_out_is_not_a_value_that_never_was() {
     }
     refused(reveal(&place, "2"), &id);
     assert_eq!(place.count(&["--kind", "erasure"]), 0);
-    // What is recorded of her since has a key of its own, by which she is found; the other is still missing.
+    // Later values of hers have a new key, by which she is found; the other key is still missing.
     record(&place, "alice");
     refused(erase(&place, "alice"), &id);
     // Nothing was destroyed.
@@ -108,17 +105,17 @@ fn a_key_that_was_taken_out_is_not_a_value_that_never_was() {
     assert_eq!(reveal(&place, "3").ok().trim(), "\"460-89-9847\"");
 }
 
-/// A hold keeps alice's values from being destroyed. Her name in the index was changed, no entry of hers was found that it
-/// covers, and they were destroyed.
+/// A hold keeps alice's values from being destroyed. Her name in the index was changed, no entry of hers covered by the
+/// hold was found, and they were destroyed.
 #[test]
 fn what_a_hold_keeps_is_not_asked_of_an_edited_index() {
     let place = sealing();
     let hold =
         ["hold", "place", "s", "--actor", "counsel", "--reason", "a claim", "--case", "17", "--patient", "alice"];
     place.run(&hold).ok();
-    let held = erase(&place, "alice").code(2);
+    let held = erase(&place, "alice").code(1);
     assert!(held.err.contains("hold"), "{held:?}");
-    // An index batch, so that it is asked of the file.
+    // An index batch, so that the look-up reads the file.
     let rename = |from: &str, to: &str| {
         edit(&place, |txn| {
             let mut terms = txn.open_table(TERMS).unwrap();

@@ -1,17 +1,15 @@
-//! What lay in the file and was bound to nothing: checkpoints that could be taken away, rows that could be written in another way
-//! or stood where nothing looks.
+//! Parts of the file that nothing authenticated: checkpoints that could be removed, rows that could be written in another
+//! form or in places that nothing reads.
 
 use crate::store_common::clock;
-use attestlog::{AuditLog, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
-use redb::{Database, ReadableTable, TableDefinition};
+use crate::store_common::tables::{CHECKPOINTS, COLUMNS, META, PURGED_ROWS};
+use attestlog::host::SeededRandom;
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{AuditLog, Options, ToolCall};
+use redb::{Database, ReadableTable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
-
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
-const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
-const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
 
 pub(super) fn options(seed: u64) -> Options {
     Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
@@ -58,8 +56,8 @@ fn oldest(txn: &redb::WriteTransaction) -> u64 {
     table.first().unwrap().unwrap().0.value()
 }
 
-/// R50. Each checkpoint signs its own entries and named no other, so all but the newest could be taken out of the file, and with them
-/// what an auditor compares: verification found nothing, with the keys or without.
+/// R50. Each checkpoint signs its own entries and named no other, so all but the newest could be removed from the file, and
+/// with them what an auditor compares: verification found nothing, with the keys or without.
 #[test]
 fn a_checkpoint_that_was_taken_away_is_missed() {
     let (dir, path) = signed();
@@ -69,18 +67,18 @@ fn a_checkpoint_that_was_taken_away_is_missed() {
         txn.open_table(CHECKPOINTS).unwrap().remove(first).unwrap().unwrap();
     });
     let log = open(&path);
-    one(&log, FindingKind::CheckpointMismatch, "were taken away");
-    // What is signed later does not make up for it.
+    one(&log, FindingKind::CheckpointMismatch, "were removed");
+    // Signing later ones does not make up for it.
     log.record(ToolCall::new("c", "u", "look")).unwrap();
     log.checkpoint().unwrap();
-    one(&log, FindingKind::CheckpointMismatch, "were taken away");
+    one(&log, FindingKind::CheckpointMismatch, "were removed");
     log.close().unwrap();
-    // Nobody needs a secret to see it.
+    // No secret is needed to detect it.
     let log = options(5).key_file(dir.path().join("none")).open(&path).unwrap();
-    one(&log, FindingKind::CheckpointMismatch, "were taken away");
+    one(&log, FindingKind::CheckpointMismatch, "were removed");
 }
 
-/// Whoever takes the count away with all of them has not hidden it either: it is not begun anew.
+/// Removing the count together with all checkpoints does not hide it either: the count is not restarted.
 #[test]
 fn the_count_of_checkpoints_is_not_begun_anew() {
     let (_dir, path) = signed();
@@ -89,20 +87,21 @@ fn the_count_of_checkpoints_is_not_begun_anew() {
         txn.open_table(CHECKPOINTS).unwrap().retain(|_, _| false).unwrap();
     });
     let log = open(&path);
-    one(&log, FindingKind::CheckpointMismatch, "taken away");
+    one(&log, FindingKind::CheckpointMismatch, "removed");
     log.record(ToolCall::new("c", "u", "look")).unwrap();
     log.checkpoint().unwrap();
     one(&log, FindingKind::CheckpointMismatch, "not those that were signed");
 }
 
-/// R52. The row of a retention column could be compressed in another way and say the same: bytes that nothing vouched for.
+/// R52. The row of a retention column could be compressed differently and say the same: bytes that nothing authenticated.
 #[test]
 fn a_retention_column_has_one_spelling() {
     let (_dir, path) = signed();
     edit(&path, |txn| {
         let mut columns = txn.open_table(COLUMNS).unwrap();
         let mut row = columns.get(0).unwrap().unwrap().value().to_vec();
-        // Format, one class, its name, the packed column with its length; a run at the end: twice the same, and how many more.
+        // Format, one class, its name, the packed column with its length; a run at the end: the value twice, and how many
+        // more.
         assert_eq!(row[1], 1, "{row:?}");
         let length = 3 + usize::from(row[2]);
         assert_eq!(usize::from(row[length]), row.len() - length - 1, "{row:?}");
@@ -117,8 +116,8 @@ fn a_retention_column_has_one_spelling() {
     assert!(found.iter().any(|(kind, _)| *kind == FindingKind::ColumnMismatch), "{found:?}");
 }
 
-/// R53. What a purge leaves of an index row was looked at batch by batch, and rows of the table `meta` by those who know their names:
-/// anything could lie beside them.
+/// R53. What a purge leaves of an index row was only checked batch by batch, and rows of the table `meta` only by known
+/// names: anything could be stored beside them.
 #[test]
 fn rows_that_nothing_reads_are_found() {
     let (_dir, path) = signed();

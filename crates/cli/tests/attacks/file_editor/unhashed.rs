@@ -1,12 +1,14 @@
-//! Text of entries that was changed in place while the hash beside it stayed as it was.
+//! The text of entries was changed in place while the hash beside it stayed as it was.
 //!
-//! The tree is made of the stored hashes, so a checkpoint of an edited store is the right one, and whatever follows from the
-//! edited text (an index row, a purge, a policy in force) was once signed along with it. An ordinary purge took what somebody
-//! had made to have expired, and verification found nothing afterwards, because the entry was gone.
+//! The tree is made from the stored hashes, so a checkpoint of an edited store is the right one, and anything derived from
+//! the edited text (an index row, a purge, a policy in force) used to be signed along with it. An ordinary purge removed an
+//! entry that somebody had made to look expired, and verification found nothing afterwards, because the entry was gone.
 
 use crate::common::{Place, call, overwrite};
 use crate::store_common::clock;
-use attestlog::{ErrorKind, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::host::SeededRandom;
+use attestlog::verify::{FindingKind, VerifyOptions};
+use attestlog::{ErrorKind, Options, ToolCall};
 use std::sync::Arc;
 
 const MASK: &[u8] = br#""action":"mask","field":"insurance_number""#;
@@ -16,8 +18,8 @@ fn options(seed: u64) -> Options {
     Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
 }
 
-/// The user of a call was changed in the file by somebody without keys. The next completeness proof of that user's was signed and
-/// said 'exactly 0', a purge took what a hold on the user kept, and the next index batch had the wrong name.
+/// Somebody without keys changed the user of a call in the file. The next completeness proof about that user was signed and
+/// said 'exactly 0', a purge removed what a hold on the user kept, and the next index batch had the wrong name.
 #[test]
 fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
     let dir = tempfile::tempdir().unwrap();
@@ -34,7 +36,7 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
         log.record(ToolCall::new("c", "u", "look")).map(drop),
         log.checkpoint().map(drop),
         log.flush_index(),
-        log.purge("privacy").map(drop),
+        log.retention().purge("privacy").map(drop),
         log.entry(3).map(drop),
     ];
     for (i, refused) in refused.into_iter().enumerate() {
@@ -43,7 +45,7 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
     let found = log.verify(&VerifyOptions::new()).unwrap().findings;
     assert!(found.iter().any(|f| f.kind == FindingKind::EntryChanged), "{found:?}");
     log.close().unwrap();
-    // Put back, it is the log that it was.
+    // After it is put back, the log is as it was.
     overwrite(&path, b"\x02c2\x02u7", b"\x02c2\x02u2");
     let log = options(3).open(&path).unwrap();
     log.record(ToolCall::new("c", "u", "look")).unwrap();
@@ -51,8 +53,8 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
     log.close().unwrap();
 }
 
-/// In the entry of the policy an action was changed to one of the same length, a call was recorded by an honest host, and the bytes were put
-/// back: the call had its secret in clear under a policy that masks it, and verification was clean.
+/// In a policy's entry an action was replaced by one of the same length, an honest host recorded a call, and the bytes were
+/// put back: the call had its secret in clear under a policy that masks it, and verification was clean.
 #[test]
 fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
     let place = Place::with_store();
@@ -66,7 +68,7 @@ fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
     assert!(ran.err.contains("entry"), "{}", ran.err);
     ran.code(3);
     overwrite(&store, KEEP, MASK);
-    // What is no policy at all: verification says where, and nothing else than that is done.
+    // An entry that is no policy at all: verification says where, and everything else is refused.
     let none = MASK.iter().map(|b| if *b == b'k' { b'x' } else { *b }).collect::<Vec<_>>();
     assert!(overwrite(&store, MASK, &none) > 0);
     let ran = place.run(&["verify", "t"]);

@@ -1,4 +1,4 @@
-//! Calls and replies that are too large for an entry, and that name more patients than one entry takes.
+//! Calls and replies that are too large for an entry, or name more patients than one entry takes.
 
 use super::common::{Place, json};
 use super::mcp_common::{Host, call, ends, lines, request, text};
@@ -30,9 +30,9 @@ fn hidden(place: &Place) {
     place.run(&["policy", "set", "s", "p.toml"]).ok();
 }
 
-/// Over 1 MiB the arguments became one text of 64 KiB, cut from the JSON before anything was treated: what the policy drops, seals,
-/// masks or writes as a pseudonym stood in the log in clear, because no rule for a member holds within a text. So it did of an argument
-/// that was a long JSON text, and of results that are kept whole.
+/// Arguments over 1 MiB became one text of 64 KiB, cut from the JSON before anything was treated: values that the policy
+/// drops, seals, masks or writes as a pseudonym were in the log in clear, because rules for members do not apply within a
+/// text. The same happened to an argument that was a long JSON text, and to results that are kept whole.
 #[test]
 fn padding_gives_nothing_away_that_the_policy_hides() {
     let pad = "lorem ipsum ".repeat(180_000);
@@ -57,7 +57,7 @@ fn padding_gives_nothing_away_that_the_policy_hides() {
         let end = &ends(&place)[0];
         let said = format!("{:?}", lines(&place));
         for secret in SECRETS {
-            // In a list of records `internal` is not where the policy says.
+            // In a list of records `internal` is not where the policy's rule expects it.
             let ruled = secret != "DROPMEplease" || !arguments.starts_with("{\"rows");
             let inside = secret != "DROPMEplease" || !arguments.starts_with("{\"j");
             if ruled && inside {
@@ -70,7 +70,7 @@ fn padding_gives_nothing_away_that_the_policy_hides() {
     }
 }
 
-/// The number of a card that lay across the cut left its first digits, where no detector knows them.
+/// The number of a card that lay across the cut kept its first digits, which no detector recognises.
 #[test]
 fn a_cut_leaves_no_half_of_a_card() {
     let place = Place::with_store();
@@ -82,7 +82,7 @@ fn a_cut_leaves_no_half_of_a_card() {
     assert!(kept.starts_with("x x x") && kept.ends_with(" bytes in all]") && !kept.contains("4111"), "{kept}");
 }
 
-/// A list of zeros before it pushed the command out of the log.
+/// A list of zeros before it displaced the command from the log.
 #[test]
 fn short_members_stay_whole_beside_long_lists() {
     let place = Place::with_store();
@@ -100,7 +100,7 @@ fn short_members_stay_whole_beside_long_lists() {
     assert_eq!(text(&ends(&place)[0], "arguments.to"), "mallory");
 }
 
-/// A failure that came in a large frame of small values was recorded as a success, because `isError` was no longer seen.
+/// A failure in a large frame of small values was recorded as a success, because `isError` was no longer seen.
 #[test]
 fn a_large_failure_is_a_failure() {
     let names: String = (0..40_000).map(|i| format!(r#""x{i}":"{}","#, "y".repeat(30))).collect();
@@ -126,8 +126,8 @@ fn patients(from: usize, count: usize) -> String {
     (from..from + count).map(|i| format!(r#"{{"id":"P{i:06}"}}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// A reply that named more than 10,000 patients, or one by 70,000 bytes, was recorded without any: of class `general`, found
-/// under nobody, and a proof said that exactly 0 entries have the patient. [R79]
+/// A reply that named more than 10,000 patients, or one with an id of 70,000 bytes, was recorded without any patient: with
+/// class `general`, not found under any patient, and a proof said that exactly 0 entries have the patient. [R79]
 #[test]
 fn no_patient_of_a_large_reply_is_left_out() {
     let path = ["--patient-path", "result.structuredContent.patients[*].id"];
@@ -169,7 +169,7 @@ fn no_patient_of_a_large_reply_is_left_out() {
     }
 }
 
-/// One id that is too long for one kept all others out. It alone is left out, and the entry says so.
+/// One id that is too long kept all others out. Now only that id is left out, and the entry says so.
 #[test]
 fn one_id_that_is_none_leaves_no_other_out() {
     let place = Place::with_store();
@@ -189,7 +189,7 @@ fn one_id_that_is_none_leaves_no_other_out() {
     assert_eq!(text(end, "retention_class"), "healthcare");
 }
 
-/// Of a tool said to be read-only such a call was made first and could not be recorded then.
+/// For a tool declared read-only such a call was first made and then could not be recorded.
 #[test]
 fn a_call_for_too_many_patients_is_not_made() {
     let ids = |count: usize| (0..count).map(|i| format!("\"P{i}\"")).collect::<Vec<_>>().join(",");
@@ -210,8 +210,8 @@ fn a_call_for_too_many_patients_is_not_made() {
     }
 }
 
-/// `_meta` named the user by a number, a list or an empty text before another name, and the call was recorded as the login name's; names
-/// with NUL or half a surrogate pair became one name.
+/// `_meta` gave the user as a number, a list or an empty text before another name, and the call was recorded under the
+/// login name; names with NUL or half a surrogate pair became one name.
 #[test]
 fn nobody_calls_under_a_name_that_is_not_his() {
     let place = Place::with_store();
@@ -241,7 +241,7 @@ fn nobody_calls_under_a_name_that_is_not_his() {
     assert_eq!(text(&ends[1], "session_metadata.mcp.meta.user_id"), "", "said as it stood");
 }
 
-/// A request with the id null was carried out and answered, and the log had a notification that nobody answers.
+/// A request with the id null was executed and answered, and the log had a notification, which nobody answers.
 #[test]
 fn a_request_without_an_id_of_its_own_is_refused() {
     let place = Place::with_store();

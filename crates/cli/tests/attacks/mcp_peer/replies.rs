@@ -1,4 +1,4 @@
-//! Replies of which nobody can say what they are, and frames that nobody can read.
+//! Replies whose meaning is ambiguous, and frames that cannot be parsed.
 
 use super::common::{Place, json};
 use super::mcp_common::{Host, call, ends, lines, request, text};
@@ -9,9 +9,9 @@ fn outcomes(place: &Place) -> Vec<String> {
     ends(place).iter().map(|l| text(l, "outcome")).collect()
 }
 
-/// A server answered with a frame that was a request and a reply in one. Of the hosts, some took it for a request and waited on,
-/// some for nothing; the log had a call that went well. Now the entry says what came, never `ok`, keeps what was shown, and the answer
-/// that the host was still waiting for is recorded too [R44].
+/// A server answered with a frame that was both a request and a reply. Some hosts took it for a request and went on
+/// waiting, some ignored it; the log had a call that succeeded. Now the entry says what came, never `ok`, keeps what was
+/// shown, and the answer that the host was still waiting for is recorded too [R44].
 #[test]
 fn a_reply_that_is_a_request_too_is_no_success() {
     let error = r#""error":{"code":1,"message":"no"}"#;
@@ -32,7 +32,7 @@ fn a_reply_that_is_a_request_too_is_no_success() {
             assert_eq!(outcomes(&place), ["protocol_error"], "{kind}");
             let end = &ends(&place)[0];
             assert!(!text(end, "session_metadata.mcp.odd_reply").is_empty(), "{kind}: {end:?}");
-            assert_eq!(text(end, "result_summary").is_empty(), kind.contains("an error") && !kind.contains("folds"));
+            assert_eq!(text(end, "result_summary").is_empty(), kind == "a method and an error", "{kind}");
             host.say(r#"{"method":"notifications/initialized"}"#);
             host.hear();
             host.end();
@@ -44,9 +44,9 @@ fn a_reply_that_is_a_request_too_is_no_success() {
     }
 }
 
-/// `isError` as `"false"` or `[]`, a kind of result that the protocol has not, a result that is no object: a host in JavaScript takes
-/// the first for a failure, strict ones refuse all of it, and the log had calls that went well. What most readers take for a
-/// failure is one, under whatever spelling [R44].
+/// `isError` as `"false"` or `[]`, a kind of result that the protocol does not have, a result that is not an object: a host
+/// in JavaScript takes the first for a failure, strict ones refuse all of it, and the log had calls that succeeded. What
+/// most parsers take for a failure is one, under any spelling [R44].
 #[test]
 fn a_reply_that_some_host_reads_as_a_failure_is_no_success() {
     for (result, outcome) in [
@@ -75,7 +75,7 @@ fn a_reply_that_some_host_reads_as_a_failure_is_no_success() {
     }
 }
 
-/// Servers in a fixed shape have all members in every reply, empty where they say nothing: these are replies like others.
+/// Some servers have all members in every reply, empty if unused: these are ordinary replies.
 #[test]
 fn a_reply_with_empty_members_is_a_reply() {
     let place = Place::with_store();
@@ -88,8 +88,8 @@ fn a_reply_with_empty_members_is_a_reply() {
     assert_eq!(text(&ends(&place)[0], "session_metadata.mcp.odd_reply"), "");
 }
 
-/// A reply that Python and JavaScript read, and the proxy does not (`NaN`, 200 levels deep): the host had its answer, and the log said
-/// hours later that there had been none with the call's id.
+/// A reply that Python and JavaScript can parse, but the proxy cannot (`NaN`, 200 levels deep): the host had its answer,
+/// and hours later the log said that there had been none with the call's id.
 #[test]
 fn a_reply_that_cannot_be_read_here_is_one() {
     let deep = format!(r#"{{"id":1,"result":{{"content":[],"a":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
@@ -108,8 +108,8 @@ fn a_reply_that_cannot_be_read_here_is_one() {
     }
 }
 
-/// A frame that was refused for `NaN`, its depth, or a byte order mark was answered with `id: null`, and the host waited for ever for
-/// the answer to its own id.
+/// A frame that was refused for `NaN`, its depth, or a byte order mark was answered with `id: null`, and the host waited
+/// forever for the answer to its own id.
 #[test]
 fn whoever_is_refused_is_answered_by_his_id() {
     let place = Place::with_store();
@@ -118,7 +118,7 @@ fn whoever_is_refused_is_answered_by_his_id() {
     let bodies = [r#"{"a":NaN}"#, r#"{"a":-Infinity}"#, &deep, "{\"a\":01}", "{\"a\":1,}"];
     for body in bodies {
         for (id, member) in [("7", "id"), ("\"seven\"", "id"), ("7", "\\u0069d")] {
-            // Wherever the id stands.
+            // Wherever the id is.
             for frame in [
                 format!(
                     r#"{{"jsonrpc":"2.0","{member}":{id},"method":"tools/call","params":{{"name":"t","arguments":{body}}}}}"#
@@ -138,7 +138,7 @@ fn whoever_is_refused_is_answered_by_his_id() {
     let both = json(&host.hear());
     let ids: Vec<String> = both.as_array().unwrap().iter().map(|one| text(one, "id")).collect();
     assert_eq!(ids, ["1", "2"]);
-    // Where nobody can tell, nobody is named.
+    // If the id cannot be determined, none is given.
     for odd in [r#"{"id":1,"id":2,"method":"x","params":{"a":NaN}}"#, r#"{"method":"x","params":{"a":NaN}}"#] {
         host.say(odd);
         assert_eq!(text(&json(&host.hear()), "id"), "null", "{odd}");
@@ -147,8 +147,8 @@ fn whoever_is_refused_is_answered_by_his_id() {
     assert_eq!(std::fs::read_to_string(place.path("seen")).unwrap(), "");
 }
 
-/// The server got what a person had answered, and the log had it only once the call had ended: a crash between left a call that was
-/// begun, and nothing of a million transferred [R45].
+/// The server got a person's answer, and the log had it only once the call had ended: a crash in between left a call that
+/// had begun, and nothing about a million transferred [R45].
 #[test]
 fn what_a_call_is_continued_with_is_on_the_disk_before_the_server_has_it() {
     for flags in [&[][..], &["--read-only", "transfer"]] {
@@ -178,8 +178,8 @@ fn what_a_call_is_continued_with_is_on_the_disk_before_the_server_has_it() {
     }
 }
 
-/// `del\u{200b}ete` as a tool was refused; as the user in `_meta` it was recorded as `delete`, and nothing said that the host had
-/// sent another name.
+/// `del\u{200b}ete` was refused as a tool name; as the user in `_meta` it was recorded as `delete`, and nothing said that
+/// the host had sent another name.
 #[test]
 fn a_name_with_what_nobody_sees_is_recorded_with_a_mark() {
     let place = Place::with_store();
@@ -197,15 +197,15 @@ fn a_name_with_what_nobody_sees_is_recorded_with_a_mark() {
     assert_eq!(text(&ends[0], "restated"), r#"["conversation_id","user_id"]"#);
     assert_eq!(text(&ends[1], "treated.keep.look_alike"), r#"["user_id"]"#);
     assert_eq!((text(&ends[2], "restated"), text(&ends[2], "treated")), (String::new(), String::new()));
-    // One kind for whoever records.
+    // The same mark for every way of recording.
     place.run_with(&["record", "s"], super::common::call("r", "b\u{200d}ob", "d\u{435}lete", "").as_bytes()).ok();
     let line = json(place.run(&["query", "s", "--json", "--conversation", "r", "--kind", "tool_call"]).ok().trim());
     assert_eq!(text(&line, "restated"), r#"["user_id"]"#);
     assert_eq!(text(&line, "treated.keep.look_alike"), r#"["tool_name"]"#);
 }
 
-/// A host used the id of an open call for a ping too. The ping's empty answer came first, and was recorded as the call's, which went
-/// well; of the call's own answer the log had a count.
+/// A host used the id of an open call for a ping too. The ping's empty answer came first, and was recorded as the call's,
+/// as a success; the call's own answer was only counted.
 #[test]
 fn an_id_that_two_requests_share_is_marked() {
     for second in [request("1", "ping", "{}"), call("\"1\"", "u", "{}")] {
@@ -225,7 +225,7 @@ fn an_id_that_two_requests_share_is_marked() {
     }
 }
 
-/// A server closed its output and lived on. Without the proxy the host saw the end; with it, it waited.
+/// A server closed its output and kept running. Without the proxy the host saw the end; with it, it waited.
 #[test]
 fn a_server_that_says_no_more_is_heard_to_end() {
     let place = Place::with_store();
@@ -236,7 +236,7 @@ fn a_server_that_says_no_more_is_heard_to_end() {
     assert_eq!(text(&ends(&place)[0], "outcome"), "protocol_error");
 }
 
-/// Whatever a server says, the proxy lives, passes it on as it is, and every call has one end.
+/// Whatever a server sends, the proxy survives, passes it on unchanged, and every call has one end.
 #[test]
 fn no_reply_is_too_odd() {
     let deep = "[".repeat(5000);
@@ -288,7 +288,7 @@ fn no_reply_is_too_odd() {
     host.say(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
     host.end();
     let ends = ends(&place);
-    // Of two replies in one batch there are two entries.
+    // For two replies in one batch there are two entries.
     assert_eq!(ends.len(), 15, "{:?}", outcomes(&place));
     let of = |id: &str| ends.iter().find(|l| text(l, "call_id") == id).map(|l| text(l, "outcome")).unwrap();
     assert_eq!(of("123456789012345678901234567890"), "ok");

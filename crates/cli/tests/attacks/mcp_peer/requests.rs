@@ -1,10 +1,10 @@
-//! What a host sends besides a tool's name and arguments, and besides calls of tools: a server may read all of it.
+//! What a host sends besides a tool's name and arguments, and besides tool calls: a server may read all of it.
 
 use super::common::{Place, json};
 use super::mcp_common::{Host, call, ends, lines, request, text};
 
-/// A server took its arguments from `input` instead of `arguments`, or from beside `params`, or from `_meta`, and the log had a call
-/// with other arguments, or with none: neither refused nor recorded [R56].
+/// A server took its arguments from `input` instead of `arguments`, or from beside `params`, or from `_meta`, and the log
+/// had a call with other arguments, or with none: neither refused nor recorded [R56].
 #[test]
 fn what_stands_beside_the_arguments_is_recorded() {
     let place = Place::with_store();
@@ -35,7 +35,7 @@ fn what_stands_beside_the_arguments_is_recorded() {
     place.run(&["verify", "s"]).ok();
 }
 
-/// Padding beside the arguments is shortened as it is in them, and a call as every host makes it has nothing beside.
+/// Padding beside the arguments is shortened as it is inside them, and an ordinary call has nothing beside them.
 #[test]
 fn what_stands_beside_is_bounded_and_mostly_nothing() {
     let place = Place::with_store();
@@ -53,8 +53,8 @@ fn what_stands_beside_is_bounded_and_mostly_nothing() {
     }
 }
 
-/// A call that had asked for input was gone on with by a frame that had other members beside its arguments: the server read them, and
-/// the log had what the call began with.
+/// A call that had asked for input was continued with a frame that had other members beside its arguments: the server read
+/// them, and the log had only what the call began with.
 #[test]
 fn a_call_goes_on_with_nothing_else_beside_it() {
     let place = Place::with_store();
@@ -70,9 +70,9 @@ fn a_call_goes_on_with_nothing_else_beside_it() {
     assert_eq!(text(other, "session_metadata.mcp.request_state"), "S");
 }
 
-/// A server carried out `tools/execute`, or whatever else it liked to be called, and listed charts by their patients: the proxy knew
-/// five methods that read and let every other through unrecorded. Now every method is recorded that does something as far as
-/// anybody here knows; the few that do not are named.
+/// A server executed `tools/execute`, or any other invented method, and listed charts by their patients: the proxy knew
+/// five reading methods and let every other through unrecorded. Now every method is recorded unless it is one of the few
+/// that are known to do nothing.
 #[test]
 fn a_method_that_nobody_knows_is_recorded_like_a_call() {
     let place = Place::with_store();
@@ -106,8 +106,9 @@ fn a_method_that_nobody_knows_is_recorded_like_a_call() {
     assert_eq!(text(&ends[0], "tool_name"), "notifications/discharge", "at once, for it has no answer");
 }
 
-/// While a call ran its server asked the user (`elicitation/create`) or the host's model (`sampling/createMessage`), and went on with what
-/// it was answered; since 2026 that is recorded before the server has it, before that it was not recorded at all [R45].
+/// While a call ran, its server asked the user (`elicitation/create`) or the host's model (`sampling/createMessage`), and
+/// continued with the answer; since 2026 that is recorded before the server has it, before that it was not recorded at all
+/// [R45].
 #[test]
 fn what_a_host_answers_to_its_server_is_recorded_before_the_server_has_it() {
     let place = Place::with_store();

@@ -1,4 +1,4 @@
-//! The copy is put in the store's place while a process has the store open.
+//! A copy is put in the store's place while a process has the store open.
 #![cfg(unix)]
 
 use super::super::common::{Place, Ran, call};
@@ -6,7 +6,7 @@ use super::super::mcp_common::{self, Host};
 use std::io::Read;
 use std::process::Child;
 
-/// A store that a process serves, and a copy from before most of its calls.
+/// A store served by a process, and a copy from before most of its calls.
 struct Served {
     place: Place,
     owner: Child,
@@ -23,13 +23,13 @@ impl Served {
         let kept = place.run(&["checkpoint", "s"]).ok();
         place.write("kept", kept);
         let mut owner = place.command(&["serve", "s"]).spawn().unwrap();
-        // It says when it serves.
+        // It prints a message when it serves.
         owner.stderr.as_mut().unwrap().read_exact(&mut [0; 16]).unwrap();
         place.run(&["verify", "s", "--against", "kept"]).ok();
         Served { place, owner }
     }
 
-    /// Every command but `verify`, and what all of them say.
+    /// Runs every command but `verify`, and checks that each says this.
     #[track_caller]
     fn refuses(&self, why: &str) {
         for args in [
@@ -54,7 +54,7 @@ impl Served {
         }
     }
 
-    /// Ends the process that serves, and gives its exit code.
+    /// Ends the serving process, and returns its exit code.
     fn end(&mut self) -> i32 {
         let id = nix::unistd::Pid::from_raw(self.owner.id() as i32);
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -77,15 +77,15 @@ fn record(place: &Place, user: &str, count: usize) -> Ran {
     place.run_with(&["record", "s", "--no-alerts"], calls(user, count).as_bytes())
 }
 
-/// `cp old audit.log` while `serve` had it open: `verify` with the public key and a kept checkpoint found nothing wrong with a file
-/// of half as many calls, fifteen calls were acknowledged, and none was there when the owner had ended. The same with a copy of
-/// another log. No key is needed for it [R65].
+/// `cp old audit.log` while `serve` had it open: `verify` with the public key and a kept checkpoint found nothing wrong
+/// with a file that had half as many calls, fifteen calls were acknowledged, and none was there when the owner had ended.
+/// The same with a copy of another log. No key is needed for this [R65].
 #[test]
 fn a_copy_written_over_the_store_is_noticed_by_whoever_serves() {
     for copy in ["old", "other"] {
         let mut served = Served::new();
         let place = &served.place;
-        // In place: the same file.
+        // Overwritten in place: the same file.
         std::fs::write(place.path("s"), std::fs::read(place.path(copy)).unwrap()).unwrap();
         let why = "something else has written over the store's file";
         let said = place.run(&["verify", "s", "--against", "kept"]).code(1).out;
@@ -104,8 +104,8 @@ fn a_copy_written_over_the_store_is_noticed_by_whoever_serves() {
     }
 }
 
-/// `mv audit.log away; cp old audit.log`: `record` noticed it, and `verify`, `health` and `query` answered for a file that was not
-/// at that path any more, with exit code 0 [R43].
+/// `mv audit.log away; cp old audit.log`: `record` noticed it, but `verify`, `health` and `query` answered for a file that
+/// was no longer at that path, with exit code 0 [R43].
 #[test]
 fn a_copy_in_the_store_s_place_is_not_answered_for() {
     let mut served = Served::new();
@@ -116,7 +116,7 @@ fn a_copy_in_the_store_s_place_is_not_answered_for() {
     let ran = place.run(&["verify", "s", "--against", "kept"]).code(3);
     assert!(ran.err.contains(why) && ran.err.contains("put it back"), "{}", ran.err);
     served.refuses(why);
-    // Put back, it goes on.
+    // Once the store is put back, it goes on.
     let place = &served.place;
     std::fs::rename(place.path("away"), place.path("s")).unwrap();
     record(place, "anna", 1).ok();
@@ -125,7 +125,8 @@ fn a_copy_in_the_store_s_place_is_not_answered_for() {
     assert_eq!(served.end(), 0);
 }
 
-/// Ten calls that a host made after `cp old audit.log` were executed and answered, and none was in the log when the proxy had ended.
+/// Ten calls that a host made after `cp old audit.log` were executed and answered, and none was in the log when the proxy
+/// had ended.
 #[test]
 fn no_tool_is_called_by_a_proxy_whose_store_was_written_over() {
     let place = Place::with_store();

@@ -1,5 +1,5 @@
-//! A process that makes a socket, leaves it to another, and then becomes the program: the kernel goes on telling its number for
-//! whatever comes through that socket.
+//! A process makes a socket, leaves it to another process, and then becomes the program: the kernel goes on reporting its
+//! process id for everything that comes through that socket.
 #![cfg(target_os = "linux")]
 
 use super::*;
@@ -9,13 +9,13 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-/// What this program does where a test has started it anew: see [`acts`].
+/// Selects what this program does when a test has restarted it: see [`acts`].
 const ROLE: &str = "ATTESTLOG_TEST_ROLE";
 const FAKE: &str = "fake";
 const BETWEEN: &str = "between";
 const REAL: &str = "real";
 
-/// This program again, in a role.
+/// Starts this program again, in a role.
 fn acting(place: &Path, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "socket_peer::becoming::acts", "--nocapture"]).env(ROLE, role).current_dir(place);
@@ -32,14 +32,14 @@ fn become_program(args: &[&str]) {
     panic!("{failed}");
 }
 
-/// The connections that come, as long as one comes within a minute.
+/// The incoming connections, until none comes for a minute.
 fn accepted(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
     let (told, heard) = std::sync::mpsc::channel();
     std::thread::spawn(move || while told.send(listener.accept().unwrap().0).is_ok() {});
     std::iter::from_fn(move || heard.recv_timeout(Duration::from_secs(60)).ok())
 }
 
-/// Passes on what both say, until both have ended.
+/// Forwards data in both directions until both sides have ended.
 fn pass_on(near: UnixStream, far: UnixStream) {
     let one_way = |mut from: UnixStream, mut to: UnixStream| {
         std::thread::spawn(move || {
@@ -53,7 +53,8 @@ fn pass_on(near: UnixStream, far: UnixStream) {
     back.join().unwrap();
 }
 
-/// No test of its own, but what the processes of the tests below do: it ends at once unless one of them has started it.
+/// Not a test of its own, but the code of the processes of the tests below: it ends at once unless one of them has started
+/// it.
 #[test]
 #[allow(clippy::zombie_processes, reason = "this process becomes another program, and its children end by themselves")]
 fn acts() {
@@ -76,7 +77,7 @@ fn acts() {
                 std::thread::spawn(move || pass_on(near, far));
             }
         }
-        // Connects to the owner, leaves the connection to a child, and becomes whoever asks.
+        // Connects to the owner, leaves the connection to a child, and becomes the client.
         "asker" => {
             let far = UnixStream::connect(REAL).unwrap();
             let listener = UnixListener::bind(BETWEEN).unwrap();
@@ -86,7 +87,7 @@ fn acts() {
             become_program(&["query", "s", "--patient", "P-1", "--count"]);
         }
         "way" => {
-            // It has one connection of that process.
+            // It has one connection from that process.
             let near = accepted(UnixListener::from(handed(std::io::stderr().as_fd()))).next().unwrap();
             pass_on(near, UnixStream::from(handed(std::io::stdin().as_fd())));
         }
@@ -94,7 +95,7 @@ fn acts() {
     }
 }
 
-/// An owner whose number the kernel tells of whoever is behind the socket in its place.
+/// An owner whose process id the kernel reports for the process that actually holds the socket.
 fn owned_by(role: &str) -> Owned {
     let mut owned = Owned::new();
     owned.kill();
@@ -110,8 +111,8 @@ fn owned_by(role: &str) -> Owned {
     owned
 }
 
-/// A process listened, gave the socket to a child, and became the owner: to whoever connects the kernel names the owner, and the child
-/// passes on what both say. The owner sees the child's number, which the asker's is not.
+/// A process listened, gave the socket to a child, and became the owner: to clients the kernel names the owner, and the
+/// child forwards both directions. The owner sees the child's process id, which is not the client's.
 #[test]
 fn who_listened_before_it_became_the_owner_stands_not_in_between() {
     let owned = owned_by("owner");
@@ -119,15 +120,15 @@ fn who_listened_before_it_became_the_owner_stands_not_in_between() {
     assert!(ran.err.contains("does not show"), "{ran:?}");
 }
 
-/// The attack: the asker had done the same. It had connected to the owner and given that connection to a child before it became the
-/// program that asks, so both ends were told the right numbers, both proofs held, and what stood in between read every call before
-/// it was redacted, and could change it.
+/// The attack: the client had done the same. It had connected to the owner and given that connection to a child before it
+/// became the client program, so both ends were told the right process ids, both proofs were valid, and the process in
+/// between could read every call before it was redacted, and change it.
 #[test]
 fn nor_where_the_asker_connected_before_it_asked() {
     let owned = owned_by("owner, with a way of its own");
     let asker = acting(&owned.place.path("."), "asker").output().unwrap();
     let said = String::from_utf8_lossy(&asker.stderr);
-    // What libtest says before it becomes the program.
+    // Output of libtest before it becomes the program.
     let answer = String::from_utf8_lossy(&asker.stdout).replace("running 1 test", "");
     assert_eq!((asker.status.code(), answer.trim()), (Some(3), ""), "{said}");
 }

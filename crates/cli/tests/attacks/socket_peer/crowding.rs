@@ -1,9 +1,10 @@
-//! A process that sends what is in the way of others: numbers of their senders, frames without an end.
+//! A process sends what obstructs others: numbers of their senders, frames without an end.
 
 use super::*;
 
-/// The sender of every process stands in the entries of its calls, which everybody reads. Who recorded junk under its next numbers
-/// had the ends of calls refused that were made, and further calls refused, or let through unrecorded with `--fail-open`.
+/// The sender of every process is in the entries of its calls, which everybody can read. Somebody who recorded junk under
+/// its next numbers made the ends of its calls be refused, and further calls be refused, or let through unrecorded with
+/// `--fail-open`.
 #[test]
 fn nobody_sends_under_another_process_s_sender() {
     let owned = Owned::new();
@@ -22,7 +23,7 @@ fn nobody_sends_under_another_process_s_sender() {
     let junk = call("c", "x", "junk", &format!(r#""sender":{{"id":"{sender}","number":2}}"#));
     owned.run_with(&["record", "s", "--key", NOWHERE], &junk).code(1);
     assert_eq!(owned.size(), before);
-    // A secret of one's own gives another sender, and only where the call has none.
+    // A secret gives a sender of its own, and is accepted only if the call names no sender.
     peer.say(&record_as("{}", None, Some(1)));
     assert_ne!(peer.hear().expect("an answer")[0], FAILED);
     let line = owned.run(&["query", "s", "--json", "--conversation", "by hand", "--key", NOWHERE]).ok();
@@ -33,8 +34,8 @@ fn nobody_sends_under_another_process_s_sender() {
     }
 }
 
-/// A number beyond 2^53-1 that the command line refuses came through the socket into a signed line. Whoever reads it with other tools
-/// gets another number, and another hash.
+/// A number beyond 2^53-1, which the command line refuses, came through the socket into a signed line. Other tools then
+/// read a different number, and compute a different hash.
 #[test]
 fn no_number_comes_through_the_socket_that_json_does_not_keep() {
     let owned = Owned::new();
@@ -47,8 +48,8 @@ fn no_number_comes_through_the_socket_that_json_does_not_keep() {
     assert_ne!(peer.hear().expect("an answer")[0], FAILED);
 }
 
-/// Connections that announced a frame of 60 MiB, sent two bytes of it and waited took the room of all large frames: a batch of anybody
-/// else hung for as long as one liked, without a message.
+/// Connections that announced a frame of 60 MiB, sent two bytes of it and waited took the space for all large frames:
+/// anybody else's batch hung indefinitely, without a message.
 #[test]
 fn an_announced_frame_keeps_nobody_waiting() {
     let owned = Owned::new();
@@ -62,7 +63,7 @@ fn an_announced_frame_keeps_nobody_waiting() {
     let lines = call("big", "u", "t", &format!(r#""arguments":{{"x":"{}"}}"#, "a ".repeat(2000))).repeat(400);
     owned.run_with(&["record", "s", "--key", NOWHERE], &lines).ok();
     for mut peer in silent {
-        // Nobody had to wait until it was cut off.
+        // Nobody had to wait until the connection was cut off.
         peer.0.set_nonblocking(true).unwrap();
         let still = peer.0.read(&mut [0]).unwrap_err();
         assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock);
