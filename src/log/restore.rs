@@ -1,6 +1,7 @@
 //! Restoring a store from a copy.
 
 use crate::chain_state::{ChainState, Standing};
+use crate::files::Writes;
 use crate::json::{Json, Object};
 use crate::keys::KeyFile;
 use crate::restored::{self, Restored, Stands};

@@ -15,7 +15,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::file::all_tables;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::paths::new_private_file;
+use crate::store::file::paths::{new_private_file, taken};
 use crate::store::file::read_view::read_state;
 use crate::store::file::redb_errors::{Stored, from_redb};
 use crate::store::file::tables::{self, Copying, EachTable, InBackup};
