@@ -2,7 +2,7 @@
 
 use super::AuditLog;
 use crate::text::Justification;
-use crate::verify::Verification;
+use crate::verify::{Verification, VerifyOptions};
 use crate::{Receipt, Result, requests};
 use std::path::PathBuf;
 
@@ -68,20 +68,23 @@ impl Verifications<'_> {
     }
 
     /// Records that somebody looked into what a verification found. Both go into the chain: the finding as an alert of the rule
-    /// `tampering`, unless it already is one, and the conclusion as that alert's acknowledgement.
+    /// `tampering`, unless it already is one, and the conclusion as that alert's acknowledgement. The latter names each finding that a
+    /// verification with `options` finds now: settle with the evidence with which it was found. Other findings stay noted.
     ///
     /// # Errors
-    /// [`NoSuchEntry`](crate::ErrorKind::NoSuchEntry) if there is nothing to settle; as [`Alerts::ack`](crate::groups::Alerts::ack)
+    /// [`NoSuchEntry`](crate::ErrorKind::NoSuchEntry) if there is nothing to settle; [`InvalidInput`](crate::ErrorKind::InvalidInput) if
+    /// something was found against evidence that `options` lacks, or only something else is found now; as [`Alerts::ack`](crate::groups::Alerts::ack)
     /// and [`AuditLog::record`].
     ///
     /// ```
+    /// # use attestlog::verify::VerifyOptions;
     /// # use attestlog::{AuditLog, Justification};
     /// # let log = AuditLog::in_memory()?;
     /// let by = Justification { actor: "auditor", reason: "a disk fault, see ticket 7" };
-    /// assert!(log.verifications().settle(by).is_err(), "nothing was found");
+    /// assert!(log.verifications().settle(by, &VerifyOptions::new()).is_err(), "nothing was found");
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn settle(&self, by: Justification<'_>) -> Result<Receipt> {
-        self.0.ask(requests::SettleVerification { by: by.into() })
+    pub fn settle(&self, by: Justification<'_>, options: &VerifyOptions) -> Result<Receipt> {
+        self.0.ask(requests::SettleVerification { by: by.into(), options: options.clone() })
     }
 }

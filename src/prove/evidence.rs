@@ -173,8 +173,8 @@ impl Folder {
 
     fn put_in_place(mut self) -> Result<()> {
         free(&self.dest)?;
-        let placed = std::fs::rename(&self.path, &self.dest).and_then(|()| crate::files::sync_parent(&self.dest));
-        placed.map_err(|e| Error::from(e).in_file(&self.dest))?;
+        crate::files::put_in_place(&self.path, &self.dest, Writes::Output)?;
+        crate::files::sync_parent(&self.dest).map_err(|e| Error::from(e).in_file(&self.dest))?;
         self.finished = true;
         Ok(())
     }

@@ -146,5 +146,5 @@ requests! {
         store.set_anchors(configured.iter().map(AnchorConfig::build).collect::<Result<_>>()?)
     };
     ForgetAnchor { name: String } -> Option<AnchorStatus>: Admin Changes, |of, store| store.forget_anchor(&of.name);
-    SettleVerification { by: By } -> Receipt: Admin Changes, |of, store| store.settle_verification(of.by.told());
+    SettleVerification { by: By, options: VerifyOptions } -> Receipt: Admin Changes, |of, store| store.settle_verification(of.by.told(), &of.options);
 }

@@ -81,6 +81,11 @@ impl VerifyOptions {
         self
     }
 
+    /// Whether anything from outside the store is given.
+    pub(super) fn has_evidence(&self) -> bool {
+        self.public_key.is_some() || !self.against.is_empty() || !self.unreadable.is_empty()
+    }
+
     /// Adds the places in `file`, which was kept elsewhere, that cannot be read or are not valid
     /// ([`Evidence::unreadable`]). Each becomes a finding, since it may be the one that would have shown what is wrong.
     /// The exception is a last line that was cut off: a crash can cause that, and somebody who could cut the line could

@@ -4,14 +4,15 @@
 //! reported as news: not as an alert, not by `health`. A finding that says anything else, such as the hash that another edit
 //! leaves, is not settled.
 //!
-//! A settlement names only what a verification found when it was made. A finding that was written into
-//! `STORE.verified`, to have it settled before it is there, is not named.
+//! A settlement names only what a verification finds when it is made. A finding that was written into
+//! `STORE.verified`, to have it settled before it is there, is not named. What that verification finds and the settlement does not
+//! name is noted anew: nothing becomes quiet that nobody settled.
 
-use super::finding::Finding;
-use super::{Verification, VerifyOptions};
+use super::finding::{Finding, FindingKind};
+use super::{Verification, VerificationRecord, VerifyOptions};
 use crate::json::{Json, Object};
 use crate::store::OpenStore;
-use crate::{Hash, Kind, Query, Timestamp};
+use crate::{Error, Hash, Kind, Query, Timestamp};
 use attestlog_proof::json::form::Form;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,13 +43,20 @@ impl fmt::Display for Settled {
 const SETTLES: &str = "settles";
 /// The most findings that one settlement names.
 pub(super) const MOST: usize = 256;
+/// What only a verification against something kept elsewhere finds.
+const FROM_OUTSIDE: [FindingKind; 4] =
+    [FindingKind::Rollback, FindingKind::Fork, FindingKind::KeyMismatch, FindingKind::KeptDamaged];
 /// How many digits of a digest a verification record keeps.
 const SHORT: usize = 16;
 
 impl Finding {
-    /// Identifies what the finding says.
+    /// Identifies what the finding says. A rollback becomes a fork when the log grows beyond what was kept, and says the same.
     fn digest(&self) -> String {
-        Hash::of(self.to_string().as_bytes()).to_string()
+        let said = match self.kind {
+            FindingKind::Rollback | FindingKind::Fork => format!("kept: {}", self.detail),
+            _ => self.to_string(),
+        };
+        Hash::of(said.as_bytes()).to_string()
     }
 
     /// The beginning of that, for a verification record.
@@ -103,19 +111,42 @@ impl OpenStore {
         Ok(all)
     }
 
-    /// What a settlement adds to its entry: the findings that were noted, as far as a verification finds them now.
-    pub(super) fn settling(&self, noted: &[String]) -> crate::Result<Object> {
-        let noted: BTreeSet<&str> = noted.iter().map(String::as_str).collect();
-        if noted.is_empty() {
-            return Ok(Object::new());
+    /// What a settlement names: the digests of the findings that were noted, as far as they are found now. Also what is found now
+    /// and not named.
+    pub(super) fn settling<'v>(
+        noted: &VerificationRecord,
+        options: &VerifyOptions,
+        found: &'v Verification,
+    ) -> crate::Result<(Object, Vec<&'v Finding>)> {
+        let digests: BTreeSet<&str> = noted.digests.iter().map(String::as_str).collect();
+        let mut settles = BTreeSet::new();
+        let mut rest = Vec::new();
+        for finding in found.unsettled() {
+            match settles.len() < MOST && digests.contains(finding.short_digest().as_str()) {
+                true => drop(settles.insert(finding.digest())),
+                false => rest.push(finding),
+            }
         }
-        let found = self.verify(&VerifyOptions::new())?;
-        let is_noted = |finding: &&Finding| noted.contains(finding.short_digest().as_str());
-        let settles: BTreeSet<String> = found.unsettled().filter(is_noted).map(Finding::digest).collect();
-        let settles: Vec<String> = settles.into_iter().take(MOST).collect();
-        Ok(match settles.is_empty() {
+        let outside: Vec<&str> = FROM_OUTSIDE.iter().map(|kind| kind.as_str()).filter(|kind| noted.has(kind)).collect();
+        if settles.len() < digests.len() && !outside.is_empty() && !options.has_evidence() {
+            return Err(Error::invalid(format!(
+                "nothing was settled: what was found ({}) was found against something kept elsewhere. Settle it with the same evidence \
+                 (`--against`, `--public-key`), so that the entry names it",
+                outside.join(", ")
+            )));
+        }
+        if settles.is_empty() && !digests.is_empty() && !rest.is_empty() {
+            let kinds: BTreeSet<&str> = rest.iter().map(|finding| finding.kind.as_str()).collect();
+            return Err(Error::invalid(format!(
+                "nothing was settled: what was noted is not found now, but something else is ({}). Verify again, with the same evidence, \
+                 to note that; then settle it",
+                kinds.into_iter().collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let named = match settles.is_empty() {
             true => Object::new(),
-            false => Object::from_iter([(SETTLES, settles.form())]),
-        })
+            false => Object::from_iter([(SETTLES, settles.into_iter().collect::<Vec<_>>().form())]),
+        };
+        Ok((named, rest))
     }
 }

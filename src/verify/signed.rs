@@ -240,15 +240,12 @@ impl<'a> Signed<'a> {
         let Some((marked, root)) = self.mark else { return };
         let to_do = chain_state.restored_without_keys().map_or_else(String::new, |to_do| format!("; {to_do}"));
         if marked > size {
-            let detail = format!(
-                "the store has {size} entries, its key file has signed {marked}: it was cut, or is an older copy{to_do}"
-            );
-            reach.find(K::Rollback, None, detail);
+            reach.find(K::Rollback, None, format!("the key file has signed {}{to_do}", not_here(marked, root)));
         } else if self.root(marked) != Some(root) {
             let not = format!("the first {marked} entries are not those that the key file has signed");
             match reach.changed_below(marked) {
                 Some(because) => reach.find(K::CheckpointMismatch, None, format!("{not}{because}")),
-                None => reach.find(K::Fork, None, format!("{not}: another history was put in their place{to_do}")),
+                None => reach.find(K::Fork, None, format!("the key file has signed {}{to_do}", not_here(marked, root))),
             }
         }
     }
@@ -267,24 +264,19 @@ impl<'a> Signed<'a> {
         {
             return reach.lost(seq, covered);
         }
-        if covered > size {
+        let not_here = || {
             let lost = Signed::may_be_lost(covered, restored);
-            let detail = format!(
-                "{source}: it covers {covered} entries, the store has {size}: it was cut, or is an older copy{lost}"
-            );
-            return reach.find(K::Rollback, None, detail);
+            format!("{source}: it covers {}{lost}", not_here(covered, checkpoint.root()))
+        };
+        if covered > size {
+            return reach.find(K::Rollback, None, not_here());
         }
         if self.root(covered) != Some(checkpoint.root()) {
             if let Some(because) = reach.changed_below(covered) {
                 let detail = format!("{source}: the first {covered} entries are not those that it covers{because}");
                 return reach.find(K::CheckpointMismatch, None, detail);
             }
-            let lost = Signed::may_be_lost(covered, restored);
-            return reach.find(
-                K::Fork,
-                None,
-                format!("{source}: it covers another history of {covered} entries{lost}"),
-            );
+            return reach.find(K::Fork, None, not_here());
         }
         reach.anchored_size = reach.anchored_size.max(covered);
     }
@@ -503,4 +495,11 @@ impl Reach {
     fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
         self.findings.push(Finding::new(kind, seq, detail));
     }
+}
+
+/// What a rollback and a fork say of the entries that something covers. It is the same for both, and names no size of the store: a
+/// rollback becomes a fork when the log grows, and whoever settled it need not do so again.
+fn not_here(covered: u64, root: Hash) -> String {
+    let root: String = root.to_string().chars().take(16).collect();
+    format!("{covered} entries (root {root}…) that are not those of this store")
 }

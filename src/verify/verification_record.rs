@@ -8,7 +8,7 @@
 //! and a disposition. Later ones that find nothing (of a restored copy, say) are kept beside it and do not replace it. A file that
 //! cannot be read may hold one, so it never counts as a file without.
 
-use super::{Finding, Verification, settled};
+use super::{Finding, Verification, VerifyOptions, settled};
 use crate::files::{self, Writes, beside};
 use crate::json::{Json, Object};
 use crate::rules::Severity;
@@ -46,6 +46,25 @@ impl VerificationRecord {
     /// Whether nothing was wrong but what was settled before.
     pub fn ok(&self) -> bool {
         self.findings == 0
+    }
+
+    /// Whether anything of this kind was found.
+    pub(super) fn has(&self, kind: &str) -> bool {
+        self.kinds.iter().any(|found| found == kind)
+    }
+
+    /// What a verification said, with these of its findings.
+    fn of(verification: &Verification, unsettled: &[&Finding], now: Timestamp) -> VerificationRecord {
+        let kinds: BTreeSet<&str> = unsettled.iter().map(|finding| finding.kind.as_str()).collect();
+        VerificationRecord {
+            at: now,
+            size: verification.size,
+            findings: unsettled.len() as u64,
+            settled: (verification.findings.len() - unsettled.len()) as u64,
+            kinds: kinds.into_iter().map(str::to_owned).collect(),
+            digests: unsettled.iter().map(|finding| finding.short_digest()).take(settled::MOST).collect(),
+            anchored_size: if verification.anchored { verification.anchored_size } else { 0 },
+        }
     }
 }
 
@@ -85,7 +104,9 @@ impl OpenStore {
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
     /// rule `tampering` where it is not one already, and what it came to as its acknowledgement.
-    pub(crate) fn settle_verification(&self, by: Justification<'_>) -> Result<Receipt> {
+    ///
+    /// The log is verified with `options`, since only what is found then is settled. Whatever else is found then stays noted.
+    pub(crate) fn settle_verification(&self, by: Justification<'_>, options: &VerifyOptions) -> Result<Receipt> {
         let noted = self.verifications()?;
         let Some(found) = noted.found else {
             if let Some(unread) = noted.unread {
@@ -94,7 +115,8 @@ impl OpenStore {
             return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
         };
         let known = self.alerts()?.into_iter().map(|state| state.alert);
-        let settles = self.settling(&found.digests)?;
+        let now_found = self.verify(options)?;
+        let (settles, rest) = Self::settling(&found, options, &now_found)?;
         let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
         let alert = match known.next_back() {
             Some(alert) => alert.seq,
@@ -115,7 +137,10 @@ impl OpenStore {
         };
         let receipt = self.ack_alert(alert, by, settles)?;
         if let Some(path) = self.noted_path() {
-            Verifications { last: noted.last, found: None, unread: None }.write(&path)?;
+            let rest = VerificationRecord::of(&now_found, &rest, self.engine().config.clock.now());
+            let found = (!rest.ok()).then(|| rest.clone());
+            let last = found.clone().or(noted.last);
+            Verifications { last, found, unread: None }.write(&path)?;
         }
         Ok(receipt)
     }
@@ -137,17 +162,7 @@ impl Verification {
     /// large, or if nothing was found and it cannot be read, since it may hold a finding; otherwise the error of the file system, such as [`DiskFull`](ErrorKind::DiskFull) or
     /// [`Io`](ErrorKind::Io).
     pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
-        let kinds: BTreeSet<&str> = self.unsettled().map(|finding| finding.kind.as_str()).collect();
-        let findings = self.unsettled().count();
-        let noted = VerificationRecord {
-            at: now,
-            size: self.size,
-            findings: findings as u64,
-            settled: (self.findings.len() - findings) as u64,
-            kinds: kinds.into_iter().map(str::to_owned).collect(),
-            digests: self.unsettled().map(Finding::short_digest).take(settled::MOST).collect(),
-            anchored_size: if self.anchored { self.anchored_size } else { 0 },
-        };
+        let noted = VerificationRecord::of(self, &self.unsettled().collect::<Vec<_>>(), now);
         let path = beside(&files::resolve(store), VERIFIED);
         // A finding replaces even what cannot be read: nothing is hidden by that.
         let found = match noted.ok() {

@@ -2,11 +2,20 @@
 
 use super::store_common::{clock, options};
 use attestlog::alert::Rules;
+use attestlog::anchor::Evidence;
+use attestlog::host::ManualClock;
 use attestlog::verify::{FindingKind, Verification, VerifyOptions};
-use attestlog::{AuditLog, Justification, ToolCall};
+use attestlog::{AuditLog, ErrorKind, Justification, Options, ToolCall};
+use std::path::Path;
+use std::sync::Arc;
 
 fn verify(log: &AuditLog) -> Verification {
     log.verify(&VerifyOptions::new()).unwrap()
+}
+
+/// Options of a store that signs.
+fn keyed(clock: &Arc<ManualClock>) -> Options {
+    Options::new().clock(clock.clone()).background(false)
 }
 
 /// The alerts about tampering.
@@ -41,7 +50,7 @@ fn what_cannot_be_undone_is_settled_once() {
     assert!(found.findings.iter().all(|f| f.kind == FindingKind::PurgedEarly && f.settled.is_none()) && !found.ok());
     assert_eq!(raised(&log), 1);
     let by = Justification { actor: "ops", reason: "the battery was empty" };
-    let receipt = log.verifications().settle(by).unwrap();
+    let receipt = log.verifications().settle(by, &VerifyOptions::new()).unwrap();
 
     for _ in 0..2 {
         log.record(ToolCall::new("c", "u", "search")).unwrap();
@@ -59,4 +68,66 @@ fn what_cannot_be_undone_is_settled_once() {
         assert!(concerns.iter().all(|concern| !concern.contains("settled")), "{concerns:?}");
     }
     assert_eq!(verify(&log).findings.len(), found.findings.len());
+}
+
+/// A store of which an older copy, keys included, was put in its place, and the checkpoint that an anchor has of what was lost.
+fn rolled_back(dir: &Path, clock: &Arc<ManualClock>) -> (AuditLog, VerifyOptions) {
+    let (path, keys, kept) = (dir.join("s"), dir.join("s.key"), dir.join("kept"));
+    let record = || {
+        let log = keyed(clock).open_or_create(&path).unwrap();
+        log.record(ToolCall::new("c", "u", "search")).unwrap();
+        let checkpoint = log.checkpoint().unwrap().to_string();
+        log.close().unwrap();
+        checkpoint
+    };
+    record();
+    let older = [&path, &keys].map(|file| (file, std::fs::read(file).unwrap()));
+    std::fs::write(&kept, record()).unwrap();
+    for (file, bytes) in older {
+        std::fs::write(file, bytes).unwrap();
+    }
+    let evidence = Evidence::read(&kept, &[]).unwrap();
+    (keyed(clock).open(&path).unwrap(), VerifyOptions::new().against(evidence.kept))
+}
+
+/// An older copy of a store was put in its place, and `verify` with the checkpoint that an anchor had found the rollback.
+/// `alerts settle` had no such evidence, said "settled" and took the finding out of `health`, while its entry named nothing: the
+/// next verification with the same checkpoint found it as news.
+#[test]
+fn what_was_found_against_evidence_is_settled_with_it() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (log, against) = rolled_back(dir.path(), &clock);
+    let found = log.verify(&against).unwrap();
+    assert!(found.findings.iter().any(|f| f.kind == FindingKind::Rollback), "{:?}", found.findings);
+    log.verifications().note(&found).unwrap();
+    let by = Justification { actor: "ops", reason: "the backup of Monday, ticket 7" };
+    let size = log.size().unwrap();
+    let refused = log.verifications().settle(by, &VerifyOptions::new()).unwrap_err();
+    assert!(refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("rollback"), "{refused}");
+    assert!(log.size().unwrap() == size && log.verifications().known().unwrap().found.is_some(), "nothing was settled");
+
+    log.verifications().settle(by, &against).unwrap();
+    assert!(log.verifications().known().unwrap().found.is_none());
+    let again = log.verify(&against).unwrap();
+    assert_eq!(again.findings[0].kind, FindingKind::Fork, "the log has grown: {:?}", again.findings);
+    assert!(again.is_settled(), "{:?}", again.findings);
+}
+
+/// What a settlement does not name stays what somebody has to look into: here a checkpoint that was not there when the mistake
+/// with the key was noted.
+#[test]
+fn what_is_found_besides_stays_noted() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (log, against) = rolled_back(dir.path(), &clock);
+    let other = keyed(&clock).create(dir.path().join("other")).unwrap().public_key().unwrap().unwrap();
+    let foreign = VerifyOptions::new().public_key(other.clone());
+    log.verifications().note(&log.verify(&foreign).unwrap()).unwrap();
+    assert_eq!(log.verifications().known().unwrap().found.unwrap().kinds, ["key_mismatch", "signature_invalid"]);
+
+    let by = Justification { actor: "ops", reason: "the wrong key was given" };
+    log.verifications().settle(by, &against.public_key(other)).unwrap();
+    let left = log.verifications().known().unwrap().found.unwrap();
+    assert_eq!((left.kinds, left.findings), (vec!["signature_invalid".to_owned()], 1));
+    let concerns = log.health().unwrap().concerns();
+    assert!(concerns.iter().any(|concern| concern.contains("signature_invalid")), "{concerns:?}");
 }

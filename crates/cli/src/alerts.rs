@@ -12,6 +12,7 @@ use super::render::{Out, Style, clean, counted, moment};
 use super::store::{Opened, StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right};
 use super::told;
+use super::verify_args::EvidenceArgs;
 use attestlog::Justification;
 use attestlog::alert::{
     AlertEngine, AlertState, CommandReceiver, Deliver, JsonLines, Receivers, Severity, To, Webhook, parse_duration,
@@ -67,6 +68,8 @@ pub struct AckArgs {
 pub struct SettleArgs {
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     /// Who looked into it
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: String,
@@ -207,11 +210,29 @@ fn ack(cx: &Context, args: &AckArgs) -> Outcome {
 }
 
 fn settle(cx: &Context, args: &SettleArgs) -> Outcome {
-    let log = args.store.open_after_finding(cx, None)?;
-    let receipt = log.verifications().settle(Justification { actor: &args.actor, reason: &args.disposition })?;
-    let done = format!("settled in entry {}", receipt.seq);
-    let closed = log.close().map_err(|e| args.store.failed(e));
-    told::told(told::line(&mut cx.out(), &done), closed, &done).map(|()| End::Done)
+    let brought = args.evidence.read(cx)?;
+    let log = args.store.open_after_finding(cx, args.evidence.public_key())?;
+    let store = |e: attestlog::Error| args.store.failed(e);
+    let noted = log.verifications().known().map_err(store)?.found.map_or(0, |found| found.findings);
+    let options = brought.of(cx, &log)?;
+    let by = Justification { actor: &args.actor, reason: &args.disposition };
+    let receipt = log.verifications().settle(by, &options)?;
+    let settlement = log.entry(receipt.seq).map_err(store)?;
+    let names = settlement.own().and_then(|own| own.detail.to_json().get("settles")?.as_array().map(<[Json]>::len));
+    let settled = names.unwrap_or(0) as u64;
+    let left = log.verifications().known().map_err(store)?.found.map_or(0, |found| found.findings);
+    let gone = match noted.saturating_sub(settled + left) {
+        0 => String::new(),
+        n => format!("; {} not found any more", counted(n, "finding", "findings")),
+    };
+    let done = format!("settled in entry {}: {}{gone}", receipt.seq, counted(settled, "finding", "findings"));
+    let closed = log.close().map_err(store);
+    told::told(told::line(&mut cx.out(), &done), closed, &done)?;
+    if left > 0 {
+        let left = counted(left, "finding is", "findings are");
+        cx.complain(format!("{left} not settled: `attestlog verify` shows them"));
+    }
+    Ok(End::Done)
 }
 
 fn forget(cx: &Context, args: &ForgetArgs) -> Outcome {

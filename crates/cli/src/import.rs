@@ -35,10 +35,10 @@ pub struct ImportArgs {
     /// Who started the calls, instead of what the file says
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Option<String>,
-    /// The model that decided on the calls
+    /// The model that decided on the calls, instead of what the file says
     #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     model: Option<String>,
-    /// The conversation that all the calls belong to
+    /// The conversation that all the calls belong to, instead of what the file says
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
     /// Record even if the store's key file is missing; the log says so, and what is recorded is not signed
@@ -186,7 +186,7 @@ impl All<'_> {
             import::calls(self.args.format, &bytes, &self.options).map_err(|e| Failure::from(e).at(&name))?;
         drop(bytes);
         let file = path.display().to_string();
-        let mut sum = Sum { by_order: imported.by_order, ..Sum::default() };
+        let (by_order, mut sum) = (imported.by_order, Sum::default());
         sum.totals.add(&imported);
         self.sum.totals.add(&imported);
         let mut not_taken = imported.not_taken.clone();
@@ -201,6 +201,7 @@ impl All<'_> {
         };
         not_taken.extend(recorded.not_taken.iter().cloned());
         for sum in [&mut sum, &mut self.sum] {
+            sum.by_order += by_order;
             sum.add(&file, &recorded, &not_taken);
         }
         if !self.args.json {
@@ -208,7 +209,7 @@ impl All<'_> {
             self.out.line(sum.line(&file) + &stopped)?;
         }
         self.out.flush()?;
-        sum.complain(self.cx, &file, hint.as_deref());
+        sum.complain(self.cx, &file, self.args.format, hint.as_deref());
         match failed {
             None => Ok(()),
             // No call is at fault, so all that was to be recorded after this is missing, whatever the kind.
@@ -318,7 +319,7 @@ impl Sum {
         line
     }
 
-    fn complain(&self, cx: &Context, file: &str, hint: Option<&str>) {
+    fn complain(&self, cx: &Context, file: &str, format: Format, hint: Option<&str>) {
         if self.by_order > 0 {
             let answers = counted(self.by_order as u64, "answer has", "answers have");
             cx.complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
@@ -328,14 +329,7 @@ impl Sum {
             cx.complain(format!("{file}: {place}: {why}{end}"));
         }
         if self.by_beginning > 0 {
-            let (calls, them, they) = match self.by_beginning {
-                1 => ("the session of 1 call has".to_owned(), "it is", "it"),
-                n => (format!("the session of {} has", counted(n as u64, "call", "calls")), "they are", "they"),
-            };
-            cx.complain(format!(
-                "{file}: {calls} no id, so {them} recognised by the messages before; from a file without these messages {they} would be \
-                 recorded again. Only an id in the file (`conversation_id` or `id`) changes that; --conversation does not"
-            ));
+            self.complain_of_beginning(cx, file, format);
         }
         if self.not_taken.len() > NAMED {
             let more = counted((self.not_taken.len() - NAMED) as u64, "more was", "more were");
@@ -344,5 +338,31 @@ impl Sum {
         if let Some(what) = hint {
             cx.complain(format!("{file}: looks like {what}"));
         }
+    }
+
+    /// Says what the calls are recognised by that nothing in the file identifies.
+    fn complain_of_beginning(&self, cx: &Context, file: &str, format: Format) {
+        let n = self.by_beginning as u64;
+        let they = if n == 1 { "it" } else { "they" };
+        if format == Format::Jsonl {
+            let correct = match self.not_taken.is_empty() {
+                true => "",
+                false => ". Put the lines that you correct into a file of their own",
+            };
+            return cx.complain(format!(
+                "{file}: {} neither call_id nor timestamp, so all lines before tell whether {they} {} in the log already; if one of \
+                 these lines is changed, {they} would be recorded again{correct}",
+                counted(n, "call has", "calls have"),
+                if n == 1 { "is" } else { "are" }
+            ));
+        }
+        let (calls, them) = match n {
+            1 => ("the session of 1 call has".to_owned(), "it is"),
+            n => (format!("the session of {} calls has", count(n)), "they are"),
+        };
+        cx.complain(format!(
+            "{file}: {calls} no id, so {them} recognised by the messages before; from a file without these messages {they} would be \
+             recorded again. Only an id in the file (`conversation_id` or `id`) changes that; --conversation does not"
+        ));
     }
 }

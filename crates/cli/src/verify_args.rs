@@ -13,6 +13,16 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
+    #[command(flatten)]
+    evidence: EvidenceArgs,
+    /// End with code 0 if somebody has settled every finding (alerts settle). They are shown all the same
+    #[arg(long, help_heading = "Trust")]
+    except_settled: bool,
+}
+
+/// What the person has from elsewhere.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EvidenceArgs {
     /// The log's public key as you have it from elsewhere, or a file with it. Without it a log that was rewritten and
     /// signed with a fresh key passes, as not pinned
     #[arg(long, value_name = "KEY", value_parser = log_key, help_heading = "Trust")]
@@ -24,9 +34,6 @@ pub struct TrustArgs {
     /// A witness's public key, or a file with it, repeatable: the times in its cosignatures count
     #[arg(long, value_name = "KEY", value_parser = witness_key, help_heading = "Trust")]
     witness: Vec<VerifierKey>,
-    /// End with code 0 if somebody has settled every finding (alerts settle). They are shown all the same
-    #[arg(long, help_heading = "Trust")]
-    except_settled: bool,
 }
 
 impl TrustArgs {
@@ -38,9 +45,21 @@ impl TrustArgs {
 
     /// Whether something that was kept elsewhere is given.
     pub fn gives_kept(&self) -> bool {
-        !self.against.is_empty()
+        !self.evidence.against.is_empty()
     }
 
+    /// The log's public key, if it was given.
+    pub fn public_key(&self) -> Option<&VerifierKey> {
+        self.evidence.public_key()
+    }
+
+    /// Reads what is given: see [`EvidenceArgs::read`].
+    pub fn read(&self, cx: &Context) -> Result<Brought, Failure> {
+        self.evidence.read(cx)
+    }
+}
+
+impl EvidenceArgs {
     /// The log's public key, if it was given.
     pub fn public_key(&self) -> Option<&VerifierKey> {
         self.public_key.as_ref()

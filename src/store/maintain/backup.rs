@@ -149,8 +149,8 @@ impl Partial {
     fn put_in_place(self, path: &Path) -> Result<()> {
         // Made first, so that a file that came there meanwhile is not replaced.
         drop(new_private_file(path, Writes::Store)?);
-        let placed = std::fs::rename(&self.path, path).and_then(|()| crate::files::sync_parent(path));
-        placed.map_err(|e| Error::from(e).in_file(path))?;
+        crate::files::put_in_place(&self.path, path, Writes::Store)?;
+        crate::files::sync_parent(path).map_err(|e| Error::from(e).in_file(path))?;
         self.keep();
         Ok(())
     }

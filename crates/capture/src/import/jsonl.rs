@@ -16,6 +16,8 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
         let said = Json::parse_lenient(line, &limits).map_or(Json::Null, |parsed| parsed.value);
         so_far = beginnings.next(&so_far, &said, Some(line))?;
         let place = format!("line {number}");
+        // What identifies a record is the file's, whatever the flags say.
+        let conversation = said.get("conversation_id").and_then(Json::as_str).unwrap_or_default();
         let call = match call(line, &limits, options) {
             Ok(call) => call,
             Err(e) => {
@@ -27,7 +29,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
         };
         // A record with neither an id nor a time is identified by everything that precedes it in its file.
         let source = match call.call_id.is_some() || call.timestamp.is_some() {
-            true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
+            true => Source { session: format!("records {conversation}"), ..Source::default() },
             false => so_far.source("records of"),
         };
         imported.push(call, place, source, options);
@@ -46,7 +48,7 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
         ToolCall::assume_utc(&mut parsed.value);
     }
     if let Json::Object(members) = &mut parsed.value {
-        // As in every format, a flag says it instead of the file.
+        // As in every format, a flag takes the place of what the file says.
         let said = [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
         for (key, value) in said {
             if let Some(value) = value {

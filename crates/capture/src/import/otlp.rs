@@ -251,7 +251,11 @@ impl<'a> Trace<'a> {
         let source = match span.id {
             // Only the file distinguishes this span from others.
             (_, "") if call.call_id.is_none() && call.timestamp.is_none() => self.file.source("spans of"),
-            (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
+            // Of the file, whatever `--conversation` says.
+            (_, "") => {
+                let session = self.nearest(span, SESSIONS)?.unwrap_or_default();
+                Source { session: format!("conversation {session}"), ..Source::default() }
+            }
             (trace, id) => Source { session: format!("trace {trace}"), id: Some(id.to_owned()), ..Source::default() },
         };
         let call_id = &call.call_id;

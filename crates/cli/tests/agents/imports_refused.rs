@@ -268,3 +268,32 @@ fn the_advice_about_sessions_without_an_id_is_of_use() {
         assert_eq!(number(&json(&out), "recorded") == 1, new, "{out}");
     }
 }
+
+/// A line of a `jsonl` without ids and times could not be read. The user corrected it and imported the file again, as the message
+/// suggested ("only an id in the file"): every call after that line was in the log twice, exit code 0. And a call's own
+/// conversation was recorded although `--conversation` gave another.
+#[test]
+fn the_advice_about_lines_without_an_id_is_of_use() {
+    let place = Place::with_store();
+    let call = |tool: &str, more: &str| {
+        format!("{{\"tool_name\":\"{tool}\",\"user_id\":\"u\",\"conversation_id\":\"c\"{more}}}\n")
+    };
+    place.write("a.jsonl", call("a", "") + "{\"tool_name\":\n" + &call("b", ""));
+    let import = |file: &str, more: &[&str]| place.run(&[&["import", "s", "--format", "jsonl", file], more].concat());
+    let err = import("a.jsonl", &[]).code(1).err;
+    assert!(err.contains("2 calls have neither call_id nor timestamp"), "{err}");
+    assert!(err.contains("Put the lines that you correct into a file of their own"), "{err}");
+    place.write("corrected.jsonl", call("c", ""));
+    let err = import("corrected.jsonl", &[]).code(0).err;
+    assert!(err.contains("1 call has neither call_id nor timestamp") && !err.contains("correct"), "{err}");
+    assert_eq!(place.run(&["query", "s", "--count"]).code(0).out.trim(), "3");
+
+    // A record with an id is known, whatever the flags say of its conversation.
+    place.write("ids.jsonl", call("d", ",\"call_id\":\"d-1\""));
+    for (more, new) in [(&["--conversation", "flag"][..], 1), (&["--conversation", "other"], 0), (&[], 0)] {
+        let out = import("ids.jsonl", &[more, &["--json", "--user", "v"]].concat()).code(0).out;
+        assert_eq!(number(&json(&out), "recorded"), new, "{out}");
+    }
+    let found = place.run(&["query", "s", "--conversation", "flag", "--user", "v", "--count"]).code(0).out;
+    assert_eq!(found.trim(), "1", "the flags take the place of what the line says");
+}
