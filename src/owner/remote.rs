@@ -168,8 +168,9 @@ impl Connection {
         let process = self.process();
         let message = format!(
             "process {process} of this user has the store open and does not show that it has the key of {}, so it is not believed, and \
-             nothing was sent to it. It has the store open without its key file, has another store there, is in another container \
-             (another PID namespace), or only pretends: see what it is (`ps -p {process}`), end it (`kill {process}`), and try again",
+             nothing was sent to it. First make sure that this is the log's key, and not an older one or another log's. If it is, the \
+             process has the store open without its key file, has another store there, is in another container (another PID \
+             namespace), or only pretends: see what it is (`ps -p {process}`), and end it only if it should not be there",
             key.name()
         );
         Err(Error::new(ErrorKind::Key, message))

@@ -501,5 +501,7 @@ impl Reach {
 /// rollback becomes a fork when the log grows, and whoever settled it need not do so again.
 fn not_here(covered: u64, root: Hash) -> String {
     let root: String = root.to_string().chars().take(16).collect();
-    format!("{covered} entries (root {root}…) that are not those of this store")
+    format!(
+        "{covered} entries (root {root}…) that this store does not have: it is an older copy, was cut, or has another history"
+    )
 }

@@ -12,7 +12,7 @@ use super::render::{Out, Style, clean, counted, moment};
 use super::store::{Opened, StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right};
 use super::told;
-use super::verify_args::EvidenceArgs;
+use super::verify_args::ElsewhereArgs;
 use attestlog::Justification;
 use attestlog::alert::{
     AlertEngine, AlertState, CommandReceiver, Deliver, JsonLines, Receivers, Severity, To, Webhook, parse_duration,
@@ -69,7 +69,7 @@ pub struct SettleArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
-    evidence: EvidenceArgs,
+    evidence: ElsewhereArgs,
     /// Who looked into it
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: String,

@@ -107,6 +107,7 @@ pub fn restore(cx: &Context, args: &RestoreArgs) -> Outcome {
     // Somebody who has also lost the keys must still be able to read what was recorded.
     let mut options = store.key.options(cx)?.unsigned(true);
     if let Some(replaced) = &args.replaces {
+        std::fs::metadata(replaced).map_err(|e| Failure::file(replaced, &e))?;
         options = options.replaces(replaced);
     }
     let restored = options.restore(&args.src, &args.store, Justification { actor, reason });

@@ -64,7 +64,7 @@ pub fn run(cx: &Context, args: &HealthArgs) -> Outcome {
         }
     }
     if let Some(m) = anchors::of(&args.store.store).err().as_ref().and_then(Failure::message) {
-        health.warnings.push(format!("no checkpoint is anchored: {m}"));
+        health.warnings.push(format!("checkpoints go to no anchor until its configuration can be used: {m}"));
     }
     let mut out = cx.out();
     match args.json {

@@ -41,9 +41,6 @@ pub struct ImportArgs {
     /// The conversation that all the calls belong to, instead of what the file says
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
-    /// Record even if the store's key file is missing; the log says so, and what is recorded is not signed
-    #[arg(long)]
-    unsigned: bool,
     /// Take times without a zone as UTC; otherwise such a file is not imported
     #[arg(long)]
     assume_utc: bool,
@@ -74,7 +71,7 @@ pub fn run(cx: &Context, args: &ImportArgs) -> Outcome {
     options.conversation = args.conversation.clone();
     // A recording raises no alerts, but rules count it as history: who has accessed whose data, and how much is usual. The
     // process that owns the store runs the rules.
-    let store = args.store.key.options(cx)?.unsigned(args.unsigned);
+    let store = args.store.key.options(cx)?;
     let log = args.store.join(cx, store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
     let told = cx.clone();
     let ending = Ending::watch(&log, move || {

@@ -100,7 +100,8 @@ pub fn erase(cx: &Context, args: &EraseArgs) -> Outcome {
     let (lost, about_others) = gone.unwrap_or_default();
     let closed = close(&args.store, log);
     let done = format!(
-        "erased; recorded as entry {}. Destroy older copies of {} as well: they open older copies of the store",
+        "erased; recorded as entry {}. Destroy older copies of {} as well: they open older copies of the store. Make a \
+         new backup: once they are destroyed, nothing that is sealed in an older one can be opened, whoever it is about",
         receipt.seq,
         args.store.key.place(&args.store.store)
     );

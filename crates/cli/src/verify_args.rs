@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
     #[command(flatten)]
-    evidence: EvidenceArgs,
+    evidence: ElsewhereArgs,
     /// End with code 0 if somebody has settled every finding (alerts settle). They are shown all the same
     #[arg(long, help_heading = "Trust")]
     except_settled: bool,
@@ -22,7 +22,7 @@ pub struct TrustArgs {
 
 /// What the person has from elsewhere.
 #[derive(Debug, Clone, Default, Args)]
-pub struct EvidenceArgs {
+pub struct ElsewhereArgs {
     /// The log's public key as you have it from elsewhere, or a file with it. Without it a log that was rewritten and
     /// signed with a fresh key passes, as not pinned
     #[arg(long, value_name = "KEY", value_parser = log_key, help_heading = "Trust")]
@@ -53,13 +53,13 @@ impl TrustArgs {
         self.evidence.public_key()
     }
 
-    /// Reads what is given: see [`EvidenceArgs::read`].
+    /// Reads what is given: see [`ElsewhereArgs::read`].
     pub fn read(&self, cx: &Context) -> Result<Brought, Failure> {
         self.evidence.read(cx)
     }
 }
 
-impl EvidenceArgs {
+impl ElsewhereArgs {
     /// The log's public key, if it was given.
     pub fn public_key(&self) -> Option<&VerifierKey> {
         self.public_key.as_ref()

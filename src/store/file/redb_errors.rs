@@ -47,7 +47,7 @@ fn io_error(io: &std::io::Error) -> Error {
     }
     let translated = Error::from(std::io::Error::from(io.kind()));
     match translated.kind() {
-        ErrorKind::DiskFull => Error::new(ErrorKind::DiskFull, "the disk is full; make room and retry"),
+        ErrorKind::DiskFull => Error::new(ErrorKind::DiskFull, "the disk is full; make room"),
         // redb reports a foreign file as invalid data.
         _ if io.kind() == std::io::ErrorKind::InvalidData => {
             Error::new(ErrorKind::NotAStore, "the file is not an attestlog store")

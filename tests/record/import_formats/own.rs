@@ -3,13 +3,13 @@
 use super::*;
 
 #[test]
-fn lines_of_the_log_s_own_format_take_defaults_and_are_backfilled() {
+fn lines_of_the_log_s_own_format_take_what_options_say_and_are_backfilled() {
     let text = "\n{\"tool_name\":\"t\",\"user_id\":\"own\",\"model\":\"own\"}\r\n   \n\
                 {\"tool_name\":\"t\",\"conversation_id\":\"own\",\"user_id\":null,\"backfilled\":false}\n";
     let imported = read(Format::Jsonl, text, &options().model("m"));
-    let first = ToolCall::new("c", "own", "t").model("own").backfilled();
-    let second = ToolCall::new("own", "u", "t").model("m");
-    assert_eq!(imported.calls, [first, second]);
+    let first = ToolCall::new("c", "u", "t").model("m").backfilled();
+    let second = ToolCall::new("c", "u", "t").model("m");
+    assert_eq!(imported.calls, [first, second], "the options take the place of what a line says");
     assert_eq!(imported.places, ["line 2", "line 4"]);
     assert_refused(Format::Jsonl, text, &ImportOptions::new(), "line 2: conversation_id is missing");
     assert_eq!(read(Format::Jsonl, "{\"tool_name\":\"t\",\"error\":\"\"}", &options()).tally().failures, 0);

@@ -345,7 +345,7 @@ impl Observer {
                     Verdict::Forward
                 }
                 Err((e, what)) => {
-                    let message = format!("attestlog: the call was made, but {what}: {e}");
+                    let message = format!("attestlog: the call was made (do not make it again), but {what}: {e}");
                     let ids: Vec<Json> = answered.ended.into_iter().map(|p| p.reply_to.unwrap_or(p.id)).collect();
                     refusal(&ids, &message, answered.batch)
                 }

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 const CHAT: Format = Format::OpenAiChat;
 
 fn read(format: Format, text: impl AsRef<[u8]>) -> Imported {
-    import::calls(format, text.as_ref(), &ImportOptions::new().user("u")).unwrap()
+    let options = match format {
+        Format::Jsonl => ImportOptions::new(),
+        _ => ImportOptions::new().user("u"),
+    };
+    import::calls(format, text.as_ref(), &options).unwrap()
 }
 
 fn made(id: &str, tool: &str) -> Value {

@@ -283,10 +283,10 @@ fn the_advice_about_lines_without_an_id_is_of_use() {
     let err = import("a.jsonl", &[]).code(1).err;
     assert!(err.contains("2 calls have neither call_id nor timestamp"), "{err}");
     assert!(err.contains("Put the lines that you correct into a file of their own"), "{err}");
-    place.write("corrected.jsonl", call("c", ""));
-    let err = import("corrected.jsonl", &[]).code(0).err;
+    place.write("again.jsonl", call("c", ""));
+    let err = import("again.jsonl", &[]).code(0).err;
     assert!(err.contains("1 call has neither call_id nor timestamp") && !err.contains("correct"), "{err}");
-    assert_eq!(place.run(&["query", "s", "--count"]).code(0).out.trim(), "3");
+    assert_eq!(place.run(&["query", "s", "--user", "u", "--count"]).code(0).out.trim(), "3");
 
     // A record with an id is known, whatever the flags say of its conversation.
     place.write("ids.jsonl", call("d", ",\"call_id\":\"d-1\""));

@@ -396,6 +396,11 @@ impl AccessReport {
         }
         let size = context.anchored_size;
         let up_to = format!("A copy kept outside confirms the log's first {size} entries");
+        if !context.findings.is_empty() && !context.is_settled() {
+            let sentence =
+                format!("{up_to}. But the verification found something wrong, as said above: do not rely on this.");
+            return Statement { good: false, word: "PARTLY ANCHORED", sentence };
+        }
         match (self.rows_not_anchored(), self.totals.accesses) {
             (0, _) => Statement {
                 good: true,
