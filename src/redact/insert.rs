@@ -155,6 +155,7 @@ impl Sanitizer {
             return Ok(None);
         }
         let (mut out, mut done) = (String::new(), 0);
+        let around = state.fresh.take();
         state.inner += 1;
         for Cell { column, place, value } in cells(text) {
             if value
@@ -168,6 +169,7 @@ impl Sanitizer {
             let treated = member.get(column).cloned().unwrap_or_default();
             if !matches!(outcome, Ok(Outcome::Stays)) {
                 state.inner -= 1;
+                state.fresh = around;
                 return outcome.map(Some);
             }
             if treated == value {
@@ -186,6 +188,7 @@ impl Sanitizer {
             done = place.end;
         }
         state.inner -= 1;
+        state.fresh = around;
         if done > 0 {
             out.push_str(text.get(done..).unwrap_or_default());
             *text = out;

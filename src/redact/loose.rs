@@ -4,6 +4,7 @@
 //! recorded. The text is read in one pass, up to `MAX_TEXT` bytes and [`MAX_DEPTH`] levels deep.
 
 use crate::json::{Json, Limits, Object};
+use std::collections::HashSet;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -12,16 +13,24 @@ const MAX_DEPTH: usize = 64;
 
 /// Parses a text that begins like an object or an array. A duplicate member becomes an array of its values.
 pub(super) fn read(text: &str) -> Option<Json> {
+    read_marking(text).map(|(json, _)| json)
+}
+
+/// The same, with the strings in it that have escapes: the others stand in the text as they are.
+pub(super) fn read_marking(text: &str) -> Option<(Json, HashSet<String>)> {
     if !text.starts_with(['{', '[']) {
         return None;
     }
-    let mut reader = Reader { text, chars: text.char_indices().peekable() };
-    Some(reader.value(MAX_DEPTH))
+    let mut reader = Reader { text, chars: text.char_indices().peekable(), unescaped: HashSet::new() };
+    let value = reader.value(MAX_DEPTH);
+    Some((value, reader.unescaped))
 }
 
 struct Reader<'a> {
     text: &'a str,
     chars: Peekable<CharIndices<'a>>,
+    /// The strings that were written with escapes, as they were meant.
+    unescaped: HashSet<String>,
 }
 
 impl Reader<'_> {
@@ -128,7 +137,12 @@ impl Reader<'_> {
         // The lenient parser takes unescaped control characters and the other kind of quotation mark.
         let text =
             Json::parse_lenient(format!("\"{inside}\"").as_bytes(), &Limits::bytes(super::patient::MAX_TEXT + 2));
-        text.ok().and_then(|text| text.value.as_str().map(str::to_owned)).unwrap_or_else(|| inside.to_owned())
+        let meant = text.ok().and_then(|text| text.value.as_str().map(str::to_owned));
+        let meant = meant.unwrap_or_else(|| inside.to_owned());
+        if meant != inside {
+            self.unescaped.insert(meant.clone());
+        }
+        meant
     }
 
     fn bare(&mut self, until: &[char]) -> &str {

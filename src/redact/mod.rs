@@ -51,7 +51,7 @@ pub use crate::sealed::{Opened, sealed_commitment, sealed_subject, verify_reveal
 pub(crate) use crate::spelling::{gist, look};
 pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
-pub(crate) use embedded::Embedded;
+pub(crate) use embedded::{Budget, Embedded};
 pub(crate) use encoded::decoded;
 pub use explain::{dry_run, explain};
 pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, understood};

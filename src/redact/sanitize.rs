@@ -10,6 +10,7 @@ use super::beside::{Beside, Initials};
 use super::context::{Context, Detect, Root, Secrets};
 use super::detect::value::is_nothing;
 use super::detect::{self, Mask, bit};
+use super::embedded::Budget;
 use super::key_names::{
     ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
@@ -28,9 +29,10 @@ use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
 use crate::names::is_pseudonym;
 use crate::{Error, ErrorKind, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The maximum nesting depth; deeper values are masked. The parser accepts 128 levels, and JSON inside JSON adds to
@@ -101,6 +103,10 @@ pub(super) struct State<'c, 'k> {
     pub(super) context: &'c mut Context<'k>,
     depth: usize,
     pub(super) inner: usize,
+    /// For the search of texts for JSON.
+    pub(super) budget: Budget,
+    /// Inside malformed JSON: the strings that may hold more than was searched around it. `None`: all.
+    pub(super) fresh: Option<Rc<HashSet<String>>>,
     /// The value must stay text: it cannot become an object.
     plain_text: bool,
     /// The program that the next argument list belongs to.
@@ -113,7 +119,17 @@ pub(super) struct State<'c, 'k> {
 
 impl<'c, 'k> State<'c, 'k> {
     fn new(context: &'c mut Context<'k>, plain_text: bool) -> State<'c, 'k> {
-        State { context, depth: 0, inner: 0, plain_text, program: None, columns: None, types: false }
+        State {
+            context,
+            depth: 0,
+            inner: 0,
+            budget: Budget::new(),
+            fresh: None,
+            plain_text,
+            program: None,
+            columns: None,
+            types: false,
+        }
     }
 }
 
@@ -521,6 +537,9 @@ impl Sanitizer {
         state: &mut State<'_, '_>,
     ) -> Result<Outcome> {
         let Json::String(text) = value else { return Ok(Outcome::Stays) };
+        if state.inner == 0 {
+            state.budget.grant(text);
+        }
         let before = state.context.treated.len();
         let mut outcome = self.inner_json(text, at, key, detect, state)?;
         if outcome.is_none() {
@@ -568,6 +587,7 @@ impl Sanitizer {
         let Ok(parsed) = Json::parse_within(trimmed.as_bytes(), &Limits::bytes(usize::MAX)) else { return Ok(None) };
         let mut inner = parsed.value;
         let before = state.context.treated.len();
+        let around = state.fresh.take();
         state.inner += 1;
         let outcome = if state.inner > MAX_INNER {
             self.replace(&mut inner, at, &mask("depth", "depth"), state)
@@ -575,6 +595,7 @@ impl Sanitizer {
             self.descend(&mut inner, at, key, detect, state)
         };
         state.inner -= 1;
+        state.fresh = around;
         match outcome? {
             Outcome::Stays => {}
             Outcome::Drop => inner = Json::Null,

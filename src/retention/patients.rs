@@ -8,7 +8,9 @@ use super::glob::tool_form;
 use crate::entry::CallLimits;
 use crate::hash::Hash;
 use crate::json::{self, Json, Object, Path};
-use crate::redact::{Altered, Embedded, each_id, each_member, gist, is_called, names_patient, normal, understood};
+use crate::redact::{
+    Altered, Budget, Embedded, each_id, each_member, gist, is_called, names_patient, normal, understood,
+};
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::members::{Members, shown, text};
 use std::cell::OnceCell;
@@ -120,7 +122,13 @@ impl PatientPaths {
     ) -> (BTreeSet<String>, usize) {
         let limits = CallLimits { patients: usize::MAX, ..CallLimits::default() };
         let mut altered = Altered::default();
-        let mut found = Found { ids: BTreeSet::new(), limits: &limits, altered: &mut altered, too_long: Some(0) };
+        let mut found = Found {
+            ids: BTreeSet::new(),
+            limits: &limits,
+            altered: &mut altered,
+            too_long: Some(0),
+            budget: Budget::new(),
+        };
         // Without a limit on their number, nothing can fail.
         let named = arguments.filter(|_| by_name);
         drop(named.map_or(Ok(()), |arguments| found.named(arguments)));
@@ -163,7 +171,7 @@ impl PatientPaths {
         limits: &CallLimits,
         altered: &mut Altered,
     ) -> Result<Vec<String>> {
-        let mut found = Found { ids: BTreeSet::new(), limits, altered, too_long: None };
+        let mut found = Found { ids: BTreeSet::new(), limits, altered, too_long: None, budget: Budget::new() };
         arguments.map_or(Ok(()), |arguments| found.named(arguments))?;
         self.find_in(tool, arguments, result, &mut found)?;
         Ok(found.ids.into_iter().collect())
@@ -309,14 +317,19 @@ fn said_as_json(result: &Json) -> Vec<Json> {
         text.and_then(Json::as_str).map(str::to_owned)
     };
     let texts = result.as_str().map(str::to_owned).into_iter().chain(parts.iter().filter_map(of_part));
-    texts.flat_map(|text| held(&text)).collect()
+    let mut budget = Budget::new();
+    let held = |text: String| {
+        budget.grant(&text);
+        held(&text, &mut budget)
+    };
+    texts.flat_map(held).collect()
 }
 
 /// The JSON in a text, as far as it can be read: the whole, or the parts among other words.
-fn held(text: &str) -> Vec<Json> {
+fn held(text: &str, budget: &mut Budget) -> Vec<Json> {
     match understood(text) {
         Some(whole) => vec![whole],
-        None => Embedded::of(text).into_values().collect(),
+        None => Embedded::of(text, budget).into_values().collect(),
     }
 }
 
@@ -350,6 +363,8 @@ struct Found<'a> {
     altered: &'a mut Altered,
     /// The count of ids that were too long, if that is not an error.
     too_long: Option<usize>,
+    /// For the search of texts for JSON.
+    budget: Budget,
 }
 
 impl Found<'_> {
@@ -368,7 +383,12 @@ impl Found<'_> {
         };
         match (step, at) {
             (_, Json::String(text)) => match texts.checked_sub(1) {
-                Some(left) => held(text).iter().try_for_each(|held| self.walk(held, steps, left)),
+                Some(left) => {
+                    if texts == MAX_INNER {
+                        self.budget.grant(text);
+                    }
+                    held(text, &mut self.budget).iter().try_for_each(|held| self.walk(held, steps, left))
+                }
                 None => Ok(()),
             },
             (Step::Key(key, plain), Json::Object(members)) => members
