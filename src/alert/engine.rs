@@ -318,7 +318,7 @@ impl AlertEngine {
         {
             // Rules cannot be evaluated over damaged data, and the cursor stays where it is. Report that immediately.
             let rules = self.source.newest(&self.log);
-            let found = Tampering { said: &e.to_string(), kinds: &[], count: 1, first: None };
+            let found = Tampering { said: &e.to_string(), kinds: &[], marks: Vec::new(), count: 1, first: None };
             tampering(&self.log, &rules, found, &mut run.unrecorded)?;
         }
         done

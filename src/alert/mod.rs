@@ -19,6 +19,7 @@ mod pairs;
 mod people;
 #[cfg(feature = "config")]
 mod receivers;
+mod settlement;
 mod source;
 mod tampering;
 mod window;
@@ -34,3 +35,4 @@ pub use lag::{AlertLag, Undelivered, Unreviewed};
 pub use listing::{Acknowledgement, Alert, AlertState};
 #[cfg(feature = "config")]
 pub use receivers::{Receiver, Receivers, To};
+pub use settlement::{NotFound, Settlement};

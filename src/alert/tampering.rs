@@ -2,12 +2,15 @@
 
 use super::entry::{id, unique};
 use super::listing::Alert;
+use super::settlement::MARKS;
 use crate::json::{Json, Object};
 use crate::rules::{Measure, Rule, Rules};
 use crate::store::{Move, OpenStore, TAMPERING};
+use crate::verify::verification_record::one_of_each;
 use crate::verify::{Finding, FindingKind, Verification, VerifyOptions};
 use crate::{ErrorKind, Hash, Result};
 use attestlog_proof::entry::Kind;
+use attestlog_proof::json::form::Form;
 use std::collections::BTreeSet;
 
 /// Verifies the log and raises the alerts of tampering rules, once for the same findings; none for findings that are settled.
@@ -31,10 +34,11 @@ pub(super) fn verify(
     }
     let kinds: BTreeSet<&str> = verification.unsettled().map(|f| f.kind.as_str()).collect();
     let kinds: Vec<&str> = kinds.into_iter().collect();
+    let marks = one_of_each(verification.unsettled().map(Finding::mark));
     let first = verification.unsettled().filter_map(|f| f.seq).min();
     let said = said.join("\n");
     // A store in which nothing may be recorded takes no alert either. The findings are noted beside it.
-    tampering(log, rules, Tampering { said: &said, kinds: &kinds, count, first }, unrecorded).map_err(|e| {
+    tampering(log, rules, Tampering { said: &said, kinds: &kinds, marks, count, first }, unrecorded).map_err(|e| {
         e.at(format!("a verification found {count} things wrong, which cannot be recorded as an alert"))
     })?;
     Ok(verification)
@@ -46,6 +50,8 @@ pub(super) struct Tampering<'a> {
     pub said: &'a str,
     /// The kinds of the findings of a verification.
     pub kinds: &'a [&'a str],
+    /// What names these findings for whoever settles them.
+    pub marks: Vec<String>,
     pub count: u64,
     /// The first entry concerned.
     pub first: Option<u64>,
@@ -85,6 +91,9 @@ pub(super) fn tampering(
                 ("findings", found.kinds.iter().map(|kind| Json::from(*kind)).collect::<Vec<_>>().into()),
                 ("findings_digest", digest.to_string().into()),
             ]);
+            if !found.marks.is_empty() {
+                detail.insert(MARKS, found.marks.form());
+            }
             if let Some(first) = found.first {
                 detail.insert("first", first);
             }

@@ -1,9 +1,10 @@
 //! Results of verifications, stored beside the store.
 
 use super::AuditLog;
+use crate::alert::{NotFound, Settlement};
 use crate::text::Justification;
 use crate::verify::{Verification, VerifyOptions};
-use crate::{Receipt, Result, requests};
+use crate::{Result, requests};
 use std::path::PathBuf;
 
 /// The recorded verifications of a log: see [`AuditLog::verifications`].
@@ -67,24 +68,29 @@ impl Verifications<'_> {
         self.0.own()?.note_verification(verification)
     }
 
-    /// Records that somebody looked into what a verification found. Both go into the chain: the finding as an alert of the rule
-    /// `tampering`, unless it already is one, and the conclusion as that alert's acknowledgement. The latter names each finding that a
-    /// verification with `options` finds now: settle with the evidence with which it was found. Other findings stay noted.
+    /// Records that somebody looked into what was noted of verifications ([`Verifications::known`]). The log is verified with
+    /// `options`, and an entry names each finding that was noted and is found now. It acknowledges the alerts that are about
+    /// nothing else, or one that is raised for it. A finding that was not noted is not settled, and is noted now.
+    ///
+    /// Only facts ([`Finding::is_fact`](crate::verify::Finding::is_fact)) stay settled.
     ///
     /// # Errors
     /// [`NoSuchEntry`](crate::ErrorKind::NoSuchEntry) if there is nothing to settle; [`InvalidInput`](crate::ErrorKind::InvalidInput) if
-    /// something was found against evidence that `options` lacks, or only something else is found now; as [`Alerts::ack`](crate::groups::Alerts::ack)
-    /// and [`AuditLog::record`].
+    /// something that was noted is not found now, unless `unfound` says to settle it too: give the evidence with which it was
+    /// found; as [`Alerts::ack`](crate::groups::Alerts::ack) and [`AuditLog::record`].
     ///
     /// ```
+    /// # use attestlog::alert::NotFound;
     /// # use attestlog::verify::VerifyOptions;
     /// # use attestlog::{AuditLog, Justification};
     /// # let log = AuditLog::in_memory()?;
     /// let by = Justification { actor: "auditor", reason: "a disk fault, see ticket 7" };
-    /// assert!(log.verifications().settle(by, &VerifyOptions::new()).is_err(), "nothing was found");
+    /// let settled = log.verifications().settle(by, &VerifyOptions::new(), NotFound::Refuse);
+    /// assert!(settled.is_err(), "nothing was found");
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn settle(&self, by: Justification<'_>, options: &VerifyOptions) -> Result<Receipt> {
-        self.0.ask(requests::SettleVerification { by: by.into(), options: options.clone() })
+    pub fn settle(&self, by: Justification<'_>, options: &VerifyOptions, unfound: NotFound) -> Result<Settlement> {
+        let gone = unfound == NotFound::Settle;
+        self.0.ask(requests::SettleVerification { by: by.into(), options: options.clone(), gone })
     }
 }

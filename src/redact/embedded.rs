@@ -5,7 +5,7 @@
 
 use super::loose;
 use super::policy::Policy;
-use super::sanitize::{At, MAX_INNER, Outcome, Sanitizer, State, record};
+use super::sanitize::{At, MAX_INNER, Outcome, Sanitizer, State, mask, record};
 use super::spans::placeholder;
 use super::treated::Action;
 use crate::Result;
@@ -119,6 +119,43 @@ fn end_of(text: &[u8]) -> Option<usize> {
 }
 
 impl Sanitizer {
+    /// Treats the JSON that a string holds; `None` if it holds none.
+    pub(super) fn inner_json(
+        &self,
+        text: &mut String,
+        at: &At<'_>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Option<Outcome>> {
+        let trimmed = text.trim();
+        let looks = match trimmed.as_bytes() {
+            [b'{', .., b'}'] | [b'[', .., b']'] => true,
+            // JSON that was encoded as a string once more has escaped quotes in it.
+            [b'"', .., b'"'] => trimmed.contains("\\\""),
+            _ => false,
+        };
+        if !looks {
+            return Ok(None);
+        }
+        let Ok(parsed) = Json::parse_within(trimmed.as_bytes(), &Limits::bytes(usize::MAX)) else { return Ok(None) };
+        let mut inner = parsed.value;
+        let before = state.context.treated.len();
+        let outcome = state.inside(None, |state| match state.inner > MAX_INNER {
+            true => self.replace(&mut inner, at, &mask("depth", "depth"), state),
+            false => self.descend(&mut inner, at, key, detect, state),
+        });
+        match outcome? {
+            Outcome::Stays => {}
+            Outcome::Drop => inner = Json::Null,
+            seal => return Ok(Some(seal)),
+        }
+        if state.context.treated.len() > before {
+            *text = inner.to_canonical().as_str().to_owned();
+        }
+        Ok(Some(Outcome::Stays))
+    }
+
     /// Applies the field rules to JSON in the middle of a text; malformed JSON is treated with the whole text.
     pub(super) fn embedded(
         &self,
@@ -141,7 +178,9 @@ impl Sanitizer {
         for (mut nearly, unescaped) in found.nearly {
             let start = state.context.treated.len();
             let unescaped = Some(Rc::new(unescaped));
-            if let seal @ Outcome::Seal { .. } = self.inside(&mut nearly, unescaped, at, key, detect, state)? {
+            if let seal @ Outcome::Seal { .. } =
+                state.inside(unescaped, |state| self.descend(&mut nearly, at, key, detect, state))?
+            {
                 return Ok(Some(seal));
             }
             withheld |= state.context.treated.drain(start..).any(|treated| treated.detector == "rule");
@@ -155,7 +194,7 @@ impl Sanitizer {
         let (mut out, mut done) = (String::new(), 0);
         for (place, mut json) in found.json {
             let start = state.context.treated.len();
-            match self.inside(&mut json, None, at, key, detect, state)? {
+            match state.inside(None, |state| self.descend(&mut json, at, key, detect, state))? {
                 Outcome::Stays => {}
                 Outcome::Drop => json = Json::Null,
                 seal @ Outcome::Seal { .. } => return Ok(Some(seal)),
@@ -171,24 +210,6 @@ impl Sanitizer {
             *text = out;
         }
         Ok(None)
-    }
-
-    /// Treats one value found in a text. `fresh`: see [`State::fresh`].
-    fn inside(
-        &self,
-        value: &mut Json,
-        fresh: Option<Rc<HashSet<String>>>,
-        at: &At<'_>,
-        key: Option<&str>,
-        detect: bool,
-        state: &mut State<'_, '_>,
-    ) -> Result<Outcome> {
-        let around = std::mem::replace(&mut state.fresh, fresh);
-        state.inner += 1;
-        let outcome = self.descend(value, at, key, detect, state);
-        state.inner -= 1;
-        state.fresh = around;
-        outcome
     }
 }
 

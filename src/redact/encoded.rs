@@ -72,11 +72,7 @@ impl Sanitizer {
         }
         let Some(mut plain) = decoded(text).map(Json::String) else { return Ok(None) };
         let before = state.context.treated.len();
-        let around = state.fresh.take();
-        state.inner += 1;
-        let outcome = self.string(&mut plain, at, key, true, state);
-        state.inner -= 1;
-        state.fresh = around;
+        let outcome = state.inside(None, |state| self.string(&mut plain, at, key, true, state));
         if let Outcome::Seal { what, detector } = outcome? {
             return Ok(Some(Outcome::Seal { what, detector }));
         }

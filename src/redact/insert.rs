@@ -155,8 +155,6 @@ impl Sanitizer {
             return Ok(None);
         }
         let (mut out, mut done) = (String::new(), 0);
-        let around = state.fresh.take();
-        state.inner += 1;
         for Cell { column, place, value } in cells(text) {
             if value
                 .as_str()
@@ -165,11 +163,9 @@ impl Sanitizer {
                 continue;
             }
             let mut member = Json::from(Object::from_iter([(column, value.clone())]));
-            let outcome = self.descend(&mut member, at, None, detect, state);
+            let outcome = state.inside(None, |state| self.descend(&mut member, at, None, detect, state));
             let treated = member.get(column).cloned().unwrap_or_default();
             if !matches!(outcome, Ok(Outcome::Stays)) {
-                state.inner -= 1;
-                state.fresh = around;
                 return outcome.map(Some);
             }
             if treated == value {
@@ -187,8 +183,6 @@ impl Sanitizer {
             }
             done = place.end;
         }
-        state.inner -= 1;
-        state.fresh = around;
         if done > 0 {
             out.push_str(text.get(done..).unwrap_or_default());
             *text = out;

@@ -26,7 +26,7 @@ use super::spans::{count, is_placeholder, is_scalar, partial, placeholder, scala
 use super::treated::{Action, Treated};
 use super::unsealed::SEALED;
 use crate::hash::Hash;
-use crate::json::{Json, Limits, Object, Path};
+use crate::json::{Json, Object, Path};
 use crate::names::is_pseudonym;
 use crate::{Error, ErrorKind, Result};
 use std::collections::{HashMap, HashSet};
@@ -131,10 +131,20 @@ impl<'c, 'k> State<'c, 'k> {
             types: false,
         }
     }
+
+    /// Treats what stands inside a text. `fresh`: see [`State::fresh`].
+    pub(super) fn inside<T>(&mut self, fresh: Option<Rc<HashSet<String>>>, treat: impl FnOnce(&mut Self) -> T) -> T {
+        let around = std::mem::replace(&mut self.fresh, fresh);
+        self.inner += 1;
+        let treated = treat(self);
+        self.inner -= 1;
+        self.fresh = around;
+        treated
+    }
 }
 
 /// The decision for a value as a whole.
-struct Verdict<'a> {
+pub(super) struct Verdict<'a> {
     action: Action,
     /// The name in the placeholder.
     what: Option<&'a str>,
@@ -299,7 +309,13 @@ impl Sanitizer {
     }
 
     /// Treats a value as a whole.
-    fn replace(&self, value: &mut Json, at: &At<'_>, v: &Verdict<'_>, state: &mut State<'_, '_>) -> Result<Outcome> {
+    pub(super) fn replace(
+        &self,
+        value: &mut Json,
+        at: &At<'_>,
+        v: &Verdict<'_>,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
         if *value == Json::Null && v.action != Action::Drop || value.as_str().is_some_and(is_placeholder) {
             return Ok(Outcome::Stays);
         }
@@ -565,48 +581,6 @@ impl Sanitizer {
         }
     }
 
-    /// Treats the JSON that a string holds; `None` if it holds none.
-    fn inner_json(
-        &self,
-        text: &mut String,
-        at: &At<'_>,
-        key: Option<&str>,
-        detect: bool,
-        state: &mut State<'_, '_>,
-    ) -> Result<Option<Outcome>> {
-        let trimmed = text.trim();
-        let looks = match trimmed.as_bytes() {
-            [b'{', .., b'}'] | [b'[', .., b']'] => true,
-            // JSON that was encoded as a string once more has escaped quotes in it.
-            [b'"', .., b'"'] => trimmed.contains("\\\""),
-            _ => false,
-        };
-        if !looks {
-            return Ok(None);
-        }
-        let Ok(parsed) = Json::parse_within(trimmed.as_bytes(), &Limits::bytes(usize::MAX)) else { return Ok(None) };
-        let mut inner = parsed.value;
-        let before = state.context.treated.len();
-        let around = state.fresh.take();
-        state.inner += 1;
-        let outcome = if state.inner > MAX_INNER {
-            self.replace(&mut inner, at, &mask("depth", "depth"), state)
-        } else {
-            self.descend(&mut inner, at, key, detect, state)
-        };
-        state.inner -= 1;
-        state.fresh = around;
-        match outcome? {
-            Outcome::Stays => {}
-            Outcome::Drop => inner = Json::Null,
-            seal => return Ok(Some(seal)),
-        }
-        if state.context.treated.len() > before {
-            *text = inner.to_canonical().as_str().to_owned();
-        }
-        Ok(Some(Outcome::Stays))
-    }
-
     /// Treats what detectors find in a text.
     fn text(
         &self,
@@ -642,7 +616,7 @@ impl Sanitizer {
     }
 }
 
-fn mask<'a>(what: &'a str, detector: &'a str) -> Verdict<'a> {
+pub(super) fn mask<'a>(what: &'a str, detector: &'a str) -> Verdict<'a> {
     Verdict { action: Action::Mask, what: Some(what), domain: what, detector }
 }
 

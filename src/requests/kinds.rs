@@ -6,7 +6,7 @@ use super::table::Row;
 use super::table::{By, Effect, Request};
 #[cfg(feature = "owner")]
 use super::{from_text, to_text};
-use crate::alert::{AlertEngine, AlertState, Owed};
+use crate::alert::{AlertEngine, AlertState, NotFound, Owed, Settlement};
 use crate::anchor::AnchorHealth;
 #[cfg(feature = "config")]
 use crate::anchor::{AnchorConfig, Channel};
@@ -146,5 +146,7 @@ requests! {
         store.set_anchors(configured.iter().map(AnchorConfig::build).collect::<Result<_>>()?)
     };
     ForgetAnchor { name: String } -> Option<AnchorStatus>: Admin Changes, |of, store| store.forget_anchor(&of.name);
-    SettleVerification { by: By, options: VerifyOptions } -> Receipt: Admin Changes, |of, store| store.settle_verification(of.by.told(), &of.options);
+    SettleVerification { by: By, options: VerifyOptions, gone: bool } -> Settlement: Admin Changes, |of, store| {
+        store.settle_verification(of.by.told(), &of.options, if of.gone { NotFound::Settle } else { NotFound::Refuse })
+    };
 }

@@ -19,11 +19,11 @@ mod log_check;
 mod pages;
 pub(crate) mod sealed;
 mod segment;
-mod settled;
+pub(crate) mod settled;
 mod signed;
 mod small;
 mod terms;
-mod verification_record;
+pub(crate) mod verification_record;
 mod work;
 
 pub use crate::chain_state::Standing;
@@ -79,11 +79,6 @@ impl VerifyOptions {
     pub fn against(mut self, kept: impl IntoIterator<Item = Kept>) -> VerifyOptions {
         self.against.extend(kept);
         self
-    }
-
-    /// Whether anything from outside the store is given.
-    pub(super) fn has_evidence(&self) -> bool {
-        self.public_key.is_some() || !self.against.is_empty() || !self.unreadable.is_empty()
     }
 
     /// Adds the places in `file`, which was kept elsewhere, that cannot be read or are not valid

@@ -1,20 +1,24 @@
-//! Findings that somebody has settled: the acknowledgement of the alert about them names each by a digest of what it says.
+//! Findings that somebody has settled: the acknowledgement of the alert about them names what was looked into.
 //!
 //! A settled finding stays a finding: what it says about the log is still so, and [`Verification::ok`] is false. It is only not
 //! reported as news: not as an alert, not by `health`. A finding that says anything else, such as the hash that another edit
 //! leaves, is not settled.
 //!
+//! Only *facts* are settled for good: findings that name all there is to know, such as the hash that an entry has now, and remain
+//! true whatever else is done to the file. What answers are read from (indexes, statistics, pages) can be damaged further without
+//! the finding saying anything else. A settlement says that somebody has looked into it, and the next verification finds it again.
+//!
 //! A settlement names only what a verification finds when it is made. A finding that was written into
-//! `STORE.verified`, to have it settled before it is there, is not named. What that verification finds and the settlement does not
-//! name is noted anew: nothing becomes quiet that nobody settled.
+//! `STORE.verified`, to have it settled before it is there, is not named. What was noted and is not found any more is settled only by
+//! somebody who says so, and the entry has it. What is found besides stays noted: nothing becomes quiet that nobody settled.
 
+use super::Verification;
 use super::finding::{Finding, FindingKind};
-use super::{Verification, VerificationRecord, VerifyOptions};
-use crate::json::{Json, Object};
+use super::signed::KEPT;
+use crate::json::Json;
 use crate::store::OpenStore;
-use crate::{Error, Hash, Kind, Query, Timestamp};
-use attestlog_proof::json::form::Form;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{Hash, Kind, Query, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How somebody settled a finding, as its entry says.
@@ -40,29 +44,52 @@ impl fmt::Display for Settled {
 }
 
 /// The member of a settlement's entry that names what it settles.
-const SETTLES: &str = "settles";
-/// The most findings that one settlement names.
-pub(super) const MOST: usize = 256;
-/// What only a verification against something kept elsewhere finds.
-const FROM_OUTSIDE: [FindingKind; 4] =
-    [FindingKind::Rollback, FindingKind::Fork, FindingKind::KeyMismatch, FindingKind::KeptDamaged];
-/// How many digits of a digest a verification record keeps.
+pub(crate) const SETTLES: &str = "settles";
+/// The most findings that one settlement names, and one record of a verification.
+pub(crate) const MOST: usize = 256;
+/// How many digits of a digest a mark has.
 const SHORT: usize = 16;
 
 impl Finding {
-    /// Identifies what the finding says. A rollback becomes a fork when the log grows beyond what was kept, and says the same.
-    fn digest(&self) -> String {
-        let said = match self.kind {
-            FindingKind::Rollback | FindingKind::Fork => format!("kept: {}", self.detail),
+    /// Whether it names all that there is to know, and remains true whatever else is done to the file: the only kind of finding that
+    /// stays settled.
+    pub fn is_fact(&self) -> bool {
+        use FindingKind as K;
+        match self.kind {
+            K::EntryChanged
+            | K::EntryMissing
+            | K::OwnEntryInvalid
+            | K::CheckpointMismatch
+            | K::PurgedEarly
+            | K::Rollback
+            | K::Fork
+            | K::KeptDamaged => true,
+            _ => false,
+        }
+    }
+
+    /// Identifies what a fact says. A rollback becomes a fork when the log grows beyond what was kept, and says the same; under
+    /// which name it was kept says nothing about the log.
+    pub(crate) fn digest(&self) -> String {
+        let said = match (self.kind, self.detail.split_once(KEPT)) {
+            (FindingKind::Rollback | FindingKind::Fork, Some((said, _))) => format!("kept: {said}"),
             _ => self.to_string(),
         };
         Hash::of(said.as_bytes()).to_string()
     }
 
-    /// The beginning of that, for a verification record.
-    pub(super) fn short_digest(&self) -> String {
-        self.digest().chars().take(SHORT).collect()
+    /// Names it where it is noted: its kind, and of a fact the beginning of its digest.
+    pub(crate) fn mark(&self) -> String {
+        match self.is_fact() {
+            true => format!("{}:{}", self.kind, self.digest().chars().take(SHORT).collect::<String>()),
+            false => self.kind.to_string(),
+        }
     }
+}
+
+/// The kind that a mark names.
+pub(crate) fn kind_of(mark: &str) -> &str {
+    mark.split(':').next().unwrap_or(mark)
 }
 
 impl Verification {
@@ -109,44 +136,5 @@ impl OpenStore {
             }
         }
         Ok(all)
-    }
-
-    /// What a settlement names: the digests of the findings that were noted, as far as they are found now. Also what is found now
-    /// and not named.
-    pub(super) fn settling<'v>(
-        noted: &VerificationRecord,
-        options: &VerifyOptions,
-        found: &'v Verification,
-    ) -> crate::Result<(Object, Vec<&'v Finding>)> {
-        let digests: BTreeSet<&str> = noted.digests.iter().map(String::as_str).collect();
-        let mut settles = BTreeSet::new();
-        let mut rest = Vec::new();
-        for finding in found.unsettled() {
-            match settles.len() < MOST && digests.contains(finding.short_digest().as_str()) {
-                true => drop(settles.insert(finding.digest())),
-                false => rest.push(finding),
-            }
-        }
-        let outside: Vec<&str> = FROM_OUTSIDE.iter().map(|kind| kind.as_str()).filter(|kind| noted.has(kind)).collect();
-        if settles.len() < digests.len() && !outside.is_empty() && !options.has_evidence() {
-            return Err(Error::invalid(format!(
-                "nothing was settled: what was found ({}) was found against something kept elsewhere. Settle it with the same evidence \
-                 (`--against`, `--public-key`), so that the entry names it",
-                outside.join(", ")
-            )));
-        }
-        if settles.is_empty() && !digests.is_empty() && !rest.is_empty() {
-            let kinds: BTreeSet<&str> = rest.iter().map(|finding| finding.kind.as_str()).collect();
-            return Err(Error::invalid(format!(
-                "nothing was settled: what was noted is not found now, but something else is ({}). Verify again, with the same evidence, \
-                 to note that; then settle it",
-                kinds.into_iter().collect::<Vec<_>>().join(", ")
-            )));
-        }
-        let named = match settles.is_empty() {
-            true => Object::new(),
-            false => Object::from_iter([(SETTLES, settles.into_iter().collect::<Vec<_>>().form())]),
-        };
-        Ok((named, rest))
     }
 }

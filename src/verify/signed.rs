@@ -240,12 +240,20 @@ impl<'a> Signed<'a> {
         let Some((marked, root)) = self.mark else { return };
         let to_do = chain_state.restored_without_keys().map_or_else(String::new, |to_do| format!("; {to_do}"));
         if marked > size {
-            reach.find(K::Rollback, None, format!("the key file has signed {}{to_do}", not_here(marked, root)));
+            reach.find(
+                K::Rollback,
+                None,
+                format!("{}{to_do}", not_here(marked, root, &"the key file has signed them")),
+            );
         } else if self.root(marked) != Some(root) {
             let not = format!("the first {marked} entries are not those that the key file has signed");
             match reach.changed_below(marked) {
                 Some(because) => reach.find(K::CheckpointMismatch, None, format!("{not}{because}")),
-                None => reach.find(K::Fork, None, format!("the key file has signed {}{to_do}", not_here(marked, root))),
+                None => reach.find(
+                    K::Fork,
+                    None,
+                    format!("{}{to_do}", not_here(marked, root, &"the key file has signed them")),
+                ),
             }
         }
     }
@@ -266,7 +274,7 @@ impl<'a> Signed<'a> {
         }
         let not_here = || {
             let lost = Signed::may_be_lost(covered, restored);
-            format!("{source}: it covers {}{lost}", not_here(covered, checkpoint.root()))
+            format!("{}{lost}", not_here(covered, checkpoint.root(), &format!("{source} covers them")))
         };
         if covered > size {
             return reach.find(K::Rollback, None, not_here());
@@ -497,11 +505,12 @@ impl Reach {
     }
 }
 
-/// What a rollback and a fork say of the entries that something covers. It is the same for both, and names no size of the store: a
-/// rollback becomes a fork when the log grows, and whoever settled it need not do so again.
-fn not_here(covered: u64, root: Hash) -> String {
-    let root: String = root.to_string().chars().take(16).collect();
-    format!(
-        "{covered} entries (root {root}…) that this store does not have: it is an older copy, was cut, or has another history"
-    )
+/// Ends what is the same in a rollback and a fork of one checkpoint, whatever the file is called that has it.
+pub(super) const KEPT: &str = "…) are not those of this store";
+
+/// What a rollback and a fork say of the entries that something covers. It names no size of the store: a rollback becomes a fork when
+/// the log grows, and whoever settled it need not do so again.
+fn not_here(covered: u64, root: Hash, source: &dyn fmt::Display) -> String {
+    let root: String = root.to_string().chars().take(32).collect();
+    format!("{covered} entries (root {root}{KEPT}, which is an older copy, was cut, or has another history: {source}")
 }

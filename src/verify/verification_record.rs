@@ -8,15 +8,11 @@
 //! and a disposition. Later ones that find nothing (of a restored copy, say) are kept beside it and do not replace it. A file that
 //! cannot be read may hold one, so it never counts as a file without.
 
-use super::{Finding, Verification, VerifyOptions, settled};
+use super::{Finding, Verification, settled};
 use crate::files::{self, Writes, beside};
 use crate::json::{Json, Object};
-use crate::rules::Severity;
 use crate::store::OpenStore;
-use crate::store::Receipt;
-use crate::text::Justification;
-use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::Kind;
+use crate::{Error, Result, Timestamp};
 use attestlog_proof::json::form::Form;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -36,10 +32,22 @@ pub struct VerificationRecord {
     pub settled: u64,
     /// The kinds of its findings that were not settled, sorted.
     pub kinds: Vec<String>,
-    /// The beginnings of the digests of those, as far as there is room: they tell a settlement what it settles.
-    pub digests: Vec<String>,
+    /// What names each of those, as far as there is room: its kind, and of a fact ([`Finding::is_fact`]) the beginning of a digest
+    /// of what it says. They tell a settlement what it settles.
+    pub marks: Vec<String>,
     /// How many entries something outside the log confirmed.
     pub anchored_size: u64,
+}
+
+/// Different texts, sorted; as many as there is room for.
+pub(crate) fn one_of_each(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut different = BTreeSet::new();
+    for text in texts {
+        if different.len() < settled::MOST {
+            different.insert(text);
+        }
+    }
+    different.into_iter().collect()
 }
 
 impl VerificationRecord {
@@ -48,9 +56,16 @@ impl VerificationRecord {
         self.findings == 0
     }
 
-    /// Whether anything of this kind was found.
-    pub(super) fn has(&self, kind: &str) -> bool {
-        self.kinds.iter().any(|found| found == kind)
+    /// The same with what was noted before, and was not settled: it may only not have been looked for this time.
+    fn and(self, before: VerificationRecord) -> VerificationRecord {
+        let known: BTreeSet<&String> = self.marks.iter().collect();
+        let more = before.marks.iter().filter(|mark| !known.contains(mark)).count() as u64;
+        VerificationRecord {
+            findings: self.findings.saturating_add(more).max(before.findings),
+            kinds: one_of_each(before.kinds.into_iter().chain(self.kinds)),
+            marks: one_of_each(before.marks.into_iter().chain(self.marks)),
+            ..self
+        }
     }
 
     /// What a verification said, with these of its findings.
@@ -62,13 +77,13 @@ impl VerificationRecord {
             findings: unsettled.len() as u64,
             settled: (verification.findings.len() - unsettled.len()) as u64,
             kinds: kinds.into_iter().map(str::to_owned).collect(),
-            digests: unsettled.iter().map(|finding| finding.short_digest()).take(settled::MOST).collect(),
+            marks: one_of_each(unsettled.iter().map(|finding| finding.mark())),
             anchored_size: if verification.anchored { verification.anchored_size } else { 0 },
         }
     }
 }
 
-attestlog_proof::json_form!(members VerificationRecord { at, size, findings, settled, kinds, digests, anchored_size } repeats { "ok" => |it| it.ok() });
+attestlog_proof::json_form!(members VerificationRecord { at, size, findings, settled, kinds, marks, anchored_size } repeats { "ok" => |it| it.ok() });
 
 /// What verifications found last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,47 +117,13 @@ impl OpenStore {
         verification.note_beside(store, self.engine().config.clock.now()).map(Some)
     }
 
-    /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
-    /// rule `tampering` where it is not one already, and what it came to as its acknowledgement.
-    ///
-    /// The log is verified with `options`, since only what is found then is settled. Whatever else is found then stays noted.
-    pub(crate) fn settle_verification(&self, by: Justification<'_>, options: &VerifyOptions) -> Result<Receipt> {
-        let noted = self.verifications()?;
-        let Some(found) = noted.found else {
-            if let Some(unread) = noted.unread {
-                return Err(Error::invalid(unread));
-            }
-            return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
-        };
-        let known = self.alerts()?.into_iter().map(|state| state.alert);
-        let now_found = self.verify(options)?;
-        let (settles, rest) = Self::settling(&found, options, &now_found)?;
-        let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
-        let alert = match known.next_back() {
-            Some(alert) => alert.seq,
-            None => {
-                crate::text::check_text("actor", by.actor)?;
-                crate::text::check_text("disposition", by.reason)?;
-                let detail = Object::from_iter([
-                    ("id", Json::from(format!("tampering:{}", found.size))),
-                    ("rule", "tampering".into()),
-                    ("severity", Severity::Critical.as_str().into()),
-                    ("crossing", found.size.into()),
-                    ("count", found.findings.into()),
-                    ("findings", found.kinds.clone().into()),
-                    ("verified_at", found.at.to_string().into()),
-                ]);
-                self.own_kept(Kind::Alert, |_, _, _| Ok((detail, None)))?.seq
-            }
-        };
-        let receipt = self.ack_alert(alert, by, settles)?;
-        if let Some(path) = self.noted_path() {
-            let rest = VerificationRecord::of(&now_found, &rest, self.engine().config.clock.now());
-            let found = (!rest.ok()).then(|| rest.clone());
-            let last = found.clone().or(noted.last);
-            Verifications { last, found, unread: None }.write(&path)?;
-        }
-        Ok(receipt)
+    /// Notes what a settlement leaves.
+    pub(crate) fn note_left(&self, verification: &Verification, left: &[Finding]) -> Result<()> {
+        let Some(path) = self.noted_path() else { return Ok(()) };
+        let left: Vec<&Finding> = left.iter().collect();
+        let left = VerificationRecord::of(verification, &left, self.engine().config.clock.now());
+        let found = (!left.ok()).then(|| left.clone());
+        Verifications { last: Some(left), found, unread: None }.write(&path)
     }
 
     fn noted_path(&self) -> Option<PathBuf> {
@@ -164,13 +145,14 @@ impl Verification {
     pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
         let noted = VerificationRecord::of(self, &self.unsettled().collect::<Vec<_>>(), now);
         let path = beside(&files::resolve(store), VERIFIED);
-        // A finding replaces even what cannot be read: nothing is hidden by that.
-        let found = match noted.ok() {
-            true => match Verifications::read(&path)? {
-                Verifications { unread: Some(unread), .. } => return Err(Error::invalid(unread)),
-                before => before.found,
-            },
-            false => Some(noted.clone()),
+        // A finding replaces what cannot be read: nothing is hidden by that.
+        let found = match (Verifications::read(&path)?, noted.ok()) {
+            (Verifications { unread: Some(unread), .. }, true) => return Err(Error::invalid(unread)),
+            (before, true) => before.found,
+            (before, false) => Some(match before.found {
+                Some(before) => noted.clone().and(before),
+                None => noted.clone(),
+            }),
         };
         Verifications { last: Some(noted), found, unread: None }.write(&path)?;
         Ok(path)

@@ -1,11 +1,12 @@
 //! Promise: what a verification found and somebody has settled is shown as settled, and not raised again.
 
-use super::store_common::{clock, options};
-use attestlog::alert::Rules;
+use super::store_common::{clock, edit, options};
+use attestlog::alert::{NotFound, Rules};
 use attestlog::anchor::Evidence;
 use attestlog::host::ManualClock;
 use attestlog::verify::{FindingKind, Verification, VerifyOptions};
 use attestlog::{AuditLog, ErrorKind, Justification, Options, ToolCall};
+use redb::TableDefinition;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ fn what_cannot_be_undone_is_settled_once() {
     assert!(found.findings.iter().all(|f| f.kind == FindingKind::PurgedEarly && f.settled.is_none()) && !found.ok());
     assert_eq!(raised(&log), 1);
     let by = Justification { actor: "ops", reason: "the battery was empty" };
-    let receipt = log.verifications().settle(by, &VerifyOptions::new()).unwrap();
+    let receipt = log.verifications().settle(by, &VerifyOptions::new(), NotFound::Refuse).unwrap().receipt;
 
     for _ in 0..2 {
         log.record(ToolCall::new("c", "u", "search")).unwrap();
@@ -101,22 +102,31 @@ fn what_was_found_against_evidence_is_settled_with_it() {
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::Rollback), "{:?}", found.findings);
     log.verifications().note(&found).unwrap();
     let by = Justification { actor: "ops", reason: "the backup of Monday, ticket 7" };
+    // Neither without evidence, nor with evidence that shows nothing of it, nor by a verification that finds something else.
     let size = log.size().unwrap();
-    let refused = log.verifications().settle(by, &VerifyOptions::new()).unwrap_err();
-    assert!(refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("rollback"), "{refused}");
-    assert!(log.size().unwrap() == size && log.verifications().known().unwrap().found.is_some(), "nothing was settled");
-
-    log.verifications().settle(by, &against).unwrap();
+    let own = log.public_key().unwrap().unwrap();
+    let other = keyed(&clock).create(dir.path().join("other")).unwrap().public_key().unwrap().unwrap();
+    log.verifications().note(&log.verify(&VerifyOptions::new().public_key(other.clone())).unwrap()).unwrap();
+    for options in [VerifyOptions::new(), VerifyOptions::new().public_key(own), VerifyOptions::new().public_key(other)]
+    {
+        let refused = log.verifications().settle(by, &options, NotFound::Refuse).unwrap_err();
+        assert!(refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("rollback"), "{refused}");
+        assert_eq!(log.size().unwrap(), size, "nothing was settled");
+        assert!(log.verifications().known().unwrap().found.unwrap().kinds.contains(&"rollback".to_owned()));
+    }
+    // The mistake with the key is not found any more, and somebody says so.
+    let settled = log.verifications().settle(by, &against, NotFound::Settle).unwrap();
+    assert_eq!(settled.settled.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::Rollback]);
+    assert_eq!(settled.not_found, ["key_mismatch", "signature_invalid"]);
     assert!(log.verifications().known().unwrap().found.is_none());
     let again = log.verify(&against).unwrap();
     assert_eq!(again.findings[0].kind, FindingKind::Fork, "the log has grown: {:?}", again.findings);
     assert!(again.is_settled(), "{:?}", again.findings);
 }
 
-/// What a settlement does not name stays what somebody has to look into: here a checkpoint that was not there when the mistake
-/// with the key was noted.
+/// Only facts stay settled: that another key was given says nothing about the log.
 #[test]
-fn what_is_found_besides_stays_noted() {
+fn a_mistake_with_the_key_does_not_stay_settled() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
     let (log, against) = rolled_back(dir.path(), &clock);
     let other = keyed(&clock).create(dir.path().join("other")).unwrap().public_key().unwrap().unwrap();
@@ -125,9 +135,40 @@ fn what_is_found_besides_stays_noted() {
     assert_eq!(log.verifications().known().unwrap().found.unwrap().kinds, ["key_mismatch", "signature_invalid"]);
 
     let by = Justification { actor: "ops", reason: "the wrong key was given" };
-    log.verifications().settle(by, &against.public_key(other)).unwrap();
-    let left = log.verifications().known().unwrap().found.unwrap();
-    assert_eq!((left.kinds, left.findings), (vec!["signature_invalid".to_owned()], 1));
-    let concerns = log.health().unwrap().concerns();
-    assert!(concerns.iter().any(|concern| concern.contains("signature_invalid")), "{concerns:?}");
+    log.verifications().settle(by, &against.public_key(other), NotFound::Refuse).unwrap();
+    assert!(log.verifications().known().unwrap().found.is_none(), "its signature is a finding of the same kind");
+    let again = log.verify(&foreign).unwrap();
+    assert!(!again.is_settled(), "no fact, so it does not stay settled: {:?}", again.findings);
+    log.verifications().note(&again).unwrap();
+    assert!(log.health().unwrap().concerns().iter().any(|concern| concern.contains("key_mismatch")));
+}
+
+/// What answers are read from can be damaged further without the finding saying anything else: one byte of an index's times was
+/// settled, and another that hid sixty entries from queries raised nothing, for it was the same finding.
+#[test]
+fn damage_does_not_stay_settled() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let path = dir.path().join("s");
+    let log = options(&clock, 1).create(&path).unwrap();
+    log.record(ToolCall::new("c", "u", "search")).unwrap();
+    log.flush_index().unwrap();
+    log.close().unwrap();
+    let rollups = TableDefinition::<(u64, i32), &[u8]>::new("rollups");
+    let bytes = edit(&std::fs::read(&path).unwrap(), |write| {
+        write.open_table(rollups).unwrap().retain(|_, _| false).unwrap();
+    });
+    std::fs::write(&path, bytes).unwrap();
+    let log = options(&clock, 2).open(&path).unwrap();
+    let found = log.verify(&VerifyOptions::new()).unwrap();
+    assert!(
+        found.findings.iter().all(|f| f.kind == FindingKind::RollupMismatch) && !found.ok(),
+        "{:?}",
+        found.findings
+    );
+    log.verifications().note(&found).unwrap();
+    let by = Justification { actor: "ops", reason: "the disk" };
+    let settled = log.verifications().settle(by, &VerifyOptions::new(), NotFound::Refuse).unwrap();
+    assert_eq!(settled.settled.len(), found.findings.len());
+    assert!(log.verifications().known().unwrap().found.is_none(), "somebody has looked into it");
+    assert!(log.verify(&VerifyOptions::new()).unwrap().unsettled().count() > 0, "and it is found until it is repaired");
 }

@@ -234,10 +234,10 @@ fn answers_that_few_logs_give_read_their_json() {
         r#"{"kind":"entry_changed","seq":3,"detail":"d","settled":{"seq":5,"actor":"a","disposition":"d","at":"2032-03-02T00:00:00Z"}}"#,
     );
     reads::<VerificationRecord>(
-        r#"{"at":"2032-03-02T00:00:00Z","ok":false,"size":9,"findings":2,"settled":1,"kinds":["fork"],"digests":["0123456789abcdef"],"anchored_size":0}"#,
+        r#"{"at":"2032-03-02T00:00:00Z","ok":false,"size":9,"findings":2,"settled":1,"kinds":["fork"],"marks":["fork:0123456789abcdef"],"anchored_size":0}"#,
     );
     refused::<VerificationRecord>(
-        r#"{"at":"2032-03-02T00:00:00Z","ok":true,"size":9,"findings":2,"settled":1,"kinds":["fork"],"digests":["0123456789abcdef"],"anchored_size":0}"#,
+        r#"{"at":"2032-03-02T00:00:00Z","ok":true,"size":9,"findings":2,"settled":1,"kinds":["fork"],"marks":["fork:0123456789abcdef"],"anchored_size":0}"#,
         "ok",
     );
     refused::<Unsealed>(r#"{"seq":-1,"recorded_at":"2032-03-02T00:00:00Z"}"#, "seq");

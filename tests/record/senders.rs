@@ -71,6 +71,32 @@ fn numbers_far_behind_the_newest_are_found_in_the_log() {
     assert_clean(&log);
 }
 
+/// Two thousand calls of others lay before the first of a sender: its file was sent again, and every number but the newest 64 was
+/// refused, although each was in the log. They were looked for in the middle of the log, where this sender had none.
+#[test]
+fn a_senders_numbers_are_found_wherever_they_lie() {
+    let others = |log: &AuditLog, n: u64| {
+        log.record_batch((0..n).map(|turn| ToolCall::new("other", "u", "t").turn(turn))).unwrap();
+    };
+    // How many of others lie before, how many are sent at once, and how many of others lie between these.
+    for (before, at_once, between) in [(2000, 300, 0), (2000, 10, 30), (0, 1, 7), (3000, 100, 900), (700, 1, 1)] {
+        let (log, ..) = store(1);
+        others(&log, before);
+        let mut first = Vec::new();
+        for batch in 0..300 / at_once.max(10) {
+            first.extend(log.record_batch((0..at_once).map(|n| call("a", 1 + batch * at_once + n))).unwrap());
+            others(&log, between);
+        }
+        others(&log, 50);
+        let size = log.size().unwrap();
+        for (n, receipt) in (1..).zip(&first) {
+            assert_eq!(send(&log, "a", n).unwrap(), *receipt, "number {n}, {before} {at_once} {between}");
+        }
+        assert_eq!(log.record_batch((1..=first.len() as u64).map(|n| call("a", n))).unwrap(), first);
+        assert_eq!(log.size().unwrap(), size);
+    }
+}
+
 #[test]
 fn a_number_far_behind_that_the_log_does_not_have_is_refused_and_the_error_says_where_to_go_on() {
     let (log, disk, clock) = store(1);

@@ -8,14 +8,15 @@ use super::alerting;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::line_reader::Source;
-use super::render::{Out, Style, clean, counted, moment};
+use super::render::{Out, Style, clean, count, counted, moment};
 use super::store::{Opened, StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right};
 use super::told;
 use super::verify_args::ElsewhereArgs;
 use attestlog::Justification;
 use attestlog::alert::{
-    AlertEngine, AlertState, CommandReceiver, Deliver, JsonLines, Receivers, Severity, To, Webhook, parse_duration,
+    AlertEngine, AlertState, CommandReceiver, Deliver, JsonLines, NotFound, Receivers, Severity, To, Webhook,
+    parse_duration,
 };
 use attestlog::json::Json;
 use attestlog::verify::VerifyOptions;
@@ -76,6 +77,9 @@ pub struct SettleArgs {
     /// What came of it
     #[arg(long, value_name = "TEXT")]
     disposition: String,
+    /// Also settle what was noted and is not found any more, because it was repaired; the entry says which kinds
+    #[arg(long)]
+    not_found: bool,
 }
 
 /// Forget a receiver that is gone for good, with the alerts that it is still owed
@@ -213,23 +217,34 @@ fn settle(cx: &Context, args: &SettleArgs) -> Outcome {
     let brought = args.evidence.read(cx)?;
     let log = args.store.open_after_finding(cx, args.evidence.public_key())?;
     let store = |e: attestlog::Error| args.store.failed(e);
-    let noted = log.verifications().known().map_err(store)?.found.map_or(0, |found| found.findings);
     let options = brought.of(cx, &log)?;
     let by = Justification { actor: &args.actor, reason: &args.disposition };
-    let receipt = log.verifications().settle(by, &options)?;
-    let settlement = log.entry(receipt.seq).map_err(store)?;
-    let names = settlement.own().and_then(|own| own.detail.to_json().get("settles")?.as_array().map(<[Json]>::len));
-    let settled = names.unwrap_or(0) as u64;
-    let left = log.verifications().known().map_err(store)?.found.map_or(0, |found| found.findings);
-    let gone = match noted.saturating_sub(settled + left) {
+    let unfound = if args.not_found { NotFound::Settle } else { NotFound::Refuse };
+    let settlement = log.verifications().settle(by, &options, unfound)?;
+    let gone = match settlement.not_found.len() as u64 {
         0 => String::new(),
-        n => format!("; {} not found any more", counted(n, "finding", "findings")),
+        n => format!(", and {} not found any more ({})", count(n), settlement.not_found.join(", ")),
     };
-    let done = format!("settled in entry {}: {}{gone}", receipt.seq, counted(settled, "finding", "findings"));
+    let findings = counted(settlement.settled.len() as u64, "finding", "findings");
+    let done = format!("settled in entry {}: {findings}{gone}", settlement.receipt.seq);
     let closed = log.close().map_err(store);
-    told::told(told::line(&mut cx.out(), &done), closed, &done)?;
-    if left > 0 {
-        let left = counted(left, "finding is", "findings are");
+    let lines: Vec<String> =
+        settlement.settled.iter().map(|finding| format!("  {}", clean(&finding.to_string()))).collect();
+    let shown = std::iter::once(done.clone()).chain(lines).collect::<Vec<_>>().join("\n");
+    told::told(told::line(&mut cx.out(), &shown), closed, &done)?;
+    let damage = settlement.settled.iter().filter(|finding| !finding.is_fact()).count() as u64;
+    if damage > 0 {
+        cx.complain(format!(
+            "{} of what answers are read from: verifications go on finding that until a backup is restored, since it could hide more",
+            counted(damage, "of these is damage", "of these are damage")
+        ));
+    }
+    if !settlement.left.is_empty() {
+        let left = counted(
+            settlement.left.len() as u64,
+            "finding that had not been noted is",
+            "findings that had not been noted are",
+        );
         cx.complain(format!("{left} not settled: `attestlog verify` shows them"));
     }
     Ok(End::Done)

@@ -188,7 +188,7 @@ fn patient_asks(cx: &Context, stage: &mut Stage, log: &AuditLog, dir: &Path) -> 
     stage.step("Months later the patient asks who has seen her record.")?;
     let verification = verify::verify(cx, log)?;
     let about = Asked::new(Subject::Patient(PATIENT.to_owned())).made_at(SystemClock::default().now());
-    let report = report::access(log, report::complete(log, about, Vec::new(), &verification)?)?;
+    let report = report::access(log, report::complete(log, about, Vec::new(), &verification, false)?)?;
     stage.command(&format!("attestlog report access {STORE} --patient {PATIENT} --format html > {REPORT}"))?;
     write_file(&dir.join(REPORT), report.to_html().as_bytes())?;
     stage.command(&format!("attestlog report access {STORE} --patient {PATIENT}"))?;

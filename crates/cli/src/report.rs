@@ -109,7 +109,7 @@ pub fn run(cx: &Context, command: &ReportCommand) -> Outcome {
         verify_with(cx, &log, options, false).map_err(|e| store.name(&e, Failure::Store(e.to_string())))?;
     tell_look_alikes(cx, &log, of, context.subject.shown())?;
     let known = pseudonyms(&log, &context.subject);
-    let context = complete(&log, context, known, &verification)?;
+    let context = complete(&log, context, known, &verification, form.trust.gives_kept())?;
     say_unknown(cx, &log, &of_subject(&context.subject))?;
     let mut out = cx.out();
     match form.format {
@@ -226,6 +226,7 @@ pub fn complete(
     mut context: Asked,
     recorded_as: Vec<String>,
     verification: &Verification,
+    compared: bool,
 ) -> attestlog::Result<Asked> {
     context.recorded_as = recorded_as;
     let unknown = log.values().unknown(&of_subject(&context.subject))?;
@@ -239,6 +240,8 @@ pub fn complete(
         *context.findings.entry(finding.kind.as_str().to_owned()).or_default() += 1;
     }
     context.settled = verification.findings.iter().filter(|finding| finding.settled.is_some()).cloned().collect();
+    context.unsettled = unsettled_before(log, verification)?;
+    context.compared = compared;
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
     context.rewritable_from = verification.rewritable_from;
@@ -251,6 +254,13 @@ pub fn complete(
         context.purged.extend(purged);
     }
     Ok(context)
+}
+
+/// The kinds of what an earlier verification found and nobody has settled, if this one did not find it.
+fn unsettled_before(log: &AuditLog, now: &Verification) -> attestlog::Result<Vec<String>> {
+    let found = log.verifications().known()?.found;
+    let kinds = found.into_iter().flat_map(|found| found.kinds);
+    Ok(kinds.filter(|kind| !now.findings.iter().any(|finding| finding.kind.as_str() == kind)).collect())
 }
 
 /// The entries that may have been recorded while the system clock was wrong.

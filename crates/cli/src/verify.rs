@@ -4,7 +4,7 @@ use super::context::Context;
 use super::exit::{Failure, Outcome};
 use super::progress::Unit;
 use super::render::{self, Out, Style, clean_json, count, counted};
-use super::store::{StoreArgs, say_damage};
+use super::store::{StoreArgs, say_damage, say_found};
 use super::verify_args::{Brought, TrustArgs};
 use attestlog::host::{Clock, SystemClock};
 use attestlog::verify::{Verification, VerifyOptions};
@@ -58,6 +58,7 @@ fn opened(cx: &Context, args: &VerifyArgs, brought: Brought) -> Result<Verificat
     let verification = verified.map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))?;
     if verification.ok() {
         say_damage(cx, &log)?;
+        say_found(cx, &log);
     }
     Ok(verification)
 }

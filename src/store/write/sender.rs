@@ -15,12 +15,15 @@ use crate::store::write::same::{Compared, Difference};
 use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Place, Result};
 use attestlog_proof::entry::{Content, Retention, Sender};
+use std::cell::Cell;
 
 /// The table's name in MACs.
 const TABLE: &str = "senders";
 
-/// How many entries are read at most to find one of a sender near some place in the log.
-const PROBED: u64 = 256;
+/// How many entries are read to find the number that follows the last one found.
+const NEXT: u64 = 256;
+/// How many entries are read at most to find a number.
+const SEARCHED: u64 = 16_384;
 
 /// Whether the entry at `seq` names this sender and number; `None` if it was purged.
 fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<bool>> {
@@ -101,14 +104,18 @@ impl Staging<'_> {
         Ok(named(&engine.stored()?, seq, id, number)?.unwrap_or_else(|| engine.purged().contains(seq)))
     }
 
-    /// Finds the entry below `end` with a number that the sender's window does not remember any more. A sender's numbers rise in
-    /// the log, so they are searched like a sorted list, and repeats that follow each other are looked for behind the last one
-    /// first. `None` if it is not there, or the sender's entries lie too far apart.
-    pub(crate) fn locate(&mut self, id: &str, number: u64, end: u64) -> Result<Option<u64>> {
+    /// Finds the entry below `end` with a number that the sender's window does not remember any more. `after`: how many numbers later
+    /// is the one recorded at `end`. A sender's numbers rise in the log. Repeats that follow each other are looked for behind the last
+    /// one first, then it is looked for in front of `end` in steps that double, and between two of them like in a sorted list: a
+    /// sender's entries may all lie at the end of a long log, or among those of others. `None` if it is not there, or would take too
+    /// long to find.
+    pub(crate) fn locate(&mut self, id: &str, number: u64, end: u64, after: u64) -> Result<Option<u64>> {
         let snapshot = self.engine().stored()?;
+        let left = Cell::new(SEARCHED);
         // The first entry of this sender from a seq on, with its number.
         let probe = |from: u64, end: u64| -> Result<Option<(u64, u64)>> {
-            for seq in from..end.min(from.saturating_add(PROBED)) {
+            for seq in from..end.min(from.saturating_add(left.get())) {
+                left.set(left.get() - 1);
                 let entry = snapshot.checked(seq)?;
                 let sender = entry.as_ref().and_then(|entry| entry.call()?.sender.as_ref());
                 if let Some(sender) = sender.filter(|sender| sender.id == id) {
@@ -117,19 +124,27 @@ impl Staging<'_> {
             }
             Ok(None)
         };
-        let behind = match self.located.get(id) {
-            Some(&(before, seq)) if before < number => probe(seq + 1, end)?.filter(|(_, found)| *found == number),
+        let mut located = match self.located.get(id) {
+            Some(&(before, seq)) if before < number => {
+                probe(seq + 1, end.min(seq + 1 + NEXT))?.filter(|(_, found)| *found == number).map(|(seq, _)| seq)
+            }
             _ => None,
         };
         let (mut low, mut high) = (0, end);
-        let mut located = behind.map(|(seq, _)| seq);
-        while located.is_none() && low < high {
-            let middle = low + (high - low) / 2;
-            match probe(middle, high)? {
+        let (mut step, mut back) = (after.max(1), true);
+        while located.is_none() && low < high && left.get() > 0 {
+            let from = match back {
+                true => end.saturating_sub(step).min(high - 1),
+                false => low + (high - low) / 2,
+            };
+            match probe(from, high)? {
                 Some((seq, found)) if found == number => located = Some(seq),
-                Some((seq, found)) if found < number => low = seq + 1,
-                None if high - middle > PROBED => return Ok(None),
-                Some(_) | None => high = middle,
+                Some((seq, found)) if found < number => (low, back) = (seq + 1, false),
+                // All from here on are later ones.
+                Some(_) | None => {
+                    high = from;
+                    step = step.saturating_mul(2);
+                }
             }
         }
         if let Some(seq) = located {

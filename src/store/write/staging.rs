@@ -380,14 +380,14 @@ impl<'a> Staging<'a> {
         let located = match seen {
             Seen::New => return Ok(None),
             Seen::At(seq) => Some(seq),
-            Seen::Forgotten => self.locate(id, number, oldest.1.min(committed))?,
+            Seen::Forgotten => self.locate(id, number, oldest.1.min(committed), oldest.0.saturating_sub(number))?,
         };
         match located {
             Some(seq) => Ok(Some(Receipt::new(seq, self.hash_at(seq)?))),
             None => Err(Error::new(
                 ErrorKind::Conflict,
                 format!(
-                    "number {number} of this sender is not where it should be in the log, and lies too far behind its newest to tell \
+                    "number {number} of this sender was not found among what was recorded before its newest numbers, so it cannot be told \
                      whether it was recorded. The newest is {}, which is entry {}: go on with number {}",
                     newest.0,
                     newest.1,

@@ -199,7 +199,10 @@ fn tampering_is_found_alerted_and_settled_by_somebody() {
     assert!(last("unsettled_verification").unwrap().get("findings").unwrap().as_u64().unwrap() > 0);
     assert!(place.run(&["health", "s"]).code(1).out.contains("nobody has settled"));
     refused(place.run(&["alerts", "settle", "s", "--actor", "", "--disposition", "d"]), "actor");
-    place.run(&["alerts", "settle", "s", "--actor", "office", "--disposition", "a drill"]).ok();
+    let settle = ["alerts", "settle", "s", "--actor", "office", "--disposition", "a drill"];
+    refused(place.run(&settle), "entry_changed, page_damaged is not found now");
+    let settled = place.run(&[&settle[..], &["--not-found"]].concat()).ok();
+    assert!(settled.contains("0 findings, and 3 not found any more"), "{settled}");
     assert_eq!(last("unsettled_verification"), Some(Json::Null));
     place.run(&["health", "s"]).ok();
     let alerts = alerts(&place, &[]);

@@ -92,6 +92,10 @@ pub struct Context {
     pub findings: BTreeMap<String, u64>,
     /// The findings of that verification that somebody has settled; they are counted in `findings` too.
     pub settled: Vec<Finding>,
+    /// The kinds of findings of an earlier verification that nobody has settled, as the log's own machine noted them.
+    pub unsettled: Vec<String>,
+    /// Whether the log was compared with anything that is kept outside it.
+    pub compared: bool,
     /// Whether something kept outside the log confirms its contents.
     pub anchored: bool,
     /// The number of entries, from the first, that this confirmation covers.
@@ -145,6 +149,8 @@ impl Context {
             integrity_verified: false,
             findings: BTreeMap::new(),
             settled: Vec::new(),
+            unsettled: Vec::new(),
+            compared: false,
             anchored: false,
             anchored_size: 0,
             rewritable_from: 0,
@@ -163,11 +169,15 @@ impl Context {
     }
 
     /// The sentence about integrity, followed by one for each time that the log was restored from an older copy or
-    /// written without its key.
+    /// written without its key, and one about earlier findings that nobody has settled.
     pub(crate) fn with_restored(&self, sentence: &str) -> String {
         let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 600)));
         let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
-        all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
+        let unsettled = (!self.unsettled.is_empty()).then(|| {
+            let kinds = self.unsettled.join(", ");
+            format!(" A verification before found something wrong with the log ({kinds}), and nobody has settled that.")
+        });
+        all.chain(keyless).chain(unsettled).fold(sentence.to_owned(), |sentence, more| sentence + &more)
     }
 
     /// The findings of the verification in words: `2 findings (1 entry_changed, 1 index_row_changed)`.

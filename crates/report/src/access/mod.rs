@@ -327,6 +327,11 @@ impl AccessReport {
         let found = context.findings.iter().map(|(kind, count)| (kind.as_str(), *count));
         o.insert("findings", found.collect::<Object>());
         o.insert("settled", context.settled.iter().map(Finding::to_json).collect::<Vec<_>>());
+        o.insert(
+            "unsettled_before",
+            context.unsettled.iter().map(|kind| Json::from(kind.as_str())).collect::<Vec<_>>(),
+        );
+        o.insert("compared", context.compared);
         o.insert("anchored", context.anchored);
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
@@ -350,7 +355,11 @@ impl AccessReport {
                 (false, true) => "VERIFIED, PARTLY RECORDED WITHOUT THE KEY",
                 (true, true) => "VERIFIED, RESTORED TO AN OLDER STATE, PARTLY RECORDED WITHOUT THE KEY",
             };
-            return Statement { good: !lost && !keyless, word, sentence: self.context.with_restored(sentence) };
+            let (good, word) = match self.context.unsettled.is_empty() {
+                true => (!lost && !keyless, word),
+                false => (false, "VERIFIED, WITH EARLIER FINDINGS THAT NOBODY HAS SETTLED"),
+            };
+            return Statement { good, word, sentence: self.context.with_restored(sentence) };
         }
         if self.context.is_settled() {
             let sentence = format!(
@@ -387,10 +396,15 @@ impl AccessReport {
                 0 => "it".to_owned(),
                 from => format!("its entries from {from} on"),
             };
+            let compared = match context.compared {
+                true => "What this report was given to compare the log with confirms no part of it.",
+                false => {
+                    "This report compared the log with nothing that is kept outside it (\u{201c}--against\u{201d} gives it an anchor \
+                     file or a checkpoint)."
+                }
+            };
             let sentence = format!(
-                "This report compared the log with nothing that is kept outside it (\u{201c}--against\u{201d} gives it an \
-                 anchor file or a checkpoint). As far as the report can tell, whoever holds the log and its key could have \
-                 rewritten {what} without a trace."
+                "{compared} As far as the report can tell, whoever holds the log and its key could have rewritten {what} without a trace."
             );
             return Statement { good: false, word: "UNANCHORED", sentence };
         }

@@ -109,7 +109,10 @@ impl FhirOptions {
             ),
             _ => (
                 "unanchored",
-                "UNANCHORED: this report compared the log with nothing that is kept outside it".to_owned(),
+                match self.context.compared {
+                    true => "UNANCHORED: what this report compared the log with confirms no part of it".to_owned(),
+                    false => "UNANCHORED: this report compared the log with nothing that is kept outside it".to_owned(),
+                },
             ),
         };
         let tags = [("integrity", integrity), ("anchoring", anchoring)].map(|(system, (code, display))| {
