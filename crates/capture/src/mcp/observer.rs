@@ -5,6 +5,7 @@ mod asking;
 mod beside;
 mod patients;
 mod tasks;
+mod unreadable;
 
 use super::frame::MAX_FRAME;
 use super::shorten::shortened;
@@ -120,7 +121,8 @@ struct State {
     given_up: VecDeque<Pending>,
     /// The ids of open requests that are not calls.
     others: VecDeque<Json>,
-    /// Requests of the server that the host has not answered: id, method, `params`.
+    /// Requests of the server that the host has not answered: the list of their ids (one, if the server is not odd),
+    /// method, `params`.
     asked: VecDeque<(Json, String, Option<Json>)>,
     /// The number of frames that were not JSON-RPC.
     odd: u64,
@@ -199,6 +201,11 @@ impl Pending {
             further,
             unsure,
         }
+    }
+
+    /// The id of the request that waits for the reply.
+    fn replies_to(self) -> Json {
+        self.reply_to.unwrap_or(self.id)
     }
 
     /// Whether this is the id of an open request about the task.
@@ -336,6 +343,12 @@ impl Observer {
                 further.map(|()| seqs).map_err(|e| (e, "not all patients whom its reply names could be recorded"))
             });
             match seqs {
+                Ok(_) if answered.withheld.is_some() && !self.settings.fail_open => {
+                    let message = answered.withheld.unwrap_or_default();
+                    let message = format!("attestlog: the call was made (do not make it again), but {message}");
+                    let ids: Vec<Json> = answered.ended.into_iter().map(Pending::replies_to).collect();
+                    refusal(&ids, &message, answered.batch)
+                }
                 Ok(seqs) => {
                     self.may_be_answered_yet(answered.ended, seqs);
                     Verdict::Forward
@@ -346,7 +359,7 @@ impl Observer {
                 }
                 Err((e, what)) => {
                     let message = format!("attestlog: the call was made (do not make it again), but {what}: {e}");
-                    let ids: Vec<Json> = answered.ended.into_iter().map(|p| p.reply_to.unwrap_or(p.id)).collect();
+                    let ids: Vec<Json> = answered.ended.into_iter().map(Pending::replies_to).collect();
                     refusal(&ids, &message, answered.batch)
                 }
             }
@@ -581,10 +594,10 @@ fn refusal(ids: &[Json], message: &str, batch: bool) -> Verdict {
         Json::from(Object::from_iter([("jsonrpc", Json::from("2.0")), ("id", id.clone()), ("error", error.into())]))
     };
     let all: Vec<Json> = ids.iter().map(error).collect();
-    let text = match (batch, all.first()) {
-        (_, None) => return Verdict::Answer(Vec::new()),
-        (false, Some(one)) => one.to_canonical(),
-        (true, _) => Json::Array(all).to_canonical(),
+    let text = match batch && !all.is_empty() {
+        true => format!("{}\n", Json::Array(all).to_canonical()),
+        // Of a frame that was no batch, each waits for a message of its own.
+        false => all.iter().map(|one| format!("{}\n", one.to_canonical())).collect(),
     };
-    Verdict::Answer(format!("{text}\n").into_bytes())
+    Verdict::Answer(text.into_bytes())
 }
