@@ -154,6 +154,8 @@ struct Pending {
     lost: bool,
     /// The seq of its end entry, if it was given up.
     end: Option<u64>,
+    /// Whether that entry says that it succeeded: what comes then is a follow-up, but no late answer.
+    succeeded: bool,
     notes: Object,
     since: Duration,
     /// When the server last showed that it is working on the call.
@@ -188,6 +190,7 @@ impl Pending {
             begun,
             lost,
             end,
+            succeeded: false,
             notes,
             since,
             heard,
@@ -204,8 +207,8 @@ impl Pending {
     }
 
     /// The id of the request that waits for the reply.
-    fn replies_to(self) -> Json {
-        self.reply_to.unwrap_or(self.id)
+    fn replies_to(&self) -> Json {
+        self.reply_to.as_ref().unwrap_or(&self.id).clone()
     }
 
     /// Whether this is the id of an open request about the task.
@@ -343,10 +346,11 @@ impl Observer {
                 further.map(|()| seqs).map_err(|e| (e, "not all patients whom its reply names could be recorded"))
             });
             match seqs {
-                Ok(_) if answered.withheld.is_some() && !self.settings.fail_open => {
+                Ok(seqs) if answered.withheld.is_some() && !self.settings.fail_open => {
                     let message = answered.withheld.unwrap_or_default();
                     let message = format!("attestlog: the call was made (do not make it again), but {message}");
-                    let ids: Vec<Json> = answered.ended.into_iter().map(Pending::replies_to).collect();
+                    let ids: Vec<Json> = answered.ended.iter().map(Pending::replies_to).collect();
+                    self.may_be_answered_yet(answered.ended, seqs);
                     refusal(&ids, &message, answered.batch)
                 }
                 Ok(seqs) => {
@@ -359,7 +363,7 @@ impl Observer {
                 }
                 Err((e, what)) => {
                     let message = format!("attestlog: the call was made (do not make it again), but {what}: {e}");
-                    let ids: Vec<Json> = answered.ended.into_iter().map(Pending::replies_to).collect();
+                    let ids: Vec<Json> = answered.ended.iter().map(Pending::replies_to).collect();
                     refusal(&ids, &message, answered.batch)
                 }
             }
@@ -514,6 +518,9 @@ impl Observer {
         for (mut pending, seq) in ended.zip(seqs) {
             let Some(call) = pending.unsure.take() else { continue };
             // Every late answer follows up the first end.
+            if pending.end.is_none() {
+                pending.succeeded = patients::outcome(&pending.call) == Outcome::Ok;
+            }
             (pending.call, pending.end) = (*call, pending.end.or(Some(seq)));
             self.state().remember(pending);
         }
@@ -542,6 +549,7 @@ impl Observer {
                 Some("completed") => note(self.finished(&mut pending), "task_status", "completed").outcome(Outcome::Ok),
                 _ => self.finished(&mut pending).typed_error(kind, why).outcome(outcome),
             };
+            pending.succeeded = patients::outcome(&call) == Outcome::Ok;
             match self.end(vec![(pending.begun, call)]) {
                 Ok(seqs) => {
                     pending.end = seqs.first().copied();

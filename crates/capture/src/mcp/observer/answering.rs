@@ -37,6 +37,8 @@ pub(super) struct Answered {
     /// Further replies of a batch to a call that another of its replies ends; they are handled after that end is
     /// recorded.
     pub(super) later: Vec<(Json, Around)>,
+    /// Whether some hosts may not accept the frame at all, and wait for another reply.
+    pub(super) refusable: bool,
     /// Whether the current message is one of several replies to a call.
     pub(super) several: bool,
     /// Why hosts may differ in whose reply the current message is, if they may.
@@ -78,7 +80,7 @@ impl Observer {
             Json::Array(messages) => messages,
             one => vec![one],
         };
-        let mut answered = Answered { batch, doubtful: !clear, ..Answered::default() };
+        let mut answered = Answered { batch, doubtful: !clear, refusable: batch || !clear, ..Answered::default() };
         let whose: Vec<Readings> = match messages.as_slice() {
             [] | [_] => Vec::new(),
             several => {
@@ -113,7 +115,8 @@ impl Observer {
 
     /// Handles a further reply of a batch, after the end by the first is recorded.
     pub(super) fn answered_again(&self, (message, around): (Json, Around)) -> Answered {
-        let mut answered = Answered { batch: true, doubtful: true, several: true, ..Answered::default() };
+        let mut answered =
+            Answered { batch: true, doubtful: true, refusable: true, several: true, ..Answered::default() };
         self.answer(&message, around, &mut answered);
         answered
     }
@@ -238,7 +241,7 @@ impl Observer {
             _ => {}
         }
         drop(state);
-        let odd = pending.takes_oddity(whole, answered.odd());
+        let odd = pending.takes_oddity(whole, answered);
         let is_about_task = pending.task.is_some() && status.is_some();
         if is_about_task {
             pending.status = status;
@@ -287,12 +290,12 @@ impl Observer {
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
-        let odd = pending.takes_oddity(whole, answered.odd());
+        let odd = pending.takes_oddity(whole, answered);
         if may_follow {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
         let mut call = self.finished(&mut pending).follow_up_of(end);
-        call.late_answer = true;
+        call.late_answer = !pending.succeeded;
         pending.call = ambiguous(self.outcome_of(call, message, &reply, size, lossy_numbers), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);
@@ -429,10 +432,12 @@ impl Pending {
     }
 
     /// Notes why hosts may read a reply differently, if they may; then it is uncertain whether the call has its answer.
-    fn takes_oddity(&mut self, reply: &Json, why: Option<&str>) -> bool {
-        let why = why.map(str::to_owned).or_else(|| reply::odd(reply));
+    fn takes_oddity(&mut self, reply: &Json, answered: &Answered) -> bool {
+        let why = answered.odd().map(str::to_owned).or_else(|| reply::odd(reply));
         let odd = why.is_some();
-        self.unsure = odd.then(|| Box::new(self.call.clone()));
+        let is_spelt_so = self.notes.get("reply_id").is_none();
+        let unsure = odd || answered.refusable || !is_spelt_so || !reply::is_accepted_by_all(reply);
+        self.unsure = unsure.then(|| Box::new(self.call.clone()));
         match why {
             Some(why) => self.notes.insert("odd_reply", why),
             None => self.notes.remove("odd_reply"),

@@ -61,7 +61,7 @@ impl Observer {
             let mut call = self.finished(&mut pending);
             if let Some(end) = end {
                 call = call.follow_up_of(end);
-                call.late_answer = true;
+                call.late_answer = !pending.succeeded;
             }
             pending.call = self.unreadable(call, &pending, (&messages, bytes.len()));
             answered.ended.push(pending);

@@ -168,3 +168,30 @@ fn an_answer_to_a_question_is_not_taken_for_one_to_a_ping() {
         assert_eq!(given, ["7"], "{asks}");
     }
 }
+
+/// A server answered with what strict hosts refuse (a batch, no `jsonrpc`), and then with the chart: the proxy had taken the
+/// first for the answer, and only counted the second, which the host was waiting for.
+#[test]
+fn what_follows_a_reply_that_strict_hosts_refuse_is_recorded() {
+    let plain = r#""jsonrpc":"2.0","id":1"#;
+    for first in [
+        format!(r#"[{{{plain},"result":{{}}}}]"#),
+        r#"{"id":1,"result":{}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":"1","result":{}}"#.to_owned(),
+        format!(r#"{{{plain},"result":{{"_meta":1}}}}"#),
+        format!(r#"{{{plain},"error":"no"}}"#),
+        format!("{{{plain}}}"),
+    ] {
+        let place = Place::with_store();
+        place.write("both", format!("{first}\n{{{plain},{CHART}}}\n"));
+        let mut host = Host::sh(&place, PATH, "read -r a; cat both; cat > /dev/null");
+        host.say(call("1", "read", "{}"));
+        assert_eq!(host.hear(), first);
+        assert_eq!(host.hear(), format!("{{{plain},{CHART}}}"));
+        host.end();
+        assert_eq!(patients(&place, "1"), ["", r#"["PX"]"#], "{first}");
+        let both = ends(&place);
+        assert_eq!(text(&both[1], "follow_up_of"), text(&both[0], "seq"), "{first}");
+        place.run(&["verify", "s"]).ok();
+    }
+}
