@@ -1,6 +1,6 @@
 //! Frames of the stdio transport: one JSON-RPC message or batch per line.
 
-use super::repeats::{Steps, gathered};
+use super::repeats::{Steps, gathered, leniently};
 use attestlog::json::{Json, Limits, Parsed, Path};
 
 /// A longer frame is not held in memory but passed on in pieces. (Tests use a smaller limit.)
@@ -102,6 +102,20 @@ pub(super) fn read(frame: &[u8]) -> Read {
     }
     // Deep nesting, a byte order mark, or another value before the message: servers differ in how they read it.
     if may_say(frame) { Read::Unreadable } else { Read::Odd }
+}
+
+/// The messages that some reader may find in a frame that is not readable without doubt. `None` if that cannot be said.
+pub(super) fn readings(frame: &[u8]) -> Option<Vec<Json>> {
+    let limits = Limits::bytes(MAX_FRAME).values(MOST_VALUES);
+    let frame = Some(frame).filter(|frame| frame.len() <= MAX_FRAME)?;
+    let mut found = Vec::new();
+    for value in leniently(&replaced(frame))? {
+        match Json::parse_within(value.as_bytes(), &limits).ok()?.value {
+            Json::Array(messages) => found.extend(messages),
+            one => found.push(one),
+        }
+    }
+    Some(found)
 }
 
 /// The text with invalid UTF-8, NULs and unpaired surrogates replaced.

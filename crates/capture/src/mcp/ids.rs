@@ -2,8 +2,10 @@
 //!
 //! A refused frame gets an answer, and an answer without the request's id leaves the host waiting forever. So the
 //! frame's members are scanned as text: whatever else the frame holds (too deep, too long, `NaN`, cut off), the id of
-//! the outermost object is found if it is there exactly once.
+//! the outermost object is found if it is there exactly once. A reply that cannot be read may be for each of the ids
+//! that are there.
 
+use super::strict::folded;
 use attestlog::json::Json;
 
 /// The most ids of a batch that are looked for.
@@ -18,13 +20,26 @@ pub(super) fn of(frame: &[u8]) -> Vec<(Json, bool)> {
         Some(b'[') => 2,
         _ => return Vec::new(),
     };
-    let mut walk =
-        Walk { frame, at: 0, level, depth: 0, in_object: false, key_next: false, ids: Vec::new(), method: false };
+    let mut walk = Walk::new(frame, level);
     let mut found = Vec::new();
-    while found.len() < MOST && walk.step(&mut found).is_some() {}
+    while found.len() < MOST && walk.step().is_some() {
+        found.append(&mut walk.alone);
+    }
     // A message that was cut off counts as ended: its id may have come before.
-    walk.leave(&mut found);
+    walk.leave();
+    found.append(&mut walk.alone);
     found
+}
+
+/// All ids in these bytes that some reader may take for a message's, whatever the case of their names, and whether each
+/// is a member of the first message or batch, as far as that can be said. `None` if there are too many.
+pub(super) fn all(frame: &[u8]) -> Option<Vec<(Json, bool)>> {
+    let start = frame.iter().position(|b| matches!(b, b'{' | b'[')).unwrap_or(frame.len());
+    let frame = frame.get(start..).unwrap_or_default();
+    let mut walk = Walk::new(frame, if frame.starts_with(b"[") { 2 } else { 1 });
+    walk.any_depth = true;
+    while walk.every.len() < MOST && walk.step().is_some() {}
+    Some(walk.every).filter(|all| all.len() < MOST)
 }
 
 struct Walk<'a> {
@@ -39,15 +54,38 @@ struct Walk<'a> {
     /// The ids of the current message; `None` for an id that cannot be answered.
     ids: Vec<Option<Json>>,
     method: bool,
+    /// The messages that have one id.
+    alone: Vec<(Json, bool)>,
+    /// Whether a message may be anywhere, and the ids found then.
+    any_depth: bool,
+    every: Vec<(Json, bool)>,
 }
 
 impl<'a> Walk<'a> {
-    fn step(&mut self, found: &mut Vec<(Json, bool)>) -> Option<()> {
+    fn new(frame: &[u8], level: usize) -> Walk<'_> {
+        Walk {
+            frame,
+            at: 0,
+            level,
+            depth: 0,
+            in_object: false,
+            key_next: false,
+            ids: Vec::new(),
+            method: false,
+            alone: Vec::new(),
+            any_depth: false,
+            every: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) -> Option<()> {
         let byte = *self.frame.get(self.at)?;
         match byte {
             b'"' => {
                 let text = self.string()?;
-                if self.key_next && self.in_object && self.depth == self.level {
+                if self.any_depth {
+                    self.id_anywhere(text);
+                } else if self.key_next && self.in_object && self.depth == self.level {
                     self.member(text);
                 }
                 self.key_next = false;
@@ -61,9 +99,12 @@ impl<'a> Walk<'a> {
             }
             b'}' | b']' => {
                 if self.depth == self.level {
-                    self.leave(found);
+                    self.leave();
                 }
-                self.depth = self.depth.checked_sub(1)?;
+                match self.depth.checked_sub(1) {
+                    None if self.any_depth => {}
+                    less => self.depth = less?,
+                }
             }
             b',' => self.key_next = true,
             _ => {}
@@ -73,9 +114,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Ends the current message.
-    fn leave(&mut self, found: &mut Vec<(Json, bool)>) {
+    fn leave(&mut self) {
         if let [Some(id)] = self.ids.as_slice() {
-            found.push((id.clone(), self.method));
+            self.alone.push((id.clone(), self.method));
         }
         (self.ids, self.method, self.in_object) = (Vec::new(), false, false);
     }
@@ -105,6 +146,16 @@ impl<'a> Walk<'a> {
                 self.ids.push(id);
             }
             _ => {}
+        }
+    }
+
+    /// Remembers the id if this is the name of one.
+    fn id_anywhere(&mut self, name: &[u8]) {
+        let name = Json::parse(name).ok().and_then(|name| name.value.as_str().map(folded));
+        if name.as_deref() == Some("id") {
+            let outermost = self.in_object && self.depth == self.level;
+            let id = self.id().map(|id| (id, outermost));
+            self.every.extend(id);
         }
     }
 
@@ -170,5 +221,20 @@ mod tests {
         ] {
             assert_eq!(of(none), [], "{none}");
         }
+    }
+
+    #[test]
+    fn all_ids_that_may_be_meant_are_found() {
+        for (frame, outermost) in [
+            (r#"{"id":1,"id":"2",}"#, true),
+            (r#"x] {"ID":1} {"\u0069d" : "2",}"#, true),
+            (r#"[{"id":1,"b":NaN},{"_id":"2"},]"#, true),
+            (r#"{"b":{"id":1},"c":[{"id":"2"},]}"#, false),
+        ] {
+            let both = [(Json::from(1u32), outermost), (Json::from("2"), outermost)];
+            assert_eq!(all(frame.as_bytes()).unwrap(), both, "{frame}");
+        }
+        assert_eq!(all("{\"id\":1}".repeat(MOST).as_bytes()), None);
+        assert_eq!(all(b"chart").unwrap(), []);
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! `frame` reads frames, leniently where a server might. `strict` decides which of the host's frames are forwarded, so
 //! that nothing runs because two parsers disagree; `repeats` keeps duplicate members apart. `ids` finds who waits for
-//! the answer to an unreadable frame. `observer` tracks the open calls and records them: `asking` handles what a host
+//! the answer to an unreadable frame, `readings` whose reply a message may be, however its id is read. `observer` tracks the open calls and records them: `asking` handles what a host
 //! requests, `beside` what a request holds besides the arguments, `answering` a server's replies, `tasks` its messages
 //! about tasks, `patients` the patients concerned. `reply` says what a reply means for its call, `shorten` what is kept
 //! of a large value. No module does I/O except through the store; the program's `mcp` command moves the bytes.
@@ -16,6 +16,7 @@
 mod frame;
 mod ids;
 mod observer;
+mod readings;
 mod repeats;
 mod reply;
 mod shorten;

@@ -5,6 +5,7 @@ mod asking;
 mod beside;
 mod patients;
 mod tasks;
+mod unreadable;
 
 use super::frame::MAX_FRAME;
 use super::shorten::shortened;
@@ -120,7 +121,8 @@ struct State {
     given_up: VecDeque<Pending>,
     /// The ids of open requests that are not calls.
     others: VecDeque<Json>,
-    /// Requests of the server that the host has not answered: id, method, `params`.
+    /// Requests of the server that the host has not answered: the list of their ids (one, if the server is not odd),
+    /// method, `params`.
     asked: VecDeque<(Json, String, Option<Json>)>,
     /// The number of frames that were not JSON-RPC.
     odd: u64,
@@ -152,6 +154,8 @@ struct Pending {
     lost: bool,
     /// The seq of its end entry, if it was given up.
     end: Option<u64>,
+    /// Whether that entry says that it succeeded: what comes then is a follow-up, but no late answer.
+    succeeded: bool,
     notes: Object,
     since: Duration,
     /// When the server last showed that it is working on the call.
@@ -186,6 +190,7 @@ impl Pending {
             begun,
             lost,
             end,
+            succeeded: false,
             notes,
             since,
             heard,
@@ -199,6 +204,11 @@ impl Pending {
             further,
             unsure,
         }
+    }
+
+    /// The id of the request that waits for the reply.
+    fn replies_to(&self) -> Json {
+        self.reply_to.as_ref().unwrap_or(&self.id).clone()
     }
 
     /// Whether this is the id of an open request about the task.
@@ -336,6 +346,13 @@ impl Observer {
                 further.map(|()| seqs).map_err(|e| (e, "not all patients whom its reply names could be recorded"))
             });
             match seqs {
+                Ok(seqs) if answered.withheld.is_some() && !self.settings.fail_open => {
+                    let message = answered.withheld.unwrap_or_default();
+                    let message = format!("attestlog: the call was made (do not make it again), but {message}");
+                    let ids: Vec<Json> = answered.ended.iter().map(Pending::replies_to).collect();
+                    self.may_be_answered_yet(answered.ended, seqs);
+                    refusal(&ids, &message, answered.batch)
+                }
                 Ok(seqs) => {
                     self.may_be_answered_yet(answered.ended, seqs);
                     Verdict::Forward
@@ -346,7 +363,7 @@ impl Observer {
                 }
                 Err((e, what)) => {
                     let message = format!("attestlog: the call was made (do not make it again), but {what}: {e}");
-                    let ids: Vec<Json> = answered.ended.into_iter().map(|p| p.reply_to.unwrap_or(p.id)).collect();
+                    let ids: Vec<Json> = answered.ended.iter().map(Pending::replies_to).collect();
                     refusal(&ids, &message, answered.batch)
                 }
             }
@@ -501,6 +518,9 @@ impl Observer {
         for (mut pending, seq) in ended.zip(seqs) {
             let Some(call) = pending.unsure.take() else { continue };
             // Every late answer follows up the first end.
+            if pending.end.is_none() {
+                pending.succeeded = patients::outcome(&pending.call) == Outcome::Ok;
+            }
             (pending.call, pending.end) = (*call, pending.end.or(Some(seq)));
             self.state().remember(pending);
         }
@@ -529,6 +549,7 @@ impl Observer {
                 Some("completed") => note(self.finished(&mut pending), "task_status", "completed").outcome(Outcome::Ok),
                 _ => self.finished(&mut pending).typed_error(kind, why).outcome(outcome),
             };
+            pending.succeeded = patients::outcome(&call) == Outcome::Ok;
             match self.end(vec![(pending.begun, call)]) {
                 Ok(seqs) => {
                     pending.end = seqs.first().copied();
@@ -581,10 +602,10 @@ fn refusal(ids: &[Json], message: &str, batch: bool) -> Verdict {
         Json::from(Object::from_iter([("jsonrpc", Json::from("2.0")), ("id", id.clone()), ("error", error.into())]))
     };
     let all: Vec<Json> = ids.iter().map(error).collect();
-    let text = match (batch, all.first()) {
-        (_, None) => return Verdict::Answer(Vec::new()),
-        (false, Some(one)) => one.to_canonical(),
-        (true, _) => Json::Array(all).to_canonical(),
+    let text = match batch && !all.is_empty() {
+        true => format!("{}\n", Json::Array(all).to_canonical()),
+        // Of a frame that was no batch, each waits for a message of its own.
+        false => all.iter().map(|one| format!("{}\n", one.to_canonical())).collect(),
     };
-    Verdict::Answer(format!("{text}\n").into_bytes())
+    Verdict::Answer(text.into_bytes())
 }

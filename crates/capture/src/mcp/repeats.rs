@@ -13,10 +13,23 @@ const DEEPEST: usize = 128;
 /// The text with duplicate members of an object merged into one whose value is the list of theirs, and the places of
 /// these members.
 pub(super) fn gathered(text: &str) -> Option<(String, Vec<Steps>)> {
-    let mut reader = Reader { text: text.as_bytes(), whole: text, at: 0, path: Vec::new(), found: Vec::new() };
+    let mut reader = Reader::new(text, false);
     let value = reader.value()?;
     reader.space();
     (reader.at == text.len()).then_some((value, reader.found))
+}
+
+/// The objects and lists in a text that is not JSON, as far as any reader might read them, one after the other, with
+/// duplicate members merged: words that JSON does not have (`NaN`) become texts, and so does what is nested too deeply.
+/// `None` if something remains that could be read as this or that.
+pub(super) fn leniently(text: &str) -> Option<Vec<String>> {
+    let mut reader = Reader::new(text, true);
+    let mut values = Vec::new();
+    while let Some(next) = reader.text.get(reader.at..)?.iter().position(|b| matches!(b, b'{' | b'[')) {
+        reader.at += next;
+        values.push(reader.value()?);
+    }
+    Some(values)
 }
 
 struct Reader<'a> {
@@ -25,9 +38,14 @@ struct Reader<'a> {
     at: usize,
     path: Steps,
     found: Vec<Steps>,
+    lenient: bool,
 }
 
 impl Reader<'_> {
+    fn new(text: &str, lenient: bool) -> Reader<'_> {
+        Reader { text: text.as_bytes(), whole: text, at: 0, path: Vec::new(), found: Vec::new(), lenient }
+    }
+
     fn space(&mut self) {
         while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -40,9 +58,11 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Option<String> {
+        let deepest = if self.lenient { DEEPEST / 2 } else { DEEPEST };
         match self.next()? {
-            b'{' if self.path.len() <= DEEPEST => self.object(),
-            b'[' if self.path.len() <= DEEPEST => self.array(),
+            b'{' if self.path.len() <= deepest => self.object(),
+            b'[' if self.path.len() <= deepest => self.array(),
+            b'{' | b'[' if self.lenient => self.too_deep(),
             b'{' | b'[' => None,
             b'"' => self.string(),
             _ => {
@@ -50,7 +70,31 @@ impl Reader<'_> {
                 while self.text.get(self.at).is_some_and(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)) {
                     self.at += 1;
                 }
-                self.whole.get(start..self.at).filter(|word| !word.is_empty()).map(str::to_owned)
+                let word = self.whole.get(start..self.at).filter(|word| !word.is_empty())?;
+                match self.lenient && Json::parse(word.as_bytes()).is_err() {
+                    true => Some(Json::from(word).to_canonical().as_str().to_owned()),
+                    false => Some(word.to_owned()),
+                }
+            }
+        }
+    }
+
+    /// The object or list that begins here, as a text.
+    fn too_deep(&mut self) -> Option<String> {
+        let (start, mut depth) = (self.at, 0_usize);
+        loop {
+            match self.text.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return self.whole.get(start..self.at).map(|all| Json::from(all).to_canonical().as_str().to_owned());
             }
         }
     }
@@ -66,7 +110,13 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        self.whole.get(start..self.at).map(str::to_owned)
+        let text = self.whole.get(start..self.at)?;
+        let control = |c: char| c < ' ';
+        match self.lenient && text.contains(control) {
+            // Some readers let a line break or a tab be in a text.
+            true => Some(text.replace(control, " ")),
+            false => Some(text.to_owned()),
+        }
     }
 
     fn array(&mut self) -> Option<String> {
@@ -140,5 +190,21 @@ mod tests {
             assert!(gathered(wrong).is_none(), "{wrong}");
         }
         assert!(gathered(&"[".repeat(100_000)).is_none());
+    }
+
+    #[test]
+    fn what_some_reader_reads_is_read() {
+        let read = |text: &str| leniently(text).map(|values| values.join(" "));
+        assert_eq!(
+            read("\u{feff}{\"a\":NaN,\"b\":-Infinity,\"b\":01}").unwrap(),
+            r#"{"a":"NaN","b":["-Infinity","01"]}"#
+        );
+        assert_eq!(read("1 {\"a\":\"x\ty\"} [2]x").unwrap(), r#"{"a":"x y"} [2]"#);
+        let deep = format!("{}{{\"a\":\"]\"}}{}", "[".repeat(200), "]".repeat(200));
+        assert!(read(&deep).unwrap().contains(r#"{\"a\":\"]\"}"#));
+        for wrong in ["{\"a\":1,}", "{\"a\":", "{a:1}", "{'a':1}", "[1 2]", &"[".repeat(100_000)] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(read("chart").unwrap(), "");
     }
 }

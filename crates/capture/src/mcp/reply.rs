@@ -3,7 +3,7 @@
 //! Invariant R44: a reply that hosts may read differently is never recorded as a success, and an unambiguous reply
 //! after it is recorded too.
 
-use super::strict::unlike_a_message;
+use super::strict::{folded, unlike_a_message};
 use attestlog::entry::failure::{is_called, is_no_error, is_set};
 use attestlog::json::{Json, Object};
 
@@ -43,8 +43,52 @@ pub(super) fn odd(message: &Json) -> Option<String> {
     }
     match message.get("result") {
         Some(result) if !fails => unclear(result),
+        // The host that refuses it waits for another.
+        None if !fails => Some("it has neither a result nor an error".to_owned()),
         _ => None,
     }
+}
+
+/// Whether a reply that is not odd has the form on which the strictest hosts insist. Those that refuse it wait for another.
+pub(super) fn is_accepted_by_all(message: &Json) -> bool {
+    let is_whole = |code: &Json| code.to_canonical().as_str().bytes().all(|b| b == b'-' || b.is_ascii_digit());
+    let formal = match (message.get("result"), message.get("error")) {
+        (Some(result), None) => result.get("_meta").is_none_or(|meta| meta.as_object().is_some()),
+        (None, Some(error)) => {
+            error.get("code").is_some_and(is_whole) && error.get("message").is_some_and(|text| text.as_str().is_some())
+        }
+        _ => false,
+    };
+    formal && message.get("jsonrpc").and_then(Json::as_str) == Some("2.0") && message.get("method").is_none()
+}
+
+/// A reply with several members that some reader takes for its result, or for its error, with all of these as its
+/// result: a list, like that of members of one name.
+pub(super) fn gathered(message: &Json) -> Option<Json> {
+    let Json::Object(members) = message else { return None };
+    let all: Vec<&Json> = shown(message).collect();
+    let is_other = |(name, _): (&str, &Json)| matches!(folded(name).as_str(), "result" | "error") && !is_plain(name);
+    if all.len() < 2 || !members.iter().any(is_other) {
+        return None;
+    }
+    let all = Json::Array(all.into_iter().cloned().collect());
+    let mut members = members.clone();
+    members.insert("result", all);
+    Some(members.into())
+}
+
+fn is_plain(name: &str) -> bool {
+    matches!(name, "result" | "error")
+}
+
+/// What some reader may find in a reply: its result, and the data of its error, under any spelling of their names.
+pub(super) fn shown(message: &Json) -> impl Iterator<Item = &Json> {
+    let members = message.as_object().into_iter().flat_map(Object::iter);
+    members.filter_map(|(name, value)| match folded(name).as_str() {
+        "result" => Some(value),
+        "error" => value.get("data"),
+        _ => None,
+    })
 }
 
 /// Whether a result has contents that a host may use.
@@ -255,6 +299,27 @@ mod tests {
         ] {
             assert!(odd(&json(more)).is_some(), "{more}");
         }
+    }
+
+    #[test]
+    fn strict_hosts_wait_for_a_formal_reply() {
+        let formal = |rest: &str| is_accepted_by_all(&json(&format!(r#"{{"jsonrpc":"2.0","id":1{rest}}}"#)));
+        for rest in [r#","result":{}"#, r#","result":{"_meta":{}}"#, r#","error":{"code":-1,"message":"no"}"#] {
+            assert!(formal(rest), "{rest}");
+        }
+        for rest in [
+            "",
+            r#","result":{},"error":null"#,
+            r#","result":{"_meta":1}"#,
+            r#","error":"no""#,
+            r#","error":{"code":"1","message":"no"}"#,
+            r#","error":{"code":1.5,"message":"no"}"#,
+            r#","error":{"code":1}"#,
+            r#","result":{},"method":null"#,
+        ] {
+            assert!(!formal(rest), "{rest}");
+        }
+        assert!(!is_accepted_by_all(&json(r#"{"id":1,"result":{}}"#)));
     }
 
     #[test]

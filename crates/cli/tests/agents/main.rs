@@ -12,6 +12,7 @@ mod imports_lose_nothing;
 mod imports_refused;
 #[path = "../mcp_common/mod.rs"]
 mod mcp_common;
+mod mcp_hosts;
 mod mcp_proxy;
 mod mcp_real;
 mod mcp_servers;

@@ -72,15 +72,15 @@ func main() {
 "#;
 
 /// Random numbers determined by a seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.roll(of.len())]
     }
 }
@@ -218,12 +218,12 @@ fn differ(language: &str, server: &[&str], seed: u64) {
 }
 
 /// Checks whether a program can be run, and returns its error if not.
-fn ran(command: &mut Command) -> Result<(), String> {
+pub fn ran(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-fn script(name: &str, text: &str) -> PathBuf {
+pub fn script(name: &str, text: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain-servers");
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join(name);

@@ -4,6 +4,7 @@
 mod large;
 mod replies;
 mod requests;
+mod whose;
 
 use super::common;
 use super::mcp_common::{self, Host, call, ends, lines, text};

@@ -6,15 +6,16 @@
 
 use super::asking::note;
 use super::patients::{TOO_LONG, too_many};
-use super::{MOST_OPEN, Observer, Pending, State, id_text, shortened_only};
+use super::{MOST_OPEN, Observer, Pending, State, id_text, shortened_only, unreadable};
 use crate::mcp::frame::{self, Read};
-use crate::mcp::ids;
+use crate::mcp::readings::{self, Readings, is_request, plain_id};
 use crate::mcp::reply::{self, Reply, short};
 use crate::mcp::shorten::{LARGE, shortened_to};
 use attestlog::entry::failure::{error_text, failure};
 use attestlog::json::{Json, Object, Path};
 use attestlog::{CallResult, Outcome, ToolCall};
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::MutexGuard;
 
 /// How much is kept of a result that names more patients than one entry holds.
 const ROOM_OF_MANY: usize = 16 << 10;
@@ -36,8 +37,21 @@ pub(super) struct Answered {
     /// Further replies of a batch to a call that another of its replies ends; they are handled after that end is
     /// recorded.
     pub(super) later: Vec<(Json, Around)>,
+    /// Whether some hosts may not accept the frame at all, and wait for another reply.
+    pub(super) refusable: bool,
     /// Whether the current message is one of several replies to a call.
-    several: bool,
+    pub(super) several: bool,
+    /// Why hosts may differ in whose reply the current message is, if they may.
+    pub(super) unsure_whose: Option<&'static str>,
+    /// Why the host does not get the frame, if it does not.
+    pub(super) withheld: Option<&'static str>,
+}
+
+impl Answered {
+    /// The reason, apart from what it says, why hosts may read the current message differently.
+    fn odd(&self) -> Option<&'static str> {
+        self.unsure_whose.or_else(|| self.several.then_some("the batch has another reply to the call"))
+    }
 }
 
 impl Observer {
@@ -52,6 +66,9 @@ impl Observer {
         };
         let (value, lossy_numbers, repeats, clear) = match read {
             Read::Json { value, lossy_numbers, repeats, lenient_frame } => {
+                if unreadable::hides_a_reply(frame) {
+                    return self.unread(frame);
+                }
                 let clear = repeats.is_empty() && !lenient_frame && !frame::hides(frame);
                 (value, lossy_numbers, repeats, clear)
             }
@@ -63,19 +80,28 @@ impl Observer {
             Json::Array(messages) => messages,
             one => vec![one],
         };
-        let mut answered = Answered { batch, doubtful: !clear, ..Answered::default() };
-        let (mut once, mut first) = (BTreeSet::new(), BTreeSet::new());
-        let several: BTreeSet<String> =
-            messages.iter().filter_map(answers_to).filter(|id| !once.insert(id.clone())).collect();
+        let mut answered = Answered { batch, doubtful: !clear, refusable: batch || !clear, ..Answered::default() };
+        let whose: Vec<Readings> = match messages.as_slice() {
+            [] | [_] => Vec::new(),
+            several => {
+                several.iter().map(|m| if is_request(m) { Readings::default() } else { Readings::of(m) }).collect()
+            }
+        };
+        let mut times: HashMap<u64, usize> = HashMap::new();
+        whose.iter().flat_map(Readings::iter).for_each(|reading| *times.entry(reading).or_default() += 1);
+        let mut seen = HashSet::new();
         for (i, message) in messages.iter().enumerate() {
             let head = if batch { format!("[{i}].result") } else { "result".to_owned() };
             let lossy_numbers = lossy_numbers.iter().filter_map(|path| inside(path, &head)).collect();
             let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
             let around = (frame.len(), lossy_numbers, repeats);
-            if answers_to(message).is_some_and(|id| several.contains(&id)) {
+            let readings = || whose.get(i).into_iter().flat_map(Readings::iter);
+            if readings().any(|reading| times.get(&reading).is_some_and(|times| *times > 1)) {
                 // Hosts differ in which of the replies they use.
                 answered.doubtful = true;
-                if answers_to(message).is_some_and(|id| !first.insert(id)) {
+                let again = readings().any(|reading| seen.contains(&reading));
+                seen.extend(readings());
+                if again {
                     answered.later.push((message.clone(), around));
                     continue;
                 }
@@ -89,49 +115,26 @@ impl Observer {
 
     /// Handles a further reply of a batch, after the end by the first is recorded.
     pub(super) fn answered_again(&self, (message, around): (Json, Around)) -> Answered {
-        let mut answered = Answered { batch: true, doubtful: true, several: true, ..Answered::default() };
+        let mut answered =
+            Answered { batch: true, doubtful: true, refusable: true, several: true, ..Answered::default() };
         self.answer(&message, around, &mut answered);
-        answered
-    }
-
-    /// Handles an unreadable frame. If a host may find the answer to an open call in it, by its id, the call ends.
-    fn unread(&self, frame: &[u8]) -> Answered {
-        const WHY: &str =
-            "the reply cannot be read here: it is no JSON that all read alike, is nested too deeply, or is too long";
-        self.state().odd += 1;
-        let mut answered = Answered { doubtful: true, ..Answered::default() };
-        for (id, _) in ids::of(frame).into_iter().filter(|(_, is_request)| !is_request) {
-            let mut state = self.state();
-            let Some(at) = state.matching(&id) else { continue };
-            let mut pending = state.pending.remove(at);
-            drop(state);
-            pending.unsure = Some(Box::new(pending.call.clone()));
-            pending.notes.insert("odd_reply", "it cannot be read");
-            if pending.polls_by(&id) {
-                pending.reply_to = Some(id);
-            }
-            let call = self.finished(&mut pending);
-            pending.call = call.typed_error("unreadable_reply", WHY).outcome(Outcome::ProtocolError);
-            answered.ended.push(pending);
-        }
         answered
     }
 
     fn answer(&self, message: &Json, around: Around, answered: &mut Answered) {
         let says = |name: &str| message.get(name).is_some();
-        if says("method") && !says("result") && !says("error") {
-            match message.get("id").filter(|id| **id != Json::Null) {
-                Some(id) => self.asked_by_server(message, id),
-                None => self.notified(message, answered),
+        if is_request(message) {
+            if readings::has_id(message) {
+                self.asked_by_server(message);
+            }
+            // For a reader that finds no id in it, it is a notification.
+            if message.get("id").is_none_or(|id| *id == Json::Null) {
+                self.notified(message, answered);
             }
             return;
         }
         let mut state = self.state();
-        let Some(id) = message.get("id").filter(|id| **id != Json::Null) else {
-            state.unmatched += 1;
-            answered.doubtful = true;
-            return;
-        };
+        let Some(id) = plain_id(message) else { return self.answer_somebody(state, message, around, answered) };
         answered.doubtful |= says("method") || says("result") == says("error");
         let result = message.get("result");
         if let Some(at) = state.matching(id) {
@@ -142,26 +145,63 @@ impl Observer {
             }
             self.ends(state, pending, message, around, answered);
         } else if let Some(at) = state.answered_late(id) {
-            if let Some(pending) = state.given_up.remove(at) {
+            if let Some(mut pending) = state.given_up.remove(at) {
+                pending.notes.remove("reply_id");
                 self.comes_late(state, pending, message, around, answered);
             }
         } else if let Some(at) = state.others.iter().position(|other| same_id(other, id)) {
             state.others.remove(at);
-            if let Some(result) = result {
-                state.learn(result);
-                drop(state);
-                self.listed(result, id, answered);
-            }
+            self.answered_other(state, message, answered);
         } else {
+            self.answer_somebody(state, message, around, answered);
+        }
+    }
+
+    /// Handles a message that hosts may take for the reply to different requests, or to none: each call to which it may
+    /// reply has it.
+    fn answer_somebody(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        message: &Json,
+        around: Around,
+        answered: &mut Answered,
+    ) {
+        answered.doubtful = true;
+        let readings = Readings::of(message);
+        let others = state.others.iter().any(|other| readings.may_be(other));
+        let taken = state.taken(&readings);
+        if taken.is_empty() && !others {
             state.unmatched += 1;
-            answered.doubtful = true;
+        }
+        drop(state);
+        answered.unsure_whose = Some(readings::why(message));
+        for (mut pending, is_late) in taken {
+            let all = Json::Array(readings::ids(message).take(20).cloned().collect());
+            pending.notes.insert("reply_id", shortened_only(&all, "reply_id"));
+            match is_late {
+                true => self.comes_late(self.state(), pending, message, around.clone(), answered),
+                false => self.ends(self.state(), pending, message, around.clone(), answered),
+            }
+        }
+        answered.unsure_whose = None;
+        if others {
+            self.answered_other(self.state(), message, answered);
+        }
+    }
+
+    /// Handles the reply to a request that is not a call.
+    fn answered_other(&self, mut state: MutexGuard<'_, State>, message: &Json, answered: &mut Answered) {
+        if let Some(result) = message.get("result") {
+            state.learn(result);
+            drop(state);
+            self.listed(result, plain_id(message).unwrap_or(&Json::Null), answered);
         }
     }
 
     /// Handles the reply to an open call, which ends it or says that more is to come.
     pub(super) fn ends(
         &self,
-        mut state: std::sync::MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
         (size, lossy_numbers, repeats): Around,
@@ -169,7 +209,13 @@ impl Observer {
     ) {
         let id = message.get("id").cloned().unwrap_or_default();
         let asked_for = pending.takes_poll(&id);
-        let (reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
+        let gathered = reply::gathered(message);
+        let (whole, message) = (message, gathered.as_ref().unwrap_or(message));
+        let (mut reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
+        if answered.unsure_whose.is_some() {
+            reply = pending.takes_all(reply, message);
+        }
+        let asked_for = asked_for.filter(|_| answered.unsure_whose.is_none());
         match reply {
             // The error says nothing about the task: the call continues.
             Reply::Error(_) if asked_for == Some(false) && message.get("result").is_none() => {
@@ -195,7 +241,7 @@ impl Observer {
             _ => {}
         }
         drop(state);
-        let odd = pending.takes_oddity(message, answered.several);
+        let odd = pending.takes_oddity(whole, answered);
         let is_about_task = pending.task.is_some() && status.is_some();
         if is_about_task {
             pending.status = status;
@@ -214,18 +260,23 @@ impl Observer {
     /// Handles an answer to a call whose end is already in the log: a follow-up entry records the answer.
     pub(super) fn comes_late(
         &self,
-        mut state: std::sync::MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
         (size, lossy_numbers, repeats): Around,
         answered: &mut Answered,
     ) {
         let asked_for = message.get("id").and_then(|id| pending.takes_poll(id));
-        let (reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
+        let gathered = reply::gathered(message);
+        let (whole, message) = (message, gathered.as_ref().unwrap_or(message));
+        let (mut reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
         if let Reply::Task(Some(task)) = &reply {
             pending.task = Some((*task).clone());
         }
-        if pending.is_no_news(&reply, status, asked_for) {
+        let unsure_whose = answered.unsure_whose.is_some();
+        if unsure_whose {
+            reply = pending.takes_all(reply, message);
+        } else if pending.is_no_news(&reply, status, asked_for) {
             answered.doubtful = true;
             state.remember(pending);
             return;
@@ -239,12 +290,12 @@ impl Observer {
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
-        let odd = pending.takes_oddity(message, answered.several);
+        let odd = pending.takes_oddity(whole, answered);
         if may_follow {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
         let mut call = self.finished(&mut pending).follow_up_of(end);
-        call.late_answer = true;
+        call.late_answer = !pending.succeeded;
         pending.call = ambiguous(self.outcome_of(call, message, &reply, size, lossy_numbers), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);
@@ -304,15 +355,8 @@ impl Observer {
         size: usize,
         lossy_numbers: Vec<String>,
     ) -> ToolCall {
-        let (log, mut too_long) = (self.state().log.clone(), 0);
-        for seen in seen {
-            let (patients, long) = self.patients((log.as_ref(), size), &call.tool_name, None, Some(seen));
-            call = patients.into_iter().fold(call, ToolCall::patient);
-            too_long = too_long.max(long);
-        }
-        if too_long > 0 {
-            call = note(call, TOO_LONG, too_long as u64);
-        }
+        let too_long;
+        (call, too_long) = self.concerning(call, seen, size);
         call.restated.extend(lossy_numbers);
         // The store refuses an entry that names more patients than fit.
         let room = if too_many(&call.patient_ids, too_long) { ROOM_OF_MANY } else { LARGE };
@@ -340,6 +384,20 @@ impl Observer {
             true => call.result(kept).outcome(Outcome::ToolError),
             false => call.result(kept),
         }
+    }
+
+    /// The call with the patients that parts of its reply name, and how many of their ids were too long.
+    pub(super) fn concerning(&self, mut call: ToolCall, seen: &[&Json], size: usize) -> (ToolCall, usize) {
+        let (log, mut too_long) = (self.state().log.clone(), 0);
+        for seen in seen {
+            let (patients, long) = self.patients((log.as_ref(), size), &call.tool_name, None, Some(seen));
+            call = patients.into_iter().fold(call, ToolCall::patient);
+            too_long = too_long.max(long);
+        }
+        if too_long > 0 {
+            call = note(call, TOO_LONG, too_long as u64);
+        }
+        (call, too_long)
     }
 
     /// The call with everything known at its end.
@@ -374,15 +432,34 @@ impl Pending {
     }
 
     /// Notes why hosts may read a reply differently, if they may; then it is uncertain whether the call has its answer.
-    fn takes_oddity(&mut self, reply: &Json, several: bool) -> bool {
-        let why = reply::odd(reply).or_else(|| several.then(|| "the batch has another reply to the call".to_owned()));
+    fn takes_oddity(&mut self, reply: &Json, answered: &Answered) -> bool {
+        let why = answered.odd().map(str::to_owned).or_else(|| reply::odd(reply));
         let odd = why.is_some();
-        self.unsure = odd.then(|| Box::new(self.call.clone()));
+        let is_spelt_so = self.notes.get("reply_id").is_none();
+        let unsure = odd || answered.refusable || !is_spelt_so || !reply::is_accepted_by_all(reply);
+        self.unsure = unsure.then(|| Box::new(self.call.clone()));
         match why {
             Some(why) => self.notes.insert("odd_reply", why),
             None => self.notes.remove("odd_reply"),
         };
         odd
+    }
+
+    /// A reply that not every host takes for this call's ends it with all that the reply shows, whatever the reply says
+    /// about what is to come: the host that does not take it waits for another.
+    fn takes_all<'a>(&mut self, reply: Reply<'a>, message: &'a Json) -> Reply<'a> {
+        if let Reply::Task(Some(task)) = &reply {
+            self.task = Some((*task).clone());
+        }
+        match (reply, message.get("result")) {
+            (Reply::Asks(_) | Reply::Task(_), Some(result)) => Reply::Result(result),
+            (reply, _) => reply,
+        }
+    }
+
+    /// Whether one of these readings may be this call's id, or that of a request about its task.
+    pub(super) fn may_be_meant(&self, readings: &Readings) -> bool {
+        readings.may_be(&self.id) || self.polls.iter().any(|(poll, _)| readings.may_be(poll))
     }
 
     /// A call whose reply hosts may read differently is not recorded as a success.
@@ -399,13 +476,6 @@ fn said_in(error: &Json) -> (String, String) {
     let message = text("message").map(Json::from);
     let message = id_text(&shortened_only(message.as_ref().unwrap_or(error), "error"));
     (text("code").unwrap_or_default(), message)
-}
-
-/// The id of the request that a message replies to, if it is a reply, as a text that is the same for ids that hosts
-/// confuse.
-fn answers_to(message: &Json) -> Option<String> {
-    let is_reply = message.get("result").is_some() || message.get("error").is_some();
-    message.get("id").filter(|id| is_reply && **id != Json::Null).map(id_text)
 }
 
 /// A place of duplicate members in a reply, by its name in the entry.
@@ -461,6 +531,26 @@ impl State {
     fn answered_late(&self, id: &Json) -> Option<usize> {
         let polled = self.given_up.iter().position(|p| p.polls_by(id));
         polled.or_else(|| self.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
+    }
+
+    /// Takes out the calls, open or given up, whose reply a message with these readings may be, and whether each was given
+    /// up.
+    pub(super) fn taken(&mut self, readings: &Readings) -> Vec<(Pending, bool)> {
+        let open = self.pending.extract_if(.., |p| p.may_be_meant(readings)).map(|p| (p, false));
+        let mut taken: Vec<(Pending, bool)> = open.collect();
+        if self.given_up.iter().any(|p| p.may_be_meant(readings)) {
+            let (late, others) = self.given_up.drain(..).partition(|p| p.may_be_meant(readings));
+            self.given_up = others;
+            let late: VecDeque<Pending> = late;
+            taken.extend(late.into_iter().map(|p| (p, true)));
+        }
+        for (pending, _) in &mut taken {
+            if !readings.may_be(&pending.id) {
+                let poll = pending.polls.iter().find(|(poll, _)| readings.may_be(poll));
+                pending.reply_to = poll.map(|(poll, _)| poll.clone());
+            }
+        }
+        taken
     }
 
     /// Whether a request that is not a call waits for an answer with exactly this id.

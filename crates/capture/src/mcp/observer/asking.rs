@@ -9,6 +9,7 @@ use super::patients::{TOO_LONG, refused};
 use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal, shortened_only};
 use crate::mcp::Verdict;
 use crate::mcp::ids;
+use crate::mcp::readings::Readings;
 use crate::mcp::reply::{about, short};
 use crate::mcp::shorten::{LARGE, shortened};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
@@ -33,8 +34,11 @@ const NO_ACCESSES: &[&str] = &[
     "notifications/progress",
     "notifications/roots/list_changed",
 ];
-/// Requests of the server whose answers are not recorded: whether the host is alive, and its root folders.
-const NO_ANSWERS: &[&str] = &["ping", "roots/list"];
+/// Requests of the server whose answers are not recorded, and the only member that such an answer has: whether the host
+/// is alive, and its root folders.
+const NO_ANSWERS: &[(&str, Option<&str>)] = &[("ping", None), ("roots/list", Some("roots"))];
+/// The error of a host that does not know a method.
+const UNKNOWN_METHOD: &str = "-32601";
 
 /// The member of a request that holds the input with which a call is continued.
 const ANSWERS: &str = "inputResponses";
@@ -177,9 +181,16 @@ impl Observer {
         let answer = around.message.get("result").or_else(|| around.message.get("error"))?;
         let id = around.message.get("id").filter(|id| **id != Json::Null);
         let mut state = self.state();
-        let at = id.and_then(|id| state.asked.iter().position(|(asked, ..)| same_id(asked, id)));
+        let mut readings = Readings::default();
+        id.into_iter().for_each(|id| readings.add(id));
+        // A server may ask under one id twice, or spell it so that it and the proxy read the answer's differently.
+        let is_known = |method: &str| NO_ANSWERS.iter().any(|(known, _)| *known == method);
+        let may_be = |telling: bool| {
+            state.asked.iter().position(|(ids, method, _)| is_known(method) != telling && readings.may_be(ids))
+        };
+        let at = may_be(true).or_else(|| may_be(false));
         let (_, method, params) = at.and_then(|at| state.asked.remove(at)).unwrap_or_default();
-        if NO_ANSWERS.contains(&method.as_str()) {
+        if tells_nothing(&method, around.message) {
             return None;
         }
         let mut notes = Object::new();
@@ -509,6 +520,16 @@ impl Around<'_> {
             (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("arguments{rest}"))
         });
         digits.collect()
+    }
+}
+
+/// Whether an answer says no more than an answer to one of NO_ANSWERS does. Its id alone does not show that it is one.
+fn tells_nothing(method: &str, answer: &Json) -> bool {
+    let Some((_, member)) = NO_ANSWERS.iter().find(|(known, _)| *known == method) else { return false };
+    match (answer.get("result"), answer.get("error")) {
+        (Some(Json::Object(result)), None) => result.iter().all(|(name, _)| Some(name) == *member),
+        (None, Some(error)) => error.get("code").is_some_and(|code| id_text(code) == UNKNOWN_METHOD),
+        _ => false,
     }
 }
 

@@ -104,13 +104,18 @@ pub(super) fn refused(call: &ToolCall) -> Option<Error> {
     Some(Error::new(ErrorKind::TooLarge, what))
 }
 
-/// The call without what its end entry already says.
-fn further(call: &ToolCall) -> ToolCall {
-    let outcome = call.outcome.unwrap_or(match &call.result {
+/// The outcome with which a call is recorded.
+pub(super) fn outcome(call: &ToolCall) -> Outcome {
+    call.outcome.unwrap_or(match &call.result {
         Some(CallResult::Value(value)) if failure(value).or_else(|| reads_as_failure(value)).is_none() => Outcome::Ok,
         None => Outcome::Ok,
         _ => Outcome::ToolError,
-    });
+    })
+}
+
+/// The call without what its end entry already says.
+fn further(call: &ToolCall) -> ToolCall {
+    let outcome = outcome(call);
     let mut further = call.clone();
     (further.arguments, further.result, further.duration_ms) = (None, None, None);
     // It follows the entry that has the answer, which answers the call; a call has one late answer.

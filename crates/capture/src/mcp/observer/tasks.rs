@@ -64,14 +64,15 @@ impl Observer {
     }
 
     /// Remembers a request of the server, because the host's answer to it is recorded.
-    pub(super) fn asked_by_server(&self, message: &Json, id: &Json) {
+    pub(super) fn asked_by_server(&self, message: &Json) {
         let method = message.get("method").and_then(Json::as_str).unwrap_or_default();
         let params = message.get("params").map(|params| super::shortened_only(params, "asked"));
         let mut state = self.state();
         if state.asked.len() >= super::MOST_ASKED {
             state.asked.pop_front();
         }
-        state.asked.push_back((id.clone(), reply::short(method), params));
+        let ids = crate::mcp::readings::ids(message).take(20).cloned().collect();
+        state.asked.push_back((Json::Array(ids), reply::short(method), params));
     }
 }
 
