@@ -74,7 +74,9 @@ impl HoldSelector {
         let named = self.facets().iter().any(|(_, values)| !values.is_empty()) || !self.seqs.is_empty();
         match (self.everything, named) {
             (false, false) => {
-                return Err(Error::invalid("a hold must say what it covers; to hold every entry, say so explicitly"));
+                return Err(Error::invalid(
+                    "a hold must say what it covers; to hold every entry, say `everything` (`--everything`)",
+                ));
             }
             (true, true) => {
                 return Err(Error::invalid("a hold on everything names no conversation, user, patient, tool or seq"));

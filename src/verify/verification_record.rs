@@ -5,7 +5,8 @@
 //! file. What a scheduled verification finds also becomes an alert in the chain.
 //!
 //! Invariant E1: a verification that found something is kept until somebody has settled it, in the chain, with a name
-//! and a disposition. Later ones that find nothing (of a restored copy, say) are kept beside it and do not replace it. A file that
+//! and a disposition. Later ones that find nothing (of a restored copy, say) are kept beside it and do not replace it, and what later
+//! ones find is added to it. A file that
 //! cannot be read may hold one, so it never counts as a file without.
 
 use super::{Finding, Verification, settled};

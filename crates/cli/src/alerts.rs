@@ -21,6 +21,7 @@ use attestlog::alert::{
 use attestlog::json::Json;
 use attestlog::verify::VerifyOptions;
 use clap::{Args, Subcommand};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -223,7 +224,7 @@ fn settle(cx: &Context, args: &SettleArgs) -> Outcome {
     let settlement = log.verifications().settle(by, &options, unfound)?;
     let gone = match settlement.not_found.len() as u64 {
         0 => String::new(),
-        n => format!(", and {} not found any more ({})", count(n), settlement.not_found.join(", ")),
+        n => format!(", and {} not found any more ({})", count(n), kinds(&settlement.not_found)),
     };
     let findings = counted(settlement.settled.len() as u64, "finding", "findings");
     let done = format!("settled in entry {}: {findings}{gone}", settlement.receipt.seq);
@@ -248,6 +249,15 @@ fn settle(cx: &Context, args: &SettleArgs) -> Outcome {
         cx.complain(format!("{left} not settled: `attestlog verify` shows them"));
     }
     Ok(End::Done)
+}
+
+/// Kinds with how many of each: `2 entry_changed, 1 page_damaged`.
+fn kinds(all: &[String]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for kind in all {
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts.into_iter().map(|(kind, n)| format!("{n} {}", clean(kind))).collect::<Vec<_>>().join(", ")
 }
 
 fn forget(cx: &Context, args: &ForgetArgs) -> Outcome {

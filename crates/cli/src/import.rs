@@ -203,7 +203,7 @@ impl All<'_> {
         }
         if !self.args.json {
             let stopped = failed.as_ref().map_or(String::new(), |_| sum.stopped());
-            self.out.line(sum.line(&file) + &stopped)?;
+            self.out.line(sum.line(&file, failed.is_some()) + &stopped)?;
         }
         self.out.flush()?;
         sum.complain(self.cx, &file, self.args.format, hint.as_deref());
@@ -267,7 +267,7 @@ impl Sum {
     }
 
     /// The summary of a file, for people.
-    fn line(&self, file: &str) -> String {
+    fn line(&self, file: &str, failed: bool) -> String {
         let tally = self.totals.tally();
         let figure = |n: usize, one, many| counted(n as u64, one, many);
         let without = match tally.without_calls {
@@ -285,6 +285,9 @@ impl Sum {
         );
         if tally.abandoned > 0 {
             line += &format!(", {} never answered", count(tally.abandoned as u64));
+        }
+        if !failed && self.recorded != tally.calls {
+            line += &format!("; {} recorded", figure(self.recorded, "new call was", "new calls were"));
         }
         if self.already_there > 0 {
             let seqs: Vec<String> = self.seqs.iter().map(u64::to_string).collect();

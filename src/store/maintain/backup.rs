@@ -96,13 +96,22 @@ impl OpenStore {
         crate::files::check(dest, Writes::Store)?;
         let unfinished = crate::files::beside(dest, &format!("part-{}", std::process::id()));
         let (partial, file) = Partial::create(&unfinished, Writes::Output)?;
-        let copy = Copy::new(self.engine(), file.try_clone()?, &mut progress);
-        let (receipt, state) = copy
-            .and_then(|copy| guarded(|| copy.run(|| self.tell_of_backup(&name))))
-            .map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
-        let bytes = partial.sync(file)?;
-        partial.put_in_place(dest)?;
-        Ok(Backup { size: state.size, head: state.head, bytes, receipt })
+        let mut told = None;
+        let made = Copy::new(self.engine(), file.try_clone()?, &mut progress).and_then(|copy| {
+            let (receipt, state) =
+                guarded(|| copy.run(|| self.tell_of_backup(&name).inspect(|entry| told = Some(*entry))))?;
+            let bytes = partial.sync(file)?;
+            partial.put_in_place(dest)?;
+            Ok(Backup { size: state.size, head: state.head, bytes, receipt })
+        });
+        made.map_err(|e| {
+            let e = e.at(format_args!("backup to {}", dest.display()));
+            match told {
+                Some(entry) => Error::new(e.kind(), format!("{e}; entry {} says that this copy was begun", entry.seq))
+                    .with_source(e),
+                None => e,
+            }
+        })
     }
 
     /// Records that a backup is made, and signs that if the keys are here.

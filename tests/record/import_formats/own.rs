@@ -1,13 +1,15 @@
 //! The log's own format.
 
 use super::*;
+use attestlog::json::Json;
 
 #[test]
 fn lines_of_the_log_s_own_format_take_what_options_say_and_are_backfilled() {
     let text = "\n{\"tool_name\":\"t\",\"user_id\":\"own\",\"model\":\"own\"}\r\n   \n\
                 {\"tool_name\":\"t\",\"conversation_id\":\"own\",\"user_id\":null,\"backfilled\":false}\n";
     let imported = read(Format::Jsonl, text, &options().model("m"));
-    let first = ToolCall::new("c", "u", "t").model("m").backfilled();
+    let mut first = ToolCall::new("c", "u", "t").model("m").backfilled();
+    first.session_metadata.insert("import", Json::parse(br#"{"model":"own","user_id":"own"}"#).unwrap().value);
     let second = ToolCall::new("c", "u", "t").model("m");
     assert_eq!(imported.calls, [first, second], "the options take the place of what a line says");
     assert_eq!(imported.places, ["line 2", "line 4"]);

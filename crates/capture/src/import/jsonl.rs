@@ -2,6 +2,7 @@
 
 use super::beginning::{Beginning, Beginnings};
 use super::identity::Source;
+use super::record;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
 use attestlog::json::{Json, Limits, Object};
 use attestlog::{Error, ErrorKind, Result, ToolCall};
@@ -47,12 +48,16 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
     if options.assume_utc {
         ToolCall::assume_utc(&mut parsed.value);
     }
+    let mut replaced = Vec::new();
     if let Json::Object(members) = &mut parsed.value {
         // As in every format, a flag takes the place of what the file says.
         let said = [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
         for (key, value) in said {
-            if let Some(value) = value {
-                members.insert(key, value.as_str());
+            let Some(value) = value else { continue };
+            if let Some(Json::String(said)) =
+                members.insert(key, value.as_str()).filter(|said| said.as_str() != Some(value))
+            {
+                replaced.push((key, said));
             }
         }
         if is_absent(members, "backfilled") {
@@ -62,7 +67,11 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
             return Err(Error::new(ErrorKind::InvalidInput, format!("user_id is missing: {SAY_USER}")));
         }
     }
-    let call = ToolCall::from_parsed(parsed)?;
+    let mut call = ToolCall::from_parsed(parsed)?;
+    // What the file says is not lost: two records that differ in it are two calls. Conversations are not compared.
+    for (key, said) in replaced.into_iter().filter(|(key, _)| *key != "conversation_id") {
+        record::mark(&mut call, key, said);
+    }
     call.validate(&options.limits)?;
     Ok(call)
 }

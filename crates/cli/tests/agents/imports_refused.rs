@@ -297,3 +297,24 @@ fn the_advice_about_lines_without_an_id_is_of_use() {
     let found = place.run(&["query", "s", "--conversation", "flag", "--user", "v", "--count"]).code(0).out;
     assert_eq!(found.trim(), "1", "the flags take the place of what the line says");
 }
+
+/// Two users' records of the same id, imported with `--user`: the second was "in the log already", although the file tells them
+/// apart. Now the entry has what the flag replaced, and the second is named.
+#[test]
+fn a_flag_does_not_make_two_records_one() {
+    let place = Place::with_store();
+    let call = |user: &str| {
+        format!("{{\"tool_name\":\"t\",\"user_id\":\"{user}\",\"conversation_id\":\"c\",\"call_id\":\"1\"}}\n")
+    };
+    let import = |user: &str| {
+        place.write("one.jsonl", call(user));
+        place.run(&["import", "s", "--format", "jsonl", "one.jsonl", "--user", "svc", "--json"])
+    };
+    assert_eq!(number(&json(&import("alice").code(0).out), "recorded"), 1);
+    assert_eq!(number(&json(&import("alice").code(0).out), "already_there"), 1);
+    let ran = import("bob").code(1);
+    assert_eq!((number(&json(&ran.out), "recorded"), number(&json(&ran.out), "already_there")), (0, 0), "{ran:?}");
+    assert!(ran.out.contains("line 1"), "{}", ran.out);
+    let found = place.run(&["query", "s", "--user", "svc", "--json"]).code(0).out;
+    assert!(found.contains(r#""import":{"user_id":"alice"}"#), "{found}");
+}

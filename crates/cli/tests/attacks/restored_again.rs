@@ -115,7 +115,7 @@ fn an_older_backup_first_and_then_the_newer_one() {
     let mark = of(second).next_back().unwrap();
     log.0.write("first", format!("{}\n{mark}\n", between[0]));
     let said = log.verify(&["--against", "first"]);
-    assert!(said.to_canonical().as_str().contains("first, line 1: it covers "), "{said:?}");
+    assert!(said.to_canonical().as_str().contains("first, line 1 covers them"), "{said:?}");
 }
 
 /// `--replaces` took a store that an earlier restore had replaced, and then said that nothing in force was lost, though a hold

@@ -202,7 +202,7 @@ fn tampering_is_found_alerted_and_settled_by_somebody() {
     let settle = ["alerts", "settle", "s", "--actor", "office", "--disposition", "a drill"];
     refused(place.run(&settle), "entry_changed, page_damaged is not found now");
     let settled = place.run(&[&settle[..], &["--not-found"]].concat()).ok();
-    assert!(settled.contains("0 findings, and 3 not found any more"), "{settled}");
+    assert!(settled.contains("0 findings, and ") && settled.contains("1 page_damaged"), "{settled}");
     assert_eq!(last("unsettled_verification"), Some(Json::Null));
     place.run(&["health", "s"]).ok();
     let alerts = alerts(&place, &[]);

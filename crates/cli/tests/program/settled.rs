@@ -43,7 +43,7 @@ fn a_settled_finding_is_shown_with_its_settlement_and_another_is_new() {
     let settled = settle(&place, "s").ok();
     let (seq, findings) = settled.trim().strip_prefix("settled in entry ").unwrap().split_once(": ").unwrap();
     assert!(
-        findings.lines().next().unwrap().ends_with(" findings") && findings.contains("entry 32: entry_changed"),
+        findings.lines().next().unwrap().ends_with(" findings") && findings.contains("entry 33: entry_changed"),
         "{settled}"
     );
 
