@@ -150,11 +150,12 @@ fn whatever_is_edited_is_found_and_named() {
     );
     // Phase, policy, six absent members, and the trigger.
     let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0, 0]);
-    // The row has one entry, whose length stands behind two hashes.
-    let (length, digits) = ((smuggled.len() - 66) as u16, system_row.len() - 66);
-    assert_eq!(system_row[64..66], [(digits & 0x7f) as u8 | 0x80, (digits >> 7) as u8]);
-    let length = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
-    let smuggled = [&smuggled[..64], &length, &smuggled[66..]].concat();
+    // The row has one entry, whose length stands behind two hashes: less than 128, so one byte.
+    assert_eq!((usize::from(system_row[64]), usize::from(system_row[65])), (system_row.len() - 65, 1));
+    // It becomes longer, which takes two.
+    let length = smuggled.len() - 65;
+    assert!((128..16_384).contains(&length), "{length}");
+    let smuggled = [&smuggled[..64], &[(length & 0x7f) as u8 | 0x80, (length >> 7) as u8], &smuggled[65..]].concat();
     let second = of_user[3];
 
     let cases = vec![
@@ -174,8 +175,13 @@ fn whatever_is_edited_is_found_and_named() {
             let row = flipped(&entry_later.1, 3);
             move |txn| put!(txn, TAIL, entry_later.0, &*row)
         }),
-        case("an entry of the tail cut short", K::EntryDamaged, entry.0, {
+        refused("a row of the tail cut short", {
             let row = entry.1[..100].to_vec();
+            move |txn| put!(txn, TAIL, entry.0, &*row)
+        }),
+        case("an entry of the tail cut short, with the length that it has", K::EntryDamaged, entry.0, {
+            assert!(entry.1[64] & 0x80 > 0 && entry.1[65] & 0x80 == 0, "its length takes two bytes");
+            let row = [&entry.1[..64], &[36], &entry.1[66..66 + 36]].concat();
             move |txn| put!(txn, TAIL, entry.0, &*row)
         }),
         case("two entries of the tail swapped", K::EntryChanged, entry.0, {
