@@ -9,7 +9,7 @@ use crate::json::Canonical;
 use crate::merkle;
 use crate::retention::SeqSet;
 use crate::store::{
-    ClusterKey, EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, SEGMENT, Snapshot, Tally, Zones, zones_of,
+    ClusterKey, EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, SEGMENT, Seeds, Snapshot, Tally, Zones, zones_of,
 };
 use crate::{Hash, Result, Timestamp, line};
 use attestlog_proof::entry::{Body, Content, Facet, Kind, Outcome, Phase, SystemEvent};
@@ -151,6 +151,8 @@ struct Reader<'a> {
     before: Option<(u64, Hash)>,
     /// How many of the segment's covers come before the current entry.
     cover: usize,
+    /// The segment of the last entry that was reported for its nonce.
+    strange: Option<u64>,
 }
 
 /// Reads the entries of a segment.
@@ -177,6 +179,7 @@ pub(super) fn read(inputs: &VerifyInputs<'_>, span: &Span) -> Result<Segment> {
         times: Vec::with_capacity(room),
         before: None,
         cover: 0,
+        strange: None,
     };
     reader.entries(&range)?;
     reader.hash_waiting();
@@ -250,6 +253,9 @@ impl Reader<'_> {
                 (None, Some(_)) => self.find(K::EntryDamaged, seq, "its hash is missing"),
                 (Some((_, hash, prev)), Some((block, place))) => match block.part(place, seeds.next_nonce(offset)) {
                     Ok(part) => {
+                        if block.own_nonce(place).is_some() {
+                            self.strange_nonce(seq);
+                        }
                         let prev = prev.or_else(|| self.kept(seq));
                         if let Some(body) = self.entry(seq, prev, hash, &part) {
                             keys.push((offset, ClusterKey::of(seq, Some(&body.content))));
@@ -275,6 +281,7 @@ impl Reader<'_> {
         if range.is_empty() {
             return Ok(());
         }
+        let (cuts, mut seeds): (_, Option<(u64, Seeds)>) = (snapshot.cuts(), None);
         let mut at = snapshot.state.sealed;
         snapshot.scan_tail(range.start, range.end, &mut |first, row| {
             let row = match row {
@@ -286,16 +293,29 @@ impl Reader<'_> {
             };
             let end = first.saturating_add(row.count());
             // Whoever looks for an entry takes the last row that begins at or before it.
-            if range.contains(&first) && (first < at || end > snapshot.cuts().segment(first).end) {
+            if range.contains(&first) && (first < at || end > cuts.segment(first).end) {
                 self.find(K::EntryUnexpected, first.max(at), "stands in a row of the tail where it should not");
             }
             for (seq, entry) in (first..).zip(row.entries()) {
                 if !range.contains(&seq) || seq < at {
                     continue;
                 }
-                match entry.part() {
-                    Ok(part) => _ = self.entry(seq, Some(entry.prev), entry.hash, &part),
-                    Err(e) => self.unreadable(seq, entry.hash, &e),
+                let part = match entry.part() {
+                    Ok(part) => part,
+                    Err(e) => {
+                        self.unreadable(seq, entry.hash, &e);
+                        continue;
+                    }
+                };
+                let _ = self.entry(seq, Some(entry.prev), entry.hash, &part);
+                let start = cuts.start(seq);
+                let (_, seeds) = match &mut seeds {
+                    Some(known) if known.0 == start => known,
+                    // What cannot be read is reported with all rows of seeds.
+                    other => other.insert((start, snapshot.seeds(start).unwrap_or_default())),
+                };
+                if seeds.next_nonce(cuts.offset(seq)) != Some(part.head.nonce) {
+                    self.strange_nonce(seq);
                 }
             }
             at = at.max(end);
@@ -305,6 +325,16 @@ impl Reader<'_> {
 
     fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
         self.out.findings.push(Finding::new(kind, seq, detail));
+    }
+
+    /// Reports the first entry of a segment whose nonce is not the one that follows from the segment's seeds: one of the two was
+    /// changed.
+    fn strange_nonce(&mut self, seq: u64) {
+        let start = self.inputs.snapshot.cuts().start(seq);
+        if self.strange != Some(start) {
+            self.strange = Some(start);
+            self.find(K::BlockDamaged, seq, "its nonce does not follow from the seeds of its segment");
+        }
     }
 
     /// Adds an entry that is in the file but does not decode.

@@ -203,6 +203,7 @@ pub fn keyed(clock: &std::sync::Arc<attestlog::host::ManualClock>, seed: u64) ->
         .random(std::sync::Arc::new(attestlog::host::SeededRandom::new(seed)))
         .background(false)
         .cache_bytes(1 << 20)
+        .segment_entries(64)
 }
 
 pub fn rich_call(i: u64) -> ToolCall {
