@@ -9,7 +9,8 @@ use crate::json::Canonical;
 use crate::merkle;
 use crate::retention::SeqSet;
 use crate::store::{
-    ClusterKey, EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, SEGMENT, Seeds, Snapshot, Tally, Zones, zones_of,
+    ClusterKey, EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, SEGMENT, Seeds, Snapshot, Tally, Zones,
+    zones_of,
 };
 use crate::{Hash, Result, Timestamp, line};
 use attestlog_proof::entry::{Body, Content, Facet, Kind, Outcome, Phase, SystemEvent};

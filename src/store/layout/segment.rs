@@ -26,7 +26,7 @@ pub(crate) const SEGMENT: u32 = 7_168;
 /// How many entries a row of leaf hashes covers: what fits two pages.
 pub(crate) const LEAF_ROW: u64 = 224;
 
-const _: () = assert!(SEGMENT < LEAVES && SEGMENT as u64 % LEAF_ROW == 0);
+const _: () = assert!(SEGMENT < LEAVES && (SEGMENT as u64).is_multiple_of(LEAF_ROW));
 
 /// How the log is cut into segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
