@@ -63,7 +63,7 @@ fn recording(c: &mut Criterion) -> Result<(), Failure> {
             |bytes| {
                 let mut blocks = benching::Blocks::default();
                 for (seq, bytes) in (0..).zip(bytes) {
-                    let _ = black_box(blocks.push(seq, Hash::ZERO, Hash::ZERO, bytes));
+                    let _ = black_box(blocks.push(seq, &bytes));
                 }
             },
             BatchSize::SmallInput,

@@ -26,7 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the whole layout. Another version means a newer program.
-pub(crate) const STORE_FORMAT: u32 = 1;
+pub(crate) const STORE_FORMAT: u32 = 2;
 
 /// The identity of a store: the content of its first entry.
 #[derive(Debug, Clone, PartialEq)]

@@ -110,7 +110,7 @@ pub fn bare(entries: &[Entry]) -> Result<Duration> {
         line.clear();
         benching::write_line(entry, seq, &head, &mut line);
         let hash = Hash::leaf(&line);
-        let block = blocks.push(seq, head, hash, benching::encode(entry)?)?;
+        let block = blocks.push(seq, &benching::encode(entry)?)?;
         bytes += block.map_or(0, |b| b.len());
         head = hash;
     }

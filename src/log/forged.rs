@@ -6,14 +6,11 @@ use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::tables;
-use crate::store::layout::block::{Block, Sealer};
-use crate::store::layout::entry_record::TailRow;
-use crate::store::layout::stored_entry::encode_body;
+use crate::store::layout::block::BlockBuilder;
 use crate::store::log::OpenStore;
 use crate::store::options::Options;
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
 use crate::{Justification, Kind, Timestamp, ToolCall};
-use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,11 +178,13 @@ fn a_log_that_its_key_signed_nothing_of() {
     assert!(log.verify(&pinned()).unwrap().ok());
 }
 
+/// Somebody moves the content of an entry to a block where the directory does not lead, also one of another segment.
 #[test]
 fn an_entry_in_a_block_where_nobody_reads_it() {
-    // So far away that its proper place is in another segment.
-    const STRAY: u64 = 9_000;
-    let log = OpenStore::in_memory().unwrap();
+    const SEGMENT: u64 = 64;
+    // So far away that its proper place is with another thread.
+    const STRAY: u64 = 7_500;
+    let log = Options::new().segment_entries(SEGMENT as u32).store_in_memory().unwrap();
     log.record_batch((0..STRAY + 500).map(|i| ToolCall::new("c", format!("u{}", i % 50), "search"))).unwrap();
     log.flush_index().unwrap();
     assert_eq!(found(&log), []);
@@ -193,24 +192,10 @@ fn an_entry_in_a_block_where_nobody_reads_it() {
     let txn = database.begin_write().unwrap();
     {
         let snapshot = log.engine().snapshot().unwrap();
+        let mut builder = BlockBuilder::new(0);
+        snapshot.read(STRAY, |_, _, record| builder.push(STRAY, &record, false)).unwrap();
         let mut blocks = txn.open_table(tables::BLOCKS).unwrap();
-        let block = blocks.get(0).unwrap().unwrap().value().to_vec();
-        let seqs: Vec<u64> = Block::decode(&block).unwrap().entries().map(|(seq, ..)| seq).collect();
-        // The last entries of the first block move to a block of their own, which makes room for the stray entry and all nonces.
-        let (stay, go) = seqs.split_at(seqs.len() / 2);
-        let with_stray: Vec<u64> = stay.iter().copied().chain([STRAY]).collect();
-        for seqs in [&with_stray[..], go] {
-            let mut sealer = Sealer::default();
-            for seq in seqs {
-                let entry = snapshot.find(*seq).unwrap().unwrap();
-                let (hash, bytes) = (entry.hash(), encode_body(&entry.body).unwrap());
-                let packed = TailRow { prev: entry.prev, hash, bytes };
-                let part = packed.part().unwrap();
-                assert!(sealer.push(*seq, &packed.prev, &packed.hash, &part, false).unwrap().is_none());
-            }
-            let (first, bytes) = sealer.finish().unwrap().unwrap();
-            blocks.insert(first, &*bytes).unwrap();
-        }
+        assert!(blocks.insert(SEGMENT - 1, &*builder.finish().unwrap().unwrap()).unwrap().is_none());
     }
     txn.commit().unwrap();
     for threads in [1, 2, 5] {

@@ -6,19 +6,23 @@ use crate::retention::SeqSet;
 use crate::rows::BATCH;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
-use crate::store::layout::block::{Block, Sealer};
-use crate::store::layout::entry_record::{self, EntryRecord, TailRow};
+use crate::store::layout::block::Block;
+use crate::store::layout::directory::{self, Directory};
+use crate::store::layout::entry_record::EntryRecord;
 use crate::store::layout::index_row::{Column, Row};
+use crate::store::layout::leaf_row::{LeafRow, LeafRowBuilder};
 use crate::store::layout::rollup::Cell;
+use crate::store::layout::seeds::Seeds;
 use crate::store::layout::sender_window::Window;
 use crate::store::layout::state::State;
 use crate::store::layout::stored_entry::encode_body;
+use crate::store::layout::tail_row::{TailRow, TailRows};
 use crate::{Hash, Result, ToolCall, line};
 use redb::ReadableTable;
 pub use redb::StorageBackend;
 
 /// How many kinds of stored value there are.
-pub const KINDS: u8 = 9;
+pub const KINDS: u8 = 12;
 
 /// Decodes `bytes` as the stored value of this kind. Whatever the bytes, decoding must not panic, and its memory and time must stay
 /// in proportion to their length; where nothing else vouches for a value, only its one canonical form may be accepted (C2, P1).
@@ -37,26 +41,30 @@ pub fn stored(kind: u8, bytes: &[u8]) {
         1 => {
             if let Ok(block) = Block::decode(bytes) {
                 let block = block.into_owned();
-                let _ = block.is_whole();
-                for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
-                    assert!(block.find(seq) == Some(i) && block.spans(seq), "a block finds its own entries");
-                    assert_eq!(block.prev(i), prev, "a block has one hash before each of its entries");
-                    let alone = block.part(seq, i);
-                    assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
-                    if let (Ok(part), Ok(alone)) = (part, alone) {
-                        assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
-                        let _ = part.body::<String>();
+                let whole = block.is_whole();
+                let places: Vec<_> = block.places().collect();
+                assert!(!whole || !places.is_empty(), "a whole block has entries");
+                for place in &places {
+                    let nonce = Some([7; 16]);
+                    let (part, alone) = (block.part(place, nonce), block.find(place.seq));
+                    let alone =
+                        alone.filter(|alone| alone.index() == place.index()).map(|alone| block.part(&alone, nonce));
+                    if let Some(alone) = alone {
+                        assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
+                        if let (Ok(part), Ok(alone)) = (&part, &alone) {
+                            assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
+                        }
                     }
+                    let _ = part.map(|part| part.body::<String>().is_ok());
                 }
             }
         }
         2 => {
-            if let Ok(packed) = TailRow::from_row(bytes) {
-                assert_eq!(
-                    entry_record::row(&packed.prev, &packed.hash, &packed.bytes),
-                    bytes,
-                    "a row of the tail has one form"
-                );
+            if let Ok(row) = TailRow::decode(bytes) {
+                let mut again = TailRows::default();
+                (1000..).zip(row.entries()).for_each(|(seq, entry)| again.add(seq, &entry, u64::MAX));
+                let again = again.finish();
+                assert!(again.len() > 1 || again.iter().all(|(_, row)| row == bytes), "a row of the tail has one form");
             }
         }
         3 => {
@@ -88,6 +96,34 @@ pub fn stored(kind: u8, bytes: &[u8]) {
                 assert_eq!(codec::encode(&state).ok().as_deref(), Some(bytes), "the state has one form");
             }
         }
+        9 => {
+            if let Ok(row) = LeafRow::decode(bytes) {
+                let mut again = LeafRowBuilder::default();
+                for (seq, hash, prev) in row.entries() {
+                    assert_eq!(row.find(seq), Some((hash, prev)), "a row of hashes finds its own");
+                    again.add(seq, &hash, prev.as_ref());
+                }
+                assert_eq!(again.finish().ok().flatten().as_deref(), Some(bytes), "a row of hashes has one form");
+            }
+        }
+        10 => {
+            if let Ok(seeds) = Seeds::decode(bytes) {
+                assert_eq!(seeds.encode(), bytes, "seeds have one form");
+                let (first, walked) = (seeds.nonce(0), seeds.clone().next_nonce(0));
+                assert_eq!(first, walked, "a nonce is one, however it is found");
+            }
+        }
+        11 => {
+            let entries = bytes.len().saturating_sub(1) as u64;
+            for entries in [entries, entries / 2] {
+                if let Ok(directory) = Directory::read(bytes, entries)
+                    && directory.is_canonical()
+                {
+                    let places: Vec<_> = (0..entries).map(|offset| directory.place(offset)).collect();
+                    assert_eq!(directory::encode(&places), bytes, "a directory has one form");
+                }
+            }
+        }
         _ => {
             if let Ok(set) = SeqSet::decode(bytes) {
                 assert_eq!(set.encode(), bytes, "a set of seqs has one form");
@@ -101,7 +137,8 @@ pub fn stored(kind: u8, bytes: &[u8]) {
 /// # Errors
 /// None expected.
 pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
-    let log = crate::Options::new().random(std::sync::Arc::new(crate::host::SeededRandom::new(1))).store_in_memory()?;
+    let random = std::sync::Arc::new(crate::host::SeededRandom::new(1));
+    let log = crate::Options::new().random(random).segment_entries(32).store_in_memory()?;
     for i in 0..40u64 {
         let call = ToolCall::new(format!("conv_{}", i % 5), format!("usr_{}", i % 3), "lookup");
         let call = call.patient(format!("P-{}", i % 4)).duration(std::time::Duration::from_micros(100 * i));
@@ -110,19 +147,19 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
     log.flush_index()?;
     let snapshot = log.snapshot()?;
     let mut samples = Vec::new();
-    let mut sealer = Sealer::default();
-    for seq in 0..snapshot.size {
-        let Some(entry) = snapshot.find(seq)? else { continue };
-        let (hash, bytes) = (entry.hash(), encode_body(&entry.body)?);
-        if seq < 4 {
-            samples.push((0, bytes.clone()));
-            samples.push((2, entry_record::row(&entry.prev, &hash, &bytes)));
+    for seq in 0..snapshot.size.min(4) {
+        if let Some(entry) = snapshot.find(seq)? {
+            samples.push((0, encode_body(&entry.body)?));
         }
-        let packed = TailRow { prev: entry.prev, hash, bytes };
-        sealer.push(seq, &packed.prev, &hash, &packed.part()?, false)?;
     }
-    samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));
     let mut each = |kind, bytes: &[u8]| samples.push((kind, bytes.to_vec()));
+    for (kind, table) in
+        [(1, tables::BLOCKS), (2, tables::TAIL), (9, tables::LEAVES), (10, tables::SEEDS), (11, tables::DIRECTORIES)]
+    {
+        for row in Stored::stored(snapshot.table(table)?.iter())?.take(4) {
+            each(kind, Stored::stored(row)?.1.value());
+        }
+    }
     for row in Stored::stored(snapshot.table(tables::POSTINGS)?.iter())?.take(6) {
         each(3, Stored::stored(row)?.1.value());
     }

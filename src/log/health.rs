@@ -39,9 +39,9 @@ pub struct Health {
     pub size: u64,
     /// How many of them were purged.
     pub purged: u64,
-    /// How many of them are in sealed blocks.
+    /// How many of them are in sealed segments.
     pub sealed: u64,
-    /// The oldest entry that is not in a sealed block.
+    /// The oldest entry that is not in a sealed segment.
     pub oldest_unsealed: Option<Unsealed>,
     /// How many entries the newest checkpoint covers; 0 if there is none.
     pub signed_size: u64,
@@ -85,7 +85,7 @@ pub struct Health {
     pub key_missing: Option<String>,
 }
 
-/// An entry that is not yet in a sealed block, or not yet covered by a checkpoint.
+/// An entry that is not yet in a sealed segment, or not yet covered by a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unsealed {

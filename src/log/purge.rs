@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-/// The most sealed entries that may remain for the last catch-up, which holds the writer lock.
+/// The most entries that may remain for the last catch-up, which holds the writer lock.
 const LAST_STEP: u64 = 512;
 /// After this many rounds of catching up, the rest is copied while holding the writer lock, however much it is.
 const ROUNDS: usize = 32;
@@ -378,10 +378,7 @@ impl Engine {
         record: &PurgeRecord,
         basis: &ChainState,
     ) -> Result<Option<u64>> {
-        let snapshot = self.with_writer(|engine, writer| {
-            engine.seal(writer)?;
-            Ok(engine.moment()?.0)
-        })?;
+        let snapshot = self.with_writer(|engine, _| Ok(engine.moment()?.0))?;
         let mut at = Rewriter { to: &fresh, cut }.copy(&snapshot)?;
         drop(snapshot);
         let fresh = Arc::new(fresh);
@@ -389,7 +386,7 @@ impl Engine {
         for round in 0.. {
             // Holds the writer lock, so that the recorded changes are in the snapshot.
             let (snapshot, changes) = self.with_writer(|engine, _| engine.moment())?;
-            let grown = snapshot.state.sealed - at.sealed;
+            let grown = snapshot.state.size - at.size;
             let before = at;
             at = anew.catch_up(&snapshot, &changes, before, false)?;
             drop(snapshot);
@@ -430,7 +427,7 @@ impl Engine {
             return Ok(Last::Overtaken);
         }
         let (newest, changes) = self.moment()?;
-        if patient && (changes.any || newest.state.sealed - at.sealed > LAST_STEP) {
+        if patient && (changes.any || newest.state.size - at.size > LAST_STEP) {
             self.note(|later| *later = changes);
             return Ok(Last::Again);
         }

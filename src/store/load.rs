@@ -13,7 +13,8 @@ use crate::store::engine::mem_index::MemSegment;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::database_handle::{Damage, DatabaseHandle};
 use crate::store::file::redb_errors::Stored;
-use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::seeds::Seeds;
+use crate::store::layout::tail_row::TailRow;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Body, Content, Phase, SystemEvent};
@@ -77,23 +78,16 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     // The value in the state row is not covered by a signature; verification compares the two.
     state.signed = snapshot.newest_signed(state.size)?;
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
-    if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
+    let sealed = state.sealed <= state.size && state.sealed == state.cuts()?.start(state.sealed);
+    if !sealed || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
-    let mut tail = Vec::new();
-    for (seq, row) in (state.sealed..).zip(snapshot.tail()?.range(state.sealed..).stored()?) {
-        let (key, row) = row.stored()?;
-        if key.value() != seq {
-            return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));
-        }
-        tail.push(TailRow::from_row(row.value())?);
-    }
-    if state.sealed + tail.len() as u64 != state.size {
-        return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
-    }
-    if tail.last().is_some_and(|newest| newest.hash != state.head) {
-        return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
-    }
+    let mut purged = SeqSet::new();
+    snapshot.scan_purges(&mut |_, set| {
+        purged = purged.union(&set?);
+        Ok(())
+    })?;
+    let unreadable = check_tail(&snapshot, &purged)?;
     let frontier = Frontier::load(&snapshot, state.size).map_err(|e| match e.kind() {
         // A purge always leaves enough nodes to compute the tree.
         ErrorKind::NoSuchEntry => {
@@ -101,11 +95,6 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
                 .with_source(e)
         }
         _ => e,
-    })?;
-    let mut purged = SeqSet::new();
-    snapshot.scan_purges(&mut |_, set| {
-        purged = purged.union(&set?);
-        Ok(())
     })?;
     let mut found = Found::indexed(&snapshot, &purged, signed)?;
     let mut mem_segments: Vec<Arc<MemSegment>> = Vec::new();
@@ -149,10 +138,67 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     if !whole.unwrap_or(false) {
         found.wrong(Damage::Tables);
     }
-    let mut writer = WriterState::new(state, frontier, &tail, now);
+    let seeds = match state.size == state.cuts()?.start(state.size) {
+        true => Ok(Seeds::default()),
+        false => snapshot.seeds(state.cuts()?.start(state.size)),
+    };
+    if seeds.is_err() {
+        found.wrong(Damage::Tables);
+    }
+    if let Some(seq) = unreadable {
+        found.wrong(Damage::Entry(seq));
+    }
+    let mut writer = WriterState::new(state, frontier, seeds.unwrap_or_default(), now);
     let tables = || database.is_damaged().then_some(Damage::Tables);
     writer.damaged = found.damaged.or(writer.damaged).or_else(tables);
     Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
+}
+
+/// Checks that the tail has every entry that is in no segment and was not purged, and that the newest is the one that the state
+/// names. Returns the first entry in it that cannot be read.
+fn check_tail(snapshot: &Snapshot, purged: &SeqSet) -> Result<Option<u64>> {
+    let state = &snapshot.state;
+    let mut at = state.sealed;
+    let (mut newest, mut unreadable) = (None, None);
+    // Whether it is not known how many entries the last row has.
+    let mut lost = false;
+    let missing = |seq: u64| Error::damaged(format!("entry {seq} is missing from the tail; restore a backup"));
+    for row in snapshot.view().tail()?.range(state.sealed..).stored()? {
+        let (key, row) = row.stored()?;
+        let first = key.value();
+        if first < at {
+            return Err(Error::damaged(format!("entry {first} is in the tail twice; restore a backup")));
+        }
+        if first > at && !lost && !purged.contains_range(at, first - 1) {
+            return Err(missing(at));
+        }
+        let row = TailRow::decode(row.value());
+        lost = row.is_err();
+        let Ok(row) = row else {
+            (at, newest, unreadable) = (first.saturating_add(1), None, unreadable.or(Some(first)));
+            continue;
+        };
+        at = first.saturating_add(row.count());
+        if at > state.cuts()?.segment(first).end {
+            return Err(Error::damaged(format!("entry {first} reaches into another segment; restore a backup")));
+        }
+        for (seq, entry) in (first..).zip(row.entries()) {
+            newest = Some(entry.hash);
+            if entry.part().is_err() {
+                unreadable = unreadable.or(Some(seq));
+            }
+        }
+    }
+    if at < state.size && !lost && !purged.contains_range(at, state.size - 1) {
+        return Err(missing(at));
+    }
+    if at > state.size {
+        return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
+    }
+    if at == state.size && newest.is_some_and(|newest| newest != state.head) {
+        return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
+    }
+    Ok(unreadable)
 }
 
 /// The calls that are begun and ended in entries that no index batch covers.

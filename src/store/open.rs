@@ -28,6 +28,7 @@ use crate::store::file::replacement;
 use crate::store::file::storage;
 use crate::store::file::storage::{InMemory, Storage};
 use crate::store::file::tables;
+use crate::store::layout::seeds::Seeds;
 use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::layout::state::State;
 use crate::store::load::{Loaded, load};
@@ -208,8 +209,8 @@ pub(crate) fn create(options: Options, source: Source) -> Result<OpenStore> {
     };
     let series = keys.as_ref().map(|keys| Series::new().sign(&keys.file)).transpose()?;
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
-    let writer =
-        WriterState::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
+    let state = State::empty(options.settings.segment, clock.state().clone());
+    let writer = WriterState::new(state, Frontier::empty(), Seeds::default(), options.clock.monotonic());
     let policies = as_written(keyring::ready(0, options.policies.clone(), keys.as_ref())?)?;
     let engine = share(options, source, database, Loaded::nothing(writer), keys, None, None)?;
     engine.with_writer(|engine, writer| {
@@ -353,8 +354,9 @@ fn share(
     let damaged = writer.damaged;
     let (seq, set) = chain_state.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
+    let state = &writer.state;
     let published =
-        Published { size: writer.state.size, head: writer.state.head, signed: writer.state.signed, mem_segments };
+        Published { size: state.size, head: state.head, signed: state.signed, sealed: state.sealed, mem_segments };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     let found = (options.clock.now(), options.clock.monotonic());
     let grant_times = chain_state.open_grants.keys().map(|&seq| (seq, found)).collect();
@@ -366,6 +368,7 @@ fn share(
         config: Config {
             process: Process::this(),
             opened_with: published.size,
+            segment: writer.state.cuts()?.entries(),
             settings: options.settings,
             limits: options.limits,
             clock: options.clock,
@@ -380,7 +383,6 @@ fn share(
             readers: Mutex::default(),
             before: Mutex::default(),
             reading: Reading { now: overlay.is_some(), giving },
-            block_locator: Arc::default(),
             closed: AtomicBool::new(false),
             damage: RwLock::new(damaged),
         },
@@ -392,6 +394,7 @@ fn share(
             changes: Mutex::new(None),
             tighten: AtomicBool::new(false),
             merging: Mutex::new(()),
+            sealing: Mutex::new(()),
             showing: Mutex::new(()),
         },
         facts: Facts {

@@ -7,6 +7,7 @@ use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
 use crate::store::file::overlay::Giving;
 use crate::store::file::storage::Storage;
+use crate::store::layout::segment::SEGMENT;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(crate) struct Settings {
     pub gives_way: Option<Arc<Giving>>,
     pub two_phase: bool,
     pub quick_repair: bool,
+    /// How many entries a segment of a new store has.
+    pub segment: u32,
     /// Check the pages of all tables before anything is read from them.
     pub pages_first: bool,
     pub cache_bytes: usize,
@@ -158,6 +161,7 @@ impl Options {
                 gives_way: None,
                 two_phase: true,
                 quick_repair: false,
+                segment: SEGMENT,
                 pages_first: false,
                 cache_bytes: 32 << 20,
                 background: true,
@@ -511,6 +515,13 @@ impl Options {
     /// ```
     pub fn quick_repair(mut self, quick_repair: bool) -> Self {
         self.settings.quick_repair = quick_repair;
+        self
+    }
+
+    /// How many entries a segment of a store that is made has; for tests, which have few entries.
+    #[doc(hidden)]
+    pub fn segment_entries(mut self, entries: u32) -> Self {
+        self.settings.segment = entries.clamp(1, SEGMENT);
         self
     }
 

@@ -7,7 +7,7 @@ use crate::merkle;
 use crate::retention::SeqSet;
 use crate::rows::BATCH;
 use crate::store::{
-    Hashes, NODE_LEVEL, REMEMBERED, RollupFingerprint, RollupFingerprints, Snapshot, Zones, covers, guarded,
+    Hashes, NODE_LEVEL, REMEMBERED, RollupFingerprint, RollupFingerprints, Seeds, Snapshot, Zones, covers, guarded,
 };
 use attestlog_proof::entry::Facet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -160,24 +160,59 @@ fn find(found: &mut Vec<Finding>, kind: K, seq: impl Into<Option<u64>>, detail: 
 impl Compare<'_> {
     fn tail(&self) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
-        let (sealed, size) = (self.snapshot.state.sealed, self.snapshot.state.size);
+        let (snapshot, state) = (self.snapshot, &self.snapshot.state);
+        let (sealed, size) = (state.sealed, state.size);
         let mut unexpected = Vec::new();
-        self.snapshot.scan_tail(&mut |seq, _| {
-            if !(sealed..size).contains(&seq) {
-                unexpected.push(seq);
+        snapshot.scan_tail(0, u64::MAX, &mut |first, row| {
+            let end = first.saturating_add(row.map_or(1, |row| row.count()));
+            if first < sealed || end > size {
+                unexpected.push(first);
             }
             Ok(())
         })?;
-        self.snapshot.scan_blocks(sealed, u64::MAX, &mut |scanned| {
-            if scanned.key >= sealed {
-                unexpected.push(scanned.key);
-            }
+        // What is half sealed does not count yet.
+        let end = if state.sealing { snapshot.cuts().segment(sealed).end } else { sealed };
+        snapshot.scan_blocks(end..u64::MAX, &mut |scanned| {
+            unexpected.push(scanned.key);
+            Ok(())
+        })?;
+        snapshot.scan_leaves(end..u64::MAX, &mut |key, _| {
+            unexpected.push(key);
+            Ok(())
+        })?;
+        snapshot.scan_directories(end..u64::MAX, &mut |key, _| {
+            unexpected.push(key);
             Ok(())
         })?;
         for seq in unexpected {
             find(&mut found, K::EntryUnexpected, seq, "stands where no entry should");
         }
+        self.seeds(&mut found)?;
         Ok(found)
+    }
+
+    /// Whether the seeds give the nonce of nothing that was purged (B4).
+    fn seeds(&self, found: &mut Vec<Finding>) -> Result<()> {
+        let (cuts, size) = (self.snapshot.cuts(), self.snapshot.state.size);
+        self.snapshot.scan_seeds(0..u64::MAX, &mut |start, row| {
+            if start != cuts.start(start) || start >= size {
+                find(found, K::BlockDamaged, start, "seeds of nonces are where no segment begins");
+                return Ok(());
+            }
+            let seeds = match Seeds::decode(row) {
+                Ok(seeds) => seeds,
+                Err(e) => {
+                    find(found, K::BlockDamaged, start, e.to_string());
+                    return Ok(());
+                }
+            };
+            let offset = |seq: u64| u32::try_from(seq - start).unwrap_or(u32::MAX);
+            let mut gone = self.purged.ranges_within(start, cuts.segment(start).end - 1);
+            if let Some((first, _)) = gone.find(|(first, last)| seeds.has_any(offset(*first), offset(*last))) {
+                find(found, K::PurgeMismatch, first, "a seed gives the nonce of an entry that was purged");
+            }
+            Ok(())
+        })
     }
 
     fn nodes(&self) -> Result<Vec<Finding>> {

@@ -36,7 +36,7 @@ findings! {
     ChainBroken = "chain_broken",
     /// The newest entry is not the one that the store names as such.
     HeadMismatch = "head_mismatch",
-    /// A block of entries is not as it was written.
+    /// A row of a segment of entries (contents, hashes, directory, seeds of nonces) is not as it was written.
     BlockDamaged = "block_damaged",
     /// A node of the Merkle tree is missing, was changed, or should not exist.
     TreeMismatch = "tree_mismatch",

@@ -11,6 +11,7 @@
 //! reported, not only the first.
 
 mod batch;
+mod contents;
 mod derived_tables;
 mod finding;
 mod grants;

@@ -1,5 +1,6 @@
 //! Reads one segment of the log: its entries, their links, and what the derived tables should say about them.
 
+use super::contents::Contents;
 use super::finding::{Finding, FindingKind as K};
 use super::terms::{Collected, Terms};
 use crate::chain_state::ChainState;
@@ -7,7 +8,10 @@ use crate::codec::CodecError;
 use crate::json::Canonical;
 use crate::merkle;
 use crate::retention::SeqSet;
-use crate::store::{EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, Snapshot, Tally, Zones, zones_of};
+use crate::store::{
+    ClusterKey, EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, SEGMENT, Seeds, Snapshot, Tally, Zones,
+    zones_of,
+};
 use crate::{Hash, Result, Timestamp, line};
 use attestlog_proof::entry::{Body, Content, Facet, Kind, Outcome, Phase, SystemEvent};
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +19,7 @@ use std::ops::Range;
 
 /// The maximum number of entries in a segment. With smaller segments, threads wait less at the end, but each segment
 /// has more terms that are new to it.
-const PIECE: u64 = 8_192;
+const PIECE: u64 = SEGMENT as u64;
 
 /// How many entries one of the lowest stored nodes of the tree covers.
 const GROUP: u64 = 1 << NODE_LEVEL;
@@ -148,6 +152,8 @@ struct Reader<'a> {
     before: Option<(u64, Hash)>,
     /// How many of the segment's covers come before the current entry.
     cover: usize,
+    /// The segment of the last entry that was reported for its nonce.
+    strange: Option<u64>,
 }
 
 /// Reads the entries of a segment.
@@ -174,6 +180,7 @@ pub(super) fn read(inputs: &VerifyInputs<'_>, span: &Span) -> Result<Segment> {
         times: Vec::with_capacity(room),
         before: None,
         cover: 0,
+        strange: None,
     };
     reader.entries(&range)?;
     reader.hash_waiting();
@@ -191,74 +198,144 @@ pub(super) fn read(inputs: &VerifyInputs<'_>, span: &Span) -> Result<Segment> {
 
 impl Reader<'_> {
     fn entries(&mut self, range: &Range<u64>) -> Result<()> {
-        let mut at = range.start;
-        // The smallest seq after the range that a block holds. No later block may begin at or before it.
-        let mut beyond: Option<u64> = None;
-        let snapshot = self.inputs.snapshot;
+        let (snapshot, cuts) = (self.inputs.snapshot, self.inputs.snapshot.cuts());
         let sealed = snapshot.state.sealed;
-        snapshot.scan_blocks(range.start, range.end.min(sealed), &mut |scanned| {
-            let block = match scanned.block {
-                Ok(block) => block,
+        let mut at = range.start;
+        while at < range.end.min(sealed) {
+            let segment = cuts.segment(at);
+            let end = segment.end.min(range.end);
+            let contents = Contents::read(snapshot, &segment, &mut self.out.findings)?;
+            self.segment(&contents, at..end)?;
+            at = end;
+        }
+        self.tail(range.start.max(sealed)..range.end)
+    }
+
+    /// The entries of this range, which is of one segment.
+    fn segment(&mut self, contents: &Contents, range: Range<u64>) -> Result<()> {
+        let cuts = self.inputs.snapshot.cuts();
+        let first = cuts.leaf_row(range.start).start;
+        let mut leaves: Vec<(u64, Hash, Option<Hash>)> = Vec::new();
+        let findings = &mut self.out.findings;
+        self.inputs.snapshot.scan_leaves(first..range.end, &mut |key, row| {
+            let mut find = |detail: String| findings.push(Finding::new(K::BlockDamaged, key, detail));
+            let row = match row {
+                Ok(row) => row,
                 Err(e) => {
-                    self.find(K::BlockDamaged, scanned.key, format!("the block that begins here: {e}"));
+                    find(format!("the row of hashes that begins here: {e}"));
                     return Ok(());
                 }
             };
-            if block.runs().first().is_some_and(|r| r.first != scanned.key) {
-                self.find(K::BlockDamaged, scanned.key, "the block stands under another seq than its first");
+            let seqs = cuts.leaf_row(key);
+            if key != seqs.start || row.entries().any(|(seq, ..)| !seqs.contains(&seq)) {
+                find("a row of hashes is where it should not be, or has hashes of other entries".to_owned());
+                return Ok(());
             }
-            if range.contains(&scanned.key) && !block.is_whole() {
-                self.find(K::BlockDamaged, scanned.key, "its columns do not end with its last entry");
-            }
-            self.misplaced(&mut beyond, scanned.key);
-            for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
-                if !range.contains(&seq) {
-                    beyond = beyond.or(Some(seq).filter(|seq| *seq >= range.end));
-                    continue;
-                }
-                if seq >= sealed || seq < at {
-                    self.find(K::EntryUnexpected, seq, "stands in a block where it should not");
-                    continue;
-                }
-                at = seq + 1;
-                match part {
-                    Ok(part) => {
-                        let prev = prev.or_else(|| self.kept(seq));
-                        self.entry(seq, prev, block.hash(i), &part);
-                    }
-                    Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
-                }
-            }
+            leaves.extend(row.entries().filter(|(seq, ..)| range.contains(seq)));
             Ok(())
         })?;
-        if beyond.is_some()
-            && let Some(next) = snapshot.next_block(range.end)?
-        {
-            self.misplaced(&mut beyond, next);
-        }
-        for seq in range.start.max(sealed)..range.end {
-            match snapshot.tail_row(seq) {
-                Ok(Some(packed)) => match packed.part() {
-                    Ok(part) => self.entry(seq, Some(packed.prev), packed.hash, &part),
-                    Err(e) => self.unreadable(seq, packed.hash, &e),
+        let mut leaves = leaves.into_iter().peekable();
+        let mut seeds = contents.seeds.clone();
+        let (mut keys, found) = (Vec::new(), self.out.findings.len());
+        for seq in range {
+            let leaf = leaves.next_if(|(there, ..)| *there == seq);
+            let offset = cuts.offset(seq);
+            match (leaf, contents.place(offset)) {
+                (None, None) => {}
+                (Some((_, hash, _)), None) => {
+                    self.before = Some((seq, hash));
+                    self.out.leaves.push(Leaf { seq, hash, recorded: hash });
+                    self.find(K::EntryMissing, seq, "its content is in no block");
+                }
+                // If it was not purged, that it is missing is reported where its hash should be in the tree.
+                (None, Some(_)) if self.inputs.purged.contains(seq) => {
+                    self.find(K::EntryUnexpected, seq, "its content is present although it was purged");
+                }
+                (None, Some(_)) => self.find(K::EntryDamaged, seq, "its hash is missing"),
+                (Some((_, hash, prev)), Some((block, place))) => match block.part(place, seeds.next_nonce(offset)) {
+                    Ok(part) => {
+                        if block.own_nonce(place).is_some() {
+                            self.strange_nonce(seq);
+                        }
+                        let prev = prev.or_else(|| self.kept(seq));
+                        if let Some(body) = self.entry(seq, prev, hash, &part) {
+                            keys.push((offset, ClusterKey::of(seq, Some(&body.content))));
+                        }
+                    }
+                    Err(e) => self.unreadable(seq, hash, &e),
                 },
-                Ok(None) => {}
-                Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
             }
+        }
+        // What was changed is reported already, and would belong elsewhere.
+        self.hash_waiting();
+        if self.out.findings.len() == found
+            && let Some(seq) = contents.misplaced(keys)
+        {
+            self.find(K::BlockDamaged, seq, "its content does not lie where its user and conversation say");
         }
         Ok(())
     }
 
-    /// Called with the first seq of a block. If an earlier block holds an entry at or after that seq, no reader finds
-    /// it there.
-    fn misplaced(&mut self, beyond: &mut Option<u64>, key: u64) {
-        if let Some(seq) = beyond.take_if(|seq| key <= *seq) {
-            self.find(K::EntryUnexpected, seq, "stands in a block where it should not");
+    /// The entries of this range, which are in the tail.
+    fn tail(&mut self, range: Range<u64>) -> Result<()> {
+        let snapshot = self.inputs.snapshot;
+        if range.is_empty() {
+            return Ok(());
         }
+        let (cuts, mut seeds): (_, Option<(u64, Seeds)>) = (snapshot.cuts(), None);
+        let mut at = snapshot.state.sealed;
+        snapshot.scan_tail(range.start, range.end, &mut |first, row| {
+            let row = match row {
+                Ok(row) => row,
+                Err(e) => {
+                    self.find(K::EntryDamaged, first, format!("the row of the tail that begins here: {e}"));
+                    return Ok(());
+                }
+            };
+            let end = first.saturating_add(row.count());
+            // Whoever looks for an entry takes the last row that begins at or before it.
+            if range.contains(&first) && (first < at || end > cuts.segment(first).end) {
+                self.find(K::EntryUnexpected, first.max(at), "stands in a row of the tail where it should not");
+            }
+            for (seq, entry) in (first..).zip(row.entries()) {
+                if !range.contains(&seq) || seq < at {
+                    continue;
+                }
+                let part = match entry.part() {
+                    Ok(part) => part,
+                    Err(e) => {
+                        self.unreadable(seq, entry.hash, &e);
+                        continue;
+                    }
+                };
+                let _ = self.entry(seq, Some(entry.prev), entry.hash, &part);
+                let start = cuts.start(seq);
+                let (_, seeds) = match &mut seeds {
+                    Some(known) if known.0 == start => known,
+                    // What cannot be read is reported with all rows of seeds.
+                    other => other.insert((start, snapshot.seeds(start).unwrap_or_default())),
+                };
+                if seeds.next_nonce(cuts.offset(seq)) != Some(part.head.nonce) {
+                    self.strange_nonce(seq);
+                }
+            }
+            at = at.max(end);
+            Ok(())
+        })
     }
 
     fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
         self.out.findings.push(Finding::new(kind, seq, detail));
+    }
+
+    /// Reports the first entry of a segment whose nonce is not the one that follows from the segment's seeds: one of the two was
+    /// changed.
+    fn strange_nonce(&mut self, seq: u64) {
+        let start = self.inputs.snapshot.cuts().start(seq);
+        if self.strange != Some(start) {
+            self.strange = Some(start);
+            self.find(K::BlockDamaged, seq, "its nonce does not follow from the seeds of its segment");
+        }
     }
 
     /// Adds an entry that is in the file but does not decode.
@@ -269,10 +346,20 @@ impl Reader<'_> {
         self.find(K::EntryDamaged, seq, e.to_string());
     }
 
-    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, part: &EntryRecord<'_>) {
+    /// Takes an entry; returns its body if it can be read.
+    fn entry<'p>(
+        &mut self,
+        seq: u64,
+        prev: Option<Hash>,
+        recorded: Hash,
+        part: &'p EntryRecord<'_>,
+    ) -> Option<Body<&'p str>> {
         let body: Body<&str> = match part.body() {
             Ok(body) => body,
-            Err(e) => return self.unreadable(seq, recorded, &e),
+            Err(e) => {
+                self.unreadable(seq, recorded, &e);
+                return None;
+            }
         };
         self.out.entries += 1;
         let before = self.before.replace((seq, recorded));
@@ -284,9 +371,10 @@ impl Reader<'_> {
             );
         }
         let Some(prev) = prev else {
-            self.find(K::EntryDamaged, seq, "its block leaves the hash before it to what a purge kept, which has none");
+            self.find(K::EntryDamaged, seq, "the hash before it is left to what a purge kept, which has none");
             self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
-            return self.facts(seq, &body);
+            self.facts(seq, &body);
+            return Some(body);
         };
         self.text.clear();
         line::write(&mut self.text, seq, &prev, &body);
@@ -307,6 +395,7 @@ impl Reader<'_> {
         self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
         self.hash(self.out.leaves.len() - 1);
         self.facts(seq, &body);
+        Some(body)
     }
 
     /// Hashes the line that was just written, of the entry at this index in `leaves`, together with the line that

@@ -18,7 +18,7 @@ fn tool(entry: &Entry) -> &str {
 #[test]
 fn health_says_how_far_everything_is() {
     let clock = Arc::new(ManualClock::at("2025-07-06T14:00:00Z".parse().unwrap()));
-    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let log = Options::new().clock(clock.clone()).segment_entries(256).in_memory().unwrap();
     let begun = log.begin(call("dangerous")).unwrap();
     clock.advance(Duration::from_secs(60));
     let receipt = log.record(call("t")).unwrap();

@@ -52,6 +52,7 @@ fn options(key: &Path, clock: &Arc<ManualClock>, seed: u64) -> Options {
         .background(false)
         .checkpoint_entries(Some(50))
         .cache_bytes(1 << 20)
+        .segment_entries(32)
         .key_file(key)
 }
 

@@ -2,8 +2,8 @@
 //! is detected, by opening or by verifying, and named.
 
 use crate::store_common::tables::{
-    BATCHES, BLOCKS, CHECKPOINTS, COLUMNS, COVERS, META, NODES, POSTINGS, PURGES, ROLLUPS, SENDERS, TAIL, TERMS,
-    UNFINISHED, ZONES,
+    BATCHES, BLOCKS, CHECKPOINTS, COLUMNS, COVERS, DIRECTORIES, LEAVES, META, NODES, POSTINGS, PURGES, ROLLUPS, SEEDS,
+    SENDERS, TAIL, TERMS, UNFINISHED, ZONES,
 };
 use crate::store_common::*;
 use crate::tampering::{answers, closed};
@@ -103,9 +103,10 @@ macro_rules! take {
 #[test]
 fn whatever_is_edited_is_found_and_named() {
     use FindingKind as K;
-    // Where blocks are cut determines how long the tail is; a long one holds the last calls.
+    // Where segments end determines how long the tail is; a long one holds the calls that were recorded one by one.
     let long = |calls: &u64| rows!(&closed(*calls), TAIL, u64).len() > 12;
     let store = closed((600..700).step_by(7).find(long).unwrap());
+    assert_eq!(found(store.clone()), []);
     let log = open(store.clone()).unwrap();
     let size = log.size().unwrap();
     let of_user = log.query(&Query::new().user("usr_3")).unwrap().map(|e| e.unwrap().seq).collect::<Vec<_>>();
@@ -127,9 +128,16 @@ fn whatever_is_edited_is_found_and_named() {
     let term = |field: u8, value: &str| {
         read(&store, |txn| txn.open_table(TERMS).unwrap().get((field, value.as_bytes())).unwrap().unwrap().value())
     };
+    let leaves = rows!(&store, LEAVES, u64);
+    let directory = rows!(&store, DIRECTORIES, u64)[1].clone();
+    let seed = rows!(&store, SEEDS, u64)[1].clone();
     assert!(blocks.len() > 5 && batches.len() == 2, "{} blocks, {batches:?}", blocks.len());
     let (block, later) = (blocks[2].clone(), blocks[4].clone());
-    let (entry, entry_later) = (tail[0].clone(), tail[1].clone());
+    let single = tail.windows(2).find(|two| {
+        let calls = |row: &[u8]| row.windows(7).filter(|text| text == b"th note").count();
+        two[0].0 + 1 == two[1].0 && two.iter().all(|row| calls(&row.1) == 1)
+    });
+    let (entry, entry_later) = (single.unwrap()[0].clone(), single.unwrap()[1].clone());
     let (user, tool) = (term(USER, "usr_3"), term(TOOL, "look"));
     let posting = postings.iter().find(|(key, _)| key.0 == USERS && key.1 == user).unwrap().clone();
     let rollup = rollups[1].clone();
@@ -142,6 +150,12 @@ fn whatever_is_edited_is_found_and_named() {
     );
     // Phase, policy, six absent members, and the trigger.
     let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    // The row has one entry, whose length stands behind two hashes: less than 128, so one byte.
+    assert_eq!((usize::from(system_row[64]), usize::from(system_row[65])), (system_row.len() - 65, 1));
+    // It becomes longer, which takes two.
+    let length = smuggled.len() - 65;
+    assert!((128..16_384).contains(&length), "{length}");
+    let smuggled = [&smuggled[..64], &[(length & 0x7f) as u8 | 0x80, (length >> 7) as u8], &smuggled[65..]].concat();
     let second = of_user[3];
 
     let cases = vec![
@@ -161,8 +175,13 @@ fn whatever_is_edited_is_found_and_named() {
             let row = flipped(&entry_later.1, 3);
             move |txn| put!(txn, TAIL, entry_later.0, &*row)
         }),
-        case("an entry of the tail cut short", K::EntryDamaged, entry.0, {
+        refused("a row of the tail cut short", {
             let row = entry.1[..100].to_vec();
+            move |txn| put!(txn, TAIL, entry.0, &*row)
+        }),
+        case("an entry of the tail cut short, with the length that it has", K::EntryDamaged, entry.0, {
+            assert!(entry.1[64] & 0x80 > 0 && entry.1[65] & 0x80 == 0, "its length takes two bytes");
+            let row = [&entry.1[..64], &[36], &entry.1[66..66 + 36]].concat();
             move |txn| put!(txn, TAIL, entry.0, &*row)
         }),
         case("two entries of the tail swapped", K::EntryChanged, entry.0, {
@@ -195,10 +214,73 @@ fn whatever_is_edited_is_found_and_named() {
             row.iter_mut().rev().take(10).for_each(|byte| *byte = 255);
             move |txn| put!(txn, BLOCKS, block.0, &*row)
         }),
-        case("a hash in a block", K::EntryChanged, None, {
-            let at = block.1.windows(32).position(|w| w == &tail_hash(&store, block.0 + 1)[..]).unwrap();
-            let row = flipped(&block.1, at);
-            move |txn| put!(txn, BLOCKS, block.0, &*row)
+        case("a hash of a segment", K::EntryChanged, block.0 + 1, {
+            let row = leaves.iter().find(|(key, _)| *key == block.0).unwrap().1.clone();
+            let at = row.windows(32).position(|w| w == &tail_hash(&store, block.0 + 1)[..]).unwrap();
+            let row = flipped(&row, at);
+            move |txn| put!(txn, LEAVES, block.0, &*row)
+        }),
+        case("a row of hashes removed", K::EntryMissing, block.0, move |txn| take!(txn, LEAVES, block.0)),
+        case("a row of hashes cut short", K::BlockDamaged, block.0, {
+            let row = leaves[2].1[..leaves[2].1.len() - 32].to_vec();
+            let key = leaves[2].0;
+            move |txn| put!(txn, LEAVES, key, &*row)
+        }),
+        case("two rows of hashes swapped", K::BlockDamaged, leaves[1].0, {
+            let (a, b) = (leaves[1].clone(), leaves[2].clone());
+            move |txn| {
+                put!(txn, LEAVES, a.0, &*b.1);
+                put!(txn, LEAVES, b.0, &*a.1);
+            }
+        }),
+        case("a row of hashes where none begins", K::BlockDamaged, leaves[1].0 + 1, {
+            let (key, row) = leaves[1].clone();
+            move |txn| put!(txn, LEAVES, key + 1, &*row)
+        }),
+        case("a row of hashes behind the segments", K::EntryUnexpected, size + 64, {
+            let row = leaves[1].1.clone();
+            move |txn| put!(txn, LEAVES, size + 64, &*row)
+        }),
+        case("an entry gone from a directory", K::BlockDamaged, directory.0 + 7, {
+            let mut row = directory.1.clone();
+            row[1 + 7] = 0;
+            move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
+        }),
+        case("an entry of another block in a directory", K::BlockDamaged, directory.0 + 7, {
+            let mut row = directory.1.clone();
+            row[1 + 7] += 1;
+            move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
+        }),
+        case("a directory cut short", K::BlockDamaged, directory.0, {
+            let row = directory.1[..20].to_vec();
+            move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
+        }),
+        case("a directory in another form", K::BlockDamaged, directory.0, {
+            let wide = directory.1[1..].iter().flat_map(|place| [*place, 0]);
+            let row: Vec<u8> = std::iter::once(2).chain(wide).collect();
+            move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
+        }),
+        case("a directory removed", K::BlockDamaged, directory.0, move |txn| take!(txn, DIRECTORIES, directory.0)),
+        case("a directory behind the segments", K::EntryUnexpected, size + 64, {
+            let row = directory.1.clone();
+            move |txn| put!(txn, DIRECTORIES, size + 64, &*row)
+        }),
+        case("the seed of a segment changed", K::EntryChanged, seed.0 + 3, {
+            let row = flipped(&seed.1, 9);
+            move |txn| put!(txn, SEEDS, seed.0, &*row)
+        }),
+        case("the seed of a segment removed", K::EntryDamaged, seed.0 + 3, move |txn| take!(txn, SEEDS, seed.0)),
+        case("the seed of a segment cut short", K::BlockDamaged, seed.0, {
+            let row = seed.1[..10].to_vec();
+            move |txn| put!(txn, SEEDS, seed.0, &*row)
+        }),
+        case("a seed where no segment begins", K::BlockDamaged, seed.0 + 1, {
+            let row = seed.1.clone();
+            move |txn| put!(txn, SEEDS, seed.0 + 1, &*row)
+        }),
+        case("a seed behind the newest entry", K::BlockDamaged, (size / 64 + 2) * 64, {
+            let row = seed.1.clone();
+            move |txn| put!(txn, SEEDS, (size / 64 + 2) * 64, &*row)
         }),
         case("a block removed", K::EntryMissing, block.0, move |txn| take!(txn, BLOCKS, block.0)),
         case("a block cut short", K::BlockDamaged, block.0, {
@@ -212,7 +294,7 @@ fn whatever_is_edited_is_found_and_named() {
                 put!(txn, BLOCKS, b.0, &*a.1);
             }
         }),
-        case("a block twice", K::BlockDamaged, block.0 + 1, {
+        case("a block twice", K::EntryUnexpected, block.0, {
             let row = block.1.clone();
             move |txn| put!(txn, BLOCKS, block.0 + 1, &*row)
         }),
@@ -355,6 +437,23 @@ fn whatever_is_edited_is_found_and_named() {
             kind: "open: NewerFormat".to_owned(),
             seq: None,
         },
+        Case {
+            name: "a state of the format before",
+            change: {
+                let mut row = state.clone();
+                row[1] = 1;
+                Box::new(move |txn| put!(txn, META, "state", &*row))
+            },
+            kind: "open: NewerFormat".to_owned(),
+            seq: None,
+        },
+        refused("a state with segments of no entries", {
+            let mut row = state.clone();
+            // Behind format, layout, size (three bytes) and head.
+            assert_eq!(row[5 + 32], 64);
+            row[5 + 32] = 0;
+            move |txn| put!(txn, META, "state", &*row)
+        }),
     ];
     let mut missed = Vec::new();
     for Case { name, change, kind, seq } in &cases {

@@ -33,14 +33,32 @@ fn nonces(log: &AuditLog) -> HashMap<u64, [u8; 16]> {
     log.query(&Query::new()).unwrap().map(|e| e.map(|e| (e.seq, e.body.nonce)).unwrap()).collect()
 }
 
-/// Which of the drawn seeds belongs to which entries.
-fn seeds(random: &Recorder, nonces: &HashMap<u64, [u8; 16]>) -> HashMap<[u8; 16], HashSet<u64>> {
-    let mut found: HashMap<[u8; 16], HashSet<u64>> = HashMap::new();
+const SEGMENT: u64 = 256;
+
+/// The nonces of a segment, from the bytes of the root of its tree: SHA-256 over those of a node, and a few words, gives those of its
+/// two children, thirteen times.
+fn leaves(seed: [u8; 16]) -> Vec<[u8; 16]> {
+    let mut level = vec![seed];
+    for _ in 0..13 {
+        let both = level.iter().flat_map(|seed| {
+            let Hash(both) = Hash::of(&[&seed[..], b"attestlog/nonces@v1"].concat());
+            [both[..16].try_into().unwrap(), both[16..].try_into().unwrap()]
+        });
+        level = both.collect();
+    }
+    level
+}
+
+/// The drawn seed of each segment, by its first seq, if all nonces of the segment follow from it.
+fn seeds(random: &Recorder, nonces: &HashMap<u64, [u8; 16]>) -> HashMap<u64, [u8; 16]> {
+    let mut found = HashMap::new();
     for seed in random.1.lock().unwrap().iter() {
-        for (&seq, nonce) in nonces {
-            let hash = Hash::of(&[&seed[..], &seq.to_be_bytes()].concat());
-            if hash.0[..16] == nonce[..] {
-                found.entry(*seed).or_default().insert(seq);
+        let leaves = leaves(*seed);
+        for start in (0..).step_by(SEGMENT as usize).take_while(|start| *start <= nonces.keys().copied().max().unwrap())
+        {
+            let follows = |(seq, leaf): (u64, &[u8; 16])| nonces.get(&seq).is_none_or(|nonce| nonce == leaf);
+            if (start..start + SEGMENT).zip(&leaves).all(follows) {
+                found.insert(start, *seed);
             }
         }
     }
@@ -52,17 +70,20 @@ fn is_in_file(path: &Path, seed: &[u8; 16]) -> bool {
 }
 
 /// With the seed of a purged entry's nonce, an attacker could compute the nonce again and test guesses of the entry
-/// against its hash. So a purge must leave no seed from which the nonce of a purged entry was made.
+/// against its hash. So a purge must leave no seed from which the nonce of a purged entry follows: in place of the root of a
+/// segment's tree it leaves the nodes beside the ways to what it took.
 #[test]
 fn a_purge_leaves_no_seed_of_what_it_took() {
+    use crate::store_common::tables::SEEDS;
+    use redb::{ReadableDatabase, ReadableTable};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let clock = Arc::new(ManualClock::at("2020-01-01T08:00:00Z".parse().unwrap()));
     let random = Arc::new(Recorder(SeededRandom::new(11), Mutex::default()));
-    let options = || Options::new().clock(clock.clone()).random(random.clone()).background(false);
+    let options =
+        || Options::new().clock(clock.clone()).random(random.clone()).background(false).segment_entries(SEGMENT as u32);
     let log = options().create(&path).unwrap();
-    // First blocks that stay whole, then blocks that stay in part, then blocks that go whole; the last entries are in
-    // no block yet.
+    // First segments that stay whole, then some that stay in part, then some that go whole; the last entries are in the tail.
     (0..600).for_each(|i| record(&log, i, true));
     log.close().unwrap();
     let log = options().open(&path).unwrap();
@@ -73,19 +94,18 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
     let before = nonces(&log);
     assert_eq!(before.values().collect::<HashSet<_>>().len(), before.len(), "each entry has a nonce of its own");
     let seeds = seeds(&random, &before);
-    assert_eq!(seeds.values().map(HashSet::len).sum::<usize>(), before.len(), "each nonce is made from a seed");
-    assert!(seeds.len() > 8, "{} blocks", seeds.len());
-    assert!(seeds.keys().all(|seed| is_in_file(&path, seed)));
+    assert_eq!(seeds.len() as u64, (before.len() as u64).div_ceil(SEGMENT), "a segment has one seed");
+    assert!(seeds.values().all(|seed| is_in_file(&path, seed)));
 
     clock.advance(2 * 366 * DAY);
     log.retention().purge("ops").unwrap();
     let after = nonces(&log);
     assert!(after.iter().all(|(seq, nonce)| before.get(seq).is_none_or(|b| b == nonce)), "a nonce stays what it is");
     let (mut whole, mut touched) = (0, 0);
-    for (seed, entries) in &seeds {
-        match entries.iter().all(|seq| after.contains_key(seq)) {
+    for (&start, seed) in &seeds {
+        match (start..start + SEGMENT).all(|seq| after.contains_key(&seq) || !before.contains_key(&seq)) {
             true => {
-                assert!(is_in_file(&path, seed), "a block that lost nothing keeps its seed");
+                assert!(is_in_file(&path, seed), "a segment that lost nothing keeps its seed");
                 whole += 1;
             }
             false => {
@@ -94,39 +114,68 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
             }
         }
     }
-    assert!(whole > 2 && touched > 4, "{whole} blocks lost nothing, {touched} something");
+    assert!(whole >= 2 && touched > 4, "{whole} segments lost nothing, {touched} something");
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 
     // Recording continues, with new seeds.
-    (0..200).for_each(|i| record(&log, i, true));
+    (0..600).for_each(|i| record(&log, i, true));
     log.close().unwrap();
+    // What is left: from no node in the file does a purged entry's nonce follow.
+    let database = redb::Database::open(&path).unwrap();
+    let (mut stored, gone) = (HashSet::new(), before.keys().filter(|seq| !after.contains_key(seq)).count());
+    for row in database.begin_read().unwrap().open_table(SEEDS).unwrap().iter().unwrap() {
+        let row = row.unwrap().1.value().to_vec();
+        let mut rest = &row[1..];
+        while !rest.is_empty() {
+            let skipped = rest.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+            let (level, seed) = (rest[skipped], <[u8; 16]>::try_from(&rest[skipped + 1..skipped + 17]).unwrap());
+            let mut below = vec![seed];
+            for _ in 0..level {
+                let both = below.iter().flat_map(|seed| {
+                    let Hash(both) = Hash::of(&[&seed[..], b"attestlog/nonces@v1"].concat());
+                    [<[u8; 16]>::try_from(&both[..16]).unwrap(), both[16..].try_into().unwrap()]
+                });
+                below = both.collect();
+            }
+            stored.extend(below);
+            rest = &rest[skipped + 17..];
+        }
+    }
+    drop(database);
+    assert!(gone > 600 && after.values().all(|nonce| stored.contains(nonce)));
+    assert!(before.iter().all(|(seq, nonce)| after.contains_key(seq) || !stored.contains(nonce)));
     let log = options().open(&path).unwrap();
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
     let last = nonces(&log);
     assert_eq!(last.values().collect::<HashSet<_>>().len(), last.len());
 }
 
-/// A refused record must leave the block as it was, or the next block would get a seed that is not its own.
+/// A refused record must leave the seeds as they were, or the next segment would get one that is not in the file.
 #[test]
-fn what_is_refused_leaves_the_block_as_it_was() {
+fn what_is_refused_leaves_the_seeds_as_they_were() {
     let mut limits = attestlog::entry::CallLimits::default();
     limits.line_bytes = 3_000;
     let random = Arc::new(Recorder(SeededRandom::new(12), Mutex::default()));
-    let log = Options::new().limits(limits).random(random.clone()).background(false).in_memory().unwrap();
+    let log = Options::new()
+        .limits(limits)
+        .random(random.clone())
+        .background(false)
+        .segment_entries(SEGMENT as u32)
+        .in_memory()
+        .unwrap();
     let call = |i: u64, bytes: u64| {
         let text: String = (0..bytes).map(|n| char::from(b'a' + ((n * n * 7 + i * 13) >> 3) as u8 % 26)).collect();
         ToolCall::new(format!("conv-{i}"), "u", "t").arguments(attestlog::json::Object::from_iter([("note", text)]))
     };
     for i in 0..400 {
-        // Refused alone, when the block before may have been cut for it; and refused after others in its batch, which
-        // are refused with it.
+        // Refused alone, when it may be the first of a segment; and refused after others in its batch, which are refused with it.
         assert!(log.record(call(i, 4_000)).is_err());
         assert!(log.record_batch(vec![call(i, 900), call(i, 900), call(i, 4_000)]).is_err());
         log.record(call(i, i % 700)).unwrap();
     }
     log.flush_index().unwrap();
     let nonces = nonces(&log);
-    assert_eq!(seeds(&random, &nonces).values().map(HashSet::len).sum::<usize>(), nonces.len());
+    assert_eq!(seeds(&random, &nonces).len() as u64, (nonces.len() as u64).div_ceil(SEGMENT));
     let verified = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verified.ok() && verified.size > 400, "{:?}", verified.findings);
 }
@@ -137,18 +186,18 @@ fn a_backup_does_not_tell_the_nonces_of_what_comes_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let (path, copy) = (dir.path().join("audit.log"), dir.path().join("copy.log"));
     let random = Arc::new(Recorder(SeededRandom::new(13), Mutex::default()));
-    let options = || Options::new().random(random.clone()).background(false);
+    let options = || Options::new().random(random.clone()).background(false).segment_entries(SEGMENT as u32);
     let log = options().create(&path).unwrap();
     (0..10).for_each(|i| record(&log, i, false));
     log.backup(&copy).unwrap();
     (10..30).for_each(|i| record(&log, i, false));
     let seeds = seeds(&random, &nonces(&log));
-    assert!(seeds.values().any(|seqs| seqs.contains(&5) && seqs.contains(&25)), "one block goes on over the backup");
-    assert!(seeds.keys().all(|seed| is_in_file(&path, seed) && !is_in_file(&copy, seed)));
+    assert_eq!(seeds.len(), 1, "one segment goes on over the backup");
+    assert!(seeds.values().all(|seed| is_in_file(&path, seed) && !is_in_file(&copy, seed)));
 
     // A copy that is written to draws nonces of its own.
     let other = options().unsigned(true).open(&copy).unwrap();
-    (0..200).for_each(|i| record(&other, i, false));
+    (0..500).for_each(|i| record(&other, i, false));
     let (ours, theirs) = (nonces(&log), nonces(&other));
     assert!((20..30).all(|seq| ours[&seq] != theirs[&seq]));
     assert_eq!(theirs.values().collect::<HashSet<_>>().len(), theirs.len());

@@ -32,7 +32,7 @@ fn json(text: &str) -> Json {
     Json::parse(text.as_bytes()).unwrap().value
 }
 
-/// The same store each time: every kind of entry that the library can make, over several blocks and two index batches.
+/// The same store each time: every kind of entry that the library can make, over several segments and two index batches.
 fn tell(log: &AuditLog, clock: &attestlog::host::ManualClock) -> Result<()> {
     let call = |tool: &str| ToolCall::new("conv_1", "dr_smith", tool);
     log.record(
@@ -88,7 +88,7 @@ fn make() -> (String, Vec<u8>) {
     let (disk, clock) = (Disk::default(), clock());
     let options = Options::new().clock(clock.clone()).background(false).name("example.org/golden");
     let random = std::sync::Arc::new(attestlog::host::SeededRandom::new(20_250_301));
-    let log = options.random(random).create_on(disk.backend()).unwrap();
+    let log = options.random(random).segment_entries(64).create_on(disk.backend()).unwrap();
     tell(&log, &clock).unwrap();
     assert_clean(&log);
     let lines: String = entries(&log).iter().map(|e| e.line() + "\n").collect();

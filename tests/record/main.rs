@@ -15,6 +15,7 @@ mod mcp_shown;
 mod model;
 mod queue;
 mod recording;
+mod segments;
 mod senders;
 #[path = "../store_common/mod.rs"]
 mod store_common;

@@ -345,7 +345,7 @@ fn a_leader_that_panics_leaves_the_store_usable() {
     }));
     let random = Arc::new(Dies(AtomicBool::new(false), attestlog::host::SeededRandom::new(5)));
     let disk = Disk::default();
-    let log = options(&clock(), 1).random(random.clone()).create_on(disk.backend()).unwrap();
+    let log = options(&clock(), 1).random(random.clone()).segment_entries(4).create_on(disk.backend()).unwrap();
     let died = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|thread| {

@@ -185,6 +185,8 @@ pub fn options(clock: &Arc<ManualClock>, seed: u64) -> Options {
         .background(false)
         .without_keys()
         .cache_bytes(4 << 20)
+        // Small enough for stores of a hundred entries to have segments, and a tail.
+        .segment_entries(64)
 }
 
 /// A store on a disk of its own.

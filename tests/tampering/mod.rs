@@ -39,7 +39,7 @@ pub fn call(i: u64) -> ToolCall {
     if i.is_multiple_of(9) { call.sender(Sender::new("sender", i + 1)) } else { call }
 }
 
-/// A closed store with `calls` calls: two index batches, entries behind them, blocks and a tail, calls in two steps.
+/// A closed store with `calls` calls and a few: two index batches, entries behind them, segments and a tail, calls in two steps.
 pub fn closed(calls: u64) -> Vec<u8> {
     let (log, disk, _) = store(7);
     for part in [0..calls / 2, calls / 2..calls * 3 / 4, calls * 3 / 4..calls] {
@@ -49,6 +49,8 @@ pub fn closed(calls: u64) -> Vec<u8> {
             log.flush_index().unwrap();
         }
     }
+    // Rows of the tail with one entry each.
+    (calls..calls + 6).for_each(|i| _ = log.record(call(i)).unwrap());
     let begun = log.begin(ToolCall::new("conv_x", "usr_1", "write")).unwrap();
     begun.finish(|call| call.outcome(Outcome::Timeout)).unwrap();
     let _ = log.begin(ToolCall::new("conv_x", "usr_2", "write")).unwrap();
@@ -201,6 +203,7 @@ pub fn keyed(clock: &std::sync::Arc<attestlog::host::ManualClock>, seed: u64) ->
         .random(std::sync::Arc::new(attestlog::host::SeededRandom::new(seed)))
         .background(false)
         .cache_bytes(1 << 20)
+        .segment_entries(64)
 }
 
 pub fn rich_call(i: u64) -> ToolCall {

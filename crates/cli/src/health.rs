@@ -100,7 +100,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     }
     row("last recorded", health.last_recorded_at.map_or("never".to_owned(), ago))?;
     row(
-        "waiting for block",
+        "waiting for segment",
         match &health.oldest_unsealed {
             Some(oldest) => format!("{} since {}", count(health.size - health.sealed), ago(oldest.recorded_at)),
             None => "none".to_owned(),

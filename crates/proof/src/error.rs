@@ -40,7 +40,8 @@ kinds! {
     AlreadyExists = "already_exists",
     /// The file is not an attestlog store. Fix the path.
     NotAStore = "not_a_store",
-    /// The store was written by a newer version. Upgrade the program.
+    /// The store has another layout: that of a newer version (upgrade the program), or of a development version before the first release
+    /// (the message says how to export it).
     NewerFormat = "newer_format",
     /// Another process has the store open. Wait, or go through that process.
     Locked = "locked",

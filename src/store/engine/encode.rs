@@ -7,8 +7,8 @@
 use crate::line::{self, ChainSlot, SLOT_FIELDS};
 use crate::store::engine::mem_index::Indexed;
 use crate::store::engine::subject_keys::NewSubject;
-use crate::store::layout::entry_record;
 use crate::store::layout::stored_entry::{Head, append_content};
+use crate::store::layout::tail_row::{TailEntry, TailRows};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, codec};
 use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
 
@@ -278,13 +278,15 @@ impl Entries {
         self.bytes.truncate(self.all.last().map_or(0, |last| last.end));
     }
 
-    /// The tail rows of all but the first `skipped` entries.
-    pub(crate) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
-        let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
-        self.all.iter().skip(skipped).map(move |staged| {
+    /// The rows of the tail for the entries, of which the first has this seq; `segment` is how many entries a segment has.
+    pub(crate) fn rows(&self, first: u64, segment: u64) -> Vec<(u64, Vec<u8>)> {
+        let mut rows = TailRows::default();
+        let mut start = 0;
+        for (seq, staged) in (first..).zip(&self.all) {
             let body = &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end];
-            entry_record::row(&staged.prev, &staged.hash, body)
-        })
+            rows.add(seq, &TailEntry { prev: staged.prev, hash: staged.hash, body }, segment);
+        }
+        rows.finish()
     }
 
     /// The entries in the form that the index takes.

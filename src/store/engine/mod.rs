@@ -2,11 +2,10 @@
 //!
 //! `encode` writes all of a call that does not depend on its place; `group_commit` lets one caller commit for all that wait;
 //! `writer_state` is what only the holder of the writer lock knows. `keyring` and `subject_keys` hold keys, `row_mac`
-//! authenticates rows, `mem_index` is the index of the newest entries, `block_locator` remembers where blocks begin. `changes`
+//! authenticates rows, `mem_index` is the index of the newest entries. `changes`
 //! notes what happens while a purge rewrites the file, `jobs` wakes the threads in the background, `handover` hands checkpoints
 //! to anchors, `readers` are the queries under way, and `reading` is for a store that is open for reading only.
 
-pub(crate) mod block_locator;
 pub(crate) mod changes;
 pub(crate) mod encode;
 pub(crate) mod group_commit;
@@ -28,7 +27,6 @@ use crate::keys::Mark;
 use crate::policy::Policies;
 use crate::process::Process;
 use crate::retention::SeqSet;
-use crate::store::engine::block_locator::BlockLocator;
 use crate::store::engine::changes::Changes;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::group_commit::GroupCommit;
@@ -73,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) source: Source,
     /// The number of entries at opening.
     pub(crate) opened_with: u64,
+    /// How many entries a segment has.
+    pub(crate) segment: u64,
     /// What the keys had last signed of this store at opening.
     pub(crate) mark: Option<Mark>,
     /// A message, if the store was made without keys but keys of another store were found for it.
@@ -90,7 +90,6 @@ pub(crate) struct ReadSide {
     pub(crate) before: Mutex<Weak<DatabaseHandle>>,
     /// Whether the store is open only for reading.
     pub(crate) reading: Reading,
-    pub(crate) block_locator: Arc<BlockLocator>,
     pub(crate) closed: AtomicBool,
     /// What was wrong with the store when it was last opened (R85).
     pub(crate) damage: RwLock<Option<Damage>>,
@@ -109,6 +108,8 @@ pub(crate) struct WriteSide {
     pub(crate) tighten: AtomicBool,
     /// Held while an index batch is written.
     pub(crate) merging: Mutex<()>,
+    /// Held while a segment is sealed.
+    pub(crate) sealing: Mutex<()>,
     /// Held while a commit is published to readers.
     pub(crate) showing: Mutex<()>,
 }
@@ -142,6 +143,8 @@ pub(crate) struct Published {
     pub head: Hash,
     /// The number of entries that the newest checkpoint covers.
     pub signed: u64,
+    /// The number of entries in segments.
+    pub sealed: u64,
     pub mem_segments: Vec<Arc<MemSegment>>,
 }
 
@@ -274,7 +277,8 @@ impl Engine {
     /// Publishes a state that was read again from the file.
     pub(crate) fn publish_anew(&self, state: &State, mem_segments: Vec<Arc<MemSegment>>) {
         let mut published = self.read.published.write().unwrap_or_else(PoisonError::into_inner);
-        *published = Published { size: state.size, head: state.head, signed: state.signed, mem_segments };
+        let (size, head) = (state.size, state.head);
+        *published = Published { size, head, signed: state.signed, sealed: state.sealed, mem_segments };
         drop(published);
         self.jobs.news.tell();
     }

@@ -3,8 +3,7 @@
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::store::file::database_handle::Damage;
-use crate::store::layout::block::Sealer;
-use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::seeds::Seeds;
 use crate::store::layout::state::State;
 use std::ops::Deref;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use std::time::Duration;
 pub(crate) struct WriterState {
     pub state: State,
     pub frontier: Frontier,
-    /// Holds the entries from `state.sealed` on.
-    pub sealer: Sealer,
+    /// The seeds of the segment of the newest entry.
+    pub seeds: Seeds,
     /// When the expiry clock was last advanced, by the monotonic clock.
     pub ticked: Duration,
     /// Whether the log already says that this process records without the key.
@@ -30,25 +29,16 @@ pub(crate) struct WriterState {
 
 impl WriterState {
     /// The state that was read from the file, at this time of the monotonic clock.
-    pub(crate) fn new(state: State, frontier: Frontier, tail: &[TailRow], now: Duration) -> WriterState {
-        let mut sealer = Sealer::default();
-        // The entries of the tail fit in one block: earlier ones were sealed in the commit that added them.
-        sealer.begin(state.seed);
-        let mut damaged = None;
-        for (seq, packed) in (state.sealed..).zip(tail) {
-            if sealer.again(seq, packed).is_err() {
-                damaged = damaged.or(Some(Damage::Entry(seq)));
-            }
-        }
+    pub(crate) fn new(state: State, frontier: Frontier, seeds: Seeds, now: Duration) -> WriterState {
         WriterState {
             state,
             frontier,
-            sealer,
+            seeds,
             ticked: now,
             unsigned_said: false,
             brought_back: None,
             poisoned: false,
-            damaged,
+            damaged: None,
         }
     }
 
@@ -114,7 +104,12 @@ mod tests {
     fn a_commit_that_does_not_come_to_its_end_poisons_the_writer() {
         let new = || {
             let clock = ExpiryClock::start(crate::Timestamp::MAX, Duration::ZERO);
-            WriterState::new(State::empty(clock.state().clone()), Frontier::empty(), &[], Duration::ZERO)
+            WriterState::new(
+                State::empty(64, clock.state().clone()),
+                Frontier::empty(),
+                Seeds::default(),
+                Duration::ZERO,
+            )
         };
         let commit = |writer: &mut WriterState, fails: bool| -> crate::Result<()> {
             let armed = writer.arm();

@@ -21,9 +21,12 @@ pub(crate) struct ReadView {
     pub txn: ReadTransaction,
     /// The decoded state row.
     pub state: State,
-    pub blocks: ReadOnlyTable<u64, &'static [u8]>,
     /// Opened on first use: a query needs few of these tables, and a verification asks for each row.
     tail: Opened<u64, &'static [u8]>,
+    blocks: Opened<u64, &'static [u8]>,
+    leaves: Opened<u64, &'static [u8]>,
+    directories: Opened<u64, &'static [u8]>,
+    seeds: Opened<u64, &'static [u8]>,
     nodes: Opened<(u8, u64), [u8; 32]>,
     covers: Opened<(u64, u8), [u8; 32]>,
     terms: Opened<(u8, &'static [u8]), u64>,
@@ -39,9 +42,12 @@ impl ReadView {
         let txn = database.begin_read().stored()?;
         Ok(ReadView {
             state: read_state(&txn)?,
-            blocks: txn.open_table(tables::BLOCKS).stored()?,
             txn,
             tail: OnceLock::new(),
+            blocks: OnceLock::new(),
+            leaves: OnceLock::new(),
+            directories: OnceLock::new(),
+            seeds: OnceLock::new(),
             nodes: OnceLock::new(),
             covers: OnceLock::new(),
             terms: OnceLock::new(),
@@ -66,6 +72,22 @@ impl ReadView {
 
     pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
         self.opened(&self.tail, tables::TAIL)
+    }
+
+    pub(crate) fn blocks(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.blocks, tables::BLOCKS)
+    }
+
+    pub(crate) fn leaves(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.leaves, tables::LEAVES)
+    }
+
+    pub(crate) fn directories(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.directories, tables::DIRECTORIES)
+    }
+
+    pub(crate) fn seeds(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.seeds, tables::SEEDS)
     }
 
     pub(crate) fn nodes(&self) -> Result<&ReadOnlyTable<(u8, u64), [u8; 32]>> {

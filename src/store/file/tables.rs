@@ -70,10 +70,16 @@ macro_rules! tables {
 tables! {
     /// `state` → `State` and other small values: the state changes with each commit.
     META: &str => &[u8], "meta", Last, Last;
-    /// seq → previous hash, hash and stored body: the newest entries, one row each.
-    TAIL: u64 => &[u8], "tail", Last, Last;
-    /// First seq → block: sealed runs of entries.
+    /// First seq → previous hash, and hash and stored body of each entry: the newest entries, a row or more for each commit.
+    TAIL: u64 => &[u8], "tail", Last, Own;
+    /// First seq of a segment plus a number → block: contents of entries that belong together.
     BLOCKS: u64 => &[u8], "blocks", Rounds, Own;
+    /// First seq → the hashes of up to 224 entries of a segment, in the order of the log.
+    LEAVES: u64 => &[u8], "leaves", Rounds, Own;
+    /// First seq of a segment → the block of each of its entries.
+    DIRECTORIES: u64 => &[u8], "directories", Rounds, Own;
+    /// First seq of a segment → the seeds from which the nonces of its entries follow.
+    SEEDS: u64 => &[u8], "seeds", Rounds, Own;
     /// (level, index) → hash of the Merkle node over `[index << level, (index + 1) << level)`, level 8 and up.
     NODES: (u8, u64) => [u8; 32], "nodes", Rounds, Own;
     /// (first leaf, level) → hash: the Merkle nodes below level 8 that purges keep, in the order of the entries.

@@ -1,21 +1,20 @@
-//! Blocks: sealed runs of entries, with their hashes stored together and their contents compressed.
+//! Blocks: the contents of entries of one segment that belong together, compressed.
 //!
-//! Invariant B1: a block holds the hash of every entry in it and, for the first entry of each run of consecutive seqs, the
-//! previous hash, unless that is the hash of a purged entry that `covers` keeps anyway. So every entry's line can be rebuilt
-//! from the block and at most one of these hashes, and blocks can be verified in any order. Invariant B2: a block is cut
-//! before its value would need the next power-of-two count of pages, because redb gives large values 2^k pages of 4 KiB. A
-//! single entry may be larger than that. Invariant B4: where nonces are derived from a seed, the seed serves the entries of
-//! this block only; a purge that removes one of them leaves no seed behind.
+//! Invariant B2: a block is cut before its value would need the next power-of-two count of pages, because redb gives large values
+//! 2^k pages of 4 KiB. A single entry may be larger than that.
 //!
-//! What follows from an entry's position (nonce, time of recording, retention) is stored in columns, which take almost no
-//! space where entries are alike. Contents are compressed so that reading one entry decompresses only that entry.
+//! The entries of a block come in the order of [`segment`](super::segment), not in that of the log; a block says which they are.
+//! Their hashes are elsewhere ([`leaf_row`](super::leaf_row)), and so are the seeds of their nonces ([`seeds`](super::seeds)).
+//! What follows from an entry's position (time of recording, retention) is stored in columns, which take almost no space where
+//! entries are alike. Contents are compressed so that reading one entry decompresses only that entry.
 
 use crate::codec::{self, CodecError};
 use crate::rows::{read_varint, unzigzag, varint_len, write_varint, zigzag};
-use crate::store::layout::entry_record::{self, EntryRecord, TailRow};
+use crate::store::layout::bytes;
+use crate::store::layout::entry_record::EntryRecord;
 use crate::store::layout::stored_entry::{Head, StoredRetention};
 use crate::store::layout::text_compression::{self, Packer};
-use crate::{Hash, Result, Timestamp};
+use crate::{Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -23,8 +22,8 @@ use std::borrow::Cow;
 /// alone (measured: 8,176 still fit two pages, 8,180 take four).
 pub(crate) const BLOCK_BYTES: usize = 8_172;
 
-/// Upper bound of the block's own fields: format, first seq, the seeded flag, and the lengths of ten byte strings.
-const FIXED_BYTES: usize = 1 + 9 + 1 + 10 * 3;
+/// Upper bound of the block's own fields: format, first seq, and the lengths of eight byte strings.
+const FIXED_BYTES: usize = 1 + 9 + 8 * 3;
 /// Upper bound of a retention's size besides the name of its class.
 const RETENTION_BYTES: usize = 3 + 10;
 /// Maximum number of retentions in a block's table: an entry refers to one by a byte, where zero means none.
@@ -32,40 +31,15 @@ const RETENTIONS: usize = 255;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Consecutive entries of a block.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Run {
-    /// Seq of the first.
-    pub first: u64,
-    /// How many.
-    pub count: u32,
-    /// How many entries of the block come before it.
-    pub before: usize,
-    /// The hash of the entry before the first; `None` where it is among the hashes kept for purged entries.
-    pub prev: Option<Hash>,
-}
-
-impl Run {
-    /// The seq after its last.
-    fn end(&self) -> u64 {
-        self.first + u64::from(self.count)
-    }
-}
-
 /// A block as it is stored. The fields needed to read any entry come first.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored<'a> {
+    /// The first seq of the segment.
     first: u64,
-    /// For each run two varints: how many seqs are skipped before it (zero for the first), then twice its number of entries,
-    /// plus one if the previous hash is in `prevs`.
+    /// For each entry a varint (zigzag): how much larger its offset in the segment is than the previous entry's.
     #[serde(borrow, with = "bytes")]
-    runs: Cow<'a, [u8]>,
-    /// 32 bytes each.
-    #[serde(borrow, with = "bytes")]
-    prevs: Cow<'a, [u8]>,
-    /// Whether `nonces` is a single seed.
-    seeded: bool,
-    /// The 16-byte seed of all nonces, or 16 bytes per entry.
+    seqs: Cow<'a, [u8]>,
+    /// For each entry whose nonce follows from no seed its index in the block (a varint) and the 16 bytes.
     #[serde(borrow, with = "bytes")]
     nonces: Cow<'a, [u8]>,
     /// For each stretch of entries recorded at the same time two varints: how many nanoseconds after the previous stretch
@@ -86,9 +60,6 @@ struct Stored<'a> {
     /// The dictionary that the compressed contents refer to.
     #[serde(borrow, with = "bytes")]
     dictionary: Cow<'a, [u8]>,
-    /// 32 bytes per entry.
-    #[serde(borrow, with = "bytes")]
-    hashes: Cow<'a, [u8]>,
     #[serde(borrow, with = "bytes")]
     data: Cow<'a, [u8]>,
 }
@@ -96,9 +67,8 @@ struct Stored<'a> {
 /// A decoded block.
 #[derive(Debug)]
 pub(crate) struct Block<'a> {
-    runs: Vec<Run>,
-    hashes: Cow<'a, [u8]>,
-    seeded: bool,
+    first: u64,
+    seqs: Cow<'a, [u8]>,
     nonces: Cow<'a, [u8]>,
     times: Cow<'a, [u8]>,
     retentions: Cow<'a, [u8]>,
@@ -108,36 +78,31 @@ pub(crate) struct Block<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// Serializes byte strings as one piece, not element by element.
-mod bytes {
-    use serde::{Deserializer, Serializer};
-    use std::borrow::Cow;
+/// Where an entry of a block is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub seq: u64,
+    /// Its index in the block.
+    index: usize,
+    /// The bounds of its compressed content, and when it was recorded; `None` if the block does not say.
+    step: Option<(usize, usize, i64)>,
+}
 
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_bytes(bytes)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'de, [u8]>, D::Error> {
-        <&[u8] as serde::Deserialize>::deserialize(from).map(Cow::Borrowed)
+impl Place {
+    /// The entry's index in the block.
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 }
 
 /// A block being filled.
-///
-/// An entry is added in two steps, because its hash depends on its nonce, and the nonce on the block that it goes into:
-/// [`Sealer::room`] compresses it and says whether the block has room, [`Sealer::add`] adds the compressed content.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sealer {
+pub(crate) struct BlockBuilder {
+    /// The first seq of the segment, and the offset of the last entry.
     first: u64,
-    /// The current run: the seq from which skipped seqs are counted, its first seq, its number of entries, and whether the
-    /// previous hash is in `prevs`.
-    run: Option<(u64, u64, u32, bool)>,
-    /// The encoded runs before the current one.
-    runs: Vec<u8>,
-    prevs: Vec<u8>,
-    hashes: Vec<u8>,
-    /// The seed that nonces are derived from; `None` where each nonce is stored.
-    seed: Option<[u8; 16]>,
+    last: u64,
+    entries: usize,
+    seqs: Vec<u8>,
     nonces: Vec<u8>,
     /// The completed stretches of equal recording time, encoded.
     times: Vec<u8>,
@@ -149,43 +114,47 @@ pub(crate) struct Sealer {
     packer: Packer,
     lengths: Vec<u8>,
     data: Vec<u8>,
-    /// The compressed content from the last call of [`Sealer::room`].
+    /// The compressed content of the entry to be added.
     packed: Vec<u8>,
 }
 
-impl Sealer {
-    /// Whether the block holds no entries.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.run.is_none()
+impl BlockBuilder {
+    /// For a block of the segment that begins at this seq.
+    pub(crate) fn new(first: u64) -> BlockBuilder {
+        BlockBuilder { first, ..BlockBuilder::default() }
     }
 
-    /// Whether nonces are derived from a seed.
-    pub(crate) fn is_seeded(&self) -> bool {
-        self.seed.is_some()
-    }
-
-    /// Sets the seed for the nonces of the block that begins.
-    pub(crate) fn begin(&mut self, seed: [u8; 16]) {
-        self.seed = Some(seed);
+    /// Adds the entry at `seq`; returns the block before it if the entry begins a new one. `own`: whether its nonce follows from no
+    /// seed.
+    pub(crate) fn push(&mut self, seq: u64, part: &EntryRecord<'_>, own: bool) -> Result<Option<Vec<u8>>> {
+        let mut full = None;
+        let Head { recorded_at, retention, .. } = &part.head;
+        let kept = retention.as_ref().map(|r| (r.class, r.until));
+        if !self.room(seq, &part.content, *recorded_at, kept, own) {
+            full = self.finish()?;
+            self.room(seq, &part.content, *recorded_at, kept, own);
+        }
+        self.add(seq, &part.head, own);
+        Ok(full)
     }
 
     /// Compresses the content of the entry at `seq`; returns whether the block has room for the entry. An empty block always
     /// has.
-    pub(crate) fn room(
+    fn room(
         &mut self,
         seq: u64,
         content: &[u8],
         recorded_at: Timestamp,
         kept: Option<(&str, Timestamp)>,
+        own: bool,
     ) -> bool {
         self.packed.clear();
         self.packer.pack(content, &mut self.packed);
-        let Some((_, first, count, _)) = self.run else { return true };
-        let nonce = if self.seed.is_some() { 0 } else { 16 };
-        let mut more = 32 + nonce + 1 + varint_len(self.packed.len() as u64) + self.packed.len();
-        if first + u64::from(count) != seq {
-            more += varint_len(seq) + 1 + 32;
+        if self.entries == 0 {
+            return true;
         }
+        let nonce = if own { 16 + varint_len(self.entries as u64) } else { 0 };
+        let mut more = self.distance(seq) + nonce + 1 + varint_len(self.packed.len() as u64) + self.packed.len();
         let (nanos, (_, time, _)) = (recorded_at.nanos(), self.time);
         if time != nanos {
             more += varint_len(zigzag(nanos.wrapping_sub(time))) + 1;
@@ -198,24 +167,21 @@ impl Sealer {
         self.retentions.len() < RETENTIONS && self.len() + more <= BLOCK_BYTES
     }
 
-    /// Adds the entry at `seq` whose content was last passed to [`Sealer::room`]. The previous hash is omitted if it is
-    /// `kept` as the hash of a purged entry.
-    pub(crate) fn add(&mut self, seq: u64, prev: &Hash, hash: &Hash, head: &Head<'_>, kept: bool) {
-        match &mut self.run {
-            Some((_, first, count, _)) if *first + u64::from(*count) == seq => *count += 1,
-            _ => {
-                let end = self.end_run();
-                if end.is_none() {
-                    self.first = seq;
-                }
-                self.run = Some((end.unwrap_or(seq), seq, 1, !kept));
-                if !kept {
-                    self.prevs.extend_from_slice(prev.as_bytes());
-                }
-            }
+    /// How many bytes it takes to say that the next entry is the one at `seq`.
+    fn distance(&self, seq: u64) -> usize {
+        varint_len(zigzag((seq.wrapping_sub(self.first) as i64).wrapping_sub(self.last as i64)))
+    }
+
+    /// Adds the entry whose content was last passed to [`BlockBuilder::room`].
+    fn add(&mut self, seq: u64, head: &Head<'_>, own: bool) {
+        let offset = seq.wrapping_sub(self.first);
+        write_varint(zigzag((offset as i64).wrapping_sub(self.last as i64)), &mut self.seqs);
+        self.last = offset;
+        if own {
+            write_varint(self.entries as u64, &mut self.nonces);
+            self.nonces.extend_from_slice(&head.nonce);
         }
-        self.hashes.extend_from_slice(hash.as_bytes());
-        self.nonces.extend_from_slice(&head.nonce);
+        self.entries += 1;
         let recorded_at = head.recorded_at.nanos();
         if self.time.2 > 0 && self.time.1 != recorded_at {
             self.end_time();
@@ -229,41 +195,9 @@ impl Sealer {
         self.data.extend_from_slice(&self.packed);
     }
 
-    /// Adds an entry with a nonce of its own; returns the block before it if the entry begins a new one.
-    pub(crate) fn push(
-        &mut self,
-        seq: u64,
-        prev: &Hash,
-        hash: &Hash,
-        part: &EntryRecord<'_>,
-        kept: bool,
-    ) -> Result<Option<(u64, Vec<u8>)>> {
-        let mut full = None;
-        let Head { recorded_at, retention, .. } = &part.head;
-        let retention = retention.as_ref().map(|r| (r.class, r.until));
-        if !self.room(seq, &part.content, *recorded_at, retention) {
-            full = self.finish()?;
-            self.room(seq, &part.content, *recorded_at, retention);
-        }
-        self.add(seq, prev, hash, &part.head, kept);
-        Ok(full)
-    }
-
-    /// Adds an entry from the tail, to rebuild this block after the in-memory state was lost.
-    pub(crate) fn again(&mut self, seq: u64, entry: &TailRow) -> Result<()> {
-        let part = entry.part()?;
-        // An entry that was changed in the file keeps its stored nonce, so that verification finds the change.
-        self.seed = self.seed.filter(|seed| entry_record::nonce_of(seed, seq) == part.head.nonce);
-        let retention = part.head.retention.as_ref().map(|r| (r.class, r.until));
-        self.room(seq, &part.content, part.head.recorded_at, retention);
-        self.add(seq, &entry.prev, &entry.hash, &part.head, false);
-        Ok(())
-    }
-
-    /// The finished block and its first seq, if it holds anything. Afterwards the sealer is empty and has no seed.
-    pub(crate) fn finish(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
-        let seed = self.seed.take();
-        if self.end_run().is_none() {
+    /// The finished block, if it holds anything. Afterwards the builder is empty.
+    pub(crate) fn finish(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.entries == 0 {
             return Ok(None);
         }
         self.end_time();
@@ -275,11 +209,8 @@ impl Sealer {
         }
         let block = Stored {
             first: self.first,
-            runs: self.runs[..].into(),
-            prevs: self.prevs[..].into(),
-            hashes: self.hashes[..].into(),
-            seeded: seed.is_some(),
-            nonces: seed.as_ref().map_or(&self.nonces[..], |seed| seed).into(),
+            seqs: self.seqs[..].into(),
+            nonces: self.nonces[..].into(),
             times: self.times[..].into(),
             retentions: retentions.into(),
             kept: self.kept[..].into(),
@@ -290,29 +221,13 @@ impl Sealer {
         let mut bytes = Vec::with_capacity(self.len());
         codec::encode_into(&block, &mut bytes)?;
         // The next block reuses their capacity.
-        let parts = [
-            &mut self.runs,
-            &mut self.prevs,
-            &mut self.hashes,
-            &mut self.nonces,
-            &mut self.times,
-            &mut self.kept,
-            &mut self.lengths,
-            &mut self.data,
-        ];
+        let parts =
+            [&mut self.seqs, &mut self.nonces, &mut self.times, &mut self.kept, &mut self.lengths, &mut self.data];
         parts.into_iter().for_each(Vec::clear);
-        self.time = (0, 0, 0);
+        (self.last, self.entries, self.time) = (0, 0, (0, 0, 0));
         self.retentions.clear();
         self.packer.clear();
-        Ok(Some((self.first, bytes)))
-    }
-
-    /// Encodes the current run, and returns the seq after it.
-    fn end_run(&mut self) -> Option<u64> {
-        let (from, first, count, prev) = self.run.take()?;
-        write_varint(first - from, &mut self.runs);
-        write_varint(u64::from(count) << 1 | u64::from(prev), &mut self.runs);
-        Some(first + u64::from(count))
+        Ok(Some(bytes))
     }
 
     /// Encodes the current stretch of equal recording time.
@@ -338,19 +253,15 @@ impl Sealer {
         })
     }
 
-    /// Upper bound of the encoded length, including the current run.
+    /// Upper bound of the encoded length.
     fn len(&self) -> usize {
-        let nonces = if self.seed.is_some() { 16 } else { self.nonces.len() };
-        let parts = [&self.runs, &self.prevs, &self.hashes, &self.times, &self.kept, &self.lengths, &self.data];
+        let parts = [&self.seqs, &self.nonces, &self.times, &self.kept, &self.lengths, &self.data];
         let parts = parts.into_iter().map(Vec::len).sum::<usize>();
         let retentions = self.retentions.iter().map(|(class, _)| class.len() + RETENTION_BYTES).sum::<usize>();
-        // The next entry may lengthen a count by one byte.
-        let run = self
-            .run
-            .map_or(0, |(from, first, count, _)| varint_len(first - from) + varint_len(u64::from(count) << 1) + 1);
         let (before, now, count) = self.time;
+        // The next entry may lengthen the count by one byte.
         let time = varint_len(zigzag(now.wrapping_sub(before))) + varint_len(count) + 1;
-        FIXED_BYTES + run + time + nonces + parts + retentions + self.packer.len()
+        FIXED_BYTES + time + parts + retentions + self.packer.len()
     }
 }
 
@@ -429,21 +340,12 @@ impl<'a> Block<'a> {
     /// Decodes a block, and checks everything that the other methods rely on.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Block<'a>, CodecError> {
         let stored: Stored<'a> = codec::decode(bytes)?;
-        let damaged = CodecError::Damaged("a block's parts do not fit together");
-        let (runs, count) = read_runs(stored.first, &stored.runs, &stored.prevs).ok_or(damaged.clone())?;
-        let nonces = if stored.seeded { 1 } else { count };
-        let fits = |bytes: &[u8], each: usize, count: usize| Some(bytes.len()) == count.checked_mul(each);
-        if count == 0
-            || !fits(&stored.hashes, 32, count)
-            || !fits(&stored.nonces, 16, nonces)
-            || !fits(&stored.kept, 1, count)
-        {
-            return Err(damaged);
+        if stored.kept.is_empty() {
+            return Err(CodecError::Damaged("a block has no entries"));
         }
         Ok(Block {
-            runs,
-            hashes: stored.hashes,
-            seeded: stored.seeded,
+            first: stored.first,
+            seqs: stored.seqs,
             nonces: stored.nonces,
             times: stored.times,
             retentions: stored.retentions,
@@ -458,9 +360,8 @@ impl<'a> Block<'a> {
     pub(crate) fn into_owned(self) -> Block<'static> {
         let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
         Block {
-            runs: self.runs,
-            hashes: owned(self.hashes),
-            seeded: self.seeded,
+            first: self.first,
+            seqs: owned(self.seqs),
             nonces: owned(self.nonces),
             times: owned(self.times),
             retentions: owned(self.retentions),
@@ -471,44 +372,39 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The runs of consecutive entries.
-    pub(crate) fn runs(&self) -> &[Run] {
-        &self.runs
+    /// The first seq of its segment.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
     }
 
-    /// Whether `seq` lies between the block's first and last.
-    pub(crate) fn spans(&self, seq: u64) -> bool {
-        self.runs.first().is_some_and(|r| r.first <= seq) && self.runs.last().is_some_and(|r| seq < r.end())
+    /// How many bytes it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.len() + self.dictionary.len() + self.kept.len() * 48
     }
 
-    /// The index in the block of the entry at `seq`.
-    pub(crate) fn find(&self, seq: u64) -> Option<usize> {
-        let run = self.runs.get(self.runs.partition_point(|run| run.end() <= seq))?;
-        seq.checked_sub(run.first).map(|at| run.before + at as usize)
-    }
-
-    /// The seq of every entry of the block, its index, and the previous hash unless that is kept elsewhere.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, usize, Option<Hash>)> + '_ {
-        self.runs.iter().flat_map(move |run| {
-            (0..run.count as usize).map(move |at| {
-                let place = run.before + at;
-                let prev = if at == 0 { run.prev } else { Some(self.hash(place - 1)) };
-                (run.first + at as u64, place, prev)
-            })
+    /// The seq of each entry, in the order of the block; fewer than it has entries if the block is damaged.
+    fn seqs(&self) -> impl Iterator<Item = u64> + '_ {
+        let (mut rest, mut offset) = (&*self.seqs, 0i64);
+        (0..self.kept.len()).map_while(move |_| {
+            let (distance, after) = read_varint(rest)?;
+            rest = after;
+            offset = offset.checked_add(unzigzag(distance))?;
+            self.first.checked_add(u64::try_from(offset).ok()?)
         })
     }
 
-    /// All entries, in the order of [`Block::entries`].
-    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<EntryRecord<'_>, CodecError>> + '_ {
+    /// Where each entry is, in the order of the block.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let mut walk = self.walk();
-        self.entries().map(move |(seq, i, _)| self.read(seq, i, walk.step()))
+        self.seqs().zip(0..).map(move |(seq, index)| Place { seq, index, step: walk.step() })
     }
 
-    /// The entry at index `i`, whose seq is `seq`.
-    pub(crate) fn part(&self, seq: u64, i: usize) -> Result<EntryRecord<'_>, CodecError> {
+    /// Where the entry at `seq` is.
+    pub(crate) fn find(&self, seq: u64) -> Option<Place> {
+        let index = self.seqs().position(|there| there == seq)?;
         let mut walk = self.walk();
-        let step = walk.skip(i).and_then(|()| walk.step());
-        self.read(seq, i, step)
+        let step = walk.skip(index).and_then(|()| walk.step());
+        Some(Place { seq, index, step })
     }
 
     /// Whether the columns end exactly with the last entry and are in canonical form.
@@ -542,43 +438,64 @@ impl<'a> Block<'a> {
             left = rest;
         }
         let ended = walk.lengths.is_empty() && walk.times.is_empty() && walk.left == 0 && left.is_empty();
-        ended && walk.from == self.data.len() && times.1 && usize::from(used) == retentions.len()
+        ended
+            && walk.from == self.data.len()
+            && times.1
+            && usize::from(used) == retentions.len()
+            && self.seqs().count() == self.kept.len()
+            && self.seqs_end()
+            && self.own_nonces_end()
     }
 
-    /// The hash of the entry at index `i`.
-    pub(crate) fn hash(&self, i: usize) -> Hash {
-        let mut hash = Hash::ZERO;
-        if let Some(bytes) = self.hashes.get(i * 32..i * 32 + 32) {
-            hash.0.copy_from_slice(bytes);
+    /// Whether the seqs end with the last entry.
+    fn seqs_end(&self) -> bool {
+        let mut rest = &*self.seqs;
+        for _ in 0..self.kept.len() {
+            let Some((_, after)) = read_varint(rest) else { return false };
+            rest = after;
         }
-        hash
+        rest.is_empty()
     }
 
-    /// The hash before the entry at index `i`; `None` where it is kept elsewhere.
-    pub(crate) fn prev(&self, i: usize) -> Option<Hash> {
-        match self.runs.binary_search_by_key(&i, |run| run.before) {
-            Ok(at) => self.runs[at].prev,
-            Err(_) => Some(self.hash(i.saturating_sub(1))),
+    /// Whether the stored nonces are of entries of the block, in order, one each.
+    fn own_nonces_end(&self) -> bool {
+        let (mut rest, mut least) = (&*self.nonces, 0);
+        while !rest.is_empty() {
+            let Some((index, _, after)) = read_nonce(rest).filter(|(index, ..)| *index >= least) else { return false };
+            least = index + 1;
+            rest = after;
         }
+        least <= self.kept.len() as u64
     }
 
-    fn walk(&self) -> Walk<'_> {
-        Walk { lengths: &self.lengths, from: 0, times: &self.times, time: 0, left: 0 }
+    /// The nonce that is stored for the entry there, if one is.
+    pub(crate) fn own_nonce(&self, place: &Place) -> Option<[u8; 16]> {
+        let mut rest = &*self.nonces;
+        while let Some((index, nonce, after)) = read_nonce(rest) {
+            if index >= place.index as u64 {
+                return (index == place.index as u64).then_some(nonce);
+            }
+            rest = after;
+        }
+        None
     }
 
-    fn read(&self, seq: u64, i: usize, step: Option<(usize, usize, i64)>) -> Result<EntryRecord<'_>, CodecError> {
+    /// The entry there. `nonce` is the one that follows from the seeds of the segment; a stored one goes before.
+    ///
+    /// # Errors
+    /// If it does not unpack, or has no nonce.
+    pub(crate) fn part(&self, place: &Place, nonce: Option<[u8; 16]>) -> Result<EntryRecord<'_>, CodecError> {
         let damaged = || CodecError::Damaged("an entry of a block does not unpack");
-        let (from, to, recorded_at) = step.ok_or_else(damaged)?;
+        let (from, to, recorded_at) = place.step.ok_or_else(damaged)?;
         let packed = self.data.get(from..to).ok_or_else(damaged)?;
         let content = text_compression::unpack(packed, &self.dictionary, codec::MAX_BYTES).ok_or_else(damaged)?;
-        let at = if self.seeded { 0 } else { i * 16 };
-        let nonce = self.nonces.get(at..).and_then(|nonces| nonces.first_chunk::<16>()).ok_or_else(damaged)?;
-        let nonce = if self.seeded { entry_record::nonce_of(nonce, seq) } else { *nonce };
-        let retention = match self.kept.get(i).copied().unwrap_or_default().checked_sub(1) {
+        let nonce = self.own_nonce(place).or(nonce);
+        let nonce = nonce.ok_or(CodecError::Damaged("no seed gives the nonce of an entry"))?;
+        let retention = match self.kept.get(place.index).copied().unwrap_or_default().checked_sub(1) {
             None => None,
-            Some(place) => {
+            Some(number) => {
                 let mut left = &*self.retentions;
-                for _ in 0..place {
+                for _ in 0..number {
                     left = read_retention(left).ok_or_else(damaged)?.2;
                 }
                 let (class, later, _) = read_retention(left).ok_or_else(damaged)?;
@@ -589,6 +506,17 @@ impl<'a> Block<'a> {
         let head = Head { nonce, recorded_at: Timestamp::from_nanos(recorded_at), retention };
         Ok(EntryRecord { head, content: content.into() })
     }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk { lengths: &self.lengths, from: 0, times: &self.times, time: 0, left: 0 }
+    }
+}
+
+/// A stored nonce: the index of its entry, the nonce, and the remaining bytes.
+fn read_nonce(bytes: &[u8]) -> Option<(u64, [u8; 16], &[u8])> {
+    let (index, rest) = read_varint(bytes)?;
+    let (nonce, rest) = rest.split_first_chunk()?;
+    Some((index, *nonce, rest))
 }
 
 /// The class of a retention, the distance of its end, and the remaining bytes.
@@ -599,52 +527,35 @@ fn read_retention(bytes: &[u8]) -> Option<(&str, i64, &[u8])> {
     Some((std::str::from_utf8(class).ok()?, unzigzag(later), rest))
 }
 
-/// The runs of a block that begins with `first`, and their total number of entries.
-fn read_runs(first: u64, mut runs: &[u8], prevs: &[u8]) -> Option<(Vec<Run>, usize)> {
-    let (prevs, rest) = prevs.as_chunks::<32>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let mut prevs = prevs.iter();
-    let mut found = Vec::with_capacity(runs.len() / 2);
-    let (mut at, mut before) = (first, 0usize);
-    while !runs.is_empty() {
-        let (left_out, rest) = read_varint(runs)?;
-        let (count, rest) = read_varint(rest)?;
-        runs = rest;
-        let prev = if count & 1 == 1 { Some(Hash(*prevs.next()?)) } else { None };
-        let count = u32::try_from(count >> 1).ok().filter(|count| *count > 0)?;
-        // Adjacent runs must have been one.
-        let first = at.checked_add(left_out).filter(|_| (left_out == 0) == found.is_empty())?;
-        at = first.checked_add(count.into())?;
-        found.push(Run { first, count, before, prev });
-        before = before.checked_add(count as usize)?;
-    }
-    prevs.next().is_none().then_some((found, before))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn head(nanos: i64) -> Head<'static> {
+        Head { nonce: [7; 16], recorded_at: Timestamp::from_nanos(nanos), retention: None }
+    }
+
+    fn record(nanos: i64, content: &[u8]) -> EntryRecord<'_> {
+        EntryRecord { head: head(nanos), content: content.into() }
+    }
 
     /// Fuzzing found a block whose times contained an empty stretch: read in sequence, that entry was damaged and the
     /// following ones were not; read individually, all entries after it were.
     #[test]
     fn behind_a_column_that_is_damaged_nothing_is_read_either_way() {
-        let mut sealer = Sealer::default();
+        let mut builder = BlockBuilder::new(0);
         for seq in 0..3 {
-            let head = Head { nonce: [7; 16], recorded_at: Timestamp::from_nanos(seq as i64), retention: None };
-            assert!(sealer.room(seq, b"content", head.recorded_at, None));
-            sealer.add(seq, &Hash::ZERO, &Hash::ZERO, &head, false);
+            assert_eq!(builder.push(seq, &record(seq as i64, b"content"), false).unwrap(), None);
         }
-        let (_, bytes) = sealer.finish().unwrap().unwrap();
+        let bytes = builder.finish().unwrap().unwrap();
         let damaged = |times: &[u8], lengths: &[u8]| {
             let mut stored: Stored<'_> = codec::decode(&bytes).unwrap();
             (stored.times, stored.lengths) = (times.to_vec().into(), lengths.to_vec().into());
             let bytes = codec::encode(&stored).unwrap();
             let block = Block::decode(&bytes).unwrap();
-            let among: Vec<bool> = block.parts().map(|part| part.is_ok()).collect();
-            let alone: Vec<bool> = (0..3).map(|i| block.part(i as u64, i).is_ok()).collect();
+            let reads = |place: &Place| block.part(place, Some([0; 16])).is_ok();
+            let among: Vec<bool> = block.places().map(|place| reads(&place)).collect();
+            let alone: Vec<bool> = (0..3).map(|seq| reads(&block.find(seq).unwrap())).collect();
             assert_eq!(among, alone, "{times:?} {lengths:?}");
             (among, block.is_whole())
         };
@@ -655,5 +566,47 @@ mod tests {
         let mut endless = whole.lengths[..1].to_vec();
         endless.extend([255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1]);
         assert_eq!(damaged(&whole.times, &endless), (vec![true, false, false], false));
+    }
+
+    #[test]
+    fn entries_come_in_any_order_and_a_nonce_of_its_own_stays() {
+        let seqs = [90u64, 17, 18, 64, 16];
+        let contents: Vec<String> = seqs.iter().map(|seq| format!("the content of entry {seq}")).collect();
+        let mut builder = BlockBuilder::new(16);
+        for (seq, content) in seqs.iter().zip(&contents) {
+            let part = record(*seq as i64 / 17, content.as_bytes());
+            assert_eq!(builder.push(*seq, &part, *seq == 18).unwrap(), None);
+        }
+        let bytes = builder.finish().unwrap().unwrap();
+        let block = Block::decode(&bytes).unwrap().into_owned();
+        assert!(block.is_whole());
+        assert_eq!(block.places().map(|place| place.seq).collect::<Vec<_>>(), seqs);
+        for (seq, content) in seqs.iter().zip(&contents) {
+            let part = block.part(&block.find(*seq).unwrap(), Some([1; 16])).unwrap();
+            assert_eq!((&*part.content, part.head.recorded_at.nanos()), (content.as_bytes(), *seq as i64 / 17));
+            assert_eq!(part.head.nonce, if *seq == 18 { [7; 16] } else { [1; 16] });
+            assert_eq!(block.part(&block.find(*seq).unwrap(), None).is_ok(), *seq == 18);
+        }
+        assert!(block.find(19).is_none());
+        for wrong in [&[9][..], &[0; 16], &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+            let mut stored: Stored<'_> = codec::decode(&bytes).unwrap();
+            stored.nonces = [&stored.nonces[..], wrong].concat().into();
+            assert!(!Block::decode(&codec::encode(&stored).unwrap()).unwrap().is_whole(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_cut_before_it_needs_more_pages() {
+        let mut builder = BlockBuilder::new(0);
+        let mut blocks = Vec::new();
+        for seq in 0..3_000u64 {
+            let content = crate::Hash::of(&seq.to_be_bytes()).to_string().repeat(seq as usize % 7);
+            blocks.extend(
+                builder.push(seq * 977 % 3_000, &record(seq as i64 * 997, content.as_bytes()), seq % 9 == 0).unwrap(),
+            );
+        }
+        assert!(blocks.len() > 30 && blocks.iter().all(|block| block.len() <= BLOCK_BYTES));
+        assert!(blocks.iter().all(|block| block.len() > BLOCK_BYTES - 500), "a block is full before the next begins");
+        assert!(blocks.iter().all(|block| Block::decode(block).unwrap().is_whole()));
     }
 }

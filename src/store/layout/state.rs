@@ -3,7 +3,8 @@
 use crate::chain_state::STORE_FORMAT;
 use crate::codec;
 use crate::retention::ClockState;
-use crate::{Hash, Result};
+use crate::store::layout::segment::Cuts;
+use crate::{Error, ErrorKind, Hash, Result};
 use serde::{Deserialize, Serialize};
 
 /// The key of the state in `meta`.
@@ -21,11 +22,12 @@ pub(crate) struct State {
     pub size: u64,
     /// The hash of the newest entry.
     pub head: Hash,
-    /// Entries below this seq are in blocks, the rest in the tail.
+    /// How many entries a segment has.
+    pub segment: u32,
+    /// Entries below this seq are in segments, the rest in the tail. A multiple of `segment`.
     pub sealed: u64,
-    /// The seed of the nonces of the tail's entries; zeros where there is none.
-    #[serde(with = "crate::codec::nonce")]
-    pub seed: [u8; 16],
+    /// Whether rows of the next segment are being written. They do not count yet.
+    pub sealing: bool,
     /// Index rows at or beyond this seq are not valid yet.
     pub indexed: u64,
     /// The end of the index batch that is being written, if any.
@@ -74,14 +76,15 @@ mod stored_clock {
 }
 
 impl State {
-    /// The state of an empty store with this expiry clock.
-    pub(crate) fn empty(clock: ClockState) -> State {
+    /// The state of an empty store with segments of so many entries and this expiry clock.
+    pub(crate) fn empty(segment: u32, clock: ClockState) -> State {
         State {
             format: STORE_FORMAT,
             size: 0,
             head: Hash::ZERO,
+            segment,
             sealed: 0,
-            seed: [0; 16],
+            sealing: false,
             indexed: 0,
             merging: None,
             next_term: 0,
@@ -92,14 +95,31 @@ impl State {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<State> {
-        // The format number comes first, so that it can be read even from a state written by a newer program.
-        let format = bytes.get(1).copied().unwrap_or_default();
-        if u32::from(format) > STORE_FORMAT {
-            return Err(crate::Error::new(
-                crate::ErrorKind::NewerFormat,
+        // The format number comes first, so that it can be read even from a state of another layout.
+        let format = u32::from(bytes.get(1).copied().unwrap_or_default());
+        if format > STORE_FORMAT {
+            return Err(Error::new(
+                ErrorKind::NewerFormat,
                 format!("the store has format {format}, this program knows {STORE_FORMAT}: use a newer attestlog"),
             ));
         }
-        Ok(codec::decode(bytes)?)
+        if format < STORE_FORMAT && bytes.first() == Some(&codec::FORMAT) {
+            let message = format!(
+                "the store has format {format} of an earlier development version, which this program (format {STORE_FORMAT}) does not read: \
+                 export it with the program that wrote it (`attestlog export STORE`), and record into a new store"
+            );
+            return Err(Error::new(ErrorKind::NewerFormat, message));
+        }
+        let state: State = codec::decode(bytes)?;
+        Cuts::every(state.segment)?;
+        Ok(state)
+    }
+
+    /// How the log is cut into segments.
+    ///
+    /// # Errors
+    /// `Damaged` if the state says something impossible.
+    pub(crate) fn cuts(&self) -> Result<Cuts> {
+        Cuts::every(self.segment)
     }
 }

@@ -19,6 +19,7 @@ use crate::store::file::paths::{new_private_file, taken};
 use crate::store::file::read_view::read_state;
 use crate::store::file::redb_errors::{Stored, from_redb};
 use crate::store::file::tables::{self, Copying, EachTable, InBackup};
+use crate::store::layout::seeds::Seeds;
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::log::OpenStore;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
@@ -231,7 +232,9 @@ impl<'a> Copy<'a> {
         let (mut sealed, mut size) = (0, 0);
         for _ in 0..ROUNDS {
             let now = read_state(&self.begin()?)?;
-            self.chunks(tables::BLOCKS, Bound::Included(sealed), |&first| first < now.sealed)?;
+            for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES, tables::SEEDS] {
+                self.chunks(table, Bound::Included(sealed), |&key| key < now.sealed)?;
+            }
             self.chunks(tables::NODES, Bound::Unbounded, |&node| !is_before(node, size) && is_before(node, now.size))?;
             let grown = now.size - size;
             (sealed, size) = (now.sealed, now.size);
@@ -262,12 +265,16 @@ impl<'a> Copy<'a> {
         let txn = self.to.begin_write().stored()?;
         all_tables::make_all(&txn)?;
         let to = &txn;
-        let mut rows = copy(&from, to, tables::BLOCKS, Bound::Included(sealed), usize::MAX, |_| true)?.rows;
+        let mut rows = 0;
+        for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES] {
+            rows += copy(&from, to, table, Bound::Included(sealed), usize::MAX, |&key| key < state.sealed)?.rows;
+        }
+        rows += seeds(&from, to, sealed, &state)?;
         rows += copy(&from, to, tables::NODES, Bound::Unbounded, usize::MAX, |&node| !is_before(node, size))?.rows;
         rows += copy_tables(&from, to, |copying| copying.backup == InBackup::Last)?;
-        // Whoever has the copy must not be able to compute the nonces of later entries.
-        let unseeded = State { seed: [0; 16], ..state.clone() };
-        to.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&unseeded)?).stored()?;
+        // What is half sealed is not in the copy.
+        let copied = State { sealing: false, ..state.clone() };
+        to.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&copied)?).stored()?;
         let mut txn = txn;
         txn.set_two_phase_commit(true);
         txn.commit().stored()?;
@@ -305,6 +312,26 @@ impl<'a> Copy<'a> {
         self.rows += rows;
         (self.progress)(self.rows.min(self.total), self.total);
     }
+}
+
+/// Copies the seeds from this segment on; of the last segment only what gives nonces of entries that are in the copy: whoever has it
+/// must not be able to compute those of later entries.
+fn seeds(from: &ReadTransaction, to: &redb::WriteTransaction, start: u64, state: &State) -> Result<u64> {
+    let (source, mut copy) = (from.open_table(tables::SEEDS).stored()?, to.open_table(tables::SEEDS).stored()?);
+    let mut rows = 0;
+    for row in source.range(start..).stored()? {
+        let (segment, row) = row.stored()?;
+        let segment = segment.value();
+        let seeds =
+            Seeds::decode(row.value()).map_err(|e| Error::from(e).at(format!("the seeds of entry {segment}")))?;
+        let there = u32::try_from(state.size.saturating_sub(segment)).unwrap_or(u32::MAX);
+        let seeds = seeds.without((there < state.segment).then_some((there, u32::MAX)).into_iter());
+        if !seeds.is_empty() {
+            copy.insert(segment, &*seeds.encode()).stored()?;
+            rows += 1;
+        }
+    }
+    Ok(rows)
 }
 
 /// Whether a Merkle node is complete in a log of `size` entries.

@@ -2,12 +2,12 @@
 //! public interface.
 
 use crate::rows::List;
-use crate::store::layout::block::Sealer;
-use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::block::BlockBuilder;
+use crate::store::layout::entry_record::EntryRecord;
 use crate::store::layout::index_row::Row;
 use crate::store::layout::stored_entry::encode_body;
 use crate::store::log::OpenStore;
-use crate::{Entry, Hash, Result, ToolCall, line};
+use crate::{Entry, Hash, Result, ToolCall, codec, line};
 use attestlog_proof::entry::{Body, Content, Phase};
 
 /// A call as the writer gets it: validated, sanitised, with its retention.
@@ -37,13 +37,13 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>> {
 
 /// A block being filled.
 #[derive(Debug, Default)]
-pub struct Blocks(Sealer);
+pub struct Blocks(BlockBuilder);
 
 impl Blocks {
     /// Adds an encoded entry; returns the bytes of the block that became full.
-    pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        let packed = TailRow { prev, hash, bytes };
-        Ok(self.0.push(seq, &prev, &hash, &packed.part()?, false)?.map(|(_, block)| block))
+    pub fn push(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (head, content) = codec::decode_first(bytes)?;
+        self.0.push(seq, &EntryRecord { head, content: content.into() }, false)
     }
 }
 

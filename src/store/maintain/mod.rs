@@ -15,4 +15,5 @@ pub(crate) mod index_batch;
 pub(crate) mod manage;
 pub(crate) mod purged;
 pub(crate) mod rewrite;
+pub(crate) mod seal;
 pub(crate) mod upkeep;

@@ -23,10 +23,13 @@ use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables::{self, Copying, EachTable, InPurge};
 use crate::store::layout::NODE_LEVEL;
-use crate::store::layout::block::Sealer;
+use crate::store::layout::entry_record::EntryRecord;
 use crate::store::layout::index_key::key_prefix;
 use crate::store::layout::index_row::PurgedRow;
-use crate::store::layout::state::STATE_KEY;
+use crate::store::layout::seeds::Seeds;
+use crate::store::layout::segment::{ClusterKey, LeafRows, RowOf, pack};
+use crate::store::layout::state::{STATE_KEY, State};
+use crate::store::layout::tail_row::TailRows;
 use crate::store::layout::zone_map;
 use crate::store::maintain::backup;
 use crate::store::read::snapshot::Snapshot;
@@ -57,10 +60,10 @@ pub(crate) struct PurgeSet {
 /// The progress of the new file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reached {
-    /// Entries below this seq are in its blocks.
-    pub sealed: u64,
-    /// The Merkle nodes of this many entries are in it.
-    size: u64,
+    /// Entries below this seq are in its segments.
+    sealed: u64,
+    /// So many entries are in it, with their Merkle nodes.
+    pub size: u64,
     /// The checkpoints up to this size are in it.
     signed: u64,
 }
@@ -81,7 +84,7 @@ impl Rewriter<'_> {
         Ok(txn)
     }
 
-    /// Copies what `snapshot` holds, without what is purged. All of its entries must be in blocks.
+    /// Copies what `snapshot` holds, without what is purged.
     pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
         snapshot.check_tables()?;
         let txn = self.step(true)?;
@@ -89,6 +92,7 @@ impl Rewriter<'_> {
         txn.commit().stored()?;
         let covers = covers(&self.cut.gone, &self.cut.sizes);
         let zones = self.entries(snapshot, &covers)?;
+        self.seeds(snapshot, 0)?.flush()?;
         self.covers(snapshot, covers)?;
         let kept_terms = self.postings(snapshot)?;
         let mut terms = Rows::new(self, tables::TERMS);
@@ -136,8 +140,8 @@ impl Rewriter<'_> {
         to.flush()
     }
 
-    /// Carries over what was recorded or changed since. With `last` also the tail and the state; that transaction becomes
-    /// durable with the next one.
+    /// Carries over what was recorded, sealed or changed since. With `last` also the state; that transaction becomes durable with the
+    /// next one.
     pub(crate) fn catch_up(
         &self,
         snapshot: &Snapshot,
@@ -146,25 +150,31 @@ impl Rewriter<'_> {
         last: bool,
     ) -> Result<Reached> {
         let state = &snapshot.state;
-        let mut blocks = Rows::new(self, tables::BLOCKS);
-        for row in snapshot.blocks().range(from.sealed..state.sealed).stored()? {
-            let (first, block) = row.stored()?;
-            match last {
-                false => blocks.push(first.value(), block.value())?,
-                true => blocks.hold(first.value(), block.value()),
-            }
+        let covers = covers(&self.cut.gone, &self.cut.sizes);
+        let mut segments = SegmentRows::new(self, last);
+        let mut start = from.sealed;
+        while start < state.sealed {
+            self.segment(snapshot, start, &covers, &mut segments, &mut |_, _| Ok(()))?;
+            start = snapshot.cuts().segment(start).end;
         }
+        let mut tail = self.tail(snapshot, from.size.max(state.sealed), &mut |_, _| Ok(()))?;
+        let mut seeds = self.seeds(snapshot, snapshot.cuts().start(from.size))?;
         let txn = match last {
             false => {
-                blocks.flush()?;
+                segments.flush()?;
+                tail.flush()?;
+                seeds.flush()?;
                 self.step(true)?
             }
             true => {
                 let txn = self.step(false)?;
-                blocks.write(&txn)?;
+                segments.write(&txn)?;
+                tail.write(&txn)?;
+                seeds.write(&txn)?;
                 txn
             }
         };
+        txn.open_table(tables::TAIL).stored()?.retain_in(..state.sealed, |_, _| false).stored()?;
         {
             let mut nodes = txn.open_table(tables::NODES).stored()?;
             for level in NODE_LEVEL..64 {
@@ -185,7 +195,9 @@ impl Rewriter<'_> {
         if last {
             backup::copy_tables(source, &txn, |copying| copying.purge == InPurge::Last)?;
             let mut meta = txn.open_table(tables::META).stored()?;
-            meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
+            // What is half sealed stays in the old file.
+            let state = State { sealing: false, ..state.clone() };
+            meta.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
         }
         txn.commit().stored()?;
         Ok(Reached { sealed: state.sealed, size: state.size, signed: state.signed })
@@ -347,77 +359,98 @@ impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
+        while !self.rows.is_empty() {
+            let mut bytes = 0;
+            let step = self.rows.iter().take_while(|row| {
+                let more = bytes < STEP_BYTES;
+                bytes += row.0.len() + row.1.len();
+                more
+            });
+            let later = self.rows.split_off(step.count());
+            let txn = self.anew.step(true)?;
+            self.write(&txn)?;
+            txn.commit().stored()?;
+            self.rows = later;
         }
-        let txn = self.anew.step(true)?;
-        self.write(&txn)?;
-        txn.commit().stored()
+        Ok(())
     }
 }
 
+/// Buffered rows for the tables of segments.
+struct SegmentRows<'a> {
+    leaves: Rows<'a, u64, &'static [u8]>,
+    blocks: Rows<'a, u64, &'static [u8]>,
+    directories: Rows<'a, u64, &'static [u8]>,
+    /// Whether all rows are written in one transaction at the end.
+    holds: bool,
+}
+
+impl<'a> SegmentRows<'a> {
+    fn new(anew: &'a Rewriter<'a>, holds: bool) -> SegmentRows<'a> {
+        SegmentRows {
+            leaves: Rows::new(anew, tables::LEAVES),
+            blocks: Rows::new(anew, tables::BLOCKS),
+            directories: Rows::new(anew, tables::DIRECTORIES),
+            holds,
+        }
+    }
+
+    fn push(&mut self, of: RowOf, key: u64, row: &[u8]) -> Result<()> {
+        let rows = match of {
+            RowOf::Leaves => &mut self.leaves,
+            RowOf::Blocks => &mut self.blocks,
+            RowOf::Directory => &mut self.directories,
+        };
+        if self.holds {
+            rows.hold(key, row);
+            return Ok(());
+        }
+        rows.push(key, row)
+    }
+
+    fn all(&mut self) -> [&mut Rows<'a, u64, &'static [u8]>; 3] {
+        [&mut self.leaves, &mut self.blocks, &mut self.directories]
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.all().into_iter().try_for_each(Rows::flush)
+    }
+
+    fn write(&mut self, txn: &WriteTransaction) -> Result<()> {
+        self.all().into_iter().try_for_each(|rows| rows.write(txn))
+    }
+}
+
+/// What is called with each entry that stays of a zone that loses some.
+type Stays<'a> = dyn FnMut(u64, &EntryRecord<'_>) -> Result<()> + 'a;
+
 impl Rewriter<'_> {
-    /// Copies the entries and computes the zones of what remains. `covers` are the nodes that replace purged entries, in
+    /// Copies the segments and computes the zones of what remains. `covers` are the nodes that replace purged entries, in
     /// order.
     fn entries(&self, snapshot: &Snapshot, covers: &[(u8, u64)]) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
         let taken = &self.cut.taken;
-        let mut blocks = Rows::new(self, tables::BLOCKS);
         let mut zones = BTreeMap::new();
-        let mut sealer = Sealer::default();
-        let mut kept = covers.iter().filter(|(level, _)| *level == 0).map(|&(_, leaf)| leaf).peekable();
-        let is_kept = |leaf: u64| {
-            let at = covers.binary_search_by_key(&leaf, |&(level, index)| index << level);
-            at.is_ok_and(|at| covers[at].0 == 0)
-        };
         let indexed = snapshot.state.indexed;
-        snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
-            let block = scanned.block?;
-            // A block that loses nothing is copied as it is, with the seed of its nonces. A block that loses an entry must
-            // not keep its seed, which would give the nonces of purged entries. Nor is a block copied that relies on a
-            // previous hash that an earlier purge kept, if this purge keeps a node above it instead.
-            let whole = block.entries().all(|(seq, _, prev)| {
-                let known = prev.is_some() || seq.checked_sub(1).is_some_and(is_kept);
-                known && !taken.contains(seq)
-            });
-            if whole {
-                if let Some((first, block)) = sealer.finish()? {
-                    blocks.push(first, &block)?;
-                }
-                blocks.push(scanned.key, scanned.bytes)?;
-            }
-            for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
-                let zoned = seq < indexed && touches(taken, seq);
-                if taken.contains(seq) || whole && !zoned {
-                    continue;
-                }
-                let part = part.map_err(|e| Error::from(e).at(seq))?;
-                if zoned {
-                    let time = part.timestamp().map_err(|e| Error::from(e).at(seq))?;
-                    for (key, zone) in zone_map::of(seq, &[time.nanos()]) {
-                        if key.0 == 0 {
-                            join(&mut zones, key, zone);
-                        }
+        let mut zoned = |seq: u64, record: &EntryRecord<'_>| {
+            if seq < indexed {
+                let time = record.timestamp().map_err(|e| Error::from(e).at(seq))?;
+                for (key, zone) in zone_map::of(seq, &[time.nanos()]) {
+                    if key.0 == 0 {
+                        join(&mut zones, key, zone);
                     }
-                }
-                if whole {
-                    continue;
-                }
-                let prev = match prev {
-                    Some(prev) => prev,
-                    None => snapshot.hash_before(seq)?,
-                };
-                while kept.next_if(|&leaf| leaf + 1 < seq).is_some() {}
-                let kept = kept.peek().is_some_and(|&leaf| leaf + 1 == seq);
-                if let Some((first, block)) = sealer.push(seq, &prev, &block.hash(i), &part, kept)? {
-                    blocks.push(first, &block)?;
                 }
             }
             Ok(())
-        })?;
-        if let Some((first, block)) = sealer.finish()? {
-            blocks.push(first, &block)?;
+        };
+        let mut segments = SegmentRows::new(self, false);
+        let mut start = 0;
+        while start < snapshot.state.sealed {
+            self.segment(snapshot, start, covers, &mut segments, &mut zoned)?;
+            start = snapshot.cuts().segment(start).end;
         }
-        blocks.flush()?;
+        segments.flush()?;
+        // What stays of the tail counts for its zones too.
+        self.tail(snapshot, snapshot.state.sealed, &mut zoned)?.flush()?;
         // Zones that lose nothing stay as they are; higher ones are computed from the lowest level.
         snapshot.scan_zones(&mut |level, index, zone| {
             if level == 0 && !touches(taken, index << zone_map::LEVELS[0]) {
@@ -431,6 +464,114 @@ impl Rewriter<'_> {
             }
         }
         Ok(zones)
+    }
+
+    /// Copies the segment that begins at `start`. If it loses entries, the others are packed anew, and what they lose is taken from the
+    /// seeds of their nonces. Its leaf hashes are written anew in any case: what an earlier purge kept of an entry before one of them, this
+    /// one may replace by a node above.
+    fn segment(
+        &self,
+        snapshot: &Snapshot,
+        start: u64,
+        covers: &[(u8, u64)],
+        to: &mut SegmentRows<'_>,
+        stays: &mut Stays<'_>,
+    ) -> Result<()> {
+        let (cuts, taken) = (snapshot.cuts(), &self.cut.taken);
+        let segment = cuts.segment(start);
+        let last = segment.end - 1;
+        let is_kept = |leaf: u64| {
+            let at = covers.binary_search_by_key(&leaf, |&(level, index)| index << level);
+            at.is_ok_and(|at| covers[at].0 == 0)
+        };
+        let mut leaves = LeafRows::new(cuts);
+        let mut there = Vec::new();
+        snapshot.scan_leaves(segment.clone(), &mut |key, row| {
+            for (seq, hash, prev) in row.map_err(|e| e.at(format!("the hashes from entry {key} on")))?.entries() {
+                if taken.contains(seq) {
+                    continue;
+                }
+                there.push(seq);
+                let prev = match prev {
+                    _ if seq.checked_sub(1).is_some_and(|before| self.cut.gone.contains(before) && is_kept(before)) => {
+                        None
+                    }
+                    Some(prev) => Some(prev),
+                    None => Some(snapshot.hash_before(seq)?),
+                };
+                leaves.add(seq, &hash, prev.as_ref(), &mut |of, key, row| to.push(of, key, &row))?;
+            }
+            Ok(())
+        })?;
+        leaves.finish(&mut |of, key, row| to.push(of, key, &row))?;
+        let read = |seq: u64, found: &mut dyn FnMut(&EntryRecord<'_>) -> Result<()>| {
+            let read = snapshot.read(seq, |_, _, record| found(&record))?;
+            read.ok_or_else(|| Error::damaged(format!("entry {seq} is missing")))
+        };
+        for &seq in there.iter().filter(|seq| touches(taken, **seq)) {
+            read(seq, &mut |record| stays(seq, record))?;
+        }
+        if !taken.intersects(start, last) {
+            snapshot.scan_blocks(segment.clone(), &mut |scanned| to.push(RowOf::Blocks, scanned.key, scanned.bytes))?;
+            return snapshot.scan_directories(segment, &mut |key, row| to.push(RowOf::Directory, key, row));
+        }
+        let mut entries = Vec::with_capacity(there.len());
+        for seq in there {
+            read(seq, &mut |record| {
+                entries.push(ClusterKey::of_record(seq, record));
+                Ok(())
+            })?;
+        }
+        // Nonces are compared with what the seeds still give.
+        let seeds = self.seeds_of(snapshot, start, &snapshot.seeds(start)?);
+        pack(cuts, start, entries, &seeds, &mut { read }, &mut |of, key, row| to.push(of, key, &row))
+    }
+
+    /// What stays of the seeds of the segment that begins at `start`.
+    fn seeds_of(&self, snapshot: &Snapshot, start: u64, seeds: &Seeds) -> Seeds {
+        let last = snapshot.cuts().segment(start).end - 1;
+        let gone = self.cut.taken.ranges_within(start, last);
+        let offset = |seq: u64| u32::try_from(seq - start).unwrap_or(u32::MAX);
+        seeds.without(gone.map(|(first, last)| (offset(first), offset(last))))
+    }
+
+    /// The seeds of the segments from this one on.
+    fn seeds(&self, snapshot: &Snapshot, from: u64) -> Result<Rows<'_, u64, &'static [u8]>> {
+        let mut rows = Rows::new(self, tables::SEEDS);
+        snapshot.scan_seeds(from..u64::MAX, &mut |start, row| {
+            let seeds = Seeds::decode(row).map_err(|e| Error::from(e).at(format!("the seeds of entry {start}")))?;
+            let left = self.seeds_of(snapshot, start, &seeds);
+            // Nothing is left of a segment of which nothing is left.
+            if !left.is_empty() {
+                rows.hold(start, &left.encode());
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The rows of the tail from this entry on, without what is taken.
+    fn tail(&self, snapshot: &Snapshot, from: u64, stays: &mut Stays<'_>) -> Result<Rows<'_, u64, &'static [u8]>> {
+        let from = from.max(snapshot.state.sealed);
+        let mut left = TailRows::default();
+        snapshot.scan_tail(from, u64::MAX, &mut |first, row| {
+            for (seq, entry) in (first..).zip(row.map_err(|e| e.at(first))?.entries()) {
+                if seq < from || self.cut.taken.contains(seq) {
+                    continue;
+                }
+                if touches(&self.cut.taken, seq) {
+                    let part = entry.part().map_err(|e| Error::from(e).at(seq))?;
+                    stays(seq, &part)?;
+                }
+                left.add(seq, &entry, snapshot.cuts().entries());
+            }
+            Ok(())
+        })?;
+        let mut rows = Rows::new(self, tables::TAIL);
+        for (first, row) in left.finish() {
+            rows.hold(first, &row);
+        }
+        Ok(rows)
     }
 
     fn covers(&self, snapshot: &Snapshot, covers: Vec<(u8, u64)>) -> Result<()> {

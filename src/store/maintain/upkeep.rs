@@ -12,6 +12,7 @@ impl Engine {
             self.release(published.size);
             let unsigned = published.size - published.signed;
             let due = published.mem_segments.len() > 1
+                || published.size.saturating_sub(published.sealed) >= self.config.segment
                 || self.config.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
             let size = published.size;
             drop(published);
@@ -23,6 +24,7 @@ impl Engine {
         }
         if self.config.settings.background {
             self.jobs.work.wake();
+            self.catch_up_sealing();
         } else {
             self.upkeep(Wanted::default());
         }
@@ -34,6 +36,7 @@ impl Engine {
         if self.is_reading() {
             return;
         }
+        while let Ok(true) = self.seal_next() {}
         while let Ok(true) = self.write_next_batch() {}
         let _ = self.with_writer(|engine, writer| {
             if engine.is_rotation_due(writer.state.size) {

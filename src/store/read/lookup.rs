@@ -248,10 +248,7 @@ impl Snapshot {
 
     /// Whether the entry at `seq` exists and was not purged.
     pub(crate) fn exists(&self, seq: u64) -> Result<bool> {
-        if seq >= self.size || seq >= self.state.sealed {
-            return Ok(seq < self.size);
-        }
-        Ok(self.in_block(seq, |block| Ok(block.find(seq).is_some()))?.unwrap_or(false))
+        Ok(seq < self.size && self.leaf(seq)?.is_some())
     }
 
     /// Whether an index row that begins at `first` belongs to a batch that is being written.

@@ -4,14 +4,15 @@ use crate::retention::SeqSet;
 use crate::store::file::redb_errors::{Stored, get_bytes};
 use crate::store::file::tables;
 use crate::store::layout::block::Block;
-use crate::store::layout::entry_record::TailRow;
 use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
 use crate::store::layout::index_row::{Column, PurgedRow, Row};
+use crate::store::layout::leaf_row::LeafRow;
 use crate::store::layout::rollup::Cell;
 use crate::store::layout::sender_window::Window;
 use crate::store::layout::series::SERIES_KEY;
 use crate::store::layout::state::ANCHORS_KEY;
 use crate::store::layout::state::STATE_KEY;
+use crate::store::layout::tail_row::TailRow;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Hash, Result};
 use attestlog_proof::entry::Facet;
@@ -131,30 +132,53 @@ impl Snapshot {
         get_bytes(&self.table(tables::META)?, SERIES_KEY)
     }
 
-    /// The blocks that may hold entries of `[from, to)`, in order.
+    /// The blocks with keys in this range, in order.
     pub(crate) fn scan_blocks(
         &self,
-        from: u64,
-        to: u64,
+        keys: Range<u64>,
         each: &mut dyn FnMut(ScannedBlock<'_>) -> Result<()>,
     ) -> Result<()> {
-        let start = self.blocks().range(..=from).stored()?.next_back();
-        let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
-        walk!(self.blocks().range(start..to.max(start)), |key, value| {
+        walk!(self.view().blocks()?.range(keys), |key, value| {
             let block = Block::decode(value);
             each(ScannedBlock { key, bytes: value, block: block.map_err(Error::from) })?;
         })
     }
 
-    /// The key of the first block at or after this seq.
-    pub(crate) fn next_block(&self, from: u64) -> Result<Option<u64>> {
-        let next = self.blocks().range(from..).stored()?.next().transpose().stored()?;
-        Ok(next.map(|(key, _)| key.value()))
+    /// The rows of leaf hashes with keys in this range, in order.
+    pub(crate) fn scan_leaves(
+        &self,
+        keys: Range<u64>,
+        each: &mut dyn FnMut(u64, Result<LeafRow<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self.view().leaves()?.range(keys), |key, value| each(key, LeafRow::decode(value).map_err(Error::from))?)
     }
 
-    /// The rows of the tail.
-    pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<TailRow>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::TAIL, .., |key, value| each(key, TailRow::from_row(value).map_err(Error::from))?)
+    /// The directories with keys in this range, in order.
+    pub(crate) fn scan_directories(
+        &self,
+        keys: Range<u64>,
+        each: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self.view().directories()?.range(keys), |key, value| each(key, value)?)
+    }
+
+    /// The rows of seeds with keys in this range, in order.
+    pub(crate) fn scan_seeds(&self, keys: Range<u64>, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        walk!(self.view().seeds()?.range(keys), |key, value| each(key, value)?)
+    }
+
+    /// The rows of the tail that may have entries of `[from, to)`, in order.
+    pub(crate) fn scan_tail(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(u64, Result<TailRow<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        let start = self.view().tail()?.range(..=from).stored()?.next_back();
+        let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
+        walk!(self.view().tail()?.range(start..to.max(start)), |key, value| {
+            each(key, TailRow::decode(value).map_err(Error::from))?
+        })
     }
 
     /// The stored Merkle nodes.

@@ -186,15 +186,6 @@ impl Snapshot {
         Ok(true)
     }
 
-    /// The hash stored with the entry at `seq`, if the entry exists.
-    fn leaf(&self, seq: u64) -> Result<Option<Hash>> {
-        if seq < self.state.sealed {
-            let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
-            return Ok(hash.flatten());
-        }
-        Ok(self.tail_row(seq)?.map(|packed| packed.hash))
-    }
-
     /// A node below a stored one, computed from the leaves, which start at `first`. A node kept by a purge counts only if no
     /// leaf is left below it; otherwise it could hide changed leaves.
     fn over(&self, level: u8, index: u64, first: u64, leaves: &[Option<Hash>]) -> Result<Hash> {

@@ -8,7 +8,6 @@ use crate::keys::Mark;
 use crate::merkle::Nodes;
 use crate::process::Process;
 use crate::store::engine::Engine;
-use crate::store::engine::block_locator::BlockLocator;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
@@ -17,18 +16,21 @@ use crate::store::file::panic_guard::guarded;
 use crate::store::file::read_view::ReadView;
 use crate::store::file::redb_errors::Stored;
 use crate::store::layout::NODE_LEVEL;
-use crate::store::layout::block::Block;
-use crate::store::layout::entry_record::{EntryRecord, TailRow};
+use crate::store::layout::entry_record::EntryRecord;
+use crate::store::layout::seeds::Seeds;
+use crate::store::layout::segment::Cuts;
 use crate::store::layout::state::State;
+use crate::store::read::held::{Held, seeds_of};
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{AccessGuard, Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
-use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    /// The first field: rows that redb has lent must go before the transaction that they are from, or redb stops a writer that takes
+    /// their pages.
+    held: Mutex<Held>,
     _kept: Kept,
     view: Arc<ReadView>,
     /// Entries at or beyond this seq did not exist yet.
@@ -40,8 +42,7 @@ pub(crate) struct Snapshot {
     /// Index rows at or beyond this seq are not valid; the memory segments begin here.
     pub indexed: u64,
     pub mem_segments: Vec<Arc<MemSegment>>,
-    last: Mutex<Last>,
-    block_locator: Arc<BlockLocator>,
+    cuts: Cuts,
     /// What the available keys had signed of the store when it was opened.
     pub(crate) mark: Option<Mark>,
     /// The commit that the transaction reads, if its pages are to be checked.
@@ -67,67 +68,11 @@ impl Drop for Kept {
     }
 }
 
-/// The block that was read last. Reading one entry copies nothing else of its block; the second access to a block finds its
-/// row here, and the third decodes the block for all later ones.
-#[derive(Default)]
-enum Last {
-    #[default]
-    None,
-    Row {
-        /// The range of the block's seqs.
-        seqs: Range<u64>,
-        row: AccessGuard<'static, &'static [u8]>,
-        again: bool,
-    },
-    Held(Box<Block<'static>>),
-}
-
-impl Last {
-    /// The block stored under `first`, if that is its first seq.
-    fn new(first: u64, seqs: Range<u64>, row: Option<AccessGuard<'static, &'static [u8]>>) -> Last {
-        match row {
-            Some(row) if seqs.start == first => Last::Row { seqs, row, again: false },
-            _ => Last::None,
-        }
-    }
-}
-
-/// Touches the bytes of a block at intervals: reading an entry accesses about ten places in its block, which the processor
-/// then fetches in parallel instead of one after the other.
-fn fetch(row: &[u8]) {
-    std::hint::black_box(row.iter().take(1536).step_by(64).fold(0, |all, byte| all | byte));
-}
-
-/// The range of a block's seqs.
-fn extent(block: &Block<'_>) -> Range<u64> {
-    match block.runs() {
-        [first, .., last] => first.first..last.first + u64::from(last.count),
-        [only] => only.first..only.first + u64::from(only.count),
-        [] => 0..0,
-    }
-}
-
-impl fmt::Debug for Last {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Last::None => f.write_str("None"),
-            Last::Row { seqs, .. } => write!(f, "Row({seqs:?})"),
-            Last::Held(block) => block.fmt(f),
-        }
-    }
-}
-
 impl Engine {
     /// The current content of the file, in one transaction, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| {
-            Ok(Snapshot {
-                block_locator: self.read.block_locator.clone(),
-                mark: self.config.mark,
-                ..Snapshot::raw(database.get()?)?
-            })
-        })
+        guarded(|| Ok(Snapshot { mark: self.config.mark, ..Snapshot::raw(database.get()?)? }))
     }
 
     /// Like [`Engine::stored`], for callers that also check the pages. Not for callers that hold the writer lock.
@@ -180,9 +125,8 @@ impl Engine {
                 head,
                 indexed: from.unwrap_or(view.state.indexed.min(size)),
                 mem_segments,
-                block_locator: self.read.block_locator.clone(),
                 mark: self.config.mark,
-                ..Snapshot::of(view, &database)
+                ..Snapshot::of(view, &database)?
             })
         })
     }
@@ -191,12 +135,14 @@ impl Engine {
 impl Snapshot {
     /// A snapshot of the transaction alone, without memory segments.
     pub(crate) fn raw(database: &Arc<DatabaseHandle>) -> Result<Snapshot> {
-        Ok(Snapshot::of(Arc::new(database.view()?), database))
+        Snapshot::of(Arc::new(database.view()?), database)
     }
 
-    fn of(view: Arc<ReadView>, database: &Arc<DatabaseHandle>) -> Snapshot {
+    fn of(view: Arc<ReadView>, database: &Arc<DatabaseHandle>) -> Result<Snapshot> {
         let state = view.state.clone();
-        Snapshot {
+        let cuts = state.cuts()?;
+        Ok(Snapshot {
+            held: Mutex::default(),
             _kept: Kept { view: view.clone(), process: Process::this() },
             view,
             database: database.clone(),
@@ -206,10 +152,9 @@ impl Snapshot {
             indexed: state.indexed,
             state,
             mem_segments: Vec::new(),
-            last: Mutex::default(),
-            block_locator: Arc::default(),
+            cuts,
             mark: None,
-        }
+        })
     }
 
     /// Refuses a store with tables that this program does not know.
@@ -256,56 +201,60 @@ impl Snapshot {
         self.view.purges()
     }
 
-    pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
-        &self.view.blocks
+    /// The tables as this snapshot sees them.
+    pub(crate) fn view(&self) -> &ReadView {
+        &self.view
     }
 
-    pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
-        self.view.tail()
+    /// How the log is cut into segments.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.cuts
     }
 
-    /// Reads from the block that would contain the entry at `seq`.
-    pub(crate) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *last {
-            Last::Held(block) if block.spans(seq) => return read(block).map(Some),
-            Last::Row { seqs, row, again } if seqs.contains(&seq) => {
-                let first = seqs.start;
-                let block = Block::decode(row.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-                let done = read(&block)?;
-                if std::mem::replace(again, true) {
-                    *last = Last::Held(Box::new(block.into_owned()));
-                }
-                return Ok(Some(done));
-            }
-            _ => {}
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seeds of the segment that begins at `start`.
+    pub(crate) fn seeds(&self, start: u64) -> Result<Seeds> {
+        seeds_of(&self.view, start)
+    }
+
+    /// Reads the stored entry at `seq`, with its hash and the hash before it, unless that is among those that a purge kept; `None`
+    /// where it was purged.
+    ///
+    /// Invariant B7: what leads to an entry does not decide whether it is there. If directory, block and leaf hashes do not agree about
+    /// it, reading it is an error, and never the answer that it is gone.
+    pub(crate) fn read<T>(
+        &self,
+        seq: u64,
+        read: impl FnOnce(Hash, Option<Hash>, EntryRecord<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut held = self.held();
+        if seq >= self.state.sealed {
+            return held.tail(&self.view, seq, |entry| {
+                let part = entry.part().map_err(|e| Error::from(e).at(seq))?;
+                read(entry.hash, Some(entry.prev), part)
+            });
         }
-        if let Some(first) = self.block_locator.find(seq) {
-            let row = self.blocks().get(first).stored()?;
-            if let Some(row) = &row {
-                fetch(row.value());
+        let leaf = held.leaf(&self.view, self.cuts, seq)?;
+        let block = held.block_of(&self.view, self.cuts, seq)?;
+        match (leaf, block) {
+            (None, None) => Ok(None),
+            (Some((hash, prev)), Some(key)) => {
+                held.record(&self.view, self.cuts, (seq, key), |record| read(hash, prev, record)).map(Some)
             }
-            match row.as_ref().map(|row| Block::decode(row.value())) {
-                Some(Ok(block)) if block.spans(seq) => {
-                    let (done, seqs) = (read(&block)?, extent(&block));
-                    drop(block);
-                    *last = Last::new(first, seqs, row);
-                    return Ok(Some(done));
-                }
-                _ => self.block_locator.forget(seq),
-            }
+            (Some(_), None) => Err(Error::damaged(format!("the directory of its segment does not have entry {seq}"))),
+            (None, Some(_)) => Err(Error::damaged(format!("the hash of entry {seq} is missing"))),
         }
-        let Some(row) = self.blocks().range(..=seq).stored()?.next_back() else { return Ok(None) };
-        let (key, row) = row.stored()?;
-        let first = key.value();
-        let block = Block::decode(row.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        let (done, seqs) = (read(&block)?, extent(&block));
-        drop(block);
-        if seqs.contains(&seq) {
-            self.block_locator.learn(first, seqs.end);
+    }
+
+    /// The hash of the entry at `seq`, if the entry is there.
+    pub(crate) fn leaf(&self, seq: u64) -> Result<Option<Hash>> {
+        if seq >= self.state.sealed {
+            return self.held().tail(&self.view, seq, |entry| Ok(entry.hash));
         }
-        *last = Last::new(first, seqs, Some(row));
-        Ok(Some(done))
+        Ok(self.held().leaf(&self.view, self.cuts, seq)?.map(|(hash, _)| hash))
     }
 
     /// The entry at `seq`; `None` where it was purged.
@@ -318,18 +267,11 @@ impl Snapshot {
         if seq >= self.size {
             return Ok(None);
         }
-        let body = |part: EntryRecord<'_>| part.body().map_err(|e| Error::from(e).at(seq));
-        if seq >= self.state.sealed {
-            let Some(packed) = self.tail_row(seq)? else { return Ok(None) };
-            let body = packed.part().map_err(Error::from).and_then(body).map_err(|e| e.at(seq))?;
-            return Ok(Some((Entry { seq, prev: packed.prev, body }, packed.hash)));
-        }
-        let found = self.in_block(seq, |block| {
-            let Some(i) = block.find(seq) else { return Ok(None) };
-            let part = block.part(seq, i).map_err(|e| Error::from(e).at(seq))?;
-            Ok(Some((block.prev(i), block.hash(i), body(part)?)))
+        let found = self.read(seq, |hash, prev, record| {
+            let body = record.body().map_err(|e| Error::from(e).at(seq))?;
+            Ok((prev, hash, body))
         })?;
-        let Some((prev, hash, body)) = found.flatten() else { return Ok(None) };
+        let Some((prev, hash, body)) = found else { return Ok(None) };
         let prev = match prev {
             Some(prev) => prev,
             None => self.hash_before(seq)?,
@@ -364,12 +306,6 @@ impl Snapshot {
         Err(Error::damaged(message).about(entry.seq))
     }
 
-    /// The tail row of an entry that is in no block yet.
-    pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<TailRow>> {
-        let row = self.tail()?.get(seq).stored()?;
-        Ok(row.map(|row| TailRow::from_row(row.value())).transpose()?)
-    }
-
     /// The entry at `seq`, checked against the hash stored with it.
     pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
         self.checked(seq)?.ok_or_else(|| self.none(seq))
@@ -386,19 +322,14 @@ impl Snapshot {
 
     /// The hash of the entry at `seq`; for a purged entry, if the purge kept it.
     pub(crate) fn hash(&self, seq: u64) -> Result<Hash> {
-        if seq < self.state.sealed {
-            let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
-            if let Some(hash) = hash.flatten() {
-                return Ok(hash);
-            }
-        } else if let Some(packed) = self.tail_row(seq)? {
-            return Ok(packed.hash);
+        if let Some(hash) = self.leaf(seq)? {
+            return Ok(hash);
         }
         let purged = || Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"));
         self.kept(0, seq)?.ok_or_else(purged)
     }
 
-    /// The hash of the purged entry before the one at `seq`, which the block omits because the purge kept it.
+    /// The hash of the purged entry before the one at `seq`, which its row omits because the purge kept it.
     pub(crate) fn hash_before(&self, seq: u64) -> Result<Hash> {
         let before = seq.checked_sub(1).map(|before| self.kept(0, before)).transpose()?.flatten();
         before.ok_or_else(|| Error::damaged("the hash of the entry before it is missing").at(seq))
@@ -413,7 +344,7 @@ impl Snapshot {
 impl Nodes for Snapshot {
     type Error = Error;
 
-    /// Nodes from level 8 up have a row each; lower ones were kept by a purge, or are computed from the hashes in the blocks.
+    /// Nodes from level 8 up have a row each; lower ones were kept by a purge, or are computed from the leaf hashes.
     fn node(&self, level: u8, index: u64) -> Result<Hash> {
         if level == 0 {
             return self.hash(index);
@@ -482,29 +413,5 @@ mod tests {
         let short = |by: u64| database.shared_view(|view| view.state.size == size - by).unwrap();
         assert!(Arc::ptr_eq(&short(0), &short(0)));
         assert!(!Arc::ptr_eq(&short(0), &short(1)), "one that does not serve is made anew");
-    }
-
-    #[test]
-    fn what_is_wrongly_known_of_blocks_is_only_a_detour() {
-        let log = OpenStore::in_memory().unwrap();
-        for i in 0..300 {
-            log.record(ToolCall::new(format!("conv-{}", i / 9), "user", "lookup")).unwrap();
-        }
-        let lines = |log: &OpenStore| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
-        let before = lines(&log);
-        let starts = &log.engine().read.block_locator;
-        let known = |seq| starts.find(seq);
-        assert!(
-            known(0) == Some(0) && known(150).is_some_and(|first| first > 0),
-            "reading has found out where blocks are"
-        );
-        // There is no block under 1 or 140, and the first block does not extend that far.
-        starts.learn(0, 300);
-        starts.learn(1, 300);
-        starts.learn(140, 300);
-        assert_eq!(known(149), Some(140));
-        assert_eq!(lines(&log), before);
-        assert!(known(150).is_some_and(|first| first != 140 && first > 1));
-        assert_eq!(known(1), Some(0));
     }
 }

@@ -172,8 +172,8 @@ impl Engine {
             state,
             frontier,
             entries,
-            sealer,
-            blocks,
+            seeds,
+            drawn,
             nodes,
             windows,
             begun,
@@ -187,7 +187,7 @@ impl Engine {
         let windows: Vec<_> =
             windows.into_iter().filter_map(|(id, (window, changed))| changed.then_some((id, window))).collect();
         let wrapped = self.wrap_subjects(subjects)?;
-        let written = self.write(writer, other, &state, &blocks, &entries, |txn| {
+        let written = self.write(writer, other, &state, &drawn, &entries, |txn| {
             if !nodes.is_empty() {
                 let mut table = txn.open_table(tables::NODES).stored()?;
                 for (key, hash) in &nodes {
@@ -226,7 +226,7 @@ impl Engine {
         self.write.subjects.settled(&wrapped);
         let from = writer.state.size;
         writer.frontier = frontier;
-        writer.sealer = sealer;
+        writer.seeds = seeds;
         writer.state = state;
         writer.ticked = ticked;
         writer.unsigned_said = unsigned_said;
@@ -239,7 +239,7 @@ impl Engine {
         writer: &WriterState,
         other: Option<&DatabaseHandle>,
         state: &State,
-        blocks: &[(u64, Vec<u8>)],
+        drawn: &[(u64, Vec<u8>)],
         entries: &Entries,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
@@ -247,19 +247,14 @@ impl Engine {
         let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
-            if !blocks.is_empty() {
-                let mut table = txn.open_table(tables::BLOCKS).stored()?;
-                for (first, block) in blocks {
-                    table.insert(first, &**block).stored()?;
+            for (first, row) in entries.rows(writer.state.size, state.segment.into()) {
+                tail.insert(first, &*row).stored()?;
+            }
+            if !drawn.is_empty() {
+                let mut seeds = txn.open_table(tables::SEEDS).stored()?;
+                for (segment, row) in drawn {
+                    seeds.insert(segment, &**row).stored()?;
                 }
-            }
-            if state.sealed > writer.state.sealed {
-                let gone = writer.state.sealed..state.sealed.min(writer.state.size);
-                tail.retain_in(gone, |_, _| false).stored()?;
-            }
-            let kept = state.sealed.saturating_sub(writer.state.size) as usize;
-            for (seq, row) in (writer.state.size + kept as u64..).zip(entries.rows(kept)) {
-                tail.insert(seq, &*row).stored()?;
             }
         }
         more(&txn)?;

@@ -16,11 +16,10 @@ use crate::store::engine::encode::{EncodedBatch, Entries, EntryContent};
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::subject_keys::NewSubject;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::layout::block::Sealer;
-use crate::store::layout::entry_record;
+use crate::store::layout::seeds::Seeds;
 use crate::store::layout::sender_window::{Seen, Window};
 use crate::store::layout::state::State;
-use crate::store::layout::stored_entry::{Head, append_content};
+use crate::store::layout::stored_entry::append_content;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Content, Retention, SystemEvent};
 use std::collections::HashMap;
@@ -37,9 +36,9 @@ pub(crate) struct Staging<'a> {
     pub(super) frontier: Frontier,
     pub now: Timestamp,
     pub(super) entries: Entries,
-    /// The block being filled; below it the blocks that became full, with their first seqs.
-    pub(super) sealer: Sealer,
-    pub(super) blocks: Vec<(u64, Vec<u8>)>,
+    /// The seeds of the segment of the newest entry, and those that were drawn for this commit, by first seq of the segment.
+    pub(super) seeds: Seeds,
+    pub(super) drawn: Vec<(u64, Vec<u8>)>,
     pub(super) nodes: Vec<((u8, u64), Hash)>,
     /// Cached windows of senders, and whether this commit changes them.
     pub(super) windows: HashMap<String, (Window, bool)>,
@@ -57,9 +56,8 @@ pub(crate) struct Staging<'a> {
 struct Mark {
     state: State,
     frontier: Frontier,
-    /// `None` for a batch of one call: if refused, it added nothing to the block.
-    sealer: Option<Sealer>,
-    blocks: usize,
+    seeds: Seeds,
+    drawn: usize,
     entries: usize,
     nodes: usize,
     begun: usize,
@@ -94,8 +92,8 @@ impl<'a> Staging<'a> {
             frontier: writer.frontier.clone(),
             now,
             entries: Entries::default(),
-            sealer: writer.sealer.clone(),
-            blocks: Vec::new(),
+            seeds: writer.seeds.clone(),
+            drawn: Vec::new(),
             nodes: Vec::new(),
             windows: HashMap::new(),
             located: HashMap::new(),
@@ -213,8 +211,8 @@ impl<'a> Staging<'a> {
         let mark = Mark {
             state: self.state.clone(),
             frontier: self.frontier.clone(),
-            sealer: (batch.calls.len() > 1).then(|| self.sealer.clone()),
-            blocks: self.blocks.len(),
+            seeds: self.seeds.clone(),
+            drawn: self.drawn.len(),
             entries: self.entries.len(),
             nodes: self.nodes.len(),
             begun: self.begun.len(),
@@ -225,15 +223,9 @@ impl<'a> Staging<'a> {
         self.entries.reserve(batch.calls.len());
         let receipts = (0..batch.calls.len()).map(|at| self.call(&batch, at).map_err(|e| batch.blame(at, e))).collect();
         if let Err(e) = receipts {
-            let State { sealed, seed, .. } = std::mem::replace(&mut self.state, mark.state);
-            match mark.sealer {
-                Some(sealer) => {
-                    self.sealer = sealer;
-                    self.blocks.truncate(mark.blocks);
-                }
-                // At most the preceding block was completed.
-                None => (self.state.sealed, self.state.seed) = (sealed, seed),
-            }
+            self.state = mark.state;
+            self.seeds = mark.seeds;
+            self.drawn.truncate(mark.drawn);
             self.frontier = mark.frontier;
             self.entries.truncate(mark.entries);
             self.nodes.truncate(mark.nodes);
@@ -302,20 +294,7 @@ impl<'a> Staging<'a> {
         if content.len() > codec::MAX_BYTES / 2 {
             return Err(Error::new(ErrorKind::TooLarge, "the entry is too large to store"));
         }
-        let kept = retention.map(|retention| (retention.class.as_str(), retention.until));
-        if !self.sealer.room(seq, content, self.now, kept) {
-            self.blocks.extend(self.sealer.finish()?);
-            self.state.sealed = seq;
-            self.sealer.room(seq, content, self.now, kept);
-        }
-        if self.sealer.is_empty() {
-            self.engine.config.random.fill(&mut self.state.seed);
-            self.sealer.begin(self.state.seed);
-        } else if !self.sealer.is_seeded() {
-            // The file does not name the seed of the tail's nonces, so each nonce is stored.
-            self.engine.config.random.fill(&mut self.state.seed);
-        }
-        let nonce = entry_record::nonce_of(&self.state.seed, seq);
+        let nonce = self.nonce(seq)?;
         let text = &mut self.line;
         let slot = ChainSlot { seq, prev: &prev, nonce, recorded_at: self.now, retention };
         text.clear();
@@ -336,7 +315,6 @@ impl<'a> Staging<'a> {
         }
         let hash = Hash::leaf(text);
         self.entries.push(&slot, hash, what, content)?;
-        self.sealer.add(seq, &prev, &hash, &Head::of(&slot), false);
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {
             if level >= crate::store::layout::NODE_LEVEL {
@@ -347,6 +325,21 @@ impl<'a> Staging<'a> {
         self.state.head = hash;
         self.state.last_recorded_at = self.state.last_recorded_at.max(self.now.nanos());
         Ok(Receipt::new(seq, hash))
+    }
+
+    /// The nonce of the entry at `seq`, which is the next. A new segment gets a new seed; so does what is left of a segment where the
+    /// file has none, as in a copy that a backup made of the segment's beginning.
+    fn nonce(&mut self, seq: u64) -> Result<[u8; 16]> {
+        let cuts = self.state.cuts()?;
+        let (start, offset) = (cuts.start(seq), cuts.offset(seq));
+        if offset == 0 {
+            self.seeds = Seeds::default();
+        }
+        if !self.seeds.has(offset) {
+            self.seeds.draw(offset, &mut |seed| self.engine.config.random.fill(seed));
+            self.drawn.push((start, self.seeds.encode()));
+        }
+        self.seeds.next_nonce(offset).ok_or_else(|| Error::damaged(format!("entry {seq} has no nonce")))
     }
 
     pub(crate) fn engine(&self) -> &'a Engine {

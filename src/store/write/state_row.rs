@@ -1,4 +1,4 @@
-//! Commits without entries: sealing the tail into a block, and saving the time of the expiry clock.
+//! A commit without entries, which saves the time of the expiry clock.
 
 use crate::store::engine::Engine;
 use crate::store::engine::writer_state::WriterState;
@@ -12,27 +12,6 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Seals the tail into a block, so that every entry is in one.
-    pub(crate) fn seal(&self, writer: &mut WriterState) -> Result<()> {
-        let mut sealer = writer.sealer.clone();
-        let Some((first, block)) = sealer.finish()? else { return Ok(()) };
-        let mut state = writer.state.clone();
-        state.sealed = state.size;
-        // A purge may remove entries of this block, so its seed is not kept.
-        state.seed = [0; 16];
-        let armed = writer.arm();
-        let database = self.database()?;
-        let txn = self.begin_write(database.get()?)?;
-        txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
-        txn.open_table(tables::TAIL).stored()?.retain_in(armed.state.sealed..state.size, |_, _| false).stored()?;
-        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
-        txn.commit().stored()?;
-        armed.disarm();
-        writer.state = state;
-        writer.sealer = sealer;
-        Ok(())
-    }
-
     /// Saves the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: once the
     /// store is closed, that time could not be told from a change of the system clock. The system clock is not consulted, so
     /// no unexplained time is credited.

@@ -77,7 +77,8 @@ fn every_entry_is_proven_against_one_checkpoint() {
 #[test]
 fn one_edited_line_is_named() {
     let Some((place, key)) = recorded() else { return };
-    // Somebody who knows the format changes the conversation of one of the newest entries, which have one row each.
+    // Somebody who knows the format changes the conversation of one of the newest entries. A row has the hash before its first entry,
+    // and for each entry its hash, the length of its body, and the body.
     use crate::store_common::tables::TAIL;
     let database = redb::Database::open(place.path("s")).unwrap();
     let txn = database.begin_write().unwrap();
@@ -87,9 +88,19 @@ fn one_edited_line_is_named() {
         let rows: Vec<(u64, Vec<u8>)> =
             table.iter().unwrap().map(|row| row.unwrap()).map(|(k, v)| (k.value(), v.value().to_vec())).collect();
         let at = |row: &[u8]| row.windows(5).position(|w| w == b"task-");
-        let (seq, mut row, at) = rows.into_iter().find_map(|(seq, row)| Some((seq, row.clone(), at(&row)?))).unwrap();
+        let (first, mut row, at) = rows.into_iter().find_map(|(seq, row)| Some((seq, row.clone(), at(&row)?))).unwrap();
+        let (mut seq, mut body) = (first, 32);
+        loop {
+            let digits = row[body + 32..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+            let length = row[body + 32..][..digits].iter().rev().fold(0, |n, byte| n << 7 | usize::from(byte & 0x7f));
+            body += 32 + digits + length;
+            if at < body {
+                break;
+            }
+            seq += 1;
+        }
         row[at + 5] = if row[at + 5] == b'9' { b'8' } else { b'9' };
-        table.insert(seq, &*row).unwrap();
+        table.insert(first, &*row).unwrap();
         seq
     };
     txn.commit().unwrap();

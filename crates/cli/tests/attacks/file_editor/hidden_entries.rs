@@ -1,7 +1,7 @@
 //! System events, which say what is in force, are hidden while the store is opened, and put back afterwards.
 
 use super::unbound::{edit, findings, options};
-use crate::store_common::tables::{BLOCKS, POSTINGS, TERMS};
+use crate::store_common::tables::{BLOCKS, LEAVES, POSTINGS, TERMS};
 use crate::store_common::{clock, open_grant};
 use attestlog::Justification;
 use attestlog::host::{ManualClock, SeededRandom};
@@ -170,7 +170,7 @@ fn a_hold_that_was_written_anew_with_its_hash_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let made = |name: &str, patient: &str| {
         let path = dir.path().join(name);
-        let log = options(1).create(&path).unwrap();
+        let log = options(1).segment_entries(64).create(&path).unwrap();
         holds(&log, patient);
         log.record_batch((0..300).map(|_| call_about("P-1"))).unwrap();
         log.flush_index().unwrap();
@@ -179,19 +179,23 @@ fn a_hold_that_was_written_anew_with_its_hash_is_missed() {
     };
     // The same keys and the same nonces.
     let (path, other) = (made("s", "P-1"), made("t", "P-2"));
-    let mut forged = Vec::new();
-    edit(&other, |txn| {
-        let blocks = txn.open_table(BLOCKS).unwrap();
-        forged = blocks.get(0).unwrap().unwrap().value().to_vec();
-    });
-    let mut right = Vec::new();
-    edit(&path, |txn| {
-        let mut blocks = txn.open_table(BLOCKS).unwrap();
-        right = blocks.insert(0, &*forged).unwrap().unwrap().value().to_vec();
-    });
-    assert_ne!(right, forged);
+    // Contents and hashes of the first segment, in place of those that are there.
+    let exchange = |path: &Path, with: [Option<Vec<u8>>; 2]| {
+        let mut before = [Vec::new(), Vec::new()];
+        edit(path, |txn| {
+            for ((table, row), before) in [BLOCKS, LEAVES].into_iter().zip(&with).zip(&mut before) {
+                let mut table = txn.open_table(table).unwrap();
+                *before = table.get(0).unwrap().unwrap().value().to_vec();
+                row.iter().for_each(|row| drop(table.insert(0, &**row).unwrap()));
+            }
+        });
+        before
+    };
+    let forged = exchange(&other, [None, None]);
+    let right = exchange(&path, forged.clone().map(Some));
+    assert!(right[0] != forged[0] && right[1] != forged[1]);
     refused(&options(2).open(&path).unwrap(), "another hold");
-    edit(&path, |txn| drop(txn.open_table(BLOCKS).unwrap().insert(0, &*right).unwrap()));
+    exchange(&path, right.map(Some));
     let log = options(2).open(&path).unwrap();
     log.record(call_about("P-1")).unwrap();
     assert_eq!(findings(&log), []);
