@@ -7,7 +7,7 @@
 
 use crate::entry::{CallResult, ToolCall, reserved::IMPORTED};
 use crate::hash::to_hex;
-use crate::json::Json;
+use crate::json::{Json, Object};
 use crate::redact::{Sanitizer, unsealed};
 use crate::store::engine::Engine;
 use crate::{Error, ErrorKind, Hash, Result};
@@ -68,8 +68,7 @@ impl Given {
         }
         let imported = *captured_by == Some(CapturedBy::Import);
         let mut session = session_metadata.clone();
-        // This part says how the import found the call, and is not the host's.
-        session.remove("import");
+        without_findings(&mut session);
         let opt = |text: &Option<String>| text.as_deref().map_or(Json::Null, Json::from);
         let names = [
             // An imported session without an id is named after its beginning, which may become known later.
@@ -195,5 +194,14 @@ impl Engine {
             return Err(Error::invalid(message).in_member("sender"));
         }
         Ok(Sender::new(id, number))
+    }
+}
+
+/// Takes from a session's metadata how an import found the call, which is not what was given: all that it notes but what its flags
+/// replaced.
+pub(crate) fn without_findings(session: &mut Object) {
+    let replaced = session.remove("import").and_then(|import| import.get("replaced").cloned());
+    if let Some(replaced) = replaced {
+        session.insert("import", Object::from_iter([("replaced", replaced)]));
     }
 }

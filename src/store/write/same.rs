@@ -9,7 +9,7 @@
 use crate::entry::reserved::NOWHERE;
 use crate::json::{Canonical, Json};
 use crate::redact::{PREFIX, is_pseudonym, key_of, sealed_subject};
-use crate::store::write::given;
+use crate::store::write::given::{self, without_findings};
 use attestlog_proof::entry::{Call, CallError, CapturedBy, Completion, Outcome};
 use std::fmt;
 
@@ -219,7 +219,7 @@ impl Compared<'_> {
         }
         let said = |metadata: Option<&Canonical>| {
             let mut members = metadata.map(Canonical::to_json).and_then(|m| m.as_object().cloned()).unwrap_or_default();
-            members.remove("import");
+            without_findings(&mut members);
             Json::from(members).to_canonical()
         };
         self.is_same_json(Some(&said(there)), Some(&said(here)))

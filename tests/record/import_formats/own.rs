@@ -9,7 +9,9 @@ fn lines_of_the_log_s_own_format_take_what_options_say_and_are_backfilled() {
                 {\"tool_name\":\"t\",\"conversation_id\":\"own\",\"user_id\":null,\"backfilled\":false}\n";
     let imported = read(Format::Jsonl, text, &options().model("m"));
     let mut first = ToolCall::new("c", "u", "t").model("m").backfilled();
-    first.session_metadata.insert("import", Json::parse(br#"{"model":"own","user_id":"own"}"#).unwrap().value);
+    first
+        .session_metadata
+        .insert("import", Json::parse(br#"{"replaced":{"model":"own","user_id":"own"}}"#).unwrap().value);
     let second = ToolCall::new("c", "u", "t").model("m");
     assert_eq!(imported.calls, [first, second], "the options take the place of what a line says");
     assert_eq!(imported.places, ["line 2", "line 4"]);

@@ -69,8 +69,9 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
     }
     let mut call = ToolCall::from_parsed(parsed)?;
     // What the file says is not lost: two records that differ in it are two calls. Conversations are not compared.
-    for (key, said) in replaced.into_iter().filter(|(key, _)| *key != "conversation_id") {
-        record::mark(&mut call, key, said);
+    let replaced: Object = replaced.into_iter().filter(|(key, _)| *key != "conversation_id").collect();
+    if replaced.iter().next().is_some() {
+        record::mark(&mut call, "replaced", replaced);
     }
     call.validate(&options.limits)?;
     Ok(call)

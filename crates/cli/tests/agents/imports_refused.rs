@@ -316,5 +316,5 @@ fn a_flag_does_not_make_two_records_one() {
     assert_eq!((number(&json(&ran.out), "recorded"), number(&json(&ran.out), "already_there")), (0, 0), "{ran:?}");
     assert!(ran.out.contains("line 1"), "{}", ran.out);
     let found = place.run(&["query", "s", "--user", "svc", "--json"]).code(0).out;
-    assert!(found.contains(r#""import":{"user_id":"alice"}"#), "{found}");
+    assert!(found.contains(r#""import":{"replaced":{"user_id":"alice"}"#), "{found}");
 }
