@@ -1,7 +1,6 @@
 //! Restoring a store from a copy.
 
 use crate::chain_state::{ChainState, Standing};
-use crate::files::Writes;
 use crate::json::{Json, Object};
 use crate::keys::KeyFile;
 use crate::restored::{self, Restored, Stands};
@@ -40,10 +39,11 @@ impl Options {
             return Err(Error::new(ErrorKind::Conflict, message).in_file(path));
         }
         let lock = guarded(|| lock_source(src))?;
-        let (partial, mut file) = Partial::create(dest, Writes::Store)?;
+        let (partial, mut file) = Partial::beside(dest)?;
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).in_file(dest))?;
         drop(lock);
         partial.sync(file)?;
+        let partial = partial.put_in_place(dest)?;
         self.check_copy(dest).map_err(|e| e.in_file(src))?;
         self.settings.restoring = true;
         let log = self.open_store(dest)?;

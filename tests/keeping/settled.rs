@@ -1,12 +1,12 @@
 //! Promise: what a verification found and somebody has settled is shown as settled, and not raised again.
 
+use super::store_common::tables::ROLLUPS;
 use super::store_common::{clock, edit, options};
 use attestlog::alert::{NotFound, Rules};
 use attestlog::anchor::Evidence;
 use attestlog::host::ManualClock;
 use attestlog::verify::{FindingKind, Verification, VerifyOptions};
 use attestlog::{AuditLog, ErrorKind, Justification, Options, ToolCall};
-use redb::TableDefinition;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -153,9 +153,8 @@ fn damage_does_not_stay_settled() {
     log.record(ToolCall::new("c", "u", "search")).unwrap();
     log.flush_index().unwrap();
     log.close().unwrap();
-    let rollups = TableDefinition::<(u64, i32), &[u8]>::new("rollups");
     let bytes = edit(&std::fs::read(&path).unwrap(), |write| {
-        write.open_table(rollups).unwrap().retain(|_, _| false).unwrap();
+        write.open_table(ROLLUPS).unwrap().retain(|_, _| false).unwrap();
     });
     std::fs::write(&path, bytes).unwrap();
     let log = options(&clock, 2).open(&path).unwrap();

@@ -6,7 +6,7 @@
 use super::alerting::Alerting;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
-use super::filter::refuse_pattern;
+use super::filter::{refuse_pattern, say_unknown, tell_look_alikes};
 use super::render::{Out, Style, clean, moment};
 use super::store::{Opened, StoreArgs, damage_line};
 use super::table::{Table, left, right};
@@ -16,7 +16,7 @@ use attestlog::alert::parse_duration;
 use attestlog::emergency::EmergencyAccess;
 use attestlog::emergency::GrantState;
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, ErrorKind, Facet};
+use attestlog::{AuditLog, ErrorKind, Facet, Query};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::time::Duration;
@@ -137,6 +137,11 @@ fn open(cx: &Context, args: &OpenArgs) -> Outcome {
     // A grant for `P-*` would cover nobody, which would be noticed only in the emergency.
     refuse_pattern(&log, Facet::User, &args.user)?;
     refuse_pattern(&log, Facet::Patient, &args.patient)?;
+    // A grant for a name that is mistyped covers nobody either. It is given all the same: both may be new here.
+    for (field, name) in [(Facet::User, &args.user), (Facet::Patient, &args.patient)] {
+        say_unknown(cx, &log, &Query::new().facet(field, name))?;
+        tell_look_alikes(cx, &log, field, name)?;
+    }
     let actor = args.actor.as_ref().unwrap_or(&args.user);
     let rules = rules(cx, &args.store, &log);
     let grant = log.emergency().open(

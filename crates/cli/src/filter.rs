@@ -139,7 +139,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 
 /// Escapes all but ASCII, so that names that look the same can be told apart.
 pub fn told_apart(name: &str) -> String {
-    let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
+    let told = |c: char| if c.is_ascii_graphic() || c == ' ' { c.to_string() } else { c.escape_unicode().to_string() };
     name.chars().map(told).collect()
 }
 
@@ -149,8 +149,11 @@ pub fn tell_look_alikes(cx: &Context, log: &AuditLog, field: Facet, value: &str)
     let said = log.values().unknown(&Query::new().facet(field, value))?.into_iter().flat_map(|unknown| unknown.similar);
     let said: Vec<String> = said.collect();
     for other in log.values().look_alikes(field, value)?.into_iter().filter(|other| !said.contains(other)) {
-        let (field, name, other) = (field.as_str(), clean(value), told_apart(&other));
-        cx.note(format!("the log has a {field} that looks like {name} and is written differently: {other}"))?;
+        let (field, name, escaped) = (field.as_str(), clean(value), told_apart(&other));
+        let other = clean(&other);
+        cx.note(format!(
+            "the log has a {field} that looks like {name} and is written differently: {other} ({escaped})"
+        ))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::anchors;
 use super::beside;
 use super::context::Context;
 use super::exit::Failure;
-use super::render::{Out, counted};
+use super::render::{Out, clean, counted};
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
 use attestlog::host::{Clock, SystemClock};
@@ -97,7 +97,7 @@ pub fn say_found(cx: &Context, log: &AuditLog) {
              been changed. `attestlog verify` says what and where",
             found.at.floor_to_second(),
             counted(found.findings, "thing", "things"),
-            found.kinds.join(", ")
+            clean(&found.kinds.join(", "))
         ));
     }
 }

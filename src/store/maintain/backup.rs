@@ -90,19 +90,13 @@ impl OpenStore {
         self.engine().config.process.check()?;
         let dest = dest.as_ref();
         let name = file_name(dest)?;
-        // Under another name until it is finished: what an interrupted process leaves does not pass for a backup.
-        if std::fs::symlink_metadata(dest).is_ok() {
-            return Err(taken(dest));
-        }
-        crate::files::check(dest, Writes::Store)?;
-        let unfinished = crate::files::beside(dest, &format!("part-{}", std::process::id()));
-        let (partial, file) = Partial::create(&unfinished, Writes::Output)?;
+        let (partial, file) = Partial::beside(dest)?;
         let mut told = None;
         let made = Copy::new(self.engine(), file.try_clone()?, &mut progress).and_then(|copy| {
             let (receipt, state) =
                 guarded(|| copy.run(|| self.tell_of_backup(&name).inspect(|entry| told = Some(*entry))))?;
             let bytes = partial.sync(file)?;
-            partial.put_in_place(dest)?;
+            partial.put_in_place(dest)?.keep();
             Ok(Backup { size: state.size, head: state.head, bytes, receipt })
         });
         made.map_err(|e| {
@@ -138,9 +132,16 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    pub(crate) fn create(path: &Path, writes: Writes) -> Result<(Partial, File)> {
-        let file = new_private_file(path, writes)?;
-        Ok((Partial { path: path.to_owned(), kept: false }, file))
+    /// A file for `dest`, where nothing may be, under another name until it is finished: what an interrupted process leaves does not
+    /// pass for a store.
+    pub(crate) fn beside(dest: &Path) -> Result<(Partial, File)> {
+        if std::fs::symlink_metadata(dest).is_ok() {
+            return Err(taken(dest));
+        }
+        crate::files::check(dest, Writes::Store)?;
+        let path = crate::files::beside(dest, &format!("part-{}", std::process::id()));
+        let file = new_private_file(&path, Writes::Output)?;
+        Ok((Partial { path, kept: false }, file))
     }
 
     /// Makes the file and its name durable, and returns the file's length. The file is closed here, since closing it later
@@ -156,13 +157,17 @@ impl Partial {
     }
 
     /// Gives the finished file its name, which no other file may have.
-    fn put_in_place(self, path: &Path) -> Result<()> {
+    pub(crate) fn put_in_place(mut self, path: &Path) -> Result<Partial> {
         // Made first, so that a file that came there meanwhile is not replaced.
         drop(new_private_file(path, Writes::Store)?);
-        crate::files::put_in_place(&self.path, path, Writes::Store)?;
-        crate::files::sync_parent(path).map_err(|e| Error::from(e).in_file(path))?;
-        self.keep();
-        Ok(())
+        let placed = crate::files::put_in_place(&self.path, path, Writes::Store);
+        if let Err(e) = placed.and_then(|()| crate::files::sync_parent(path).map_err(|e| Error::from(e).in_file(path)))
+        {
+            let _ = std::fs::remove_file(path);
+            return Err(e);
+        }
+        self.path = path.to_owned();
+        Ok(self)
     }
 }
 

@@ -359,5 +359,5 @@ fn anchors_of_what_a_restoring_lost_are_told_as_that_and_excuse_nothing_of_later
         "--key",
         "none",
     ]);
-    assert!(ran.code == 1 && ran.out.contains("newest, line 1: it covers"), "{ran:?}");
+    assert!(ran.code == 1 && ran.out.contains("newest, line 1 covers them"), "{ran:?}");
 }

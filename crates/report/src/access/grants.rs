@@ -101,11 +101,18 @@ pub(super) fn told(state: &GrantState, limit: usize) -> Told {
         seq: grant.seq,
         user: shortened(&grant.user, limit),
         patient: shortened(&grant.patient, limit),
-        time: format!("{} to {}", moment(grant.opened_at), moment(grant.expires_at)),
+        time: match &state.end {
+            Some(GrantEnd::Closed { .. }) => {
+                format!("{} to {} at the latest", moment(grant.opened_at), moment(grant.expires_at))
+            }
+            _ => format!("{} to {}", moment(grant.opened_at), moment(grant.expires_at)),
+        },
         ended: match &state.end {
             None => "open".to_owned(),
             Some(GrantEnd::Expired(_)) => "expired".to_owned(),
-            Some(GrantEnd::Closed { actor, .. }) => format!("closed by {}", shortened(actor, limit)),
+            Some(GrantEnd::Closed { actor, seq }) => {
+                format!("closed before that by {} (entry {seq})", shortened(actor, limit))
+            }
             Some(_) => "ended".to_owned(),
         },
         why: format!("{} ({})", shortened(&grant.reason, MAX_TEXT), shortened(&grant.urgency, limit)),
