@@ -77,6 +77,20 @@ pub fn put_in_place(finished: &Path, path: &Path, writes: Writes) -> Result<()> 
     std::fs::rename(finished, path).map_err(|e| Error::from(e).in_file(path))
 }
 
+/// Moves a finished file to a place where nothing may be: what came there meanwhile is not replaced.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn put_in_new_place(finished: &Path, path: &Path, writes: Writes) -> Result<()> {
+    drop(create(path, writes)?);
+    let placed = std::fs::rename(finished, path).and_then(|()| sync_parent(path));
+    placed.map_err(|e| {
+        // An empty file, or the finished one whose name may not be durable.
+        let _ = std::fs::remove_file(path);
+        Error::from(e).in_file(path)
+    })
+}
+
 /// Opens a file for appending, and returns whether it is new; a new one is readable only by its owner. Never follows a symbolic
 /// link, and opens nothing but a regular file: somebody who can create a link or a pipe in the folder could otherwise
 /// redirect the writes, or make opening block for ever. Nor does it open a file that another user made or may write to: they

@@ -158,14 +158,10 @@ impl Partial {
 
     /// Gives the finished file its name, which no other file may have.
     pub(crate) fn put_in_place(mut self, path: &Path) -> Result<Partial> {
-        // Made first, so that a file that came there meanwhile is not replaced.
-        drop(new_private_file(path, Writes::Store)?);
-        let placed = crate::files::put_in_place(&self.path, path, Writes::Store);
-        if let Err(e) = placed.and_then(|()| crate::files::sync_parent(path).map_err(|e| Error::from(e).in_file(path)))
-        {
-            let _ = std::fs::remove_file(path);
-            return Err(e);
-        }
+        crate::files::put_in_new_place(&self.path, path, Writes::Store).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => taken(path),
+            _ => e,
+        })?;
         self.path = path.to_owned();
         Ok(self)
     }

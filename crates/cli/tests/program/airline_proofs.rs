@@ -88,7 +88,8 @@ fn one_edited_line_is_named() {
         let rows: Vec<(u64, Vec<u8>)> =
             table.iter().unwrap().map(|row| row.unwrap()).map(|(k, v)| (k.value(), v.value().to_vec())).collect();
         let at = |row: &[u8]| row.windows(5).position(|w| w == b"task-");
-        let (first, mut row, at) = rows.into_iter().find_map(|(seq, row)| Some((seq, row.clone(), at(&row)?))).unwrap();
+        let (first, mut row, at) =
+            rows.into_iter().rev().find_map(|(seq, row)| Some((seq, row.clone(), at(&row)?))).unwrap();
         let (mut seq, mut body) = (first, 32);
         loop {
             let digits = row[body + 32..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
