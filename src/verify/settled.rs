@@ -55,17 +55,17 @@ impl Finding {
     /// stays settled.
     pub fn is_fact(&self) -> bool {
         use FindingKind as K;
-        match self.kind {
+        matches!(
+            self.kind,
             K::EntryChanged
-            | K::EntryMissing
-            | K::OwnEntryInvalid
-            | K::CheckpointMismatch
-            | K::PurgedEarly
-            | K::Rollback
-            | K::Fork
-            | K::KeptDamaged => true,
-            _ => false,
-        }
+                | K::EntryMissing
+                | K::OwnEntryInvalid
+                | K::CheckpointMismatch
+                | K::PurgedEarly
+                | K::Rollback
+                | K::Fork
+                | K::KeptDamaged
+        )
     }
 
     /// Identifies what a fact says. A rollback becomes a fork when the log grows beyond what was kept, and says the same; under

@@ -140,9 +140,9 @@ impl Verification {
     /// of the file.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the file beside the store is a link, not a regular file or too
-    /// large, or if nothing was found and it cannot be read, since it may hold a finding; otherwise the error of the file system, such as [`DiskFull`](ErrorKind::DiskFull) or
-    /// [`Io`](ErrorKind::Io).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file beside the store is a link, not a regular file or too
+    /// large, or if nothing was found and it cannot be read, since it may hold a finding; otherwise the error of the file system, such as [`DiskFull`](crate::ErrorKind::DiskFull) or
+    /// [`Io`](crate::ErrorKind::Io).
     pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
         let noted = VerificationRecord::of(self, &self.unsettled().collect::<Vec<_>>(), now);
         let path = beside(&files::resolve(store), VERIFIED);

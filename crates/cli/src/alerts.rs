@@ -32,7 +32,7 @@ pub enum AlertsCommand {
     List(ListArgs),
     Ack(AckArgs),
     Watch(WatchArgs),
-    Settle(SettleArgs),
+    Settle(Box<SettleArgs>),
     Forget(ForgetArgs),
 }
 
