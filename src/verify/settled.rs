@@ -68,7 +68,7 @@ impl Finding {
         )
     }
 
-    /// Identifies what a fact says. A rollback becomes a fork when the log grows beyond what was kept, and says the same; under
+    /// Identifies what it says. A rollback becomes a fork when the log grows beyond what was kept, and says the same; under
     /// which name it was kept says nothing about the log.
     pub(crate) fn digest(&self) -> String {
         let said = match (self.kind, self.detail.split_once(KEPT)) {
@@ -78,11 +78,11 @@ impl Finding {
         Hash::of(said.as_bytes()).to_string()
     }
 
-    /// Names it where it is noted: its kind, and of a fact the beginning of its digest.
+    /// Names it where it is noted: its kind, and the beginning of its digest. The place of a damaged page changes with every commit.
     pub(crate) fn mark(&self) -> String {
-        match self.is_fact() {
-            true => format!("{}:{}", self.kind, self.digest().chars().take(SHORT).collect::<String>()),
-            false => self.kind.to_string(),
+        match self.kind {
+            FindingKind::PageDamaged => self.kind.to_string(),
+            kind => format!("{kind}:{}", self.digest().chars().take(SHORT).collect::<String>()),
         }
     }
 }

@@ -33,8 +33,8 @@ pub struct VerificationRecord {
     pub settled: u64,
     /// The kinds of its findings that were not settled, sorted.
     pub kinds: Vec<String>,
-    /// What names each of those, as far as there is room: its kind, and of a fact ([`Finding::is_fact`]) the beginning of a digest
-    /// of what it says. They tell a settlement what it settles.
+    /// What names each of those, as far as there is room: its kind and the beginning of a digest of what it says; of damaged pages
+    /// only the kind, since their places change. They tell a settlement what it settles.
     pub marks: Vec<String>,
     /// How many entries something outside the log confirmed.
     pub anchored_size: u64,

@@ -8,10 +8,10 @@ use super::store::{StoreArgs, say_damage, say_found};
 use super::verify_args::{Brought, TrustArgs};
 use attestlog::host::{Clock, SystemClock};
 use attestlog::verify::{Verification, VerifyOptions};
-use attestlog::{AuditLog, ErrorKind, owner};
+use attestlog::{AuditLog, ErrorKind, Options, owner};
 use clap::Args;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Check every entry, every link and every index row
@@ -68,7 +68,7 @@ fn unopened(cx: &Context, args: &VerifyArgs, why: String) -> Result<Verification
     // Another process may be writing to the file.
     let found = match (owner::reach(&args.store.store), Verification::of_pages(&args.store.store)) {
         // Whoever runs `verify` need not be told to.
-        (Ok(None), Ok(found)) if !found.ok() => {
+        (Ok(None), Ok(found)) if !found.ok() || is_damaged(&args.store.store) => {
             found.and_not_opened(why.split("; `attestlog verify`").next().unwrap_or_default())
         }
         // Damage is an answer about a store.
@@ -77,6 +77,13 @@ fn unopened(cx: &Context, args: &VerifyArgs, why: String) -> Result<Verification
     };
     say_kept(cx, found.note_beside(&args.store.store, SystemClock::default().now()).map(Some));
     Ok(found)
+}
+
+/// Whether damage is why a store cannot be opened or verified, although its pages are as they were written: somebody who repairs their
+/// checksums can do that too.
+fn is_damaged(store: &Path) -> bool {
+    let verified = Options::new().read_only().open(store).and_then(|log| log.verify(&VerifyOptions::new()));
+    verified.is_err_and(|e| e.kind() == ErrorKind::Damaged)
 }
 
 /// Verifies with a progress bar, comparing with nothing from outside.

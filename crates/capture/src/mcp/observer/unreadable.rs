@@ -12,6 +12,9 @@ use attestlog::{Outcome, ToolCall};
 const WHY: &str =
     "the reply cannot be read here: it is no JSON that all read alike, is nested too deeply, or is too long";
 
+/// Why a host does not get a frame.
+const WITHHELD: &str = "the server's reply cannot be read";
+
 impl Observer {
     /// Handles an unreadable frame. If a host may find the reply to a call in it, by its id, the call ends, with the
     /// patients that any reader finds. If it cannot be said what a host would find, the host does not get the frame.
@@ -41,15 +44,20 @@ impl Observer {
             // With too many ids, it may be to any.
             let mut waiting = state.pending.iter().chain(&state.given_up);
             if waiting.any(|p| ids.is_none() || p.may_be_meant(&anywhere)) {
-                answered.withheld = Some("the server's reply cannot be read");
+                answered.withheld = Some(WITHHELD);
             }
         }
-        let taken = match is_piece {
+        let taken: Vec<(Pending, bool)> = match is_piece {
             // What follows the first piece is not looked at, and the reply may be to any call.
             true => state.pending.drain(..).map(|pending| (pending, false)).collect(),
             false => state.taken(&meant),
         };
         drop(state);
+        // A part of a message that is written over several lines, or one in a dialect of JSON: a host that reads more than this does
+        // could find a reply in it, and no entry would have that.
+        if taken.is_empty() && !is_piece && bytes.iter().any(|byte| matches!(byte, b'{' | b'[')) {
+            answered.withheld = Some(WITHHELD);
+        }
         for (mut pending, is_late) in taken {
             pending.unsure = Some(Box::new(pending.call.clone()));
             pending.notes.insert("odd_reply", "it cannot be read");

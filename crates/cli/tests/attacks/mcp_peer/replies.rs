@@ -270,7 +270,7 @@ fn no_reply_is_too_odd() {
         &deep,
     ];
     let place = Place::with_store();
-    place.write("odd", odd.join("\n") + "\n");
+    place.write("odd", odd.join("\n") + "\n{\"method\":\"last\"}\n");
     let mut host = Host::sh(
         &place,
         &["--read-only", "r*"],
@@ -282,9 +282,14 @@ fn no_reply_is_too_odd() {
     host.say(call("123456789012345678901234567890", "w", "{}"));
     host.say(call("1.5", "w", "{}"));
     host.say("go");
-    for line in odd {
-        assert_eq!(host.hear(), line.trim_end());
+    // What cannot be read and is no reply that the log has is not passed on.
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|line: &String| !line.contains("last")) {
+        heard.push(host.hear());
     }
+    heard.pop();
+    let passed: Vec<&str> = odd.iter().map(|line| line.trim_end()).filter(|line| *line != deep).collect();
+    assert_eq!(heard, passed);
     host.say(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
     host.end();
     let ends = ends(&place);

@@ -195,3 +195,42 @@ fn what_follows_a_reply_that_strict_hosts_refuse_is_recorded() {
         place.run(&["verify", "s"]).ok();
     }
 }
+
+/// A reply over several lines went to the host line by line, as what is no message did; a host that reads a stream of JSON had
+/// it whole, and the log said that there had been no reply. So did one in a dialect of JSON (`{id:1,…}`). A line that cannot be read
+/// and may be a part of a message reaches no host; other lines do, as they are [R44].
+#[test]
+fn no_host_gets_a_reply_in_pieces_or_in_a_dialect() {
+    let kinds = [
+        format!("{{\n\"id\":1,\n{CHART}\n}}"),
+        format!("{{\"jsonrpc\":\"2.0\",{CHART},\"id\":\n1}}"),
+        format!("{{\"jsonrpc\":\"2.0\",\n\"id\":1,{CHART}}}"),
+        format!("{{\"id\":1,\n{CHART}}}"),
+        format!("[\n{{\"id\":1,{CHART}}},\n]"),
+        format!("{{'id':1,{CHART}}}"),
+        format!("{{id:1,{CHART}}}"),
+        format!("{{\"id\":1n,{CHART}}}"),
+        format!("{{id:0x1,{}}}", CHART.replace('"', "'")),
+        format!("/* {{ */ {{id:1,{CHART}}}"),
+    ];
+    for kind in kinds {
+        for flags in [PATH, READ_ONLY] {
+            let place = Place::with_store();
+            place.write("odd", format!("INFO: starting\n{kind}\n"));
+            place.write("plain", "{\"id\":1,\"result\":{}}\n");
+            let mut host = Host::sh(&place, flags, "read -r a; cat odd; read -r b; cat plain; cat > /dev/null");
+            host.say(call("1", "read", "{}"));
+            host.say(r#"{"method":"notifications/initialized"}"#);
+            assert_eq!(host.hear(), "INFO: starting", "what is no part of a message is passed on");
+            let mut heard = String::new();
+            while !heard.contains(r#""result":{}"#) {
+                heard = host.hear();
+                // An error in place of a reply, or the end of a message whose beginning nobody had.
+                assert!(!heard.contains("PX") || !patients(&place, "1").is_empty(), "{kind}: {heard}");
+                assert!(!heard.contains("HIV") || is_accounted(&place, "PX"), "{kind}: {heard}");
+            }
+            host.end();
+            place.run(&["verify", "s"]).ok();
+        }
+    }
+}
