@@ -367,7 +367,9 @@ impl Play {
 
     fn statistics(&self) {
         let statistics = self.log.statistics(&Statistics::new()).expect("statistics");
-        let counted: BTreeMap<&str, u64> = statistics.iter().map(|s| (s.tool.as_str(), s.total_calls)).collect();
+        // A tool of which every call is unfinished is listed with no call.
+        let counted = statistics.iter().map(|s| (s.tool.as_str(), s.total_calls));
+        let counted: BTreeMap<&str, u64> = counted.filter(|(_, calls)| *calls > 0).collect();
         let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
         for known in self.calls.values().filter(|k| k.success.is_some()) {
             *expected.entry(&known.tool).or_default() += 1;
