@@ -110,3 +110,25 @@ fn a_file_with_two_public_keys_is_no_public_key() {
     place.write("own.pub", format!("{own}\n\nof the ward\n{own}\n"));
     place.run(&["verify", "s", "--public-key", "own.pub"]).ok();
 }
+
+/// Somebody who repairs the checksums of pages moved a row of the newest entries by one: the store could not be opened, and `verify` ended
+/// with 3, said one line, and kept nothing.
+#[test]
+fn what_keeps_a_store_from_being_opened_is_a_finding() {
+    use crate::store_common::tables::TAIL;
+    let place = Place::with_lines(&crate::common::call("c", "u", "t", ""));
+    let database = redb::Database::open(place.path("s")).unwrap();
+    let txn = database.begin_write().unwrap();
+    {
+        use redb::ReadableTable as _;
+        let mut table = txn.open_table(TAIL).unwrap();
+        let (key, row) = table.last().unwrap().map(|(key, row)| (key.value(), row.value().to_vec())).unwrap();
+        table.remove(key).unwrap();
+        table.insert(key + 1, &*row).unwrap();
+    }
+    txn.commit().unwrap();
+    drop(database);
+    let ran = place.run(&["verify", "s", "--json"]).code(1);
+    assert!(ran.out.contains(r#""kind":"file_damaged""#) && ran.out.contains("no entry was checked"), "{ran:?}");
+    assert!(place.path("s.verified").exists(), "{ran:?}");
+}
