@@ -351,7 +351,10 @@ impl Observer {
                     let message = format!("attestlog: the call was made (do not make it again), but {message}");
                     let ids: Vec<Json> = answered.ended.iter().map(Pending::replies_to).collect();
                     self.may_be_answered_yet(answered.ended, seqs);
-                    refusal(&ids, &message, answered.batch)
+                    match ids.is_empty() {
+                        true => withheld(),
+                        false => refusal(&ids, &message, answered.batch),
+                    }
                 }
                 Ok(seqs) => {
                     self.may_be_answered_yet(answered.ended, seqs);
@@ -608,4 +611,16 @@ fn refusal(ids: &[Json], message: &str, batch: bool) -> Verdict {
         false => all.iter().map(|one| format!("{}\n", one.to_canonical())).collect(),
     };
     Verdict::Answer(text.into_bytes())
+}
+
+/// What the host gets in place of a frame that is not passed on and answers no request that is known: a log message.
+fn withheld() -> Verdict {
+    let data = "attestlog: a line of the server that cannot be read, and may be a part of a message, was not passed on";
+    let params = Object::from_iter([("data", data), ("level", "warning"), ("logger", "attestlog")]);
+    let message = Object::from_iter([
+        ("jsonrpc", Json::from("2.0")),
+        ("method", "notifications/message".into()),
+        ("params", params.into()),
+    ]);
+    Verdict::Answer(format!("{}\n", Json::from(message).to_canonical()).into_bytes())
 }

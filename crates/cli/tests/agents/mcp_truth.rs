@@ -104,8 +104,9 @@ fn noise_is_counted_when_it_happens() {
     place.write("reply", format!("cache warmed\n{{half\n{OK}\n"));
     let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
     host.say(call("1", "refund", "{}"));
-    // The second may be the beginning of a message, and the host does not get it.
     assert_eq!(host.hear(), "cache warmed");
+    // The second may be the beginning of a message: the host is told that it does not get it.
+    assert!(host.hear().contains("was not passed on"));
     assert!(host.hear().contains("result"));
     assert_eq!(text(&ends(&place)[0], "session_metadata.mcp.unparsed_frames"), "2");
     host.end();

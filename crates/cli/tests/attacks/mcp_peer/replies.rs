@@ -288,6 +288,7 @@ fn no_reply_is_too_odd() {
         heard.push(host.hear());
     }
     heard.pop();
+    assert!(heard.pop().is_some_and(|told| told.contains("was not passed on")));
     let passed: Vec<&str> = odd.iter().map(|line| line.trim_end()).filter(|line| *line != deep).collect();
     assert_eq!(heard, passed);
     host.say(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
