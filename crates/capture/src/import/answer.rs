@@ -20,6 +20,10 @@ pub(super) struct Answer {
     pub(super) restated: Vec<String>,
     /// Details of the failure that the answer has no room for.
     pub(super) beside: Vec<(&'static str, String)>,
+    /// How long the call took, if the source says so.
+    pub(super) duration_ms: Option<f64>,
+    /// Who allowed or denied the call, as the source says it.
+    pub(super) approval: Option<Json>,
 }
 
 impl Answer {
@@ -37,7 +41,7 @@ impl Answer {
 
     /// The answer in the content of a message or block. `failed` is the transcript's explicit statement, if it makes
     /// one.
-    fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
+    pub(super) fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
         let Some(content) = content else { return Answer::value((Json::Null, Vec::new()), failed) };
         match text(content.value) {
             Some(text) => Answer::text(text, failed).restating(&content.restated("result")),
@@ -122,6 +126,10 @@ impl Answer {
     pub(super) fn put_into(self, call: &mut ToolCall) {
         call.result = self.result;
         call.outcome = self.outcome;
+        call.duration_ms = self.duration_ms.or(call.duration_ms);
+        if let Some(approval) = self.approval {
+            call.session_metadata.insert("approval", approval);
+        }
         call.restated.extend(self.restated);
         for (key, text) in self.beside {
             call.session_metadata.insert(key, text);

@@ -131,6 +131,43 @@ impl Document {
     }
 }
 
+/// When something happened, as far as the file says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) time: Option<Timestamp>,
+    /// A time without a zone, as if it were UTC. It says nothing about when, but how long after another such time.
+    pub(super) local: Option<Timestamp>,
+}
+
+impl Moment {
+    pub(super) fn is_none(&self) -> bool {
+        self.time.is_none() && self.local.is_none()
+    }
+
+    /// The other moment, if this is none.
+    pub(super) fn or(self, other: Moment) -> Moment {
+        if self.is_none() { other } else { self }
+    }
+
+    /// For the distance to another moment of the same file.
+    pub(super) fn relative(&self) -> Option<Timestamp> {
+        self.time.or(self.local)
+    }
+}
+
+/// The time that a value holds: RFC 3339, or a number since 1970.
+fn moment(value: &Json, assume_utc: bool) -> Moment {
+    match value {
+        Json::String(text) if Timestamp::lacks_zone(text) => {
+            let utc = format!("{text}Z").parse().ok();
+            if assume_utc { Moment { time: utc, local: None } } else { Moment { time: None, local: utc } }
+        }
+        Json::String(text) => Moment { time: text.parse().ok(), local: None },
+        Json::Number(n) if n.as_f64() >= SINCE_1973 => Moment { time: Timestamp::from_unix(n.as_f64()), local: None },
+        _ => Moment::default(),
+    }
+}
+
 /// A value and its place in the file.
 #[derive(Clone)]
 pub(super) struct At<'a> {
@@ -161,6 +198,47 @@ impl<'a> At<'a> {
 
     fn wrong_type(&self, wanted: &str) -> Error {
         self.error(format!("must be {wanted}, not {}", self.value.type_name()))
+    }
+
+    /// The text of the member `key`, if it is one and not empty. Unlike [`At::opt_text`], a value of another type counts as absent:
+    /// for readers of files in which one odd value must not cost the rest.
+    pub(super) fn str(&self, key: &str) -> Option<&'a str> {
+        self.value.get(key).and_then(Json::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The first of `keys` that is a text or a number, as a text.
+    pub(super) fn name(&self, keys: &[&str]) -> Option<String> {
+        keys.iter().find_map(|key| match self.value.get(key)? {
+            Json::String(text) if !text.trim().is_empty() => Some(text.clone()),
+            number @ Json::Number(_) => Some(number.to_canonical().as_str().to_owned()),
+            _ => None,
+        })
+    }
+
+    /// The first of `keys` that is there.
+    pub(super) fn first(&self, keys: &[&str]) -> Option<At<'a>> {
+        keys.iter().find_map(|key| self.member(key))
+    }
+
+    /// The elements of the member `key`; none if it is no array.
+    pub(super) fn items(&self, key: &str) -> impl Iterator<Item = At<'a>> + use<'a> {
+        self.member(key).and_then(|at| at.elements().ok()).into_iter().flatten()
+    }
+
+    /// The members of an object; none if it is something else.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
+        let (at, members) = (self.clone(), self.value.as_object());
+        members.into_iter().flat_map(Object::iter).filter_map(move |(key, _)| Some((key, at.member(key)?)))
+    }
+
+    pub(super) fn is(&self, key: &str, text: &str) -> bool {
+        self.str(key) == Some(text)
+    }
+
+    /// The time in the first of `keys` that holds one.
+    pub(super) fn moment(&self, keys: &[&str]) -> Moment {
+        let all = keys.iter().filter_map(|key| self.value.get(key));
+        all.map(|value| moment(value, self.document.assume_utc)).find(|moment| !moment.is_none()).unwrap_or_default()
     }
 
     /// The member `key`. `null` counts as absent, since many writers use it so.
