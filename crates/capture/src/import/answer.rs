@@ -5,8 +5,8 @@ use super::file::{At, TIMES};
 use super::join::Join;
 use super::speaks;
 use attestlog::CallResult;
-use attestlog::entry::CallError;
 use attestlog::entry::failure::{is_called, said, text_fails};
+use attestlog::entry::{Approval, CallError};
 use attestlog::json::{Json, Limits, Path};
 use attestlog::{Outcome, ToolCall};
 
@@ -22,8 +22,8 @@ pub(super) struct Answer {
     pub(super) beside: Vec<(&'static str, String)>,
     /// How long the call took, if the source says so.
     pub(super) duration_ms: Option<f64>,
-    /// Who allowed or denied the call, as the source says it.
-    pub(super) approval: Option<Json>,
+    /// Who allowed or refused the call.
+    pub(super) approval: Option<Approval>,
 }
 
 impl Answer {
@@ -127,9 +127,7 @@ impl Answer {
         call.result = self.result;
         call.outcome = self.outcome;
         call.duration_ms = self.duration_ms.or(call.duration_ms);
-        if let Some(approval) = self.approval {
-            call.session_metadata.insert("approval", approval);
-        }
+        call.circumstances.approval = self.approval.or(call.circumstances.approval.take());
         call.restated.extend(self.restated);
         for (key, text) in self.beside {
             call.session_metadata.insert(key, text);

@@ -7,11 +7,11 @@
 use super::answer::Answer;
 use super::blocks::{self, Role};
 use super::conversation::Conversation;
-use super::detect;
 use super::file::{At, Read};
 use super::session::{Facts, Sessions};
 use super::{ImportOptions, Imported};
 use attestlog::entry::failure::{is_called, said, text_fails};
+use attestlog::entry::{Approval, Decision};
 use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Result};
 use std::collections::{HashMap, HashSet};
@@ -84,6 +84,8 @@ fn facts(row: &At<'_>, message: &At<'_>, options: &ImportOptions) -> Facts {
         parent_call: row.name(&["parent_tool_use_id"]).or(launched.call),
         prompt: row.name(&["promptId", "prompt_id"]),
         aside: aside && agent.is_none(),
+        program: Some("claude-code".to_owned()),
+        version: row.name(&["version", "claude_code_version"]),
         agent,
         ..Facts::default()
     }
@@ -151,12 +153,25 @@ fn answer(row: &At<'_>, block: &At<'_>) -> Answer {
         }
         answer.outcome = Some(Outcome::Denied);
     }
-    let decision = row.member("permissionDecision");
-    answer.approval = decision.map(|decision| decision.value.clone()).filter(|value| !detect::is_zero(value));
+    answer.approval = approval(row);
     let measured = beside.and_then(Json::as_object).into_iter().flat_map(Object::iter);
     let measured = measured.filter(|(key, _)| is_called(key, "durationms") || is_called(key, "totaldurationms"));
     answer.duration_ms = measured.filter_map(|(_, value)| value.as_f64()).find(|ms| *ms >= 0.0);
     answer
+}
+
+/// Who allowed or refused the call, if the row says so.
+fn approval(row: &At<'_>) -> Option<Approval> {
+    let said = row.member("permissionDecision");
+    let (decision, source) = match (said.as_ref().and_then(|said| said.str("decision")), row.str("toolDenialKind")) {
+        (Some("accept"), None) => (Decision::Allowed, None),
+        (Some("reject"), _) => (Decision::Denied, None),
+        (_, Some("permission-rule")) => (Decision::Denied, Some("rule")),
+        (_, Some(kind)) => (Decision::Denied, Some(kind)),
+        _ => return None,
+    };
+    let source = said.as_ref().and_then(|said| said.str("source")).or(source).map(str::to_owned);
+    Some(Approval { source, ..Approval::new(decision) })
 }
 
 /// Whether the call was not allowed to run. Versions before 2.1 say so only in the text for the model.

@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
             return;
         }
         self.session = meta.name(&["id", "session_id", "thread_id"]);
+        self.facts.version = meta.name(&["cli_version"]);
         let spawn = meta.member("source").and_then(|at| at.member("subagent")).and_then(|at| at.member("thread_spawn"));
         let parent = spawn.as_ref().and_then(|at| at.name(&["parent_thread_id"]));
         self.facts.parent_agent = meta.name(&["parent_thread_id"]).or(parent);
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     fn facts(&self, moment: Moment) -> Facts {
-        Facts { moment, ..self.facts.clone() }
+        Facts { moment, program: Some("codex".to_owned()), ..self.facts.clone() }
     }
 
     fn item(&mut self, item: &At<'a>, moment: Moment, sessions: &mut Sessions<'a>) -> Result<()> {

@@ -37,6 +37,8 @@ pub(super) struct Document {
     value: Json,
     /// Its line number, if the file has one text per line.
     line: Option<usize>,
+    /// Where it stands, if it was made from something in another form.
+    base: Option<String>,
     /// Paths of restated values, sorted, so that the paths below a place are adjacent.
     restated: Vec<String>,
     /// Whether a time without a zone is taken as UTC.
@@ -91,7 +93,64 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
     let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
     match lines_read > 1 && (first_is_one || records > read.bad.len()) {
         true => Ok(read),
-        false => Err(whole.into()),
+        // Texts one after another, each over several lines, as the exporters of SDKs print them.
+        false => match texts(text) {
+            texts if texts.len() > 1 => several(texts, options).ok_or_else(|| whole.into()),
+            _ => Err(whole.into()),
+        },
+    }
+}
+
+/// The objects and arrays of a file that has several, one after another, each with the number of its first line. What stands
+/// between them is left out, and so is one that does not end.
+fn texts(text: &[u8]) -> Vec<(usize, &[u8])> {
+    let (mut found, mut begun, mut depth, mut line, mut began_at) = (Vec::new(), 0, 0usize, 1, 1);
+    let (mut in_string, mut escaped) = (false, false);
+    for (index, byte) in text.iter().enumerate() {
+        line += usize::from(*byte == b'\n');
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' if depth > 0 => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                if depth == 0 {
+                    (begun, began_at) = (index, line);
+                }
+                depth += 1;
+            }
+            b'}' | b']' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    found.extend(text.get(begun..=index).map(|text| (began_at, text)));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Reads several texts; `None` if the first is not JSON.
+fn several(texts: Vec<(usize, &[u8])>, options: &ImportOptions) -> Option<Read> {
+    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
+    for (index, (line, text)) in texts.into_iter().enumerate() {
+        match Json::parse_lenient(text, &Limits::bytes(options.max_bytes)) {
+            Ok(parsed) => read.documents.push(Document::new(parsed, Some(line), options)),
+            Err(_) if index == 0 => return None,
+            Err(e) => {
+                let (place, why) = (format!("line {line}"), format!("what begins here is no JSON: {e}"));
+                read.bad.push(NotTaken { place, kind: Untaken::Line, call_id: None, why });
+            }
+        }
+    }
+    Some(read)
+}
+
+impl Read {
+    /// A file that is nothing but this value, made from something else than JSON.
+    pub(super) fn of(value: Json, options: &ImportOptions) -> Read {
+        Read { documents: vec![Document::made(value, "the file".to_owned(), options)], bad: Vec::new() }
     }
 }
 
@@ -100,7 +159,13 @@ impl Document {
         let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
         restated.sort_unstable();
         let taken = RefCell::default();
-        Document { value: parsed.value, line, restated, assume_utc: options.assume_utc, taken }
+        Document { value: parsed.value, line, base: None, restated, assume_utc: options.assume_utc, taken }
+    }
+
+    /// A document that was made from what stands at this place.
+    pub(super) fn made(value: Json, base: String, options: &ImportOptions) -> Document {
+        let (restated, taken) = (Vec::new(), RefCell::default());
+        Document { value, line: None, base: Some(base), restated, assume_utc: options.assume_utc, taken }
     }
 
     pub(super) fn root(&self) -> At<'_> {
@@ -122,6 +187,9 @@ impl Document {
 
     /// How messages refer to a path in this document.
     pub(super) fn place(&self, path: &str) -> String {
+        if let Some(base) = &self.base {
+            return if path.is_empty() || base != "the file" { base.clone() } else { path.to_owned() };
+        }
         match (self.line, path) {
             (None, "") => "the file".to_owned(),
             (None, path) => path.to_owned(),

@@ -102,7 +102,9 @@ fn tell<'a>(rows: &mut Vec<At<'a>>, name: &Option<String>, facts: &Facts, sessio
         Some(name) => sessions.named(name),
         None => sessions.rest(),
     };
-    session.facts = facts.clone();
+    // Contents of the API may be of any program.
+    let program = name.is_some().then(|| "gemini-cli".to_owned());
+    session.facts = Facts { program, ..facts.clone() };
     rows.drain(..).try_for_each(|row| message(&row, session))
 }
 

@@ -28,6 +28,7 @@ mod conversation;
 mod detect;
 mod dialects;
 mod file;
+mod flat;
 mod gemini;
 mod identity;
 mod items;
@@ -36,6 +37,8 @@ mod jsonl;
 mod openai;
 mod opencode;
 mod otlp;
+mod otlp_logs;
+mod protobuf;
 mod record;
 mod session;
 mod sniff;
@@ -524,10 +527,19 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
 /// Reads a transcript in JSON, and reports what looks like a call or an answer but was not read. Sets `format` to the one that the
 /// file turns out to be, if it is to be found out.
 fn transcript(format: &mut Format, text: &[u8], options: &ImportOptions) -> Result<Imported> {
-    let file = file::read(text, options)?;
     let asked = *format;
+    let mut file = match file::read(text, options) {
+        Err(e) if matches!(asked, Format::Auto | Format::OtlpJson) => match protobuf::read(text) {
+            Some(request) => file::Read::of(request, options),
+            None => return Err(e),
+        },
+        read => read?,
+    };
     if asked == Format::Auto {
         *format = sniff::sniff(&file).unwrap_or_default();
+    }
+    if *format == Format::OtlpJson {
+        flat::unified(&mut file, options);
     }
     let mut imported = match *format {
         Format::Jsonl => return jsonl::read(text, options),

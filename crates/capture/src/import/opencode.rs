@@ -153,6 +153,7 @@ fn tool<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {
     let Some(tool) = at.name(&["tool"]) else { return session.join.refuse_call(at, "the call does not name its tool") };
     let time = state.member("time");
     let mut facts = facts.clone();
+    facts.program = Some("opencode".to_owned());
     facts.moment = time.as_ref().map(|time| time.moment(&["start"])).unwrap_or_default().or(facts.moment);
     session.asked(Asked::new(at, id.clone(), tool, state.member("input"), &facts));
     let ended = time.map(|time| time.moment(&["end"])).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::beginning::{Beginning, Beginnings};
 use super::dialects::{self, Told, unquoted};
 use super::file::{At, Read};
 use super::identity::Source;
-use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, otlp_logs, record};
 use attestlog::CallResult;
 use attestlog::entry::CallError;
 use attestlog::entry::failure::is_called;
@@ -45,8 +45,8 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     for document in &file.documents {
         let root = document.root();
         match root.value.as_array() {
-            Some(_) => root.elements()?.try_for_each(|export| collect(&export, &mut spans))?,
-            None => collect(&root, &mut spans)?,
+            Some(_) => root.elements()?.for_each(|export| collect(&export, &mut spans)),
+            None => collect(&root, &mut spans),
         }
     }
     let (mut began, beginnings) = (Beginning::default(), Beginnings::new(options)?);
@@ -63,26 +63,47 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
             span.at.take();
             continue;
         }
-        if is_tool(&span.at)? {
-            span.at.take();
-            if !is_same(span, &mut calls, &mut at, &mut changed)? {
-                executed.add(span.id.0, first_of(&span.at, IDS)?);
-                calls.push(span);
+        let told = is_tool(&span.at).and_then(|is_tool| {
+            let is_new = is_tool && !is_same(span, &mut calls, &mut at, &mut changed)?;
+            Ok((is_tool, is_new, if is_new { first_of(&span.at, IDS)? } else { None }))
+        });
+        match told {
+            Ok((false, ..)) => others.push((span.id.0, &span.at)),
+            Ok((true, is_new, id)) => {
+                span.at.take();
+                if is_new {
+                    executed.add(span.id.0, id);
+                    calls.push(span);
+                }
             }
-        } else {
-            others.push((span.id.0, &span.at));
+            Err(e) => changed.push(spoiled(span, &e)),
         }
     }
-    let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
+    let mut read = Vec::new();
+    for span in calls {
+        // Who made the calls concerns all of them, and is for the user to say; anything else only this one.
+        trace.user(span)?;
+        match trace.call(span) {
+            Ok(call) => read.push(call),
+            Err(e) => changed.push(spoiled(span, &e)),
+        }
+    }
     // Spans are exported in the order of their ends; sort the calls by when they began.
-    calls.sort_by_key(|Call { call, .. }| call.timestamp);
+    read.sort_by_key(|Call { call, .. }| call.timestamp);
     let mut imported = Imported { not_taken: changed, ..Imported::default() };
-    for Call { call, place, source, unread } in calls {
+    for Call { call, place, source, unread } in read {
         imported.push(call, place, source, options);
         imported.not_taken.extend(unread);
     }
     imported.not_taken.extend(asked::without_span(&others, &executed));
+    otlp_logs::read(file, options, began, &mut imported)?;
     Ok(imported)
+}
+
+/// A span that cannot be read.
+fn spoiled(span: &Span<'_>, e: &attestlog::Error) -> NotTaken {
+    span.at.take();
+    NotTaken { place: span.at.place(), kind: Untaken::Call, call_id: None, why: e.to_string() }
 }
 
 /// Whether the file already has this span: exported once while it ran, or again with later information. Of two exports
@@ -143,22 +164,17 @@ fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool
     }
 }
 
-fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
-    export.object()?;
-    for of_resource in export.required("resourceSpans")?.elements()? {
-        of_resource.object()?;
+fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) {
+    for of_resource in export.items("resourceSpans") {
         let resource = of_resource.member("resource");
-        for of_scope in of_resource.list("scopeSpans")? {
-            of_scope.object()?;
-            for at in of_scope.list("spans")? {
-                at.object()?;
-                let id = (at.opt_text("traceId")?.unwrap_or_default(), at.opt_text("spanId")?.unwrap_or_default());
-                let parent = at.opt_text("parentSpanId")?;
+        for of_scope in of_resource.items("scopeSpans").chain(of_resource.items("instrumentationLibrarySpans")) {
+            for at in of_scope.items("spans").filter(|at| at.value.as_object().is_some()) {
+                let id = (at.str("traceId").unwrap_or_default(), at.str("spanId").unwrap_or_default());
+                let parent = at.str("parentSpanId");
                 spans.push(Span { at, id, parent, resource: resource.clone() });
             }
         }
     }
-    Ok(())
 }
 
 /// The attributes and values that mark a span as a tool's, by dialect.
@@ -172,14 +188,62 @@ const TOOLS: &[(&str, &str)] = &[
     ("langfuse.observation.type", "tool"),
     ("ai.operationId", "ai.toolCall"),
     ("mlflow.spanType", "tool"),
+    ("agentops.span.kind", "tool"),
+    ("gen_ai.span.kind", "tool"),
+    ("span.type", "tool"),
 ];
 /// Attributes that hold the tool's name, in order of preference.
-const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
-const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
-const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
-const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
+const NAMES: &[&str] = &[
+    "gen_ai.tool.name",
+    "tool.name",
+    "ai.toolCall.name",
+    "traceloop.entity.name",
+    "tool_name",
+    "agentops.tool.name",
+    "mcp.tool.name",
+];
+const IDS: &[&str] = &[
+    "gen_ai.tool.call.id",
+    "ai.toolCall.id",
+    "tool_call.id",
+    "tool_use_id",
+    "tool.call_id",
+    "gen_ai.tool.call_id",
+    "tool_call_id",
+];
+pub(super) const SESSIONS: &[&str] = &[
+    "gen_ai.conversation.id",
+    "session.id",
+    "conversation.id",
+    "langfuse.session.id",
+    "gcp.vertex.agent.session_id",
+    "langsmith.metadata.session_id",
+    "langsmith.metadata.thread_id",
+    "langsmith.trace.session_id",
+    "traceloop.association.properties.session_id",
+    "traceloop.association.properties.thread_id",
+    "ai.telemetry.metadata.sessionId",
+    "mlflow.trace.session",
+    "thread.id",
+];
+pub(super) const USERS: &[&str] = &[
+    "user.id",
+    "enduser.id",
+    "langfuse.user.id",
+    "langsmith.metadata.user_id",
+    "traceloop.association.properties.user_id",
+    "ai.telemetry.metadata.userId",
+    "gcp.vertex.agent.user_id",
+    "mlflow.trace.user",
+    "user.email",
+    "user.account_uuid",
+    "user.account_id",
+];
+const AGENTS: &[&str] = &["gen_ai.agent.id", "gen_ai.agent.name", "agent.name", "agent_id"];
 /// Prefixes of the tool's name in the span's own name.
 const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
+/// The name of a tool's span of Claude Code, which has the tool's name in an attribute.
+const CLAUDE_CODE: &str = "claude_code.tool";
 
 fn is_tool(span: &At<'_>) -> Result<bool> {
     for (key, value) in TOOLS {
@@ -192,7 +256,7 @@ fn is_tool(span: &At<'_>) -> Result<bool> {
         return Ok(false);
     }
     let name = span.opt_text("name")?.unwrap_or_default();
-    let named = OPERATIONS.iter().any(|operation| name.starts_with(operation));
+    let named = name == CLAUDE_CODE || OPERATIONS.iter().any(|operation| name.starts_with(operation));
     Ok(named || first_of(span, &["gen_ai.tool.name", "ai.toolCall.name"])?.is_some())
 }
 
@@ -211,7 +275,8 @@ impl<'a> Trace<'a> {
             Some(model) => Some(model.clone()),
             None => self.nearest(span, &["gen_ai.response.model", "gen_ai.request.model"])?,
         };
-        call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
+        (call.agent_id, call.circumstances.parent_agent_id) = self.agents(span)?;
+        call.circumstances.parent_call_id = self.calling(span)?;
         call.call_id = first_of(at, IDS)?;
         let id = |id: &str| (!id.is_empty()).then(|| id.to_owned());
         (call.circumstances.trace_id, call.circumstances.span_id) = (id(span.id.0), id(span.id.1));
@@ -271,6 +336,39 @@ impl<'a> Trace<'a> {
         })
     }
 
+    /// The agent in which the call was made, and the one that started it: the next other one around it.
+    fn agents(&self, span: &Span<'a>) -> Result<(Option<String>, Option<String>)> {
+        let (mut agent, mut at) = (None, span);
+        for _ in 0..=MAX_ANCESTORS {
+            match (first_of(&at.at, AGENTS)?, &agent) {
+                (Some(found), None) => agent = Some(found),
+                (Some(found), Some(own)) if found != *own => return Ok((agent, Some(found))),
+                _ => {}
+            }
+            let Some(parent) = self.parent(at) else { break };
+            at = parent;
+        }
+        Ok((agent, None))
+    }
+
+    /// The id of the call in which this one was made: that of the nearest tool's span around it.
+    fn calling(&self, span: &Span<'a>) -> Result<Option<String>> {
+        let mut at = span;
+        for _ in 0..=MAX_ANCESTORS {
+            let Some(parent) = self.parent(at) else { break };
+            if is_tool(&parent.at)? {
+                return first_of(&parent.at, IDS);
+            }
+            at = parent;
+        }
+        Ok(None)
+    }
+
+    fn parent(&self, span: &Span<'a>) -> Option<&Span<'a>> {
+        let index = self.by_id.get(&(span.id.0, span.parent?))?;
+        self.spans.get(*index)
+    }
+
     fn user(&self, span: &Span<'a>) -> Result<String> {
         if let Some(user) = &self.options.user {
             return Ok(user.clone());
@@ -295,8 +393,7 @@ impl<'a> Trace<'a> {
             if let Some(found) = first_of(&at.at, keys)? {
                 return Ok(Some(found));
             }
-            let parent = at.parent.and_then(|parent| self.by_id.get(&(at.id.0, parent)));
-            match parent.and_then(|i| self.spans.get(*i)) {
+            match self.parent(at) {
                 Some(parent) => at = parent,
                 None => break,
             }

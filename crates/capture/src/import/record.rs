@@ -185,8 +185,13 @@ impl<L: Log> Recorder<'_, L> {
         if self.sources.iter().any(|source| source.weak) {
             check_policy(&self.log.policy()?, policy)?;
         }
-        let source = attestlog::entry::Source::new(SourceKind::Import);
-        calls.iter_mut().for_each(|call| call.circumstances.sources = vec![source.clone()]);
+        for call in &mut calls {
+            let sources = &mut call.circumstances.sources;
+            // A reader may have said which program wrote the file.
+            if !matches!(&sources[..], [one] if one.kind == SourceKind::Import) {
+                *sources = vec![attestlog::entry::Source::new(SourceKind::Import)];
+            }
+        }
         for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
             // The store will use the time of the import.
             mark(call, "time_from", "import");

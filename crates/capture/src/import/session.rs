@@ -9,7 +9,7 @@ use super::beginning::Beginnings;
 use super::conversation::{Conversation, Name};
 use super::file::{At, Moment};
 use super::{ImportOptions, Imported, record};
-use attestlog::json::Object;
+use attestlog::entry::{Resource, Source, SourceKind};
 use attestlog::{Result, ToolCall};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,6 +26,9 @@ pub(super) struct Facts {
     pub(super) parent_call: Option<String>,
     /// The user's prompt that set the work off.
     pub(super) prompt: Option<String>,
+    /// The agent that wrote the file, and its version.
+    pub(super) program: Option<String>,
+    pub(super) version: Option<String>,
     pub(super) trace: Option<String>,
     pub(super) span: Option<String>,
     /// Whether this happened in a side conversation that has no id.
@@ -44,6 +47,8 @@ impl Facts {
             parent_agent: one(&self.parent_agent, &other.parent_agent),
             parent_call: one(&self.parent_call, &other.parent_call),
             prompt: one(&self.prompt, &other.prompt),
+            program: one(&self.program, &other.program),
+            version: one(&self.version, &other.version),
             trace: one(&self.trace, &other.trace),
             span: one(&self.span, &other.span),
             aside: self.aside || other.aside,
@@ -105,6 +110,10 @@ impl<'a> Conversation<'a> {
             record::mark(&mut call, "local_time", text.trim_end_matches('Z'));
         }
         answer::arguments(&mut call, asked.arguments);
+        // Other programs may call a tool `read` that reads something else.
+        if facts.program.is_some() {
+            name_resources(&mut call);
+        }
         self.join.call(asked.id, asked.tool, call, facts.moment.relative(), &asked.at);
     }
 
@@ -121,21 +130,44 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Puts what has no member of its own into the session's metadata.
+/// Puts what is known around a call into its circumstances.
 fn put(call: &mut ToolCall, facts: &Facts) {
-    let all = [
-        ("parent_agent_id", &facts.parent_agent),
-        ("parent_call_id", &facts.parent_call),
-        ("prompt_id", &facts.prompt),
-        ("trace_id", &facts.trace),
-        ("span_id", &facts.span),
-    ];
-    let members: Object = all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+    let around = &mut call.circumstances;
+    around.parent_agent_id.clone_from(&facts.parent_agent);
+    around.parent_call_id.clone_from(&facts.parent_call);
+    around.prompt_id.clone_from(&facts.prompt);
+    around.trace_id.clone_from(&facts.trace);
+    around.span_id.clone_from(&facts.span);
+    if let Some(program) = &facts.program {
+        let (program, version) = (Some(program.clone()), facts.version.clone());
+        around.sources = vec![Source { program, version, ..Source::new(SourceKind::Import) }];
+    }
     if facts.aside {
         call.session_metadata.insert("sidechain", true);
     }
-    for (key, value) in members.iter() {
-        call.session_metadata.insert(key, value.clone());
+}
+
+/// The tools of coding agents that read or change what their arguments name, and the members that do.
+const TOUCHING: &[(&str, &str, &[&str])] = &[
+    ("read", "file", &["file_path", "filePath"]),
+    ("write", "file", &["file_path", "filePath"]),
+    ("edit", "file", &["file_path", "filePath"]),
+    ("multiedit", "file", &["file_path"]),
+    ("notebookedit", "file", &["notebook_path"]),
+    ("read_file", "file", &["file_path", "absolute_path"]),
+    ("write_file", "file", &["file_path"]),
+    ("replace", "file", &["file_path"]),
+    ("view_image", "file", &["path"]),
+    ("webfetch", "url", &["url"]),
+];
+
+/// Names what a call reads or changes, where the tool and its arguments say so.
+fn name_resources(call: &mut ToolCall) {
+    let named = TOUCHING.iter().find(|(tool, ..)| call.tool_name.eq_ignore_ascii_case(tool));
+    let Some((_, kind, members)) = named else { return };
+    let name = members.iter().find_map(|member| call.arguments.as_ref()?.get(member)?.as_str());
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        call.circumstances.resources = vec![Resource { name: name.to_owned(), kind: (*kind).to_owned() }];
     }
 }
 
