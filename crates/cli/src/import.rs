@@ -171,15 +171,17 @@ impl All<'_> {
             Some(beside) => self.options.clone().beside(&beside),
             None => self.options.clone(),
         };
-        let imported = match import::calls(self.args.format, &text, &options) {
-            Ok(imported) => imported,
+        let imported = import::calls(self.args.format, &text, &options).map_err(|e| Failure::from(e).at(&name))?;
+        if imported.format == Format::Auto && imported.not_taken.is_empty() {
+            let why = format!(
+                "{name}: is no session, transcript or trace that is known here, and nothing in it looks like a tool's call"
+            );
             // Folders of agents also have settings and the like.
-            Err(e) if found.in_folder && e.kind() == attestlog::ErrorKind::NoSuchEntry => {
-                self.cx.complain(format!("{name}: {e}; left out"));
-                return Ok(());
+            if !found.in_folder {
+                return Err(Failure::Input(why));
             }
-            Err(e) => return Err(Failure::from(e).at(&name)),
-        };
+            self.cx.complain(format!("{why}; left out"));
+        }
         drop(text);
         let file = path.display().to_string();
         let (by_order, mut sum) = (imported.by_order, Sum::default());

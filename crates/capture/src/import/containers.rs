@@ -58,12 +58,19 @@ struct Around {
 
 pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
     let mut finder = Finder { sessions: Sessions::new(options)?, loose: Vec::new() };
+    // What the first line of a log says is said of all.
+    let mut around = Around::default();
     let single = file.documents.len() == 1;
     for document in &file.documents {
         let root = document.root();
         match root.value.as_array() {
             Some(items) if single && items.iter().any(is_message) => finder.loose.extend(root.elements()?),
-            _ => finder.find(&root, &Around::default(), 0)?,
+            _ => {
+                if root.value.get("header").is_some() {
+                    around = around_of(&root, &around);
+                }
+                finder.find(&root, &around, 0)?;
+            }
         }
     }
     let loose = std::mem::take(&mut finder.loose);

@@ -5,8 +5,9 @@ use super::file::{At, Document, Read};
 use super::identity::Source;
 use super::join::Join;
 use super::session::Facts;
-use super::{ImportOptions, Imported, SAY_USER};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
 use attestlog::{Error, ErrorKind, Hash, IMPORTED, Result, ToolCall};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// One conversation, while its messages are being read.
@@ -16,6 +17,8 @@ pub(super) struct Conversation<'a> {
     pub(super) facts: Facts,
     /// The place of the first call of which no user is known.
     pub(super) nameless: Option<String>,
+    /// Whether a message could not be read because no user is known.
+    no_user: Cell<bool>,
     pub(super) beginnings: Option<Rc<Beginnings>>,
     /// The object that holds the messages, where there is one.
     record: Option<At<'a>>,
@@ -40,22 +43,27 @@ pub(super) struct Name {
     pub(super) weak: bool,
 }
 
-/// Reads every conversation of the file; `message` reads one message.
+/// Reads every conversation of the file; `message` reads one message. A message that cannot be read is reported; if that leaves no
+/// call, the file is of another format, and the first error says why.
 pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
 where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
 {
     let (records, loose) = sort(&file.documents)?;
-    let (mut imported, beginnings) = (Imported::default(), Beginnings::new(options)?);
+    let (mut imported, mut first_error, beginnings) = (Imported::default(), None, Beginnings::new(options)?);
     if !loose.is_empty() {
         let conversation = Conversation::new(None, None, None, options);
-        read(loose.into_iter(), conversation, &beginnings, &message, &mut imported)?;
+        read(loose.into_iter(), conversation, &beginnings, &message, &mut imported, &mut first_error)?;
     }
     for (i, (record, messages)) in records.into_iter().enumerate() {
         let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
-        read(messages.elements()?, conversation, &beginnings, &message, &mut imported)?;
+        read(messages.elements()?, conversation, &beginnings, &message, &mut imported, &mut first_error)?;
     }
-    Ok(imported)
+    match first_error {
+        // Nothing speaks for the file being of this format.
+        Some(e) if imported.calls.is_empty() => Err(e),
+        _ => Ok(imported),
+    }
 }
 
 fn read<'a>(
@@ -64,12 +72,30 @@ fn read<'a>(
     beginnings: &Beginnings,
     message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
     imported: &mut Imported,
+    first_error: &mut Option<Error>,
 ) -> Result<()> {
     for at in messages {
-        at.object()?;
+        if let Err(e) = at.object() {
+            let (place, why) = (at.place(), e.to_string());
+            imported.not_taken.push(NotTaken { place, kind: Untaken::Call, call_id: None, why });
+            first_error.get_or_insert(e);
+            continue;
+        }
         conversation.said = beginnings.next(&conversation.said, at.value, None)?;
         conversation.join.said(conversation.said);
-        message(&at, &mut conversation)?;
+        if let Err(e) = message(&at, &mut conversation) {
+            if conversation.no_user.get() {
+                return Err(e);
+            }
+            at.take();
+            imported.not_taken.push(NotTaken {
+                place: at.place(),
+                kind: Untaken::Call,
+                call_id: None,
+                why: e.to_string(),
+            });
+            first_error.get_or_insert(e);
+        }
         conversation.after();
     }
     conversation.finish(imported)
@@ -153,6 +179,7 @@ impl<'a> Conversation<'a> {
             options,
             facts,
             nameless,
+            no_user: Cell::new(false),
             beginnings,
             record,
             name,
@@ -272,6 +299,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn user(&self, message: &At<'_>) -> Result<String> {
+        let user = self.told_user(message);
+        self.no_user.set(user.is_err());
+        user
+    }
+
+    fn told_user(&self, message: &At<'_>) -> Result<String> {
         if let Some(user) = &self.options.user {
             return Ok(user.clone());
         }

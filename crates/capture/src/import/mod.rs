@@ -38,6 +38,7 @@ mod openai;
 mod opencode;
 mod otlp;
 mod otlp_logs;
+mod packed;
 mod protobuf;
 mod record;
 mod session;
@@ -279,7 +280,8 @@ pub struct Imported {
     pub by_order: usize,
     /// The number of conversations in which no tool was called; nothing is recorded for them.
     pub without_calls: usize,
-    /// The format in which the file was read; [`Format::Auto`] if none was recognised.
+    /// The format in which the file was read; [`Format::Auto`] if it is none that is known. Then there are no calls, and if
+    /// `not_taken` is empty too, nothing in the file looks like one.
     pub format: Format,
     /// The kind of file that this looks like, if something was not taken and that explains why.
     pub looks_like: Option<String>,
@@ -496,8 +498,9 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         );
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
+    let text = packed::unpacked(text, options)?;
     // Some editors put a byte order mark before UTF-8 text.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut known = format;
     let read = match format {
         Format::Jsonl => jsonl::read(text, options),
@@ -576,10 +579,6 @@ fn transcript(format: &mut Format, text: &[u8], options: &ImportOptions) -> Resu
         *format == Format::OtlpJson || (asked == *format && matches!(asked, Format::OpenAiChat | Format::Anthropic));
     let known = imported.calls.iter().filter(|_| !is_strict).filter_map(|call| call.call_id.as_deref()).collect();
     let untaken = detect::untaken(&file.documents, *format, known);
-    if *format == Format::Auto && untaken.is_empty() {
-        let message = "is no session, transcript or trace that is known: nothing in it looks like a call of a tool";
-        return Err(Error::new(ErrorKind::NoSuchEntry, message));
-    }
     imported.not_taken.extend(untaken);
     imported.not_taken.extend(file.bad);
     Ok(imported)
