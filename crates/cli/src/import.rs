@@ -3,7 +3,8 @@
 //! Invariant: every file is tried; anything in the files that is not in the log afterwards is reported, and the exit code
 //! says so.
 
-mod files;
+pub mod files;
+mod opencode_db;
 mod sum;
 
 use super::context::Context;

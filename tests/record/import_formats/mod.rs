@@ -1,8 +1,11 @@
 //! Promise: transcripts are imported as the calls that were made, each with its own answer, and nothing is lost on the way.
 
+mod agents;
 mod anthropic;
 mod conversations;
+mod evaluations;
 mod failures;
+mod frameworks;
 mod hostile;
 mod once;
 mod openai;

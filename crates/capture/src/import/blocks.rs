@@ -255,6 +255,7 @@ pub(super) fn block<'a>(
     }
     if let Some(inner) = at.member("toolInvocation").filter(|inner| inner.value.as_object().is_some()) {
         call(&inner, facts, session);
+        at.take();
         return Read::Call;
     }
     if items::is_item(at) {

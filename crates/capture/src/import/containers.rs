@@ -145,21 +145,17 @@ impl<'a> Finder<'a> {
                 None => self.sessions.unnamed(),
             },
         };
-        let mut last: Option<At<'a>> = None;
+        // A response may repeat the last message, or the last one of the model.
+        let (mut last, mut model_s) = (None::<At<'a>>, None::<At<'a>>);
         for list in lists {
             let all: Vec<At<'a>> = match list.value.as_array() {
                 Some(_) => list.elements()?.collect(),
                 None => vec![list],
             };
-            // A response that repeats the last message.
-            let fresh = all.into_iter().filter(|at| match &last {
-                Some(last) if is_same(last, at) => {
-                    at.take();
-                    false
-                }
-                _ => true,
-            });
-            let fresh: Vec<At<'a>> = fresh.collect();
+            let repeats = |at: &At<'a>| [&last, &model_s].into_iter().flatten().any(|before| is_same(before, at));
+            let (repeated, fresh): (Vec<_>, Vec<_>) = all.into_iter().partition(repeats);
+            repeated.iter().for_each(At::take);
+            model_s = fresh.iter().rev().find(|at| blocks::role(at) == Role::Assistant).cloned().or(model_s);
             last = fresh.last().cloned().or(last);
             messages(fresh.into_iter(), &around.facts, session)?;
         }

@@ -291,6 +291,8 @@ pub struct Imported {
     policy: Option<String>,
     /// Whether each call is a line of the file.
     of_lines: bool,
+    /// Whether calls without an answer are left out when the others are recorded.
+    only_answered: bool,
 }
 
 /// The kind of something that was not taken.
@@ -412,6 +414,14 @@ impl Imported {
         let mut totals = Totals::default();
         totals.add(self);
         totals.tally()
+    }
+
+    /// This file without the calls that have no answer yet, for one that is still being written. They are known by the same as
+    /// if they were recorded, so that a later import records them.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.only_answered = true;
+        self
     }
 
     /// Adds a call, or reports it if it exceeds a limit.

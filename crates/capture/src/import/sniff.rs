@@ -201,6 +201,10 @@ impl Shapes {
             return items.iter().for_each(|item| self.look(item, depth));
         }
         let Some(members) = value.as_object() else { return };
+        // What a hook was given may hold messages, and is none.
+        if has(value, "hook_event_name") {
+            return;
+        }
         self.object(value);
         for (key, member) in members.iter() {
             // What tools were given and what they said is nobody's message.
@@ -220,8 +224,8 @@ impl Shapes {
             && (has("call_id") || has("id") || has("status"))
             && kind != "tool_call"
             || has("raw_item");
-        self.anthropic |=
-            matches!(kind, "tool_use" | "tool_result" | "server_tool_use") && (has("id") || has("tool_use_id"));
+        self.anthropic |= matches!(kind, "tool_use" | "tool_result" | "server_tool_use")
+            && ["id", "tool_use_id", "name"].iter().any(|key| has(key));
         self.bedrock |= ["toolUse", "toolResult"].iter().any(|key| inner(key));
         self.gemini |= ["functionCall", "functionResponse"].iter().any(|key| inner(key));
         self.vercel |= has("toolCallId") && (has("toolName") || kind.starts_with("tool-") || kind == "dynamic-tool");

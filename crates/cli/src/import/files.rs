@@ -3,9 +3,11 @@
 //! Symbolic links in a folder are not followed: a link may lead out of it, or back into it. Of the files in a folder only those are
 //! read whose names say that they may be sessions, transcripts or traces.
 
+use super::opencode_db;
 use crate::context::Context;
 use crate::exit::Failure;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Endings of the names of files in a folder that are read.
@@ -64,6 +66,9 @@ fn is_session(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
     let bare = PACKED.iter().find_map(|end| name.strip_suffix(&format!(".{end}"))).unwrap_or(&name);
     // What Claude Code writes beside the session of a sub-agent is read with it.
+    if name == "opencode.db" {
+        return true;
+    }
     let is_ending = ENDINGS.iter().any(|end| bare.strip_suffix(end).is_some_and(|stem| stem.ends_with('.')));
     is_ending && !bare.ends_with(".meta.json")
 }
@@ -79,7 +84,23 @@ impl Found {
 
     /// Its bytes, up to `limit`.
     pub fn read(&self, cx: &Context, limit: usize) -> Result<Vec<u8>, Failure> {
+        // A database may be larger than its sessions, and a process may be writing to it.
+        if self.is_database() {
+            return opencode_db::read(&self.path, limit);
+        }
         cx.source(Some(&self.path))?.read_all(limit as u64)
+    }
+
+    /// Whether its name says that it consists of lines.
+    pub fn has_lines(&self) -> bool {
+        self.path.extension().is_some_and(|end| end == "jsonl" || end == "ndjson")
+    }
+
+    fn is_database(&self) -> bool {
+        let is_file = fs::metadata(&self.path).is_ok_and(|about| about.is_file());
+        let mut begin = [0; 16];
+        let mut read = || fs::File::open(&self.path)?.read_exact(&mut begin);
+        is_file && self.path.as_os_str() != "-" && read().is_ok() && opencode_db::is_database(&begin)
     }
 
     /// What stands in the file beside it: `agent-1.meta.json` beside `agent-1.jsonl`.
