@@ -11,8 +11,10 @@ mod once;
 mod openai;
 mod otlp;
 mod own;
+mod packed;
 mod properties;
 mod real;
+mod telemetry;
 mod told;
 mod unread;
 

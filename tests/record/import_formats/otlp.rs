@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn attributes(of: &[(&str, Value)]) -> Value {
+pub(super) fn attributes(of: &[(&str, Value)]) -> Value {
     of.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
 }
 
