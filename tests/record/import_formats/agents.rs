@@ -351,6 +351,18 @@ fn a_session_of_opencode() {
         .map(|part| json!({"type": "tool_use", "timestamp": 1795915679109u64, "sessionID": "ses_2", "part": part}))
         .collect();
     assert_read(&auto(lines(&printed)), Format::OpenCode, &wanted);
+    // The rows of its storage one after another, messages after their parts.
+    let asked = json!({"id": "m1", "sessionID": "ses_2", "role": "user", "time": {"created": 1795915675000u64}});
+    let made = json!({"id": "m2", "sessionID": "ses_2", "role": "assistant", "modelID": "claude-x", "parentID": "m1", "time": {"created": 1795915675100u64}});
+    let rows = [&[json!({"id": "p", "worktree": "/w", "time": {"created": 1}}), asked][..], &parts, &[made]].concat();
+    let text: String = rows.iter().map(|row| serde_json::to_string_pretty(row).unwrap() + "\n").collect();
+    let imported = auto(text);
+    assert_read(&imported, Format::OpenCode, &wanted);
+    let first = &imported.calls[0];
+    assert_eq!(
+        (first.model.as_deref(), first.turn_number, first.circumstances.prompt_id.as_deref()),
+        (Some("claude-x"), Some(1), Some("m1"))
+    );
 }
 
 /// A file that grows is imported again and again: only what is new is recorded, and an answer that came later is an answer.

@@ -77,6 +77,12 @@ fn trajectories_of_swe_agent() {
     let imported = auto(texts.to_string());
     assert_read(&imported, Format::SweAgent, &[("open", "-", "ok")]);
     assert_eq!(imported.calls[0].duration_ms, Some(500.0));
+    // A history alone, as demonstrations have it.
+    let said = |role: &str, kind: &str, more: Value| json!({"role": role, "message_type": kind, "agent": "main", "content": "x", "action": more});
+    let history = json!({"history": [said("user", "observation", Value::Null), said("assistant", "action", "ls -l".into()), said("user", "observation", Value::Null), said("assistant", "action", "submit".into())]});
+    assert_read(&auto(history.to_string()), Format::SweAgent, &[("ls", "-", "ok"), ("submit", "-", "abandoned")]);
+    let with_calls = json!({"history": with_ids["history"]});
+    assert_read(&auto(with_calls.to_string()), Format::OpenAiChat, &[("read", "c1", "ok"), ("read", "c2", "ok")]);
 }
 
 #[test]

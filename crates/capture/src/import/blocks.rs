@@ -381,7 +381,14 @@ pub(super) fn answer_in(at: &At<'_>, keys: &[&str], around: &Json) -> Answer {
         None => Answer::of(None, is_failed),
     };
     if let Some(error) = told.error {
+        // Inspect names these kinds of errors.
+        let ended = match error.kind.as_deref() {
+            Some("timeout") => Some(Outcome::Timeout),
+            Some("approval") => Some(Outcome::Denied),
+            _ => None,
+        };
         answer.because(error);
+        answer.outcome = ended.or(answer.outcome);
     }
     answer
 }

@@ -10,7 +10,7 @@ use super::file::{At, Known, Read};
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported};
 use attestlog::json::Json;
-use attestlog::{Outcome, Result};
+use attestlog::{Outcome, Result, Timestamp};
 use std::collections::HashMap;
 
 const PART: Known = &[
@@ -43,6 +43,9 @@ struct Reader<'a> {
     /// The sessions that the file describes, with their parents.
     parents: HashMap<String, Option<String>>,
     turns: HashMap<String, u64>,
+    /// What messages that stand on their own say, by their ids, and when the user sent messages, by session.
+    messages: HashMap<String, Facts>,
+    asked: HashMap<String, Vec<Timestamp>>,
 }
 
 pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
@@ -54,6 +57,7 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
             None => reader.any(&root),
         }
     }
+    reader.asked.values_mut().for_each(|times| times.sort_unstable());
     let mut sessions = Sessions::new(options)?;
     let mut names: Vec<&String> = reader.parents.keys().collect();
     names.sort();
@@ -63,8 +67,11 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
             None => sessions.rest(),
         };
         session.hear(&part.at)?;
-        session.turn = part.turn;
-        let mut facts = part.facts.clone();
+        let alone = part.at.name(&["messageID", "message_id"]).and_then(|id| reader.messages.get(&id));
+        let mut facts = alone.map_or_else(|| part.facts.clone(), |of| part.facts.or(of));
+        let asked = part.session.as_ref().and_then(|name| reader.asked.get(name));
+        let before = || Some(asked?.partition_point(|asked| Some(*asked) <= facts.moment.time) as u64);
+        session.turn = if part.turn > 0 { part.turn } else { before().unwrap_or_default() };
         if let Some(Some(parent)) = part.session.as_ref().and_then(|name| reader.parents.get(name)) {
             facts.parent_agent = Some(parent.clone());
             facts.agent.clone_from(&part.session);
@@ -103,6 +110,8 @@ impl<'a> Reader<'a> {
             }
         } else if at.value.get("callID").is_some() && at.value.get("state").is_some() {
             self.part(at, None, Facts::default());
+        } else if at.value.get("role").is_some() && at.value.get("sessionID").is_some() {
+            self.alone(at);
         } else if at.value.get("projectID").is_some() || at.value.get("directory").is_some() {
             self.session(at);
         }
@@ -120,10 +129,19 @@ impl<'a> Reader<'a> {
         if info.is("role", "user") {
             *self.turns.entry(session.clone().unwrap_or_default()).or_default() += 1;
         }
-        let model = info.name(&["modelID"]).or_else(|| info.member("model")?.name(&["modelID", "id"]));
-        let created = info.member("time").map(|time| time.moment(&["created"])).unwrap_or_default();
-        let facts = Facts { model, moment: created, prompt: info.name(&["parentID"]), ..Facts::default() };
+        let facts = facts(&info);
         at.items("parts").for_each(|part| self.part(&part, session.clone(), facts.clone()));
+    }
+
+    /// A message in a file of its own, or in a row beside its parts.
+    fn alone(&mut self, at: &At<'_>) {
+        let facts = facts(at);
+        if let (true, Some(session), Some(time)) = (at.is("role", "user"), at.name(&["sessionID"]), facts.moment.time) {
+            self.asked.entry(session).or_default().push(time);
+        }
+        if let Some(id) = at.name(&["id"]) {
+            self.messages.insert(id, facts);
+        }
     }
 
     fn part(&mut self, at: &At<'a>, session: Option<String>, facts: Facts) {
@@ -145,6 +163,13 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// What a message says of the calls in it.
+fn facts(info: &At<'_>) -> Facts {
+    let model = info.name(&["modelID"]).or_else(|| info.member("model")?.name(&["modelID", "id"]));
+    let created = info.member("time").map(|time| time.moment(&["created"])).unwrap_or_default();
+    Facts { model, moment: created, prompt: info.name(&["parentID"]), ..Facts::default() }
 }
 
 fn tool<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {

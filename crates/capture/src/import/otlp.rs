@@ -68,6 +68,10 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
             Ok((is_tool, is_new, if is_new { first_of(&span.at, IDS)? } else { None }))
         });
         match told {
+            // How long such a call waited for its permission, and ran.
+            Ok((false, ..)) if span.at.str("name").is_some_and(|name| name.starts_with("claude_code.tool.")) => {
+                span.at.take()
+            }
             Ok((false, ..)) => others.push((span.id.0, &span.at)),
             Ok((true, is_new, id)) => {
                 span.at.take();

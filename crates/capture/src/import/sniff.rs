@@ -97,8 +97,13 @@ fn of_agent(value: &Json, kind: &str) -> Option<Format> {
     let holds = |key: &str, of: &str| {
         value.get(key).and_then(Json::as_array).is_some_and(|all| all.iter().any(|one| one.get(of).is_some()))
     };
+    let is_row = has("sessionID") && (has("messageID") || (has("role") && has("time")));
     let is_export = has("info") && (holds("messages", "parts") || is_list(value, "parts"));
-    if is_part || is_export || (has("info") && value.get("info").is_some_and(|of| of.get("projectID").is_some())) {
+    if is_part
+        || is_row
+        || is_export
+        || (has("info") && value.get("info").is_some_and(|of| of.get("projectID").is_some()))
+    {
         return Some(Format::OpenCode);
     }
     None
@@ -123,6 +128,9 @@ fn of_evaluation(value: &Json) -> Option<Format> {
     }
     if has("suite_name") && has("user_task_id") {
         return Some(Format::AgentDojo);
+    }
+    if holds("history", &["message_type", "agent"]) {
+        return Some(Format::SweAgent);
     }
     if holds("trajectory", &["action", "observation"]) && !holds("trajectory", &["source"]) {
         return Some(Format::SweAgent);

@@ -88,17 +88,34 @@ pub(super) fn swe_agent(file: &Read, options: &ImportOptions) -> Result<Imported
     let mut sessions = Sessions::new(options)?;
     for root in &steps {
         let session = sessions.unnamed();
-        root.member("history").iter().for_each(At::take);
-        let all: Vec<At<'_>> = match root.member("trajectory") {
-            Some(steps) => steps.elements()?.collect(),
-            None => Vec::new(),
+        let Some(all) = root.member("trajectory") else {
+            for message in root.items("history") {
+                session.hear(&message)?;
+                told(&message, session);
+            }
+            continue;
         };
-        for step in all {
+        root.member("history").iter().for_each(At::take);
+        for step in all.elements()? {
             session.hear(&step)?;
             action(&step, session);
         }
     }
     sessions.finish()
+}
+
+/// A message of a history that has no steps beside it: an action of the model, or what came of it.
+fn told<'a>(message: &At<'a>, session: &mut Conversation<'a>) {
+    let action = message.str("action").filter(|_| message.value.get("is_demo") != Some(&Json::Bool(true)));
+    let (calls, answers) = session.join.seen();
+    if blocks::role(message) == blocks::Role::Assistant && action.is_some() {
+        self::action(message, session);
+    } else if message.is("message_type", "observation") && calls > answers {
+        let answer = Answer::of(message.member("content"), None);
+        session.answered(message, None, None, answer, Moment::default());
+    } else {
+        message.take();
+    }
 }
 
 fn action<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
