@@ -144,10 +144,14 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
         let call = call.patient(format!("P-{}", i % 4)).duration(std::time::Duration::from_micros(100 * i));
         log.record(call.sender(crate::Sender::new("host", i + 1)).result(i % 7 != 0))?;
     }
+    let source = || attestlog_proof::Source::new(attestlog_proof::SourceKind::Hook);
+    let told = ToolCall::new("c", "u", "t").source(source()).trace("t-1", Some("s-1")).resource("file", "/x");
+    let first = log.record(told.clone())?.seq;
+    let newest = log.record(told.detail_of(first).contradicts(["model"]))?.seq;
     log.flush_index()?;
     let snapshot = log.snapshot()?;
     let mut samples = Vec::new();
-    for seq in 0..snapshot.size.min(4) {
+    for seq in (0..4).chain(first..=newest) {
         if let Some(entry) = snapshot.find(seq)? {
             samples.push((0, encode_body(&entry.body)?));
         }

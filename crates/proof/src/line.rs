@@ -162,9 +162,11 @@ fn write_call<S: AsRef<str>>(
         }
         None => (None, None, None),
     };
-    let around = circumstances.as_deref();
+    // `from_line` names each of its members, and tests compare what it reads with what was written here.
+    let none = Circumstances::default();
+    let around = circumstances.as_deref().unwrap_or(&none);
     line.opt_text(key!("agent_id"), agent_id.as_ref());
-    line.approval(around.and_then(|around| around.approval.as_ref()));
+    line.approval(around.approval.as_ref());
     line.json(key!("arguments"), arguments.as_ref());
     line.flag(key!("backfilled"), *backfilled);
     if let Phase::Finished(begun) = phase {
@@ -172,10 +174,10 @@ fn write_call<S: AsRef<str>>(
     }
     line.opt_text(key!("call_id"), call_id.as_ref());
     line.opt_text(key!("call_trigger"), trigger.map(Trigger::as_str));
-    line.texts(key!("contradicts"), around.map_or(&[], |around| &around.contradicts));
+    line.texts(key!("contradicts"), &around.contradicts);
     line.text(key!("conversation_id"), conversation_id.as_ref());
     line.opt_integer(key!("detail_of"), call.detail_of());
-    line.digests(around.map(|around| &around.digests));
+    line.digests(&around.digests);
     if let Some(ms) = call.duration_ms() {
         line.key(key!("duration_ms"));
         write_float(ms, line.out);
@@ -194,18 +196,16 @@ fn write_call<S: AsRef<str>>(
     line.opt_text(key!("model"), model.as_ref());
     slot_field(line.out, SlotField::Nonce);
     line.opt_text(key!("outcome"), outcome);
-    if let Some(Circumstances { parent_agent_id, parent_call_id, .. }) = around {
-        line.opt_text(key!("parent_agent_id"), parent_agent_id.as_ref());
-        line.opt_text(key!("parent_call_id"), parent_call_id.as_ref());
-    }
+    line.opt_text(key!("parent_agent_id"), around.parent_agent_id.as_ref());
+    line.opt_text(key!("parent_call_id"), around.parent_call_id.as_ref());
     line.texts(key!("patient_ids"), patient_ids);
-    line.peer(around.and_then(|around| around.peer.as_ref()));
+    line.peer(around.peer.as_ref());
     line.integer(key!("policy_seq"), *policy_seq);
     slot_field(line.out, SlotField::Prev);
-    line.opt_text(key!("prompt_id"), around.and_then(|around| around.prompt_id.as_ref()));
+    line.opt_text(key!("prompt_id"), around.prompt_id.as_ref());
     line.opt_text(key!("purpose"), purpose.as_ref());
     slot_field(line.out, SlotField::RecordedAt);
-    line.resources(around.map_or(&[], |around| &around.resources));
+    line.resources(&around.resources);
     line.texts(key!("restated"), restated);
     line.json(key!("result_summary"), result_summary);
     slot_field(line.out, SlotField::Retention);
@@ -217,15 +217,15 @@ fn write_call<S: AsRef<str>>(
     }
     slot_field(line.out, SlotField::Seq);
     line.json(key!("session_metadata"), session_metadata.as_ref());
-    line.sources(around.map_or(&[], |around| &around.sources));
-    line.opt_text(key!("span_id"), around.and_then(|around| around.span_id.as_ref()));
+    line.sources(&around.sources);
+    line.opt_text(key!("span_id"), around.span_id.as_ref());
     if let Some(success) = call.success() {
         line.boolean(key!("success"), success);
     }
     line.time(key!("timestamp"), *timestamp);
     line.text(key!("tool_name"), tool_name.as_ref());
     line.opt_text(key!("tool_server"), tool_server.as_ref());
-    line.opt_text(key!("trace_id"), around.and_then(|around| around.trace_id.as_ref()));
+    line.opt_text(key!("trace_id"), around.trace_id.as_ref());
     line.json(key!("treated"), treated.as_ref());
     line.opt_integer(key!("turn_number"), *turn_number);
     line.text(key!("user_id"), user_id.as_ref());
@@ -338,8 +338,10 @@ impl Line<'_> {
         inner.out.push(b'}');
     }
 
-    fn digests(&mut self, digests: Option<&Digests>) {
-        let Some(digests) = digests.filter(|digests| **digests != Digests::default()) else { return };
+    fn digests(&mut self, digests: &Digests) {
+        if *digests == Digests::default() {
+            return;
+        }
         let Digests { tool_definition, policy, instructions } = digests;
         self.key(key!("digests"));
         let mut inner = Line { out: self.out, first: true };
