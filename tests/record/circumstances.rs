@@ -155,10 +155,9 @@ fn the_input_has_what_a_host_may_say() {
     assert_eq!(ToolCall::from_json(call.to_json().unwrap()).unwrap(), call);
     let (log, _, _) = store(1);
     let line = log.entry(log.record(call).unwrap().seq).unwrap().line();
-    let expected = format!(
-        r#""approval":{{"asked_at":"2025-03-01T00:00:00Z","by":"rule-7","decision":"denied","source":"rule"}}"#
-    );
-    assert!(line.contains(&expected) && line.contains(&format!(r#""digests":{{"policy":"{digest}"}}"#)), "{line}");
+    let expected =
+        r#""approval":{"asked_at":"2025-03-01T00:00:00Z","by":"rule-7","decision":"denied","source":"rule"}"#;
+    assert!(line.contains(expected) && line.contains(&format!(r#""digests":{{"policy":"{digest}"}}"#)), "{line}");
     let mut zoneless = Json::parse(
         format!(r#"{{{CALL},"approval":{{"decision":"allowed","asked_at":"2025-03-01T10:00:00"}}}}"#).as_bytes(),
     )
