@@ -6,6 +6,7 @@
 use super::ToolCall;
 use super::input::{CallLimits, check_text};
 use super::record::{named, text, time, wrong_type};
+use crate::codec;
 use crate::json::{Json, Object};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result};
@@ -353,7 +354,8 @@ pub(super) fn validate(call: &ToolCall, limits: &CallLimits) -> Result<()> {
     for (member, text) in ids.into_iter().chain(approved).chain(peer).chain(told) {
         text.as_ref().map_or(Ok(()), |text| check_text(member, text, limits))?;
     }
-    for (member, count, most) in [("resources", resources.len(), limits.resources), ("sources", sources.len(), SOURCES)]
+    for (member, count, most) in
+        [("resources", resources.len(), limits.resources.min(codec::MOST)), ("sources", sources.len(), SOURCES)]
     {
         if count > most {
             let message = format!("{count} of them, more than the limit of {most}");

@@ -1,6 +1,7 @@
 //! The stored form of what surrounds a call, a part of `stored_entry` and of what one process sends to another; and that of a
 //! duration.
 
+use crate::codec::bounded;
 use crate::{Hash, Timestamp};
 use attestlog_proof::entry::{Approval, Circumstances, Decision, Digests, Peer, Resource, Source, SourceKind};
 use serde::de::Error as _;
@@ -8,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// [`Circumstances`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
 pub(crate) struct StoredCircumstances<S: AsRef<str>> {
+    #[serde(deserialize_with = "bounded")]
     sources: Vec<StoredSource<S>>,
     trace_id: Option<S>,
     span_id: Option<S>,
@@ -18,17 +21,21 @@ pub(crate) struct StoredCircumstances<S: AsRef<str>> {
     approval: Option<StoredApproval<S>>,
     digests: [Option<Hash>; 3],
     peer: Option<StoredPeer<S>>,
+    #[serde(deserialize_with = "bounded")]
     resources: Vec<StoredResource<S>>,
+    #[serde(deserialize_with = "bounded")]
     contradicts: Vec<S>,
     #[serde(with = "millis")]
     duration_ms: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
 struct StoredSource<S: AsRef<str>> {
     kind: SourceKind,
     program: Option<S>,
     version: Option<S>,
+    #[serde(deserialize_with = "bounded")]
     added: Vec<S>,
 }
 
