@@ -5,8 +5,11 @@
 //! either failing here or changing the value. bincode only writes: its own reader accepts over-long integers and trailing
 //! bytes, so `reader` reads.
 
+mod bounded;
 pub(crate) mod nonce;
 mod reader;
+
+pub(crate) use bounded::{MOST, bounded};
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use reader::Reader;

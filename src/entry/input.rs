@@ -15,7 +15,7 @@ pub struct CallLimits {
     pub id_bytes: usize,
     /// Most patients that one call may concern.
     pub patients: usize,
-    /// Most resources that one call may name.
+    /// Most resources that one call may name; at most 65,536.
     pub resources: usize,
     /// Most bytes of the finished line.
     pub line_bytes: usize,

@@ -1,6 +1,7 @@
-//! The stored form of what surrounds a call: a part of `stored_entry`, and of what one process sends to another.
+//! The stored form of what surrounds a call, a part of `stored_entry` and of what one process sends to another; and that of a
+//! duration.
 
-use super::stored_entry::millis;
+use crate::codec::bounded;
 use crate::{Hash, Timestamp};
 use attestlog_proof::entry::{Approval, Circumstances, Decision, Digests, Peer, Resource, Source, SourceKind};
 use serde::de::Error as _;
@@ -8,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// [`Circumstances`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
 pub(crate) struct StoredCircumstances<S: AsRef<str>> {
+    #[serde(deserialize_with = "bounded")]
     sources: Vec<StoredSource<S>>,
     trace_id: Option<S>,
     span_id: Option<S>,
@@ -18,17 +21,21 @@ pub(crate) struct StoredCircumstances<S: AsRef<str>> {
     approval: Option<StoredApproval<S>>,
     digests: [Option<Hash>; 3],
     peer: Option<StoredPeer<S>>,
+    #[serde(deserialize_with = "bounded")]
     resources: Vec<StoredResource<S>>,
+    #[serde(deserialize_with = "bounded")]
     contradicts: Vec<S>,
     #[serde(with = "millis")]
     duration_ms: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
 struct StoredSource<S: AsRef<str>> {
     kind: SourceKind,
     program: Option<S>,
     version: Option<S>,
+    #[serde(deserialize_with = "bounded")]
     added: Vec<S>,
 }
 
@@ -197,5 +204,47 @@ impl<S: AsRef<str>> StoredCircumstances<S> {
             contradicts,
             duration_ms,
         }
+    }
+}
+
+/// Most durations are whole nanoseconds and are stored as `2 * (nanos + 1)`. Any other is stored as `2 * bits + 1`, where
+/// `bits` are those of the double; none is stored as 0.
+pub(super) mod millis {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Below this, every number of nanoseconds can be recovered from its milliseconds.
+    const MOST: u64 = 1 << 50;
+
+    fn of_nanos(nanos: u64) -> f64 {
+        nanos as f64 / 1e6
+    }
+
+    fn to_nanos(ms: f64) -> Option<u64> {
+        let nanos = (ms * 1e6).round() as u64;
+        (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
+        let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
+            None => 0,
+            Some(Ok(nanos)) => (nanos + 1) << 1,
+            Some(Err(ms)) if ms.is_finite() && ms > 0.0 => ms.to_bits() << 1 | 1,
+            Some(Err(_)) => return Err(S::Error::custom("a duration is not negative")),
+        };
+        out.serialize_u64(stored)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        let stored = u64::deserialize(from)?;
+        let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
+            (0, None) => return Ok(None),
+            (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
+            _ => (f64::from_bits(stored >> 1), None),
+        };
+        // Each duration has exactly one encoding.
+        let is_one = ms.is_finite() && to_nanos(ms) == nanos;
+        if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
     }
 }

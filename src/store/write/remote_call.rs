@@ -8,6 +8,7 @@
 //! entries show, is a hash of a random secret that the process shows to the owner with each batch; a sender id given by a
 //! caller cannot have this form.
 
+use crate::codec::{MOST, bounded};
 use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
@@ -19,15 +20,9 @@ use crate::host::Random;
 use crate::json::{Json, Limits, MAX_INT};
 use crate::{Error, Hash, Result, Timestamp};
 use attestlog_proof::entry::{CallError, Circumstances, Outcome, Phase, Sender, Trigger};
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::marker::PhantomData;
 use zeroize::Zeroize;
-
-/// Maximum number of calls in one request, and of names in one call: what is decoded must not be many times as large as what
-/// was sent.
-const MOST: usize = 1 << 16;
 
 /// A call in transit. JSON values are canonical text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,32 +123,6 @@ impl OwnSender {
         let letters: String = halves.map(|half| char::from(b'a' + half)).collect();
         Ok(Sender::new([OWN_SENDER, &letters].concat(), self.number))
     }
-}
-
-/// Decodes a list of at most [`MOST`] elements.
-fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    struct Few<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MOST} elements")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<T>, A::Error> {
-            let mut few = Vec::new();
-            while let Some(one) = all.next_element()? {
-                if few.len() == MOST {
-                    return Err(A::Error::custom("too many at once"));
-                }
-                few.push(one);
-            }
-            Ok(few)
-        }
-    }
-
-    from.deserialize_seq(Few(PhantomData))
 }
 
 impl RemoteBatch {
@@ -390,5 +359,8 @@ mod tests {
         call.patient_ids.truncate(MOST);
         let bytes = codec::encode(&RemoteCall::of(&call, Phase::Whole)).unwrap();
         assert!(codec::decode::<RemoteCall>(&bytes).is_ok());
+        let many = (0..=MOST).fold(ToolCall::new("c", "u", "t"), |call, _| call.resource("", ""));
+        let bytes = codec::encode(&RemoteCall::of(&many, Phase::Whole)).unwrap();
+        assert!(codec::decode::<RemoteCall>(&bytes).is_err());
     }
 }
