@@ -21,7 +21,7 @@ fn a_log_of_inspect() {
         {"id": 1, "epoch": 2, "messages": failing},
     ]});
     let imported = auto(log.to_string());
-    assert_read(&imported, Format::Inspect, &[("look", "c1", "ok"), ("look", "c2", "tool_error")]);
+    assert_read(&imported, Format::Inspect, &[("look", "c1", "ok"), ("look", "c2", "timeout")]);
     assert_eq!(
         (imported.calls[0].conversation_id.as_str(), imported.calls[1].conversation_id.as_str()),
         ("u-1", "r1-1-epoch-2")

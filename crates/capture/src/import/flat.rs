@@ -6,6 +6,7 @@ use super::dialects;
 use super::file::{Document, Read};
 use attestlog::Timestamp;
 use attestlog::json::{Json, Object};
+use std::collections::HashSet;
 
 /// Attributes nested deeper are kept as values.
 const DEEPEST: usize = 16;
@@ -40,7 +41,7 @@ pub(super) fn unified(file: &mut Read, options: &ImportOptions) {
 fn unified_one(value: &Json) -> Option<Json> {
     let members = value.as_object()?;
     if ["resource_spans", "resource_logs"].iter().any(|key| members.get(key).is_some()) {
-        return Some(camel(value, 0));
+        return Some(camel(value));
     }
     if ["resourceSpans", "resourceLogs", "run_type"].iter().any(|key| members.get(key).is_some()) {
         return None;
@@ -178,7 +179,12 @@ fn nanos(value: Option<&Json>) -> Json {
 fn listed(given: Option<&Json>) -> Json {
     let mut all = Vec::new();
     match given {
-        Some(Json::Object(members)) => each(members, "", 0, &mut all),
+        Some(Json::Object(members)) => {
+            each(members, "", 0, &mut all);
+            // Some have a value in its tree and under its whole name.
+            let mut seen = HashSet::new();
+            all.retain(|one| one.get("key").and_then(Json::as_str).is_none_or(|key| seen.insert(key.to_owned())));
+        }
         Some(Json::Array(items)) => {
             for item in items {
                 // Go's exporter: {"Key":"k","Value":{"Type":"STRING","Value":"v"}}.
@@ -235,9 +241,9 @@ fn any(value: &Json) -> Json {
 }
 
 /// An export with OTLP's names in camel case. Names of attributes are values there, and stay.
-fn camel(value: &Json, depth: usize) -> Json {
+fn camel(value: &Json) -> Json {
     match value {
-        Json::Array(items) => Json::Array(items.iter().map(|item| camel(item, depth + 1)).collect()),
+        Json::Array(items) => Json::Array(items.iter().map(|item| camel(item)).collect()),
         Json::Object(members) => {
             let name = |key: &str| {
                 let mut words = key.split('_');
@@ -250,7 +256,7 @@ fn camel(value: &Json, depth: usize) -> Json {
             };
             let given = |key: &str, value: &Json| match (key, value) {
                 ("attributes", Json::Object(_)) => listed(Some(value)),
-                _ => camel(value, depth + 1),
+                _ => camel(value),
             };
             Json::from(members.iter().map(|(key, value)| (name(key), given(key, value))).collect::<Object>())
         }

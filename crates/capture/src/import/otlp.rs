@@ -169,7 +169,9 @@ fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool
 }
 
 fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) {
-    for of_resource in export.items("resourceSpans") {
+    // Tempo calls them batches, and wraps them.
+    let wrapped = export.member("trace").into_iter().flat_map(|trace| trace.items("resourceSpans").collect::<Vec<_>>());
+    for of_resource in export.items("resourceSpans").chain(export.items("batches")).chain(wrapped) {
         let resource = of_resource.member("resource");
         for of_scope in of_resource.items("scopeSpans").chain(of_resource.items("instrumentationLibrarySpans")) {
             for at in of_scope.items("spans").filter(|at| at.value.as_object().is_some()) {

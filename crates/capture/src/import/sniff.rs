@@ -41,7 +41,14 @@ fn of_root(value: &Json) -> Option<Format> {
     value.as_object()?;
     let has = |key: &str| has(value, key);
     let kind = text(value, "type");
-    if ["resourceSpans", "resourceLogs", "resource_spans", "resource_logs"].iter().any(|key| has(key))
+    let wrapped = ["trace", "batches"].iter().filter_map(|key| value.get(key));
+    let spans = |of: &Json| {
+        ["resourceSpans", "scopeSpans", "instrumentationLibrarySpans"].iter().any(|key| of.get(key).is_some())
+    };
+    let has_batches =
+        wrapped.into_iter().any(|of| spans(of) || of.as_array().and_then(<[Json]>::first).is_some_and(spans));
+    if has_batches
+        || ["resourceSpans", "resourceLogs", "resource_spans", "resource_logs"].iter().any(|key| has(key))
         || is_flat_span(value)
     {
         return Some(Format::OtlpJson);
