@@ -6,9 +6,9 @@
 //! if its content differs.
 
 use super::answer::{self, tell_the_same};
+use super::attributes::{attribute, attribute_text, held};
 use super::detect;
 use super::file::At;
-use super::otlp::{attribute, attribute_text, held};
 use super::{Format, NotTaken, Untaken, speaks};
 use attestlog::Result;
 use attestlog::entry::failure::{is_called, is_set, status_fails};

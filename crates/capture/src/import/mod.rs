@@ -7,18 +7,21 @@
 //! calls that are recorded directly. Nothing is invented: no trigger is claimed, and a call whose transcript has no
 //! times has none (the store then uses its own clock, and `backfilled` marks the entry).
 //!
-//! The modules, each calling only those after it: `sniff` tells the format of a file. `claude_code`, `codex`, `gemini`, `opencode` and
-//! `trajectories` read the sessions of agents and of evaluations, and `containers` whatever else holds messages; they share `blocks`
-//! (a message in any shape), `items` (those of the Responses API) and `session` (a call asked, a call answered). `openai`,
-//! `anthropic` and `otlp` read one format each, and `jsonl` the log's own. The first two use `conversation` to find conversations, `answer` to read what tools returned, and
-//! `join` to match answers to calls; for traces, `asked` finds calls that have no span of their own, and `dialects`
-//! reads a tool's span. `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`,
-//! which knows the place of every value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each
-//! call its identity, and `record` records each call once.
+//! The modules, each calling only those after it. `packed` unpacks a file, and `sniff` tells its `format`. `claude_code`, `codex`,
+//! `gemini`, `opencode` and `trajectories` read the sessions of agents and of evaluations, and `containers` whatever else holds
+//! messages; they share `blocks` (a message in any shape), `items` (those of the Responses API) and `session` (a call asked, a call
+//! answered). `openai` and `anthropic` read what belongs to one API, and `jsonl` the log's own format. All of them use
+//! `conversation` for what tells one conversation from another, `answer` to read what tools returned, and `join` to match answers to
+//! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
+//! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
+//! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
+//! value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each call its identity, and `record`
+//! records each call once.
 
 mod answer;
 mod anthropic;
 mod asked;
+mod attributes;
 mod beginning;
 mod blocks;
 mod claude_code;
@@ -29,6 +32,7 @@ mod detect;
 mod dialects;
 mod file;
 mod flat;
+mod format;
 mod gemini;
 mod identity;
 mod items;
@@ -46,6 +50,7 @@ mod sniff;
 mod speaks;
 mod trajectories;
 
+pub use format::Format;
 pub use record::{Log, Recorded, Stopped, record};
 
 use attestlog::entry::CallLimits;
@@ -56,98 +61,6 @@ use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
 use std::collections::HashSet;
 use std::fmt;
-
-macro_rules! formats {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// The format of a transcript.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-        #[non_exhaustive]
-        pub enum Format {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Format {
-            /// Every format.
-            pub const ALL: &[Format] = &[$(Format::$variant,)*];
-
-            /// Its name on the command line.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Format::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-formats! {
-    /// Whichever of the others the file is; [`Imported::format`] says which.
-    #[default]
-    Auto => "auto",
-    /// Messages of the OpenAI chat completions API: `tool_calls` (or the older `function_call`) of an assistant
-    /// message, answered by messages of the role `tool` (or `function`).
-    OpenAiChat => "openai-chat",
-    /// Items of the OpenAI Responses API and of the Agents SDK.
-    OpenAiResponses => "openai-responses",
-    /// Messages of the Anthropic API: blocks `tool_use`, `server_tool_use` and `mcp_tool_use`, answered by blocks
-    /// `tool_result` and its like.
-    Anthropic => "anthropic",
-    /// Messages of Bedrock's Converse API.
-    Bedrock => "bedrock",
-    /// Sessions of Claude Code and of its sub-agents.
-    ClaudeCode => "claude-code",
-    /// Rollouts of Codex.
-    Codex => "codex",
-    /// Sessions of the Gemini CLI, and contents of the Gemini API.
-    Gemini => "gemini",
-    /// Sessions of OpenCode, as it exports them.
-    OpenCode => "opencode",
-    /// Messages of LangChain, states of LangGraph.
-    LangChain => "langchain",
-    /// Runs of LangSmith.
-    LangSmith => "langsmith",
-    /// Runs and sessions of agno.
-    Agno => "agno",
-    /// Trajectories of SWE-agent.
-    SweAgent => "swe-agent",
-    /// Logs of Inspect, in JSON or as `.eval`.
-    Inspect => "inspect",
-    /// Results of tau2.
-    Tau2 => "tau2",
-    /// Runs of AgentDojo.
-    AgentDojo => "agentdojo",
-    /// Events of OpenHands.
-    OpenHands => "openhands",
-    /// Messages of the Vercel AI SDK, for models and for user interfaces.
-    VercelAi => "vercel-ai",
-    /// The Agent Trajectory Interchange Format.
-    Atif => "atif",
-    /// OpenTelemetry traces in OTLP/JSON, one export or one per line. Every span of a tool is a call: spans marked by
-    /// the GenAI conventions (`gen_ai.operation.name` is `execute_tool`, or the span's name says so), the MCP
-    /// conventions, OpenInference, Traceloop, LangSmith, Langfuse, MLflow or the Vercel AI SDK.
-    OtlpJson => "otlp-json",
-    /// The input of `attestlog record`: one call per line (see [`ToolCall::from_jsonl`]).
-    Jsonl => "jsonl",
-}
-
-impl Format {
-    /// The format with this name.
-    ///
-    /// ```
-    /// use attestlog_capture::import::Format;
-    /// assert_eq!(Format::from_name("openai-chat"), Some(Format::OpenAiChat));
-    /// assert_eq!(Format::from_name("xml"), None);
-    /// ```
-    pub fn from_name(name: &str) -> Option<Format> {
-        Self::ALL.iter().copied().find(|f| f.as_str() == name)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What the transcript does not say, and limits for reading it.
 ///

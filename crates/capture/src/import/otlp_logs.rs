@@ -4,10 +4,11 @@
 //! A decision that refused a call is the only record of that call. One that allowed it belongs to the record of the call's end.
 
 use super::answer::{self, Answer};
+use super::attributes::any_value;
 use super::beginning::Beginning;
 use super::file::{At, Read};
 use super::identity::Source;
-use super::otlp::{SESSIONS, USERS, any_value};
+use super::otlp::{SESSIONS, USERS};
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
 use attestlog::entry::failure::is_set;
 use attestlog::entry::{Approval, Decision};
