@@ -19,7 +19,15 @@ use std::time::Duration;
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let all: Vec<u8> = (0..24u8).flat_map(|op| [0, 40, 1, 41, op, op.wrapping_mul(37)]).collect();
     let failing: Vec<u8> = (0..60u8).flat_map(|n| [18, n, 0, n, 4, 3]).collect();
-    vec![[&[1][..], &all].concat(), [&[0][..], &all].concat(), [&[2][..], &failing].concat(), vec![0; 40]]
+    // Calls, details of them, and what is asked of both.
+    let told: Vec<u8> = (0..40u8).flat_map(|n| [n % 12, n, 23, n * 4 + 1, 16, n]).collect();
+    vec![
+        [&[0][..], &told].concat(),
+        [&[1][..], &all].concat(),
+        [&[0][..], &all].concat(),
+        [&[2][..], &failing].concat(),
+        vec![0; 40],
+    ]
 }
 
 /// A storage that starts to fail after a number of writes, syncs and changes of length.

@@ -220,7 +220,7 @@ fn approval(value: Json) -> Result<Approval> {
     for (key, value) in members {
         let Approval { decision: _, by, source, asked_at, answered_at } = &mut approval;
         let taken = match (&*key, value) {
-            (_, Json::Null) => Ok(()),
+            ("by" | "source" | "asked_at" | "answered_at", Json::Null) => Ok(()),
             ("by", value) => text(value).map(|value| *by = Some(value)),
             ("source", value) => text(value).map(|value| *source = Some(value)),
             ("asked_at", value) => time(value).map(|value| *asked_at = Some(value)),
@@ -235,10 +235,10 @@ fn approval(value: Json) -> Result<Approval> {
 fn digests(value: Json) -> Result<Digests> {
     let mut digests = Digests::default();
     for (key, value) in object(value)? {
+        let digest = digests.of_name(&key).ok_or_else(|| unknown().in_member(&key))?;
         if value == Json::Null {
             continue;
         }
-        let digest = digests.of_name(&key).ok_or_else(|| unknown().in_member(&key))?;
         let form = || Error::invalid("must be sha256: and 64 lower-case hexadecimal digits").in_member(&key);
         *digest = Some(text(value).ok().as_deref().and_then(Digests::parse).ok_or_else(form)?);
     }

@@ -4,6 +4,7 @@
 use crate::store_common::*;
 use attestlog::anchor::{Evidence, FileAnchor};
 use attestlog::emergency::EmergencyAccess;
+use attestlog::entry::{Approval, Decision, Peer, Source, SourceKind};
 use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::query::Statistics;
@@ -183,6 +184,33 @@ proptest! {
 }
 
 /// What changes the store does so through its owner, with the same words for what it refuses.
+/// What surrounds a call, and details of it, come to the owner as they were given; only which process it was is not for that process
+/// to say [R93].
+#[test]
+fn what_surrounds_a_call_goes_through_an_owner() {
+    let two = Two::new();
+    let call = || {
+        let approval = Approval { by: Some("boss".to_owned()), ..Approval::new(Decision::Cancelled) };
+        let call = ToolCall::new("c", "u", "t").trace("t-1", Some("s-1")).prompt("p-1").parent("a-0", Some("i-0"));
+        call.approval(approval).resource("file", "/x").source(Source::new(SourceKind::Hook))
+    };
+    let told = |of| call().detail_of(of).contradicts(["model"]).duration(Duration::from_millis(3));
+    let own = two.owner.record(call()).unwrap().seq;
+    let mut named = call();
+    named.circumstances.peer = Some(Peer { uid: 0, gid: 0, pid: 1, started: None, program: None });
+    let away = two.away.record(named).unwrap().seq;
+    let own = [own, two.owner.record(told(own)).unwrap().seq];
+    let away = [away, two.away.record(told(away)).unwrap().seq];
+    let around = |seq: u64| two.away.entry(seq).unwrap().call().unwrap().circumstances.clone().unwrap();
+    for (own, away) in own.into_iter().zip(away) {
+        assert_eq!(around(own), around(away));
+        assert_eq!(around(away).peer, None);
+    }
+    assert_eq!(two.away.entry(away[1]).unwrap().call().unwrap().detail_of(), Some(away[0]));
+    everything(&two, &[Query::new().resource("/x"), Query::new().trace("t-1"), Query::new().kind(Kind::CallDetail)], 8);
+    assert_clean(&two.owner);
+}
+
 #[test]
 fn what_changes_the_store_is_done_by_its_owner() {
     let two = Two::new();
