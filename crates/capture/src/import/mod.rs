@@ -429,9 +429,12 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         Format::Jsonl => jsonl::read(text, options),
         _ => transcript(&mut known, text, options),
     };
-    let looks_like = || match format {
-        Format::Auto => None,
-        _ => detect::looks_like(text, format),
+    let looks_like = || {
+        let told = file::read(text, options).ok().and_then(|file| sniff::sniff(&file));
+        // What is of this format holds words of others too.
+        Some(format)
+            .filter(|format| *format != Format::Auto && told != Some(*format))
+            .and_then(|of| detect::looks_like(text, of))
     };
     match read {
         Ok(mut imported) => {
