@@ -429,12 +429,11 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         Format::Jsonl => jsonl::read(text, options),
         _ => transcript(&mut known, text, options),
     };
-    let looks_like = || {
-        let told = file::read(text, options).ok().and_then(|file| sniff::sniff(&file));
-        // What is of this format holds words of others too.
-        Some(format)
-            .filter(|format| *format != Format::Auto && told != Some(*format))
-            .and_then(|of| detect::looks_like(text, of))
+    // What is of this format holds words of others too.
+    let looks_like = || match file::read(text, options).map(|file| sniff::sniff(&file)) {
+        Ok(told) if format == Format::Auto || told == Some(format) => None,
+        Ok(_) => detect::looks_like(text, format),
+        Err(_) => detect::no_json(text),
     };
     match read {
         Ok(mut imported) => {
