@@ -203,7 +203,7 @@ impl Reader<'_> {
         let mut at = range.start;
         while at < range.end.min(sealed) {
             let segment = cuts.segment(at);
-            let end = segment.end.min(range.end);
+            let end = segment.end.min(range.end).min(sealed);
             let contents = Contents::read(snapshot, &segment, &mut self.out.findings)?;
             self.segment(&contents, at..end)?;
             at = end;
@@ -213,7 +213,7 @@ impl Reader<'_> {
 
     /// The entries of this range, which is of one segment.
     fn segment(&mut self, contents: &Contents, range: Range<u64>) -> Result<()> {
-        let cuts = self.inputs.snapshot.cuts();
+        let (cuts, sealed) = (self.inputs.snapshot.cuts(), self.inputs.snapshot.state.sealed);
         let first = cuts.leaf_row(range.start).start;
         let mut leaves: Vec<(u64, Hash, Option<Hash>)> = Vec::new();
         let findings = &mut self.out.findings;
@@ -227,7 +227,7 @@ impl Reader<'_> {
                 }
             };
             let seqs = cuts.leaf_row(key);
-            if key != seqs.start || row.entries().any(|(seq, ..)| !seqs.contains(&seq)) {
+            if key != seqs.start || row.entries().any(|(seq, ..)| !seqs.contains(&seq) || seq >= sealed) {
                 find("a row of hashes is where it should not be, or has hashes of other entries".to_owned());
                 return Ok(());
             }

@@ -111,6 +111,51 @@ fn the_tail_stays_bounded_however_many_record() {
     assert_clean(&log);
 }
 
+/// The story: a store that was closed with less than a segment in it kept all of it in the tail, as it was recorded: the recording of
+/// an airline's agents took twice as much of the disk as before there were segments. Now closing packs the tail once it is worth it,
+/// and what is recorded later is packed with it, whatever is recorded at a time.
+#[test]
+fn closing_packs_what_has_gathered() {
+    const ENTRIES: u64 = 256;
+    let (disk, clock) = (Disk::default(), clock());
+    let open = || options(&clock, 39).segment_entries(ENTRIES as u32);
+    open().create_on(disk.backend()).unwrap().close().unwrap();
+    let (mut n, mut before, mut parts) = (0, Vec::new(), BTreeSet::new());
+    for size in [1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 30, 1, 10, 1, 1, 80, 1, 50, 200, 3, 1] {
+        let log = open().open_on(disk.backend()).unwrap();
+        assert!(lines(&log).starts_with(&before));
+        log.record_batch((n..n + size).map(call)).unwrap();
+        n += size;
+        assert_clean(&log);
+        before = lines(&log);
+        log.close().unwrap();
+        let log = open().open_on(disk.backend()).unwrap();
+        assert_clean(&log);
+        assert_eq!(lines(&log), before);
+        let (sealed, size) = (log.health().unwrap().sealed, log.size().unwrap());
+        let (part, tail) = (sealed % ENTRIES, size - sealed);
+        assert!(tail < (ENTRIES / 32).max(part / 4 + 1), "{tail} entries stay in the tail, {part} lie in the part");
+        assert!(rows(disk.bytes(), TAIL).into_iter().all(|(first, _)| first >= sealed));
+        parts.insert(part);
+        let directories = rows(disk.bytes(), DIRECTORIES);
+        assert_eq!(directories.len() as u64, sealed.div_ceil(ENTRIES));
+        assert!(part == 0 || directories.last().unwrap().1.len() as u64 == 1 + part);
+        // A copy has the part too.
+        let dir = tempfile::tempdir().unwrap();
+        log.backup(dir.path().join("copy")).unwrap();
+        let copy = open().open(dir.path().join("copy")).unwrap();
+        assert!(lines(&copy).starts_with(&before));
+        assert_clean(&copy);
+        before = lines(&log);
+    }
+    assert!(parts.len() > 6, "{parts:?}");
+    let log = open().open_on(disk.backend()).unwrap();
+    assert_eq!(log.count(&Query::new().tool("look")).unwrap(), n);
+    log.record_batch((n..n + 600).map(call)).unwrap();
+    assert_eq!(log.health().unwrap().sealed, log.size().unwrap() / ENTRIES * ENTRIES);
+    assert_clean(&log);
+}
+
 /// Whatever a sealing that a crash has interrupted has left is in no answer, is no finding, and is gone when the segment is sealed
 /// again.
 #[test]
@@ -118,11 +163,12 @@ fn a_half_sealed_segment_counts_for_nothing() {
     let (log, disk, clock) = store(35);
     log.record_batch((0..40).map(call)).unwrap();
     let before = lines(&log);
-    log.close().unwrap();
+    // Closing would seal what is there.
+    drop(log);
     // The state says so in the byte behind `sealed`, which is zero here; the rows are those of another store.
     let (other, others, _) = store(36);
     other.record_batch((0..100).map(call)).unwrap();
-    other.close().unwrap();
+    drop(other);
     let half = edit(&disk.bytes(), |txn| {
         let mut meta = txn.open_table(META).unwrap();
         let mut state = meta.get("state").unwrap().unwrap().value().to_vec();

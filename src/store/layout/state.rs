@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub head: Hash,
     /// How many entries a segment has.
     pub segment: u32,
-    /// Entries below this seq are in segments, the rest in the tail. A multiple of `segment`.
+    /// Entries below this seq are in segments, the last of which may be a part of one; the rest is in the tail.
     pub sealed: u64,
     /// Whether rows of the next segment are being written. They do not count yet.
     pub sealing: bool,

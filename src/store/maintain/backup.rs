@@ -1,9 +1,9 @@
 //! Copies of a store, made while it is in use. `log/restore` restores them.
 //!
 //! Invariant K1: a copy is the store at one moment, that of its last read transaction. Invariant K2: what is copied before
-//! that moment cannot change until then: below the seq at which a copying round began, the log is append-only, and the tables
-//! that index batches and purges write do not change while the lock that both need is held (`WriteSide::merging`). Invariant
-//! K3: the state row is written last, so that half a copy is not a store.
+//! that moment cannot change until then: below the seq at which a copying round began, the log is append-only, whole segments stay as
+//! they are, and the tables that index batches and purges write do not change while the lock that both need is held
+//! (`WriteSide::merging`). Invariant K3: the state row is written last, so that half a copy is not a store.
 //!
 //! The copy is made table by table, not byte by byte: the free pages of the store, with whatever was purged or erased from
 //! them, are not copied, and no read transaction lasts longer than one chunk, so that the store does not grow during the
@@ -233,12 +233,14 @@ impl<'a> Copy<'a> {
         let (mut sealed, mut size) = (0, 0);
         for _ in 0..ROUNDS {
             let now = read_state(&self.begin()?)?;
+            // A part of a segment may be replaced.
+            let whole = now.cuts()?.start(now.sealed);
             for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES, tables::SEEDS] {
-                self.chunks(table, Bound::Included(sealed), |&key| key < now.sealed)?;
+                self.chunks(table, Bound::Included(sealed), |&key| key < whole)?;
             }
             self.chunks(tables::NODES, Bound::Unbounded, |&node| !is_before(node, size) && is_before(node, now.size))?;
             let grown = now.size - size;
-            (sealed, size) = (now.sealed, now.size);
+            (sealed, size) = (whole, now.size);
             if grown < CAUGHT_UP {
                 break;
             }

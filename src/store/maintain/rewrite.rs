@@ -32,6 +32,7 @@ use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::layout::tail_row::TailRows;
 use crate::store::layout::zone_map;
 use crate::store::maintain::backup;
+use crate::store::maintain::seal::SegmentTables;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
@@ -152,7 +153,15 @@ impl Rewriter<'_> {
         let state = &snapshot.state;
         let covers = covers(&self.cut.gone, &self.cut.sizes);
         let mut segments = SegmentRows::new(self, last);
-        let mut start = from.sealed;
+        let mut start = snapshot.cuts().start(from.sealed);
+        if start < from.sealed && from.sealed < state.sealed {
+            // More of the segment was sealed since, so its rows are others.
+            let txn = self.step(!last)?;
+            SegmentTables::open(&txn)?.clear(start..u64::MAX)?;
+            txn.commit().stored()?;
+        } else {
+            start = from.sealed;
+        }
         while start < state.sealed {
             self.segment(snapshot, start, &covers, &mut segments, &mut |_, _| Ok(()))?;
             start = snapshot.cuts().segment(start).end;
