@@ -63,7 +63,8 @@ pub fn closed(calls: u64) -> Vec<u8> {
     .unwrap();
     log.record(ToolCall::new("conv_x", "usr_9", "look")).unwrap();
     assert_clean(&log);
-    log.close().unwrap();
+    // Closing would leave nothing in the tail.
+    drop(log);
     disk.bytes()
 }
 

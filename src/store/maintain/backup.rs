@@ -14,6 +14,7 @@ use crate::json::{Json, Object};
 use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::file::all_tables;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::paths::{new_private_file, taken};
 use crate::store::file::read_view::read_state;
@@ -25,7 +26,7 @@ use crate::store::log::OpenStore;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::Members;
-use redb::{Builder, Database, Key, ReadTransaction, ReadableTableMetadata, TableDefinition, Value};
+use redb::{Builder, Database, Key, ReadTransaction, TableDefinition, Value};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -266,7 +267,6 @@ impl<'a> Copy<'a> {
         }
         all_tables::check_known(&from)?;
         let txn = self.to.begin_write().stored()?;
-        all_tables::make_all(&txn)?;
         let to = &txn;
         let mut rows = 0;
         for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES] {
@@ -320,7 +320,7 @@ impl<'a> Copy<'a> {
 /// Copies the seeds from this segment on; of the last segment only what gives nonces of entries that are in the copy: whoever has it
 /// must not be able to compute those of later entries.
 fn seeds(from: &ReadTransaction, to: &redb::WriteTransaction, start: u64, state: &State) -> Result<u64> {
-    let (source, mut copy) = (from.open_table(tables::SEEDS).stored()?, to.open_table(tables::SEEDS).stored()?);
+    let (source, mut copy) = (ReadTable::open(from, tables::SEEDS)?, to.open_table(tables::SEEDS).stored()?);
     let mut rows = 0;
     for row in source.range(start..).stored()? {
         let (segment, row) = row.stored()?;
@@ -414,7 +414,7 @@ impl EachTable for LargeTables<'_> {
         copying: Copying,
     ) -> Result<()> {
         if copying.backup != InBackup::Last {
-            self.rows += self.txn.open_table(table).stored()?.len().stored()?;
+            self.rows += ReadTable::open(self.txn, table)?.len().stored()?;
         }
         Ok(())
     }
@@ -436,8 +436,9 @@ pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
     most: usize,
     wanted: impl Fn(&K::SelfType<'_>) -> bool,
 ) -> Result<Copied> {
-    let source = from.open_table(table).stored()?;
-    let mut target = to.open_table(table).stored()?;
+    let source = ReadTable::open(from, table)?;
+    // A table is made with its first row.
+    let mut target = None;
     let (mut rows, mut bytes) = (0, 0);
     for row in source.range::<K::SelfType<'_>>((start, Bound::Unbounded)).stored()? {
         let (key, value) = row.stored()?;
@@ -445,6 +446,10 @@ pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
         bytes += key_bytes.len();
         if wanted(&key.value()) {
             bytes += V::as_bytes(&value.value()).as_ref().len();
+            let target = match &mut target {
+                Some(target) => target,
+                None => target.insert(to.open_table(table).stored()?),
+            };
             target.insert(key.value(), value.value()).stored()?;
             rows += 1;
         }

@@ -2,6 +2,7 @@
 
 use crate::rows::BATCH;
 use crate::store::engine::mem_index::MemSegment;
+use crate::store::file::open_table::Rows;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
@@ -11,14 +12,14 @@ use crate::store::layout::zone_map;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::{Facet, Kind};
-use redb::{AccessGuard, ReadableTableMetadata};
+use redb::AccessGuard;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// The posting rows of one term in the file, in order. Advancing costs less than looking up the next row.
-pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
+pub(crate) struct Postings(Rows<(u8, u64, u64), &'static [u8]>);
 
 impl Postings {
     /// The seqs of the next row.

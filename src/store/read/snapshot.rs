@@ -11,6 +11,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::pages::Present;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::read_view::ReadView;
@@ -22,7 +23,7 @@ use crate::store::layout::segment::Cuts;
 use crate::store::layout::state::State;
 use crate::store::read::held::{Held, seeds_of};
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use redb::{Key, ReadTransaction, TableDefinition, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The store at one moment.
@@ -173,19 +174,19 @@ impl Snapshot {
     }
 
     /// Opens a table in the transaction.
-    pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
-        self.view.txn.open_table(table).stored()
+    pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadTable<K, V>> {
+        ReadTable::open(&self.view.txn, table)
     }
 
-    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+    pub(crate) fn terms(&self) -> Result<&ReadTable<(u8, &'static [u8]), u64>> {
         self.view.terms()
     }
 
-    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+    pub(crate) fn postings(&self) -> Result<&ReadTable<(u8, u64, u64), &'static [u8]>> {
         self.view.postings()
     }
 
-    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+    pub(crate) fn zones(&self) -> Result<&ReadTable<(u8, u64), (i64, i64)>> {
         self.view.zones()
     }
 
@@ -193,11 +194,11 @@ impl Snapshot {
         all_tables::open_all(&self.view.txn)
     }
 
-    pub(crate) fn unfinished_calls(&self) -> Result<&ReadOnlyTable<u64, ()>> {
+    pub(crate) fn unfinished_calls(&self) -> Result<&ReadTable<u64, ()>> {
         self.view.unfinished()
     }
 
-    pub(crate) fn purges(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn purges(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.view.purges()
     }
 
