@@ -36,6 +36,8 @@ impl<K: Key + 'static, V: Value + 'static> ReadTable<K, V> {
         &self,
         key: impl Borrow<K::SelfType<'a>>,
     ) -> Result<Option<AccessGuard<'static, V>>, StorageError> {
+        #[cfg(test)]
+        counted::note(self.0.is_some());
         self.0.as_ref().map_or(Ok(None), |table| table.get(key))
     }
 
@@ -44,6 +46,8 @@ impl<K: Key + 'static, V: Value + 'static> ReadTable<K, V> {
         &self,
         range: impl RangeBounds<KR>,
     ) -> Result<Rows<K, V>, StorageError> {
+        #[cfg(test)]
+        counted::note(self.0.is_some());
         let rows = self.0.as_ref().map(|table| table.range(range)).transpose()?;
         Ok(rows.into_iter().flatten())
     }
@@ -74,5 +78,26 @@ pub(crate) fn open_made<'t, K: Key + 'static, V: Value + 'static>(
     match txn.list_tables().stored()?.any(|made| made.name() == table.name()) {
         true => txn.open_table(table).stored().map(Some),
         false => Ok(None),
+    }
+}
+
+/// How often tests have looked rows up.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LOOKED_UP: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn note(made: bool) {
+        LOOKED_UP.set(LOOKED_UP.get() + u64::from(made));
+    }
+
+    /// How many times this thread looks for a key, or for the first of some keys, in a table while it does this.
+    pub(crate) fn look_ups<T>(work: impl FnOnce() -> T) -> (u64, T) {
+        let before = LOOKED_UP.get();
+        let done = work();
+        (LOOKED_UP.get() - before, done)
     }
 }
