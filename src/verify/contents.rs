@@ -73,10 +73,10 @@ impl Contents {
 
     /// The first entry that does not come after those that should be before it, if there is one. `keys` are the entries of the
     /// segment, all or some, by offset.
-    pub(super) fn misplaced(&self, keys: Vec<(u32, ClusterKey)>) -> Option<u64> {
+    pub(super) fn misplaced<'k>(&self, keys: impl Iterator<Item = (u32, ClusterKey<&'k str>)>) -> Option<u64> {
         let place =
             |offset: u32| self.places.get(offset as usize)?.as_ref().map(|(number, place)| (*number, place.index()));
-        let mut keys: Vec<_> = keys.into_iter().filter_map(|(offset, key)| Some((place(offset)?, key))).collect();
+        let mut keys: Vec<_> = keys.filter_map(|(offset, key)| Some((place(offset)?, key))).collect();
         keys.sort_unstable_by_key(|(place, _)| *place);
         keys.windows(2).find(|two| two[0].1 > two[1].1).map(|two| two[1].1.seq)
     }
