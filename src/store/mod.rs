@@ -29,6 +29,8 @@ pub(crate) use engine::encode::Prepared;
 pub(crate) use engine::jobs::Delivers;
 pub use engine::receipt::Receipt;
 pub(crate) use engine::row_mac::Vouched;
+#[cfg(test)]
+pub(crate) use file::open_table::counted::look_ups;
 #[cfg(feature = "owner")]
 pub(crate) use file::overlay::Giving;
 pub(crate) use file::pages::Flaw;

@@ -148,6 +148,13 @@ pub(crate) struct Published {
     pub mem_segments: Vec<Arc<MemSegment>>,
 }
 
+impl Published {
+    /// How many segments of so many entries are complete and not sealed.
+    pub(crate) fn unsealed(&self, segment: u64) -> u64 {
+        (self.size / segment).saturating_sub(self.sealed / segment)
+    }
+}
+
 /// The open database. While this is held the database is not replaced.
 pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<DatabaseHandle>>>);
 

@@ -6,7 +6,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::tables;
 use crate::store::layout::sender_window::Window;
 use crate::store::layout::stored_entry::decode_content;
@@ -80,7 +80,7 @@ impl Staging<'_> {
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let engine = self.engine();
         let txn = engine.database()?.get()?.begin_read()?;
-        let Some(bytes) = get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
+        let Some(bytes) = ReadTable::open(&txn, tables::SENDERS)?.bytes(id)? else {
             return Ok(Window::default());
         };
         let mut window = Window::decode(&bytes)?;
