@@ -220,11 +220,12 @@ pub(crate) fn import_seeds() -> Vec<Vec<u8>> {
 /// Each format reads a file or refuses it, and the tally counts the result.
 pub(crate) fn import(data: &[u8]) {
     let options = ImportOptions::new().user("u").conversation("c");
-    for format in Format::ALL {
-        if let Ok(imported) = import::calls(*format, data, &options) {
+    // The readers of other formats have targets of their own (`imports`).
+    for format in [Format::OpenAiChat, Format::Anthropic, Format::OtlpJson, Format::Jsonl] {
+        if let Ok(imported) = import::calls(format, data, &options) {
             assert_eq!(imported.tally().calls as usize, imported.calls.len());
         }
-        let _ = import::calls(*format, data, &ImportOptions::new());
+        let _ = import::calls(format, data, &ImportOptions::new());
     }
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod imports;
 mod mcp;
 pub mod mutate;
 mod operations;
@@ -28,6 +29,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "line", run: bytes::line, seeds: bytes::line_seeds, words: bytes::LINE_WORDS },
     Target { name: "record", run: bytes::record, seeds: bytes::record_seeds, words: bytes::LINE_WORDS },
     Target { name: "import", run: bytes::import, seeds: bytes::import_seeds, words: bytes::IMPORT_WORDS },
+    Target { name: "import_agents", run: imports::agents, seeds: imports::agents_seeds, words: imports::WORDS },
+    Target { name: "import_messages", run: imports::messages, seeds: imports::messages_seeds, words: imports::WORDS },
+    Target { name: "import_evaluations", run: imports::evaluations, seeds: imports::evaluations_seeds, words: imports::WORDS },
+    Target { name: "import_telemetry", run: imports::telemetry, seeds: imports::telemetry_seeds, words: imports::WORDS },
+    Target { name: "import_packed", run: imports::packed, seeds: imports::packed_seeds, words: &[] },
     Target { name: "proof", run: bytes::proof, seeds: bytes::proof_seeds, words: bytes::PROOF_WORDS },
     Target { name: "keyfile", run: bytes::keyfile, seeds: bytes::keyfile_seeds, words: bytes::KEY_WORDS },
     Target { name: "stored", run: bytes::stored, seeds: bytes::stored_seeds, words: &[] },

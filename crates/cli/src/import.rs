@@ -1,36 +1,38 @@
-//! `import`: records what other programs recorded.
+//! `import`: records what other programs recorded. `files` finds the files, `sum` counts and says what became of them.
 //!
 //! Invariant: every file is tried; anything in the files that is not in the log afterwards is reported, and the exit code
 //! says so.
+
+pub mod files;
+mod opencode_db;
+mod sum;
 
 use super::context::Context;
 use super::ending::Ending;
 use super::exit::{End, Failure, Outcome};
 use super::progress::Unit;
-use super::render::{Out, clean, count, counted};
+use super::render::{Out, counted};
 use super::store::{Alerts, StoreArgs};
 use attestlog::AuditLog;
-use attestlog::json::{Json, Object};
+use attestlog::json::Json;
 use attestlog::note::VerifierKey;
-use attestlog_capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Stopped, Totals};
+use attestlog_capture::import::{self, Format, ImportOptions, Stopped};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// How many of the items that were not taken from a file are listed one by one; JSON lists all.
-const NAMED: usize = 10;
+use sum::Sum;
 
 /// Record transcripts of other programs
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The format of the files
-    #[arg(long, value_parser = format_parser())]
+    /// The format of the files; `auto` finds out
+    #[arg(long, value_parser = format_parser(), default_value = "auto")]
     format: Format,
-    /// Transcripts; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Sessions, transcripts and traces, also packed (.gz, .zst, .eval); folders with all that is in them; `-` is standard input
+    #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// Who started the calls, instead of what the file says
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
@@ -89,24 +91,6 @@ pub fn run(cx: &Context, args: &ImportArgs) -> Outcome {
     Ok(end)
 }
 
-/// The totals for one file, or for all.
-#[derive(Default)]
-struct Sum {
-    totals: Totals,
-    recorded: usize,
-    answers: usize,
-    already_there: usize,
-    /// Examples of those already there.
-    seqs: Vec<u64>,
-    first: Option<u64>,
-    last: Option<u64>,
-    by_order: usize,
-    by_beginning: usize,
-    unmatched: usize,
-    /// With the file's name.
-    not_taken: Vec<(String, &'static str, String, String)>,
-}
-
 struct All<'a> {
     cx: &'a Context,
     args: &'a ImportArgs,
@@ -121,30 +105,36 @@ struct All<'a> {
 impl All<'_> {
     fn files(&mut self) -> Outcome {
         let args = self.args;
+        let (files, unread) = files::find(&args.files);
+        for (path, why) in unread {
+            self.cx.complain(&why);
+            self.refuse(&path, why);
+        }
         let mut stopped = None;
-        for (at, path) in args.files.iter().enumerate() {
-            match self.file(path) {
+        for (at, file) in files.iter().enumerate() {
+            match self.file(file) {
                 Ok(()) => {}
                 // This file is at fault; the others are still imported.
-                Err(Failure::Input(why)) if args.files.len() > 1 => {
+                Err(Failure::Input(why)) if files.len() > 1 => {
                     self.cx.complain(&why);
-                    self.refuse(path, why);
+                    self.refuse(&file.path, why);
                 }
                 Err(Failure::Input(why)) => {
-                    self.refuse(path, why.clone());
+                    self.refuse(&file.path, why.clone());
                     stopped = Some(Failure::Input(why));
                 }
                 Err(other) => {
-                    for left in args.files.iter().skip(at + 1) {
-                        self.not_tried(left);
+                    for left in files.iter().skip(at + 1) {
+                        self.not_tried(&left.path);
                     }
                     stopped = Some(other);
                     break;
                 }
             }
         }
+        let count = files.len();
         if args.json {
-            self.out.line(Json::from(self.sum.json(args.format, args.files.len())).to_canonical().as_str())?;
+            self.out.line(Json::from(self.sum.json(count)).to_canonical().as_str())?;
             self.out.flush()?;
         }
         if let Some(failure) = stopped {
@@ -154,7 +144,7 @@ impl All<'_> {
             (0, 0) => Ok(End::Done),
             (0, _) => Ok(End::Found),
             (refused, _) => {
-                let of = counted(args.files.len() as u64, "file", "files");
+                let of = counted(count.max(refused) as u64, "file", "files");
                 let was = if refused == 1 { "was" } else { "were" };
                 Err(Failure::Input(format!("{refused} of {of} {was} not imported: {}", self.refused.join(", "))))
             }
@@ -175,19 +165,32 @@ impl All<'_> {
     }
 
     /// Imports one file.
-    fn file(&mut self, path: &Path) -> Result<(), Failure> {
-        let source = self.cx.source(Some(path))?;
-        let name = source.name.clone();
-        let bytes = source.read_all(self.options.max_bytes as u64)?;
-        let imported =
-            import::calls(self.args.format, &bytes, &self.options).map_err(|e| Failure::from(e).at(&name))?;
-        drop(bytes);
+    fn file(&mut self, found: &files::Found) -> Result<(), Failure> {
+        let (path, name) = (&found.path, found.name());
+        let text = found.read(self.cx, self.options.max_bytes)?;
+        let options = match found.beside() {
+            Some(beside) => self.options.clone().beside(&beside),
+            None => self.options.clone(),
+        };
+        let imported = import::calls(self.args.format, &text, &options).map_err(|e| Failure::from(e).at(&name))?;
+        if imported.format == Format::Auto && imported.not_taken.is_empty() {
+            let why = format!(
+                "{name}: is no session, transcript or trace that is known here, and nothing in it looks like a tool's call"
+            );
+            // Folders of agents also have settings and the like.
+            if !found.in_folder {
+                return Err(Failure::Input(why));
+            }
+            self.cx.complain(format!("{why}; left out"));
+        }
+        drop(text);
         let file = path.display().to_string();
         let (by_order, mut sum) = (imported.by_order, Sum::default());
+        self.sum.of_format(imported.format);
         sum.totals.add(&imported);
         self.sum.totals.add(&imported);
         let mut not_taken = imported.not_taken.clone();
-        let hint = imported.looks_like.clone();
+        let (hint, format) = (imported.looks_like.clone(), imported.format);
         let progress = self.cx.progress("importing", Unit::Entries);
         let all = imported.calls.len() as u64;
         let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
@@ -206,163 +209,11 @@ impl All<'_> {
             self.out.line(sum.line(&file, failed.is_some()) + &stopped)?;
         }
         self.out.flush()?;
-        sum.complain(self.cx, &file, self.args.format, hint.as_deref());
+        sum.complain(self.cx, &file, format, hint.as_deref());
         match failed {
             None => Ok(()),
             // No call is at fault, so all that was to be recorded after this is missing, whatever the kind.
             Some(e) => Err(self.args.store.name(&e, Failure::Store(format!("{name}: {e}")))),
         }
-    }
-}
-
-impl Sum {
-    fn add(&mut self, file: &str, recorded: &Recorded, not_taken: &[NotTaken]) {
-        self.recorded += recorded.receipts.len();
-        self.answers += recorded.answers.len();
-        self.already_there += recorded.repeated;
-        self.by_beginning += recorded.by_beginning;
-        let room = NAMED.saturating_sub(self.seqs.len());
-        self.seqs.extend(recorded.already_there.iter().take(room));
-        self.first = self.first.or(recorded.receipts.first().map(|r| r.seq));
-        self.last = recorded.receipts.last().map(|r| r.seq).or(self.last);
-        self.unmatched += not_taken.iter().filter(|one| one.kind == import::Untaken::Answer).count();
-        let named = |one: &NotTaken| (file.to_owned(), one.kind.as_str(), one.place.clone(), one.why.clone());
-        self.not_taken.extend(not_taken.iter().map(named));
-    }
-
-    fn json(&self, format: Format, files: usize) -> Object {
-        let number = |n: usize| Json::from(n as u64);
-        let tally = self.totals.tally();
-        let named = |(file, kind, place, why): &(String, &str, String, String)| {
-            Json::from(Object::from_iter([("file", file.as_str()), ("kind", kind), ("place", place), ("why", why)]))
-        };
-        Object::from_iter([
-            ("files", number(files)),
-            ("calls", number(tally.calls)),
-            ("recorded", number(self.recorded)),
-            ("already_there", number(self.already_there)),
-            ("already_there_seqs", Json::from(self.seqs.clone())),
-            ("late_answers", number(self.answers)),
-            ("conversations", number(tally.conversations + tally.without_calls)),
-            ("without_calls", number(tally.without_calls)),
-            ("users", number(tally.users)),
-            ("tools", number(tally.tools)),
-            ("failures", number(tally.failures)),
-            ("abandoned", number(tally.abandoned)),
-            ("joined_by_order", number(self.by_order)),
-            ("known_by_beginning", number(self.by_beginning)),
-            ("unmatched", number(self.unmatched)),
-            ("not_taken", Json::Array(self.not_taken.iter().map(named).collect())),
-            ("first_seq", Json::from(self.first)),
-            ("last_seq", Json::from(self.last)),
-            ("format", Json::from(format.as_str())),
-        ])
-    }
-
-    /// The end of the summary if the store failed: how far the file was recorded.
-    fn stopped(&self) -> String {
-        let recorded = counted(self.recorded as u64, "new call was", "new calls were");
-        let last = self.last.map_or(String::new(), |seq| format!(" (to seq {seq})"));
-        format!("; {recorded} recorded{last} before the store failed")
-    }
-
-    /// The summary of a file, for people.
-    fn line(&self, file: &str, failed: bool) -> String {
-        let tally = self.totals.tally();
-        let figure = |n: usize, one, many| counted(n as u64, one, many);
-        let without = match tally.without_calls {
-            0 => String::new(),
-            n => format!(" ({} without a call)", count(n as u64)),
-        };
-        let mut line = format!(
-            "{}: {} in {}{without} by {} with {}, {}",
-            clean(file),
-            figure(tally.calls, "call", "calls"),
-            figure(tally.conversations + tally.without_calls, "conversation", "conversations"),
-            figure(tally.users, "user", "users"),
-            figure(tally.tools, "tool", "tools"),
-            figure(tally.failures, "failure", "failures"),
-        );
-        if tally.abandoned > 0 {
-            line += &format!(", {} never answered", count(tally.abandoned as u64));
-        }
-        if !failed && self.recorded != tally.calls {
-            line += &format!("; {} recorded", figure(self.recorded, "new call was", "new calls were"));
-        }
-        if self.already_there > 0 {
-            let seqs: Vec<String> = self.seqs.iter().map(u64::to_string).collect();
-            let more = if self.already_there > seqs.len() { ", …" } else { "" };
-            line += &format!(
-                "; {} in the log already (seq {}{more}), not recorded again",
-                figure(self.already_there, "call is", "calls are"),
-                seqs.join(", ")
-            );
-        }
-        if self.answers > 0 {
-            let recorded = if self.answers == 1 { "was" } else { "were" };
-            line +=
-                &format!("; {} to calls that had none {recorded} recorded", figure(self.answers, "answer", "answers"));
-        }
-        let of = |kind| self.not_taken.iter().filter(|(_, of, ..)| *of == kind).count();
-        let kinds = [("call", "calls"), ("answer", "answers"), ("line", "lines")];
-        let left: Vec<String> =
-            kinds.iter().filter(|(one, _)| of(*one) > 0).map(|(one, many)| figure(of(*one), one, many)).collect();
-        if !left.is_empty() {
-            line += &format!("; NOT recorded: {}", left.join(", "));
-        }
-        if of("arguments") > 0 {
-            line += &format!(
-                "; {} nearly JSON, and kept as a text",
-                figure(of("arguments"), "call's arguments are", "calls' arguments are")
-            );
-        }
-        line
-    }
-
-    fn complain(&self, cx: &Context, file: &str, format: Format, hint: Option<&str>) {
-        if self.by_order > 0 {
-            let answers = counted(self.by_order as u64, "answer has", "answers have");
-            cx.complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
-        }
-        for (_, kind, place, why) in self.not_taken.iter().take(NAMED) {
-            let end = if *kind == "arguments" { "" } else { "; it was not recorded" };
-            cx.complain(format!("{file}: {place}: {why}{end}"));
-        }
-        if self.by_beginning > 0 {
-            self.complain_of_beginning(cx, file, format);
-        }
-        if self.not_taken.len() > NAMED {
-            let more = counted((self.not_taken.len() - NAMED) as u64, "more was", "more were");
-            cx.complain(format!("{file}: {more} not recorded; --json names all"));
-        }
-        if let Some(what) = hint {
-            cx.complain(format!("{file}: looks like {what}"));
-        }
-    }
-
-    /// Says what the calls are recognised by that nothing in the file identifies.
-    fn complain_of_beginning(&self, cx: &Context, file: &str, format: Format) {
-        let n = self.by_beginning as u64;
-        let they = if n == 1 { "it" } else { "they" };
-        if format == Format::Jsonl {
-            let correct = match self.not_taken.is_empty() {
-                true => "",
-                false => ". Put the lines that you correct into a file of their own",
-            };
-            return cx.complain(format!(
-                "{file}: {} neither call_id nor timestamp, so all lines before tell whether {they} {} in the log already; if one of \
-                 these lines is changed, {they} would be recorded again{correct}",
-                counted(n, "call has", "calls have"),
-                if n == 1 { "is" } else { "are" }
-            ));
-        }
-        let (calls, them) = match n {
-            1 => ("the session of 1 call has".to_owned(), "it is"),
-            n => (format!("the session of {} calls has", count(n)), "they are"),
-        };
-        cx.complain(format!(
-            "{file}: {calls} no id, so {them} recognised by the messages before; from a file without these messages {they} would be \
-             recorded again. Only an id in the file (`conversation_id` or `id`) changes that; --conversation does not"
-        ));
     }
 }

@@ -50,6 +50,7 @@ mod timeline;
 mod told;
 mod verify;
 mod verify_args;
+mod watch;
 mod weaker;
 mod withheld;
 
@@ -73,6 +74,7 @@ enum Command {
     Init(init::InitArgs),
     Record(record::RecordArgs),
     Import(import::ImportArgs),
+    Watch(watch::WatchArgs),
     Query(Box<query::QueryArgs>),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
@@ -152,6 +154,7 @@ fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
         Command::Init(args) => init::run(cx, args),
         Command::Record(args) => record::run(cx, args),
         Command::Import(args) => import::run(cx, args),
+        Command::Watch(args) => watch::run(cx, args),
         Command::Query(args) => query::run(cx, args),
         Command::Timeline(args) => timeline::run(cx, args),
         Command::Stats(args) => stats::run(cx, args),

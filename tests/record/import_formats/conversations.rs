@@ -54,7 +54,9 @@ fn one_conversation_is_an_object_an_array_or_a_message_per_line() {
         for text in [object, file(&messages), lines] {
             assert_calls(&read(format, text, &options()), std::slice::from_ref(&record));
         }
-        assert_eq!(read(format, "[]", &options()), Imported::default());
+        let mut nothing = Imported::default();
+        nothing.format = format;
+        assert_eq!(read(format, "[]", &options()), nothing);
         // No user is needed if nothing was called.
         let silent = read(format, file(&messages[..1]), &ImportOptions::new());
         assert_eq!((silent.calls.len(), silent.without_calls), (0, 1));

@@ -1,15 +1,20 @@
 //! Promise: transcripts are imported as the calls that were made, each with its own answer, and nothing is lost on the way.
 
+mod agents;
 mod anthropic;
 mod conversations;
+mod evaluations;
 mod failures;
+mod frameworks;
 mod hostile;
 mod once;
 mod openai;
 mod otlp;
 mod own;
+mod packed;
 mod properties;
 mod real;
+mod telemetry;
 mod told;
 mod unread;
 

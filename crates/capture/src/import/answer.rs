@@ -5,8 +5,8 @@ use super::file::{At, TIMES};
 use super::join::Join;
 use super::speaks;
 use attestlog::CallResult;
-use attestlog::entry::CallError;
 use attestlog::entry::failure::{is_called, said, text_fails};
+use attestlog::entry::{Approval, CallError};
 use attestlog::json::{Json, Limits, Path};
 use attestlog::{Outcome, ToolCall};
 
@@ -20,6 +20,10 @@ pub(super) struct Answer {
     pub(super) restated: Vec<String>,
     /// Details of the failure that the answer has no room for.
     pub(super) beside: Vec<(&'static str, String)>,
+    /// How long the call took, if the source says so.
+    pub(super) duration_ms: Option<f64>,
+    /// Who allowed or refused the call.
+    pub(super) approval: Option<Approval>,
 }
 
 impl Answer {
@@ -37,7 +41,7 @@ impl Answer {
 
     /// The answer in the content of a message or block. `failed` is the transcript's explicit statement, if it makes
     /// one.
-    fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
+    pub(super) fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
         let Some(content) = content else { return Answer::value((Json::Null, Vec::new()), failed) };
         match text(content.value) {
             Some(text) => Answer::text(text, failed).restating(&content.restated("result")),
@@ -122,6 +126,8 @@ impl Answer {
     pub(super) fn put_into(self, call: &mut ToolCall) {
         call.result = self.result;
         call.outcome = self.outcome;
+        call.duration_ms = self.duration_ms.or(call.duration_ms);
+        call.circumstances.approval = self.approval.or(call.circumstances.approval.take());
         call.restated.extend(self.restated);
         for (key, text) in self.beside {
             call.session_metadata.insert(key, text);

@@ -12,6 +12,7 @@ use super::{Format, Untaken, speaks};
 use attestlog::Result;
 use attestlog::entry::failure::{Said, is_called, said, text_fails};
 use attestlog::json::Object;
+use std::borrow::Cow;
 
 /// Reads one message into its conversation.
 pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
@@ -48,7 +49,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
                 if around.failed == Some(true) {
                     answer.fail(around.error.clone());
                 }
-                conversation.join.answer(id, None, answer, at.time()?, &block);
+                conversation.join.answer(id.map(Cow::Borrowed), None, answer, at.time()?, &block);
                 answer::beside(&block, &mut conversation.join, "anthropic");
                 has_answer = true;
             } else {
@@ -102,7 +103,8 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
     call.tool_server = at.opt_text("server_name")?.map(str::to_owned);
     answer::arguments(&mut call, at.member("input"));
     call.restated.extend(at.member("name").iter().flat_map(|name| name.restated("tool_name")));
-    conversation.join.call(at.opt_text("id")?, tool, call, message.time()?, at);
+    let id = at.opt_text("id")?.map(Cow::Borrowed);
+    conversation.join.call(id, Cow::Borrowed(tool), call, message.time()?, at);
     at.take_but(CALL);
     Ok(())
 }

@@ -4,9 +4,9 @@
 //! span is the only trace of it, so the call is reported. Calls with ids are matched one by one; calls without ids by
 //! trace: what one trace of a file holds says nothing about another.
 
+use super::attributes::any_value;
 use super::detect;
 use super::file::At;
-use super::otlp::any_value;
 use super::{NotTaken, Untaken, answer, clip};
 use attestlog::json::{Json, Path};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -4,12 +4,22 @@ use super::beginning::{Beginning, Beginnings};
 use super::file::{At, Document, Read};
 use super::identity::Source;
 use super::join::Join;
-use super::{ImportOptions, Imported, SAY_USER};
-use attestlog::{Hash, IMPORTED, Result, ToolCall};
+use super::session::Facts;
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
+use attestlog::{Error, ErrorKind, Hash, IMPORTED, Result, ToolCall};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// One conversation, while its messages are being read.
 pub(super) struct Conversation<'a> {
-    options: &'a ImportOptions,
+    pub(super) options: &'a ImportOptions,
+    /// What the file says of the whole session, for the readers that say `asked`.
+    pub(super) facts: Facts,
+    /// The place of the first call of which no user is known.
+    pub(super) nameless: Option<String>,
+    /// Whether a message could not be read because no user is known.
+    no_user: Cell<bool>,
+    pub(super) beginnings: Option<Rc<Beginnings>>,
     /// The object that holds the messages, where there is one.
     record: Option<At<'a>>,
     /// The name that the file gives it.
@@ -17,38 +27,43 @@ pub(super) struct Conversation<'a> {
     /// Its position in the file, from 1, if the file holds a list of conversations.
     number: Option<usize>,
     /// A running hash of all messages so far, whatever their role.
-    said: Beginning,
+    pub(super) said: Beginning,
     /// The value of `said` at the first call, and at the first answer.
     to_call: Option<Beginning>,
     to_answer: Option<Beginning>,
     /// How many messages the user has sent so far.
-    turn: u64,
+    pub(super) turn: u64,
     pub(super) join: Join<'a>,
 }
 
 /// The name that the file gives a conversation.
-struct Name {
-    text: String,
+pub(super) struct Name {
+    pub(super) text: String,
     /// Whether other conversations may have the same name: numbers in a list, tasks of a benchmark.
-    weak: bool,
+    pub(super) weak: bool,
 }
 
-/// Reads every conversation of the file; `message` reads one message.
+/// Reads every conversation of the file; `message` reads one message. A message that cannot be read is reported; if that leaves no
+/// call, the file is of another format, and the first error says why.
 pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
 where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
 {
     let (records, loose) = sort(&file.documents)?;
-    let (mut imported, beginnings) = (Imported::default(), Beginnings::new(options)?);
+    let (mut imported, mut first_error, beginnings) = (Imported::default(), None, Beginnings::new(options)?);
     if !loose.is_empty() {
         let conversation = Conversation::new(None, None, None, options);
-        read(loose.into_iter(), conversation, &beginnings, &message, &mut imported)?;
+        read(loose.into_iter(), conversation, &beginnings, &message, &mut imported, &mut first_error)?;
     }
     for (i, (record, messages)) in records.into_iter().enumerate() {
         let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
-        read(messages.elements()?, conversation, &beginnings, &message, &mut imported)?;
+        read(messages.elements()?, conversation, &beginnings, &message, &mut imported, &mut first_error)?;
     }
-    Ok(imported)
+    match first_error {
+        // Nothing speaks for the file being of this format.
+        Some(e) if imported.calls.is_empty() => Err(e),
+        _ => Ok(imported),
+    }
 }
 
 fn read<'a>(
@@ -57,16 +72,33 @@ fn read<'a>(
     beginnings: &Beginnings,
     message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
     imported: &mut Imported,
+    first_error: &mut Option<Error>,
 ) -> Result<()> {
     for at in messages {
-        at.object()?;
+        if let Err(e) = at.object() {
+            let (place, why) = (at.place(), e.to_string());
+            imported.not_taken.push(NotTaken { place, kind: Untaken::Call, call_id: None, why });
+            first_error.get_or_insert(e);
+            continue;
+        }
         conversation.said = beginnings.next(&conversation.said, at.value, None)?;
         conversation.join.said(conversation.said);
-        message(&at, &mut conversation)?;
+        if let Err(e) = message(&at, &mut conversation) {
+            if conversation.no_user.get() {
+                return Err(e);
+            }
+            at.take();
+            imported.not_taken.push(NotTaken {
+                place: at.place(),
+                kind: Untaken::Call,
+                call_id: None,
+                why: e.to_string(),
+            });
+            first_error.get_or_insert(e);
+        }
         conversation.after();
     }
-    conversation.finish(imported);
-    Ok(())
+    conversation.finish(imported)
 }
 
 /// An object that holds a conversation, and its messages.
@@ -142,11 +174,43 @@ impl<'a> Conversation<'a> {
         options: &'a ImportOptions,
     ) -> Conversation<'a> {
         let (said, to_call, to_answer, turn, join) = (Beginning::default(), None, None, 0, Join::default());
-        Conversation { options, record, name, number, said, to_call, to_answer, turn, join }
+        let (facts, nameless, beginnings) = (Facts::default(), None, None);
+        Conversation {
+            options,
+            facts,
+            nameless,
+            no_user: Cell::new(false),
+            beginnings,
+            record,
+            name,
+            number,
+            said,
+            to_call,
+            to_answer,
+            turn,
+            join,
+        }
+    }
+
+    /// A session whose reader says what was asked and answered; the file's `number`th.
+    pub(super) fn of_session(
+        name: Option<Name>,
+        number: usize,
+        options: &'a ImportOptions,
+        beginnings: Rc<Beginnings>,
+    ) -> Conversation<'a> {
+        let mut session = Conversation::new(name, Some(number).filter(|number| *number > 1), None, options);
+        session.beginnings = Some(beginnings);
+        session
+    }
+
+    /// Whether only its messages tell it from others.
+    pub(super) fn is_weak(&self) -> bool {
+        self.name.as_ref().is_none_or(|name| name.weak)
     }
 
     /// Keeps the hash of the conversation's beginning once the first call, and the first answer, is reached.
-    fn after(&mut self) {
+    pub(super) fn after(&mut self) {
         if self.to_answer.is_some() {
             return;
         }
@@ -160,17 +224,23 @@ impl<'a> Conversation<'a> {
     }
 
     /// Adds the conversation's calls to `imported`.
-    fn finish(mut self, imported: &mut Imported) {
+    pub(super) fn finish(mut self, imported: &mut Imported) -> Result<()> {
+        if let Some(place) = &self.nameless {
+            let message = format!("a tool is called, but no user is known: {SAY_USER}");
+            return Err(Error::new(ErrorKind::InvalidInput, message).at(place));
+        }
+        self.after();
         let began = self.to_answer.or(self.to_call).unwrap_or_default();
         let id = self.id(&began.unsealed.to_string());
         let join = std::mem::take(&mut self.join);
         join.finish(&id, |said, before_answers| self.source(said, before_answers), imported, self.options);
+        Ok(())
     }
 
     /// The source of a call. `said` is the hash of all messages up to the call; `before_answers`: the call precedes the
     /// first answer.
     fn source(&self, said: &Beginning, before_answers: bool) -> Source {
-        let weak = self.name.as_ref().is_none_or(|name| name.weak);
+        let weak = self.is_weak();
         let began = self.to_answer.filter(|_| before_answers).unwrap_or(*said);
         let session = self.session(&began.unsealed);
         // An import before there was an answer identified this call by a shorter beginning, and one before the policy sealed
@@ -229,6 +299,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn user(&self, message: &At<'_>) -> Result<String> {
+        let user = self.told_user(message);
+        self.no_user.set(user.is_err());
+        user
+    }
+
+    fn told_user(&self, message: &At<'_>) -> Result<String> {
         if let Some(user) = &self.options.user {
             return Ok(user.clone());
         }

@@ -10,6 +10,7 @@ use super::file::Document;
 use super::speaks;
 use super::{Format, NotTaken, Untaken};
 use attestlog::json::{Json, Object};
+use std::collections::HashSet;
 
 // All names are compared in their plain form; see `Plain`.
 
@@ -140,8 +141,10 @@ fn camel(end: &str) -> String {
 }
 
 /// Reports what looks like a call or an answer and was not read.
-pub(super) fn untaken(documents: &[Document], format: Format) -> Vec<NotTaken> {
-    let mut walk = Walk { format, document: None, found: Vec::new() };
+///
+/// What has the id of a call in `known` repeats that call: many files have calls several times.
+pub(super) fn untaken(documents: &[Document], format: Format, known: HashSet<&str>) -> Vec<NotTaken> {
+    let mut walk = Walk { format, known, document: None, found: Vec::new() };
     for document in documents {
         walk.document = Some(document);
         walk.value(document.value(), &mut String::new());
@@ -151,6 +154,8 @@ pub(super) fn untaken(documents: &[Document], format: Format) -> Vec<NotTaken> {
 
 struct Walk<'a> {
     format: Format,
+    /// The ids of the calls that were read.
+    known: HashSet<&'a str>,
     document: Option<&'a Document>,
     found: Vec<NotTaken>,
 }
@@ -158,6 +163,17 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn is_taken(&self, path: &str) -> bool {
         self.document.is_some_and(|document| document.is_taken(path))
+    }
+
+    /// Whether an object has the id of a call that was read, itself or in what it holds directly.
+    fn repeats(&self, members: &Object) -> bool {
+        const OWN: &[&str] = &["id", "callid", "toolid"];
+        !self.known.is_empty()
+            && members.iter().any(|(key, value)| {
+                let plain = Plain::of(key);
+                let names = OWN.contains(&plain.as_str()) || IDS.contains(&plain.as_str());
+                names && value.as_str().is_some_and(|id| self.known.contains(id))
+            })
     }
 
     fn push(&mut self, path: &str, kind: Untaken, what: &str) {
@@ -204,6 +220,9 @@ impl Walk<'_> {
     }
 
     fn object(&mut self, members: &Object, path: &mut String) {
+        if self.repeats(members) {
+            return;
+        }
         if let Some((kind, what)) = looks(members) {
             // The parts of a tool's message may be answers themselves; each of them is read or reported on its own.
             let parts = members.get("content").and_then(Json::as_array).unwrap_or_default();
@@ -251,7 +270,7 @@ impl Walk<'_> {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.named(item, path, kind, key)),
             // A count, or a flag.
             Json::Bool(_) | Json::Number(_) | Json::Null => {}
-            Json::Object(members) if counts(members) => {}
+            Json::Object(members) if counts(members) || self.repeats(members) => {}
             Json::Object(_) | Json::String(_) => self.push(path, kind, &format!("the member {key:?}")),
         }
     }
@@ -572,37 +591,30 @@ fn span(members: &Object) -> Option<String> {
 /// What kind of file this is, if `format` does not read it, judged by words that only such files hold.
 pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
     let holds = |words: &[&str]| words.iter().all(|word| text.windows(word.len()).any(|w| w == word.as_bytes()));
-    let unread: &[(&[&str], &str)] = &[
-        (&["\"resourceLogs\""], "OpenTelemetry logs"),
-        (&["\"session_meta\""], "a rollout of Codex"),
-        (&["\"response_item\""], "a rollout of Codex"),
-        (&["\"sessionId\"", "\"uuid\"", "\"message\""], "a session of Claude Code"),
-        (&["\"function_call_output\""], "items of the OpenAI Responses API"),
-        (&["\"call_id\"", "\"function_call\""], "items of the OpenAI Responses API"),
-        (&["\"run_type\""], "runs of LangSmith"),
-        (&["\"toolUse\""], "messages of Bedrock's Converse API"),
-        (&["\"toolCallId\""], "messages of the Vercel AI SDK"),
-        (&["\"additional_kwargs\""], "messages of LangChain"),
-        (&["\"callID\""], "parts of an OpenCode session"),
-        (&["\"toolCalls\""], "a session of the Gemini CLI"),
-        (&["\"samples\"", "\"eval\""], "a log of Inspect"),
-        (&["\"action\"", "\"observation\""], "a trajectory (of SWE-agent or OpenHands)"),
-        (&["\"tool_call_metadata\""], "events of OpenHands"),
+    let kinds: &[(Format, &[&str], &str)] = &[
+        (Format::OtlpJson, &["\"resourceLogs\""], "OpenTelemetry logs"),
+        (Format::OtlpJson, &["\"resourceSpans\""], "OpenTelemetry traces"),
+        (Format::Codex, &["\"session_meta\""], "a rollout of Codex"),
+        (Format::Codex, &["\"response_item\""], "a rollout of Codex"),
+        (Format::ClaudeCode, &["\"sessionId\"", "\"uuid\"", "\"message\""], "a session of Claude Code"),
+        (Format::OpenAiResponses, &["\"function_call_output\""], "items of the OpenAI Responses API"),
+        (Format::OpenAiResponses, &["\"call_id\"", "\"function_call\""], "items of the OpenAI Responses API"),
+        (Format::LangSmith, &["\"run_type\""], "runs of LangSmith"),
+        (Format::Bedrock, &["\"toolUse\""], "messages of Bedrock's Converse API"),
+        (Format::VercelAi, &["\"toolCallId\""], "messages of the Vercel AI SDK"),
+        (Format::LangChain, &["\"additional_kwargs\""], "messages of LangChain"),
+        (Format::OpenCode, &["\"callID\""], "parts of an OpenCode session"),
+        (Format::Gemini, &["\"toolCalls\""], "a session of the Gemini CLI"),
+        (Format::Inspect, &["\"samples\"", "\"eval\""], "a log of Inspect"),
+        (Format::OpenHands, &["\"tool_call_metadata\""], "events of OpenHands"),
+        (Format::SweAgent, &["\"action\"", "\"observation\""], "a trajectory (of SWE-agent or OpenHands)"),
+        (Format::Jsonl, &["\"tool_name\"", "\"conversation_id\""], "records of attestlog"),
+        (Format::OpenAiChat, &["\"tool_calls\""], "messages of OpenAI"),
+        (Format::Anthropic, &["\"tool_use\""], "messages of Anthropic"),
     ];
-    let read: &[(Format, &[&str], &str)] = &[
-        (Format::OtlpJson, &["\"resourceSpans\""], "OpenTelemetry traces: say --format otlp-json"),
-        (Format::Jsonl, &["\"tool_name\"", "\"conversation_id\""], "records of attestlog: say --format jsonl"),
-        (Format::OpenAiChat, &["\"tool_calls\""], "messages of OpenAI: say --format openai-chat"),
-        (Format::Anthropic, &["\"tool_use\""], "messages of Anthropic: say --format anthropic"),
-    ];
-    let unread = unread
-        .iter()
-        .find(|(words, _)| holds(words))
-        .map(|(_, what)| format!("{what}, which no format here reads yet"));
-    // Kinds that no format here reads come first: many of them also hold words of the others.
-    let known = unread.or_else(|| {
-        read.iter().find(|(of, words, _)| *of != format && holds(words)).map(|(.., what)| (*what).to_owned())
-    });
+    // More particular kinds come first: their files also hold words of the others.
+    let kind = kinds.iter().find(|(of, words, _)| *of != format && holds(words));
+    let known = kind.map(|(of, _, what)| format!("{what}: say --format {of}, or leave --format out"));
     known.or_else(|| {
         let begins_json = text.trim_ascii_start().starts_with(b"{") || text.trim_ascii_start().starts_with(b"[");
         let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();

@@ -6,9 +6,9 @@
 //! if its content differs.
 
 use super::answer::{self, tell_the_same};
+use super::attributes::{attribute, attribute_text, held};
 use super::detect;
 use super::file::At;
-use super::otlp::{attribute, attribute_text, held};
 use super::{Format, NotTaken, Untaken, speaks};
 use attestlog::Result;
 use attestlog::entry::failure::{is_called, is_set, status_fails};
@@ -37,6 +37,7 @@ const ARGUMENTS: &[&str] = &[
     "gen_ai.prompt",
     "arguments",
     "input",
+    "function_args",
     DESCRIPTION,
 ];
 /// Most writers put the description of the tool's parameters here, some put its arguments here.
@@ -67,6 +68,7 @@ const RESULTS: &[&str] = &[
     "response",
     "result",
     "output",
+    "function_result",
 ];
 /// Attributes with a status as a word.
 const STATUSES: &[&str] = &[
@@ -114,6 +116,13 @@ const APART: &[&str] = &[
     "exception.stacktrace",
     "exception.escaped",
 ];
+
+/// Whether the attribute `key` is one value, whatever its type.
+pub(super) fn is_known(key: &str) -> bool {
+    [ARGUMENTS, RESULTS, MESSAGES].iter().any(|list| list.contains(&key))
+        || key.starts_with("gen_ai.input")
+        || key.starts_with("gen_ai.output")
+}
 
 /// MLflow writes every attribute as JSON, so a text has quotation marks around it.
 pub(super) fn unquoted(text: &str) -> &str {

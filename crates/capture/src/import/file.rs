@@ -37,6 +37,8 @@ pub(super) struct Document {
     value: Json,
     /// Its line number, if the file has one text per line.
     line: Option<usize>,
+    /// Where it stands, if it was made from something in another form.
+    base: Option<String>,
     /// Paths of restated values, sorted, so that the paths below a place are adjacent.
     restated: Vec<String>,
     /// Whether a time without a zone is taken as UTC.
@@ -91,7 +93,64 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
     let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
     match lines_read > 1 && (first_is_one || records > read.bad.len()) {
         true => Ok(read),
-        false => Err(whole.into()),
+        // Texts one after another, each over several lines, as the exporters of SDKs print them.
+        false => match texts(text) {
+            texts if texts.len() > 1 => several(texts, options).ok_or_else(|| whole.into()),
+            _ => Err(whole.into()),
+        },
+    }
+}
+
+/// The objects and arrays of a file that has several, one after another, each with the number of its first line. What stands
+/// between them is left out, and so is one that does not end.
+fn texts(text: &[u8]) -> Vec<(usize, &[u8])> {
+    let (mut found, mut begun, mut depth, mut line, mut began_at) = (Vec::new(), 0, 0usize, 1, 1);
+    let (mut in_string, mut escaped) = (false, false);
+    for (index, byte) in text.iter().enumerate() {
+        line += usize::from(*byte == b'\n');
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' if depth > 0 => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                if depth == 0 {
+                    (begun, began_at) = (index, line);
+                }
+                depth += 1;
+            }
+            b'}' | b']' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    found.extend(text.get(begun..=index).map(|text| (began_at, text)));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Reads several texts; `None` if the first is not JSON.
+fn several(texts: Vec<(usize, &[u8])>, options: &ImportOptions) -> Option<Read> {
+    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
+    for (index, (line, text)) in texts.into_iter().enumerate() {
+        match Json::parse_lenient(text, &Limits::bytes(options.max_bytes)) {
+            Ok(parsed) => read.documents.push(Document::new(parsed, Some(line), options)),
+            Err(_) if index == 0 => return None,
+            Err(e) => {
+                let (place, why) = (format!("line {line}"), format!("what begins here is no JSON: {e}"));
+                read.bad.push(NotTaken { place, kind: Untaken::Line, call_id: None, why });
+            }
+        }
+    }
+    Some(read)
+}
+
+impl Read {
+    /// A file that is nothing but this value, made from something else than JSON.
+    pub(super) fn of(value: Json, options: &ImportOptions) -> Read {
+        Read { documents: vec![Document::made(value, "the file".to_owned(), options)], bad: Vec::new() }
     }
 }
 
@@ -100,7 +159,13 @@ impl Document {
         let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
         restated.sort_unstable();
         let taken = RefCell::default();
-        Document { value: parsed.value, line, restated, assume_utc: options.assume_utc, taken }
+        Document { value: parsed.value, line, base: None, restated, assume_utc: options.assume_utc, taken }
+    }
+
+    /// A document that was made from what stands at this place.
+    pub(super) fn made(value: Json, base: String, options: &ImportOptions) -> Document {
+        let (restated, taken) = (Vec::new(), RefCell::default());
+        Document { value, line: None, base: Some(base), restated, assume_utc: options.assume_utc, taken }
     }
 
     pub(super) fn root(&self) -> At<'_> {
@@ -122,12 +187,52 @@ impl Document {
 
     /// How messages refer to a path in this document.
     pub(super) fn place(&self, path: &str) -> String {
+        if let Some(base) = &self.base {
+            return if path.is_empty() || base != "the file" { base.clone() } else { path.to_owned() };
+        }
         match (self.line, path) {
             (None, "") => "the file".to_owned(),
             (None, path) => path.to_owned(),
             (Some(line), "") => format!("line {line}"),
             (Some(line), path) => format!("line {line}: {path}"),
         }
+    }
+}
+
+/// When something happened, as far as the file says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) time: Option<Timestamp>,
+    /// A time without a zone, as if it were UTC. It says nothing about when, but how long after another such time.
+    pub(super) local: Option<Timestamp>,
+}
+
+impl Moment {
+    pub(super) fn is_none(&self) -> bool {
+        self.time.is_none() && self.local.is_none()
+    }
+
+    /// The other moment, if this is none.
+    pub(super) fn or(self, other: Moment) -> Moment {
+        if self.is_none() { other } else { self }
+    }
+
+    /// For the distance to another moment of the same file.
+    pub(super) fn relative(&self) -> Option<Timestamp> {
+        self.time.or(self.local)
+    }
+}
+
+/// The time that a value holds: RFC 3339, or a number since 1970.
+fn moment(value: &Json, assume_utc: bool) -> Moment {
+    match value {
+        Json::String(text) if Timestamp::lacks_zone(text) => {
+            let utc = format!("{text}Z").parse().ok();
+            if assume_utc { Moment { time: utc, local: None } } else { Moment { time: None, local: utc } }
+        }
+        Json::String(text) => Moment { time: text.parse().ok(), local: None },
+        Json::Number(n) if n.as_f64() >= SINCE_1973 => Moment { time: Timestamp::from_unix(n.as_f64()), local: None },
+        _ => Moment::default(),
     }
 }
 
@@ -161,6 +266,47 @@ impl<'a> At<'a> {
 
     fn wrong_type(&self, wanted: &str) -> Error {
         self.error(format!("must be {wanted}, not {}", self.value.type_name()))
+    }
+
+    /// The text of the member `key`, if it is one and not empty. Unlike [`At::opt_text`], a value of another type counts as absent:
+    /// for readers of files in which one odd value must not cost the rest.
+    pub(super) fn str(&self, key: &str) -> Option<&'a str> {
+        self.value.get(key).and_then(Json::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The first of `keys` that is a text or a number, as a text.
+    pub(super) fn name(&self, keys: &[&str]) -> Option<String> {
+        keys.iter().find_map(|key| match self.value.get(key)? {
+            Json::String(text) if !text.trim().is_empty() => Some(text.clone()),
+            number @ Json::Number(_) => Some(number.to_canonical().as_str().to_owned()),
+            _ => None,
+        })
+    }
+
+    /// The first of `keys` that is there.
+    pub(super) fn first(&self, keys: &[&str]) -> Option<At<'a>> {
+        keys.iter().find_map(|key| self.member(key))
+    }
+
+    /// The elements of the member `key`; none if it is no array.
+    pub(super) fn items(&self, key: &str) -> impl Iterator<Item = At<'a>> + use<'a> {
+        self.member(key).and_then(|at| at.elements().ok()).into_iter().flatten()
+    }
+
+    /// The members of an object; none if it is something else.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
+        let (at, members) = (self.clone(), self.value.as_object());
+        members.into_iter().flat_map(Object::iter).filter_map(move |(key, _)| Some((key, at.member(key)?)))
+    }
+
+    pub(super) fn is(&self, key: &str, text: &str) -> bool {
+        self.str(key) == Some(text)
+    }
+
+    /// The time in the first of `keys` that holds one.
+    pub(super) fn moment(&self, keys: &[&str]) -> Moment {
+        let all = keys.iter().filter_map(|key| self.value.get(key));
+        all.map(|value| moment(value, self.document.assume_utc)).find(|moment| !moment.is_none()).unwrap_or_default()
     }
 
     /// The member `key`. `null` counts as absent, since many writers use it so.

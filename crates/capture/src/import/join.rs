@@ -12,10 +12,11 @@ use super::file::At;
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, Untaken, record};
 use attestlog::{Outcome, Timestamp, ToolCall};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 /// What an answer may name: the call's id and the tool.
-type Key<'a> = (Option<&'a str>, Option<&'a str>);
+type Key<'a> = (Option<Cow<'a, str>>, Option<Cow<'a, str>>);
 
 /// The calls of one conversation, while it is being read.
 #[derive(Default)]
@@ -51,14 +52,14 @@ impl<'a> Join<'a> {
     /// Adds a call. `time` is when it was made, if its message says so.
     pub(super) fn call(
         &mut self,
-        id: Option<&'a str>,
-        tool: &'a str,
+        id: Option<Cow<'a, str>>,
+        tool: Cow<'a, str>,
         mut call: ToolCall,
         time: Option<Timestamp>,
         at: &At<'a>,
     ) {
         at.take();
-        call.call_id = id.map(str::to_owned);
+        call.call_id = id.clone().map(Cow::into_owned);
         let index = self.calls.len();
         self.calls.push((call, at.place()));
         self.made.push(self.said);
@@ -66,7 +67,7 @@ impl<'a> Join<'a> {
         self.answered.push(false);
         // A call with an id is never queued without it: an answer whose id matches no call must not be joined to an
         // arbitrary one.
-        for key in [(id, Some(tool)), (id, None)] {
+        for key in [(id.clone(), Some(tool)), (id, None)] {
             let groups = self.open.entry(key).or_default();
             match groups.last_mut() {
                 Some((group, queue)) if *group == self.group => queue.push_back(index),
@@ -79,17 +80,18 @@ impl<'a> Join<'a> {
     /// the call has a time too, the difference is the call's duration.
     pub(super) fn answer(
         &mut self,
-        id: Option<&'a str>,
-        tool: Option<&'a str>,
+        id: Option<Cow<'a, str>>,
+        tool: Option<Cow<'a, str>>,
         answer: Answer,
         time: Option<Timestamp>,
         at: &At<'a>,
     ) {
         at.take();
         let place = at.place();
-        let mut index = self.take((id, tool));
-        if index.is_none() && id.is_some() && tool.is_some() {
-            index = self.take((id, None));
+        let has_both = id.is_some() && tool.is_some();
+        let mut index = self.take((id.clone(), tool));
+        if index.is_none() && has_both {
+            index = self.take((id.clone(), None));
         }
         match index.and_then(|i| self.calls.get_mut(i)) {
             Some((call, _)) => {
@@ -101,19 +103,26 @@ impl<'a> Join<'a> {
                 answer.put_into(call);
                 if let (Some(made), Some(answered)) = (index.and_then(|i| *self.times.get(i)?), time)
                     && answered >= made
+                    && call.duration_ms.is_none()
                 {
                     call.duration_ms = Some(answered.since(made).as_nanos() as f64 / 1e6);
                     record::mark(call, "duration_from", "message times");
                 }
             }
             None => {
-                let why = match id {
+                let why = match &id {
                     Some(id) => format!("answers {:?}, which no open call has", super::clip(id)),
                     None => "has no id of a call, and no call without one is open".to_owned(),
                 };
-                self.not_taken.push(NotTaken { place, kind: Untaken::Answer, call_id: id.map(str::to_owned), why });
+                self.not_taken.push(NotTaken { place, kind: Untaken::Answer, call_id: id.map(Cow::into_owned), why });
             }
         }
+    }
+
+    /// Reports a call that cannot be read.
+    pub(super) fn refuse_call(&mut self, at: &At<'_>, why: &str) {
+        at.take();
+        self.not_taken.push(NotTaken { place: at.place(), kind: Untaken::Call, call_id: None, why: why.to_owned() });
     }
 
     /// Reports an answer that cannot be joined.
@@ -137,7 +146,7 @@ impl<'a> Join<'a> {
 
     /// Whether a call with this id is still unanswered.
     pub(super) fn is_open(&self, id: &str) -> bool {
-        let groups = self.open.get(&(Some(id), None)).map(Vec::as_slice).unwrap_or_default();
+        let groups = self.open.get(&(Some(Cow::Borrowed(id)), None)).map(Vec::as_slice).unwrap_or_default();
         groups.iter().flat_map(|(_, queue)| queue).any(|index| self.answered.get(*index) == Some(&false))
     }
 

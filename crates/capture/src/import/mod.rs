@@ -7,89 +7,60 @@
 //! calls that are recorded directly. Nothing is invented: no trigger is claimed, and a call whose transcript has no
 //! times has none (the store then uses its own clock, and `backfilled` marks the entry).
 //!
-//! The modules, each calling only those after it: `openai`, `anthropic` and `otlp` read one format each, and `jsonl`
-//! the log's own. The first two use `conversation` to find conversations, `answer` to read what tools returned, and
-//! `join` to match answers to calls; for traces, `asked` finds calls that have no span of their own, and `dialects`
-//! reads a tool's span. `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`,
-//! which knows the place of every value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each
-//! call its identity, and `record` records each call once.
+//! The modules, each calling only those after it. `packed` unpacks a file, and `sniff` tells its `format`. `claude_code`, `codex`,
+//! `gemini`, `opencode` and `trajectories` read the sessions of agents and of evaluations, and `containers` whatever else holds
+//! messages; they share `blocks` (a message in any shape), `items` (those of the Responses API) and `session` (a call asked, a call
+//! answered). `openai` and `anthropic` read what belongs to one API, and `jsonl` the log's own format. All of them use
+//! `conversation` for what tells one conversation from another, `answer` to read what tools returned, and `join` to match answers to
+//! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
+//! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
+//! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
+//! value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each call its identity, and `record`
+//! records each call once.
 
 mod answer;
 mod anthropic;
 mod asked;
+mod attributes;
 mod beginning;
+mod blocks;
+mod claude_code;
+mod codex;
+mod containers;
 mod conversation;
 mod detect;
 mod dialects;
 mod file;
+mod flat;
+mod format;
+mod gemini;
 mod identity;
+mod items;
 mod join;
 mod jsonl;
 mod openai;
+mod opencode;
 mod otlp;
+mod otlp_logs;
+mod packed;
+mod protobuf;
 mod record;
+mod session;
+mod sniff;
 mod speaks;
+mod trajectories;
 
+pub use format::Format;
 pub use record::{Log, Recorded, Stopped, record};
 
 use attestlog::entry::CallLimits;
 use attestlog::entry::failure::{failure, reads_as_failure};
 use attestlog::redact::Policy;
-use attestlog::{self, CallResult};
+use attestlog::{self, CallResult, json};
 use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
 use std::collections::HashSet;
 use std::fmt;
-
-/// The format of a transcript.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// Messages of the OpenAI chat completions API: `tool_calls` (or the older `function_call`) of an assistant
-    /// message, answered by messages of the role `tool` (or `function`).
-    OpenAiChat,
-    /// Messages of the Anthropic API: blocks `tool_use`, `server_tool_use` and `mcp_tool_use`, answered by blocks
-    /// `tool_result` and its like.
-    Anthropic,
-    /// The input of `attestlog record`: one call per line (see [`ToolCall::from_jsonl`]).
-    Jsonl,
-    /// OpenTelemetry traces in OTLP/JSON, one export or one per line. Every span of a tool is a call: spans marked by
-    /// the GenAI conventions (`gen_ai.operation.name` is `execute_tool`, or the span's name says so), the MCP
-    /// conventions, OpenInference, Traceloop, LangSmith, Langfuse, MLflow or the Vercel AI SDK.
-    OtlpJson,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: &[Format] = &[Format::OpenAiChat, Format::Anthropic, Format::Jsonl, Format::OtlpJson];
-
-    /// Its name on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Format::OpenAiChat => "openai-chat",
-            Format::Anthropic => "anthropic",
-            Format::Jsonl => "jsonl",
-            Format::OtlpJson => "otlp-json",
-        }
-    }
-
-    /// The format with this name.
-    ///
-    /// ```
-    /// use attestlog_capture::import::Format;
-    /// assert_eq!(Format::from_name("openai-chat"), Some(Format::OpenAiChat));
-    /// assert_eq!(Format::from_name("xml"), None);
-    /// ```
-    pub fn from_name(name: &str) -> Option<Format> {
-        Self::ALL.iter().copied().find(|f| f.as_str() == name)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What the transcript does not say, and limits for reading it.
 ///
@@ -113,6 +84,15 @@ pub struct ImportOptions {
     pub limits: CallLimits,
     /// The log's redaction policy, as canonical JSON.
     policy: Option<String>,
+    /// What a file beside the session says of the sub-agent that it is of.
+    beside: Option<Launched>,
+}
+
+/// What Claude Code writes beside the session of a sub-agent (`agent-….meta.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Launched {
+    /// The call with which it was started.
+    call: Option<String>,
 }
 
 impl Default for ImportOptions {
@@ -125,6 +105,7 @@ impl Default for ImportOptions {
             max_bytes: 512 << 20,
             limits: CallLimits::default(),
             policy: None,
+            beside: None,
         }
     }
 }
@@ -178,6 +159,16 @@ impl ImportOptions {
         self
     }
 
+    /// The contents of the file that Claude Code writes beside the session of a sub-agent (`agent-a1.meta.json` beside
+    /// `agent-a1.jsonl`): it names the call that started the sub-agent. Anything else says nothing.
+    #[must_use]
+    pub fn beside(mut self, text: &[u8]) -> Self {
+        let value = json::Json::parse_lenient(text, &json::Limits::default()).ok().map(|parsed| parsed.value);
+        let call = value.and_then(|value| value.get("toolUseId")?.as_str().map(str::to_owned));
+        self.beside = call.map(|call| Launched { call: Some(call) });
+        self
+    }
+
     /// Sets the limits for the parts of a call.
     #[must_use]
     pub fn limits(mut self, limits: CallLimits) -> Self {
@@ -202,6 +193,9 @@ pub struct Imported {
     pub by_order: usize,
     /// The number of conversations in which no tool was called; nothing is recorded for them.
     pub without_calls: usize,
+    /// The format in which the file was read; [`Format::Auto`] if it is none that is known. Then there are no calls, and if
+    /// `not_taken` is empty too, nothing in the file looks like one.
+    pub format: Format,
     /// The kind of file that this looks like, if something was not taken and that explains why.
     pub looks_like: Option<String>,
     /// The source of each of `calls`.
@@ -210,6 +204,8 @@ pub struct Imported {
     policy: Option<String>,
     /// Whether each call is a line of the file.
     of_lines: bool,
+    /// Whether calls without an answer are left out when the others are recorded.
+    only_answered: bool,
 }
 
 /// The kind of something that was not taken.
@@ -333,6 +329,14 @@ impl Imported {
         totals.tally()
     }
 
+    /// This file without the calls that have no answer yet, for one that is still being written. They are known by the same as
+    /// if they were recorded, so that a later import records them.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.only_answered = true;
+        self
+    }
+
     /// Adds a call, or reports it if it exceeds a limit.
     fn push(&mut self, mut call: ToolCall, place: String, source: Source, options: &ImportOptions) {
         call.replace_nul();
@@ -417,16 +421,22 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         );
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
+    let text = packed::unpacked(text, options)?;
     // Some editors put a byte order mark before UTF-8 text.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let looks_like = || detect::looks_like(text, format);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut known = format;
     let read = match format {
         Format::Jsonl => jsonl::read(text, options),
-        _ => transcript(format, text, options),
+        _ => transcript(&mut known, text, options),
+    };
+    let looks_like = || match format {
+        Format::Auto => None,
+        _ => detect::looks_like(text, format),
     };
     match read {
         Ok(mut imported) => {
             imported.policy.clone_from(&options.policy);
+            imported.format = known;
             if !imported.not_taken.is_empty() {
                 imported.looks_like = looks_like();
             }
@@ -440,20 +450,59 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     }
 }
 
-/// Reads a transcript in JSON, and reports what looks like a call or an answer but was not read.
-fn transcript(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imported> {
-    let file = file::read(text, options)?;
-    let mut imported = match format {
-        Format::Anthropic => conversation::read_all(&file, options, anthropic::message)?,
+/// Reads a transcript in JSON, and reports what looks like a call or an answer but was not read. Sets `format` to the one that the
+/// file turns out to be, if it is to be found out.
+fn transcript(format: &mut Format, text: &[u8], options: &ImportOptions) -> Result<Imported> {
+    let asked = *format;
+    let mut file = match file::read(text, options) {
+        Err(e) if matches!(asked, Format::Auto | Format::OtlpJson) => match protobuf::read(text) {
+            Some(request) => file::Read::of(request, options),
+            None => return Err(e),
+        },
+        read => read?,
+    };
+    if asked == Format::Auto {
+        *format = sniff::sniff(&file).unwrap_or_default();
+    }
+    if *format == Format::OtlpJson {
+        flat::unified(&mut file, options);
+    }
+    let mut imported = match *format {
+        Format::Jsonl => return jsonl::read(text, options),
+        Format::Anthropic if asked == *format => conversation::read_all(&file, options, anthropic::message)?,
+        Format::OpenAiChat if asked == *format => conversation::read_all(&file, options, openai::message)?,
         Format::OtlpJson => otlp::read(&file, text, options)?,
-        Format::OpenAiChat | Format::Jsonl => conversation::read_all(&file, options, openai::message)?,
+        Format::ClaudeCode => claude_code::read(&file, options)?,
+        Format::Codex => codex::read(&file, options)?,
+        Format::Gemini => gemini::read(&file, options)?,
+        Format::OpenCode => opencode::read(&file, options)?,
+        Format::LangSmith => trajectories::langsmith(&file, options)?,
+        Format::SweAgent => trajectories::swe_agent(&file, options)?,
+        Format::OpenHands => trajectories::openhands(&file, options)?,
+        Format::Atif => trajectories::atif(&file, options)?,
+        Format::Auto => Imported { without_calls: 1, ..Imported::default() },
+        Format::OpenAiChat
+        | Format::Anthropic
+        | Format::OpenAiResponses
+        | Format::Bedrock
+        | Format::LangChain
+        | Format::Agno
+        | Format::Inspect
+        | Format::Tau2
+        | Format::AgentDojo
+        | Format::VercelAi => containers::read(&file, options)?,
     };
     for (call, place) in imported.calls.iter().zip(&imported.places).filter(|(call, _)| call.has_nearly_json()) {
         let why = "its arguments are nearly JSON (a member twice, a comma too many, no end): they are kept as a text";
         let (place, call_id) = (place.clone(), call.call_id.clone());
         imported.not_taken.push(NotTaken { place, kind: Untaken::Arguments, call_id, why: why.to_owned() });
     }
-    imported.not_taken.extend(detect::untaken(&file.documents, format));
+    // The readers that name every member that they do not know also name repetitions of what they read.
+    let is_strict =
+        *format == Format::OtlpJson || (asked == *format && matches!(asked, Format::OpenAiChat | Format::Anthropic));
+    let known = imported.calls.iter().filter(|_| !is_strict).filter_map(|call| call.call_id.as_deref()).collect();
+    let untaken = detect::untaken(&file.documents, *format, known);
+    imported.not_taken.extend(untaken);
     imported.not_taken.extend(file.bad);
     Ok(imported)
 }

@@ -6,6 +6,7 @@ use super::detect;
 use super::file::{At, Known};
 use attestlog::Result;
 use attestlog::json::Json;
+use std::borrow::Cow;
 
 /// Reads one message into its conversation.
 pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
@@ -65,7 +66,7 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
         None => at.opt_text("name")?.or(at.opt_text("tool_name")?),
     };
     let answer = Answer::of_block(at);
-    conversation.join.answer(id, tool, answer, at.time()?, at);
+    conversation.join.answer(id.map(Cow::Borrowed), tool.map(Cow::Borrowed), answer, at.time()?, at);
     answer::beside(at, &mut conversation.join, "openai-chat");
     Ok(())
 }
@@ -155,7 +156,7 @@ fn named<'a>(
     for place in [at.member("name"), at.member("function"), at.member("function").and_then(|f| f.member("name"))] {
         call.restated.extend(place.filter(|p| p.value.as_str().is_some()).iter().flat_map(|p| p.restated("tool_name")));
     }
-    conversation.join.call(id, tool, call, message.time()?, at);
+    conversation.join.call(id.map(Cow::Borrowed), Cow::Borrowed(tool), call, message.time()?, at);
     Ok(())
 }
 

@@ -6,16 +6,17 @@
 
 use super::answer::{self, Answer};
 use super::asked::{self, Executed};
+use super::attributes::{attribute_text, first_of, nanos};
 use super::beginning::{Beginning, Beginnings};
 use super::dialects::{self, Told, unquoted};
 use super::file::{At, Read};
 use super::identity::Source;
-use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, otlp_logs, record};
 use attestlog::CallResult;
 use attestlog::entry::CallError;
 use attestlog::entry::failure::is_called;
-use attestlog::json::{Json, Number, Object, Path};
-use attestlog::{Hash, IMPORTED, Outcome, Result, Timestamp, ToolCall};
+use attestlog::json::{Json, Object};
+use attestlog::{Hash, IMPORTED, Outcome, Result, ToolCall};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -45,8 +46,8 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     for document in &file.documents {
         let root = document.root();
         match root.value.as_array() {
-            Some(_) => root.elements()?.try_for_each(|export| collect(&export, &mut spans))?,
-            None => collect(&root, &mut spans)?,
+            Some(_) => root.elements()?.for_each(|export| collect(&export, &mut spans)),
+            None => collect(&root, &mut spans),
         }
     }
     let (mut began, beginnings) = (Beginning::default(), Beginnings::new(options)?);
@@ -63,26 +64,51 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
             span.at.take();
             continue;
         }
-        if is_tool(&span.at)? {
-            span.at.take();
-            if !is_same(span, &mut calls, &mut at, &mut changed)? {
-                executed.add(span.id.0, first_of(&span.at, IDS)?);
-                calls.push(span);
+        let told = is_tool(&span.at).and_then(|is_tool| {
+            let is_new = is_tool && !is_same(span, &mut calls, &mut at, &mut changed)?;
+            Ok((is_tool, is_new, if is_new { first_of(&span.at, IDS)? } else { None }))
+        });
+        match told {
+            // How long such a call waited for its permission, and ran.
+            Ok((false, ..)) if span.at.str("name").is_some_and(|name| name.starts_with("claude_code.tool.")) => {
+                span.at.take()
             }
-        } else {
-            others.push((span.id.0, &span.at));
+            Ok((false, ..)) => others.push((span.id.0, &span.at)),
+            Ok((true, is_new, id)) => {
+                span.at.take();
+                if is_new {
+                    executed.add(span.id.0, id);
+                    calls.push(span);
+                }
+            }
+            Err(e) => changed.push(spoiled(span, &e)),
         }
     }
-    let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
+    let mut read = Vec::new();
+    for span in calls {
+        // Who made the calls concerns all of them, and is for the user to say; anything else only this one.
+        trace.user(span)?;
+        match trace.call(span) {
+            Ok(call) => read.push(call),
+            Err(e) => changed.push(spoiled(span, &e)),
+        }
+    }
     // Spans are exported in the order of their ends; sort the calls by when they began.
-    calls.sort_by_key(|Call { call, .. }| call.timestamp);
+    read.sort_by_key(|Call { call, .. }| call.timestamp);
     let mut imported = Imported { not_taken: changed, ..Imported::default() };
-    for Call { call, place, source, unread } in calls {
+    for Call { call, place, source, unread } in read {
         imported.push(call, place, source, options);
         imported.not_taken.extend(unread);
     }
     imported.not_taken.extend(asked::without_span(&others, &executed));
+    otlp_logs::read(file, options, began, &mut imported)?;
     Ok(imported)
+}
+
+/// A span that cannot be read.
+fn spoiled(span: &Span<'_>, e: &attestlog::Error) -> NotTaken {
+    span.at.take();
+    NotTaken { place: span.at.place(), kind: Untaken::Call, call_id: None, why: e.to_string() }
 }
 
 /// Whether the file already has this span: exported once while it ran, or again with later information. Of two exports
@@ -143,22 +169,19 @@ fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool
     }
 }
 
-fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
-    export.object()?;
-    for of_resource in export.required("resourceSpans")?.elements()? {
-        of_resource.object()?;
+fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) {
+    // Tempo calls them batches, and wraps them.
+    let wrapped = export.member("trace").into_iter().flat_map(|trace| trace.items("resourceSpans").collect::<Vec<_>>());
+    for of_resource in export.items("resourceSpans").chain(export.items("batches")).chain(wrapped) {
         let resource = of_resource.member("resource");
-        for of_scope in of_resource.list("scopeSpans")? {
-            of_scope.object()?;
-            for at in of_scope.list("spans")? {
-                at.object()?;
-                let id = (at.opt_text("traceId")?.unwrap_or_default(), at.opt_text("spanId")?.unwrap_or_default());
-                let parent = at.opt_text("parentSpanId")?;
+        for of_scope in of_resource.items("scopeSpans").chain(of_resource.items("instrumentationLibrarySpans")) {
+            for at in of_scope.items("spans").filter(|at| at.value.as_object().is_some()) {
+                let id = (at.str("traceId").unwrap_or_default(), at.str("spanId").unwrap_or_default());
+                let parent = at.str("parentSpanId");
                 spans.push(Span { at, id, parent, resource: resource.clone() });
             }
         }
     }
-    Ok(())
 }
 
 /// The attributes and values that mark a span as a tool's, by dialect.
@@ -172,14 +195,62 @@ const TOOLS: &[(&str, &str)] = &[
     ("langfuse.observation.type", "tool"),
     ("ai.operationId", "ai.toolCall"),
     ("mlflow.spanType", "tool"),
+    ("agentops.span.kind", "tool"),
+    ("gen_ai.span.kind", "tool"),
+    ("span.type", "tool"),
 ];
 /// Attributes that hold the tool's name, in order of preference.
-const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
-const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
-const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
-const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
+const NAMES: &[&str] = &[
+    "gen_ai.tool.name",
+    "tool.name",
+    "ai.toolCall.name",
+    "traceloop.entity.name",
+    "tool_name",
+    "agentops.tool.name",
+    "mcp.tool.name",
+];
+const IDS: &[&str] = &[
+    "gen_ai.tool.call.id",
+    "ai.toolCall.id",
+    "tool_call.id",
+    "tool_use_id",
+    "tool.call_id",
+    "gen_ai.tool.call_id",
+    "tool_call_id",
+];
+pub(super) const SESSIONS: &[&str] = &[
+    "gen_ai.conversation.id",
+    "session.id",
+    "conversation.id",
+    "langfuse.session.id",
+    "gcp.vertex.agent.session_id",
+    "langsmith.metadata.session_id",
+    "langsmith.metadata.thread_id",
+    "langsmith.trace.session_id",
+    "traceloop.association.properties.session_id",
+    "traceloop.association.properties.thread_id",
+    "ai.telemetry.metadata.sessionId",
+    "mlflow.trace.session",
+    "thread.id",
+];
+pub(super) const USERS: &[&str] = &[
+    "user.id",
+    "enduser.id",
+    "langfuse.user.id",
+    "langsmith.metadata.user_id",
+    "traceloop.association.properties.user_id",
+    "ai.telemetry.metadata.userId",
+    "gcp.vertex.agent.user_id",
+    "mlflow.trace.user",
+    "user.email",
+    "user.account_uuid",
+    "user.account_id",
+];
+const AGENTS: &[&str] = &["gen_ai.agent.id", "gen_ai.agent.name", "agent.name", "agent_id"];
 /// Prefixes of the tool's name in the span's own name.
 const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
+/// The name of a tool's span of Claude Code, which has the tool's name in an attribute.
+const CLAUDE_CODE: &str = "claude_code.tool";
 
 fn is_tool(span: &At<'_>) -> Result<bool> {
     for (key, value) in TOOLS {
@@ -192,7 +263,7 @@ fn is_tool(span: &At<'_>) -> Result<bool> {
         return Ok(false);
     }
     let name = span.opt_text("name")?.unwrap_or_default();
-    let named = OPERATIONS.iter().any(|operation| name.starts_with(operation));
+    let named = name == CLAUDE_CODE || OPERATIONS.iter().any(|operation| name.starts_with(operation));
     Ok(named || first_of(span, &["gen_ai.tool.name", "ai.toolCall.name"])?.is_some())
 }
 
@@ -211,7 +282,8 @@ impl<'a> Trace<'a> {
             Some(model) => Some(model.clone()),
             None => self.nearest(span, &["gen_ai.response.model", "gen_ai.request.model"])?,
         };
-        call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
+        (call.agent_id, call.circumstances.parent_agent_id) = self.agents(span)?;
+        call.circumstances.parent_call_id = self.calling(span)?;
         call.call_id = first_of(at, IDS)?;
         let id = |id: &str| (!id.is_empty()).then(|| id.to_owned());
         (call.circumstances.trace_id, call.circumstances.span_id) = (id(span.id.0), id(span.id.1));
@@ -271,6 +343,39 @@ impl<'a> Trace<'a> {
         })
     }
 
+    /// The agent in which the call was made, and the one that started it: the next other one around it.
+    fn agents(&self, span: &Span<'a>) -> Result<(Option<String>, Option<String>)> {
+        let (mut agent, mut at) = (None, span);
+        for _ in 0..=MAX_ANCESTORS {
+            match (first_of(&at.at, AGENTS)?, &agent) {
+                (Some(found), None) => agent = Some(found),
+                (Some(found), Some(own)) if found != *own => return Ok((agent, Some(found))),
+                _ => {}
+            }
+            let Some(parent) = self.parent(at) else { break };
+            at = parent;
+        }
+        Ok((agent, None))
+    }
+
+    /// The id of the call in which this one was made: that of the nearest tool's span around it.
+    fn calling(&self, span: &Span<'a>) -> Result<Option<String>> {
+        let mut at = span;
+        for _ in 0..=MAX_ANCESTORS {
+            let Some(parent) = self.parent(at) else { break };
+            if is_tool(&parent.at)? {
+                return first_of(&parent.at, IDS);
+            }
+            at = parent;
+        }
+        Ok(None)
+    }
+
+    fn parent(&self, span: &Span<'a>) -> Option<&Span<'a>> {
+        let index = self.by_id.get(&(span.id.0, span.parent?))?;
+        self.spans.get(*index)
+    }
+
     fn user(&self, span: &Span<'a>) -> Result<String> {
         if let Some(user) = &self.options.user {
             return Ok(user.clone());
@@ -295,8 +400,7 @@ impl<'a> Trace<'a> {
             if let Some(found) = first_of(&at.at, keys)? {
                 return Ok(Some(found));
             }
-            let parent = at.parent.and_then(|parent| self.by_id.get(&(at.id.0, parent)));
-            match parent.and_then(|i| self.spans.get(*i)) {
+            match self.parent(at) {
                 Some(parent) => at = parent,
                 None => break,
             }
@@ -353,13 +457,6 @@ fn code(at: &At<'_>) -> Result<u8> {
         (Some(2), _) | (_, Some("ERROR" | "2")) => Ok(2),
         _ => Err(at.error("must be 0 (unset), 1 (ok) or 2 (error)")),
     }
-}
-
-/// The key of an attribute, and the raw value in its `AnyValue`.
-pub(super) fn held(attribute: &Json) -> Option<(&str, &Json)> {
-    let mut values = attribute.get("value")?.as_object()?.iter();
-    let value = values.find(|(_, value)| **value != Json::Null)?.1;
-    Some((attribute.get("key")?.as_str()?, value))
 }
 
 /// Sets the call's result and outcome from whether the span ended, its status, its `error.type`, the failure marks of
@@ -422,126 +519,5 @@ fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer 
     match answer::text(&value) {
         Some(text) => Answer::text(text, failed).restating(&restated),
         None => Answer::value((value, restated), failed),
-    }
-}
-
-/// A time in nanoseconds since 1970, as a string of digits or a number. 0 means none. A value that as nanoseconds would
-/// be before March 1973 is in microseconds, milliseconds or seconds: the first of these that gives a later time.
-fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
-    const UNITS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
-    const SINCE_1973: i64 = 100_000_000_000_000_000;
-    let Some(at) = span.member(key) else { return Ok(None) };
-    let nanos = at.value.as_i64().or_else(|| at.value.as_str()?.parse().ok());
-    match nanos {
-        Some(0) => Ok(None),
-        Some(nanos) => {
-            let later = UNITS.iter().filter_map(|unit| nanos.checked_mul(*unit)).find(|nanos| *nanos >= SINCE_1973);
-            Ok(Some(Timestamp::from_nanos(later.unwrap_or(nanos))))
-        }
-        None => Err(at.error("must be nanoseconds since 1970, until 2262")),
-    }
-}
-
-fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
-    for key in keys {
-        if let Some(text) = attribute_text(holder, key)? {
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
-}
-
-/// The attribute as text. A number becomes its digits; an empty text counts as absent.
-pub(super) fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
-    let Some((value, _)) = attribute(holder, key, key)? else { return Ok(None) };
-    match value {
-        Json::String(text) => Ok(Some(text).filter(|t| !t.is_empty())),
-        Json::Number(_) => Ok(Some(value.to_canonical().as_str().to_owned())),
-        other => Err(holder.error(format!("the attribute {key} must be a string, not {}", other.type_name()))),
-    }
-}
-
-/// The attribute `key`, and the paths of restated values in it, below `root`.
-pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
-    // Called for many spans and rarely successful, so places are built only for attributes that are found.
-    let all = match holder.value.get("attributes") {
-        Some(Json::Array(all)) => all,
-        Some(Json::Null) | None => return Ok(None),
-        Some(_) => return Err(holder.error("attributes: must be an array")),
-    };
-    let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
-    let Some((index, _)) = found.next() else { return Ok(None) };
-    if let Some((second, _)) = found.next() {
-        return Err(holder.error(format!("the attribute {key} occurs twice, as attributes[{index}] and [{second}]")));
-    }
-    let mut restated = Vec::new();
-    let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
-        Some(value) => any_value(&value, &Path::root().key(root), &mut restated)?,
-        None => Json::Null,
-    };
-    Ok(Some((value, restated.iter().map(Path::to_string).collect())))
-}
-
-/// Reads an `AnyValue`. Its nesting is bounded by the parser's limit for the file.
-pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
-    let members = at.value.as_object().ok_or_else(|| at.error("must be an attribute's value, an object"))?;
-    let mut present = members.iter().filter(|(_, value)| **value != Json::Null);
-    let (kind, value) = match (present.next(), present.next()) {
-        (None, _) => return Ok(Json::Null),
-        (Some(one), None) => one,
-        (Some(_), Some(_)) => return Err(at.error("must have one value, not several")),
-    };
-    let inner = at.required(kind)?;
-    match (kind, value) {
-        ("stringValue" | "bytesValue", Json::String(_)) => {
-            // The text had parts that JSON text cannot keep.
-            if !inner.restated("").is_empty() {
-                restated.push(path.clone());
-            }
-            Ok(value.clone())
-        }
-        ("boolValue", Json::Bool(_)) => Ok(value.clone()),
-        // OTLP/JSON writes 64-bit integers as strings; reading one as a number is not a restatement.
-        ("intValue", Json::String(digits)) => match digits.parse::<i64>() {
-            Ok(n) => Ok(Number::from_i64(n).map_or_else(
-                || {
-                    restated.push(path.clone());
-                    value.clone()
-                },
-                Json::Number,
-            )),
-            Err(_) => Err(inner.error("must be a 64-bit integer")),
-        },
-        ("intValue", Json::Number(n)) if n.as_i64().is_some() => Ok(value.clone()),
-        ("doubleValue", Json::Number(_)) => Ok(value.clone()),
-        // NaN, the infinities, or digits that a double cannot hold.
-        ("doubleValue", Json::String(text)) if text.parse::<f64>().is_ok() => {
-            restated.push(path.clone());
-            Ok(value.clone())
-        }
-        ("arrayValue", Json::Object(_)) => {
-            let items = inner.list("values")?.enumerate();
-            Ok(Json::Array(items.map(|(i, item)| any_value(&item, &path.index(i), restated)).collect::<Result<_>>()?))
-        }
-        ("kvlistValue", Json::Object(_)) => {
-            let mut members = Vec::new();
-            for member in inner.list("values")? {
-                members.push((member.required("key")?.text()?, member));
-            }
-            // Sorted in the order of an object's members, so that each insertion is at the end.
-            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            let mut object = Object::new();
-            for (key, member) in members {
-                let value = match member.member("value") {
-                    Some(value) => any_value(&value, &path.key(key), restated)?,
-                    None => Json::Null,
-                };
-                if object.insert(key, value).is_some() {
-                    return Err(member.error(format!("the name {:?} occurs twice", super::clip(key))));
-                }
-            }
-            Ok(Json::Object(object))
-        }
-        _ => Err(inner.error("is no attribute's value of a known type")),
     }
 }

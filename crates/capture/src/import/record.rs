@@ -144,6 +144,7 @@ pub fn record(
     let mut recorder = Recorder {
         log,
         again,
+        only_answered: imported.only_answered,
         places: imported.places,
         sources: imported.sources,
         refused_as: if imported.of_lines { Untaken::Line } else { Untaken::Call },
@@ -165,6 +166,7 @@ pub fn record(
 struct Recorder<'a, L: Log> {
     log: &'a L,
     again: bool,
+    only_answered: bool,
     places: Vec<String>,
     sources: Vec<Source>,
     /// What a call that the log refuses is called.
@@ -185,8 +187,13 @@ impl<L: Log> Recorder<'_, L> {
         if self.sources.iter().any(|source| source.weak) {
             check_policy(&self.log.policy()?, policy)?;
         }
-        let source = attestlog::entry::Source::new(SourceKind::Import);
-        calls.iter_mut().for_each(|call| call.circumstances.sources = vec![source.clone()]);
+        for call in &mut calls {
+            let sources = &mut call.circumstances.sources;
+            // A reader may have said which program wrote the file.
+            if !matches!(&sources[..], [one] if one.kind == SourceKind::Import) {
+                *sources = vec![attestlog::entry::Source::new(SourceKind::Import)];
+            }
+        }
         for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
             // The store will use the time of the import.
             mark(call, "time_from", "import");
@@ -197,7 +204,10 @@ impl<L: Log> Recorder<'_, L> {
         if !self.again {
             sooner(self.log, &self.sources, &calls, &mut identities)?;
         }
-        let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
+        let only_answered = self.only_answered;
+        let is_wanted = |call: &ToolCall| !only_answered || call.outcome != Some(Outcome::Abandoned);
+        let rest: Vec<Identified> = calls.into_iter().zip(identities).enumerate().collect();
+        let mut rest = rest.into_iter().filter(|(_, (call, _))| is_wanted(call)).peekable();
         let mut done = 0;
         while rest.peek().is_some() {
             let batch: Vec<Identified> = rest.by_ref().take(BATCH).collect();

@@ -128,14 +128,16 @@ fn spans_of_every_dialect_are_taken_or_named() {
         span("f", &[("langfuse.observation.type", "tool")]),
         span("f", &[("gen_ai.operation.name", "tool"), ("gen_ai.tool.name", "f")]),
         span("claude_code.tool", &[("tool_name", "f")]),
+        span("f", &[("vendor.span.kind", "tool")]),
+        span("claude_code.tool.execution", &[]),
         span("chat m", &[("gen_ai.operation.name", "chat")]),
     ];
     let file = |spans: &[Value]| json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string();
     let imported = read(Format::OtlpJson, file(&spans));
-    assert_eq!((imported.calls.len(), imported.tally().tools), (6, 1));
+    assert_eq!((imported.calls.len(), imported.tally().tools), (7, 1));
     assert!(format!("{:?}", imported.calls[1]).contains("conversation_id: \"s-1\""));
     assert_eq!(imported.not_taken.iter().map(|one| one.kind).collect::<Vec<_>>(), [Untaken::Call]);
-    assert!(imported.not_taken[0].place.contains("spans[6]"));
+    assert!(imported.not_taken[0].place.contains("spans[7]"));
     // A trace in which only the model's own spans mention calls.
     let asked = span("chat m", &[("gen_ai.output.messages", "[{\"parts\":[{\"type\":\"tool_call\"}]}]")]);
     assert_eq!(read(Format::OtlpJson, file(&[asked])).not_taken.len(), 1);

@@ -21,5 +21,6 @@ mod owner;
 mod owner_changes;
 mod processes;
 mod readers;
+mod sessions;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;

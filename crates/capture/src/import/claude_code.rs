@@ -1,0 +1,184 @@
+//! Sessions of Claude Code: the files under `~/.claude/projects`, those of its sub-agents, and what it prints with
+//! `--output-format stream-json`.
+//!
+//! A row is an event; those of the types `assistant` and `user` hold a message of the Anthropic API. Other rows repeat messages
+//! (requests to the API, progress of sub-agents, whose own files have their calls) or are about something else.
+
+use super::answer::Answer;
+use super::blocks::{self, Role};
+use super::conversation::Conversation;
+use super::file::{At, Read};
+use super::session::{Facts, Sessions};
+use super::{ImportOptions, Imported};
+use attestlog::entry::failure::{is_called, said, text_fails};
+use attestlog::entry::{Approval, Decision};
+use attestlog::json::{Json, Object};
+use attestlog::{Outcome, Result};
+use std::collections::{HashMap, HashSet};
+
+/// What the reader remembers of the rows before.
+#[derive(Default)]
+struct Seen<'a> {
+    rows: HashSet<&'a str>,
+    /// Calls by message and id: a session that is resumed may repeat a message under another row id.
+    calls: HashSet<(String, String)>,
+    answers: HashMap<String, &'a Json>,
+}
+
+pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
+    let mut sessions = Sessions::new(options)?;
+    let mut seen = Seen::default();
+    for document in &file.documents {
+        let root = document.root();
+        match root.value.as_array() {
+            Some(_) => root.elements()?.try_for_each(|row| self::row(&row, &mut sessions, &mut seen))?,
+            None => row(&root, &mut sessions, &mut seen)?,
+        }
+    }
+    if sessions.is_empty() {
+        sessions.rest();
+    }
+    sessions.finish()
+}
+
+fn row<'a>(row: &At<'a>, sessions: &mut Sessions<'a>, seen: &mut Seen<'a>) -> Result<()> {
+    let message = row.member("message").filter(|message| message.value.as_object().is_some());
+    let kind = row.str("type").or_else(|| row.str("role")).unwrap_or_default();
+    let Some(message) = message.filter(|_| matches!(kind, "assistant" | "user")) else {
+        // A row of another type is no message, unless it has its own content.
+        if row.value.get("content").is_none() || matches!(kind, "queue-operation" | "summary" | "system" | "attachment")
+        {
+            row.take();
+        }
+        return Ok(());
+    };
+    if row.str("uuid").is_some_and(|uuid| !seen.rows.insert(uuid)) {
+        row.take();
+        return Ok(());
+    }
+    let session = match row.name(&["sessionId", "session_id"]) {
+        Some(id) => sessions.named(&id),
+        None => sessions.rest(),
+    };
+    session.hear(row)?;
+    let facts = facts(row, &message, session.options);
+    match kind {
+        "assistant" => assistant(&message, &facts, session, seen),
+        _ => user(row, &message, &facts, session, seen),
+    }
+    for (key, member) in row.members().filter(|(key, _)| *key != "message") {
+        if !matches!(key, "toolCalls" | "tool_calls") {
+            member.take();
+        }
+    }
+    Ok(())
+}
+
+fn facts(row: &At<'_>, message: &At<'_>, options: &ImportOptions) -> Facts {
+    let agent = row.name(&["agentId", "agent_id"]);
+    let aside = row.value.get("isSidechain").and_then(Json::as_bool) == Some(true);
+    let launched = options.beside.clone().filter(|_| aside || agent.is_some()).unwrap_or_default();
+    Facts {
+        model: message.str("model").filter(|model| *model != "<synthetic>").map(str::to_owned),
+        moment: row.moment(&["timestamp"]),
+        parent_call: row.name(&["parent_tool_use_id"]).or(launched.call),
+        prompt: row.name(&["promptId", "prompt_id"]),
+        aside: aside && agent.is_none(),
+        program: Some("claude-code".to_owned()),
+        version: row.name(&["version", "claude_code_version"]),
+        agent,
+        ..Facts::default()
+    }
+}
+
+fn assistant<'a>(message: &At<'a>, facts: &Facts, session: &mut Conversation<'a>, seen: &mut Seen<'a>) {
+    let of = message.name(&["id"]).unwrap_or_default();
+    for block in message.items("content") {
+        if let Some(id) = block.name(&["id"]).filter(|_| !of.is_empty())
+            && block.str("type").is_some_and(|kind| kind.ends_with("tool_use"))
+            && !seen.calls.insert((of.clone(), id))
+        {
+            block.take();
+            continue;
+        }
+        blocks::block(&block, Role::Assistant, facts, &[], session);
+    }
+}
+
+fn user<'a>(row: &At<'a>, message: &At<'a>, facts: &Facts, session: &mut Conversation<'a>, seen: &mut Seen<'a>) {
+    session.join.interrupt();
+    let mut says_more = message.value.get("content").is_some_and(|content| content.as_str().is_some());
+    for block in message.items("content") {
+        if !block.str("type").is_some_and(|kind| kind.ends_with("tool_result")) {
+            says_more = true;
+            blocks::block(&block, Role::User, facts, &[], session);
+            continue;
+        }
+        let id = block.name(&["tool_use_id"]);
+        // A resumed session repeats answers; one that says something else is reported by the joiner.
+        let content = block.value.get("content").unwrap_or(&Json::Null);
+        if let Some(id) = id.as_ref().filter(|id| !session.join.is_open(id))
+            && seen.answers.get(id) == Some(&content)
+        {
+            block.take();
+            continue;
+        }
+        seen.answers.extend(id.clone().map(|id| (id, content)));
+        session.answered(&block, id, None, answer(row, &block), facts.moment);
+    }
+    let is_own = |key: &str| row.value.get(key).and_then(Json::as_bool) == Some(true);
+    if says_more && !is_own("isMeta") && !is_own("isCompactSummary") {
+        session.user_turn();
+    }
+}
+
+/// An answer, with what the row says about it: `toolUseResult`, who denied the call.
+fn answer(row: &At<'_>, block: &At<'_>) -> Answer {
+    let mut answer = blocks::answer_in(block, &["content"], block.value);
+    let beside = ["toolUseResult", "tool_use_result"].into_iter().find_map(|key| row.value.get(key));
+    let told = match beside {
+        Some(Json::String(text)) => text_fails(text).then_some((true, None)),
+        Some(value) => {
+            let of = said(value);
+            (of.failed == Some(true)).then_some((true, of.error))
+        }
+        None => None,
+    };
+    if let Some((true, error)) = told {
+        answer.fail(error);
+    }
+    if is_denied(row, block) {
+        if answer.outcome != Some(Outcome::ToolError) {
+            answer.fail(None);
+        }
+        answer.outcome = Some(Outcome::Denied);
+    }
+    answer.approval = approval(row);
+    let measured = beside.and_then(Json::as_object).into_iter().flat_map(Object::iter);
+    let measured = measured.filter(|(key, _)| is_called(key, "durationms") || is_called(key, "totaldurationms"));
+    answer.duration_ms = measured.filter_map(|(_, value)| value.as_f64()).find(|ms| *ms >= 0.0);
+    answer
+}
+
+/// Who allowed or refused the call, if the row says so.
+fn approval(row: &At<'_>) -> Option<Approval> {
+    let said = row.member("permissionDecision");
+    let (decision, source) = match (said.as_ref().and_then(|said| said.str("decision")), row.str("toolDenialKind")) {
+        (Some("accept"), None) => (Decision::Allowed, None),
+        (Some("reject"), _) => (Decision::Denied, None),
+        (_, Some("permission-rule")) => (Decision::Denied, Some("rule")),
+        (_, Some(kind)) => (Decision::Denied, Some(kind)),
+        _ => return None,
+    };
+    let source = said.as_ref().and_then(|said| said.str("source")).or(source).map(str::to_owned);
+    Some(Approval { source, ..Approval::new(decision) })
+}
+
+/// Whether the call was not allowed to run. Versions before 2.1 say so only in the text for the model.
+fn is_denied(row: &At<'_>, block: &At<'_>) -> bool {
+    let rejected = row.member("permissionDecision").is_some_and(|decision| decision.is("decision", "reject"));
+    let text = || block.value.get("content").and_then(super::answer::text).unwrap_or_default();
+    const SAID: [&str; 2] =
+        ["The user doesn't want to proceed with this tool use.", "The user doesn't want to take this action"];
+    rejected || row.str("toolDenialKind").is_some() || SAID.iter().any(|said| text().starts_with(said))
+}

@@ -1,0 +1,235 @@
+//! Log records of OpenTelemetry in which coding agents tell of their calls: one record when a call is over
+//! (`claude_code.tool_result`, `codex.tool_result`, `gemini_cli.tool_call`), one when it was decided about (`…tool_decision`).
+//!
+//! A decision that refused a call is the only record of that call. One that allowed it belongs to the record of the call's end.
+
+use super::answer::{self, Answer};
+use super::attributes::any_value;
+use super::beginning::Beginning;
+use super::file::{At, Read};
+use super::identity::Source;
+use super::otlp::{SESSIONS, USERS};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
+use attestlog::entry::failure::is_set;
+use attestlog::entry::{Approval, Decision};
+use attestlog::json::{Json, Path};
+use attestlog::{CallResult, IMPORTED, Outcome, Result, Timestamp, ToolCall};
+use std::collections::{BTreeMap, HashMap};
+
+/// One record about a tool, with its attributes and those of its resource.
+struct Record<'a> {
+    at: At<'a>,
+    attributes: BTreeMap<String, Json>,
+    resource: BTreeMap<String, Json>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Result,
+    Decision,
+}
+
+/// What the records of each program are named, after its own name.
+const RESULTS: &[&str] = &["tool_result", "tool_call", "tool.result", "tool.call"];
+const DECISIONS: &[&str] = &["tool_decision", "tool.decision"];
+/// The programs whose records these are.
+const PROGRAMS: &[&str] = &["claude_code", "codex", "gemini_cli", "qwen-code", "qwen_code", "opencode"];
+
+const IDS: &[&str] = &["tool_use_id", "call_id", "tool_call_id", "gen_ai.tool.call.id"];
+const TOOLS: &[&str] = &["tool_name", "function_name", "gen_ai.tool.name", "name"];
+const GIVEN: &[&str] =
+    &["tool_input", "arguments", "function_args", "tool_parameters", "tool_args", "gen_ai.tool.call.arguments"];
+const SAID: &[&str] = &["output", "tool_output", "result", "tool_result", "function_result", "gen_ai.tool.call.result"];
+
+/// Adds the calls in the file's log records.
+pub(super) fn read(file: &Read, options: &ImportOptions, began: Beginning, imported: &mut Imported) -> Result<()> {
+    let mut records = Vec::new();
+    for document in &file.documents {
+        let root = document.root();
+        match root.value.as_array() {
+            Some(_) => root.elements()?.for_each(|export| collect(&export, &mut records, &mut imported.not_taken)),
+            None => collect(&root, &mut records, &mut imported.not_taken),
+        }
+    }
+    let ids = |record: &Record<'_>| first(&record.attributes, IDS);
+    let over: HashMap<String, ()> = records
+        .iter()
+        .filter(|record| record.kind == Kind::Result)
+        .filter_map(|record| Some((ids(record)?, ())))
+        .collect();
+    let mut decided = HashMap::new();
+    for record in records.iter().filter(|record| record.kind == Kind::Decision) {
+        decided.extend(ids(record).zip(approval(record)));
+    }
+    for record in &records {
+        record.at.take();
+        let id = ids(record);
+        let approval = id.as_ref().and_then(|id| decided.get(id).cloned()).or_else(|| approval(record));
+        if record.kind == Kind::Decision {
+            let denied = approval.as_ref().is_some_and(|approval| approval.decision != Decision::Allowed);
+            // The record of the call's end tells of it too, or will.
+            if !denied || id.as_ref().is_some_and(|id| over.contains_key(id)) {
+                continue;
+            }
+        }
+        let session = first(&record.attributes, SESSIONS).or_else(|| first(&record.resource, SESSIONS));
+        let user = options
+            .user
+            .clone()
+            .or_else(|| first(&record.attributes, USERS))
+            .or_else(|| first(&record.resource, USERS));
+        let Some(user) = user else {
+            return Err(record.at.error(format!("a tool is called, but no user is known: {SAY_USER}")));
+        };
+        let Some(mut call) = call(record, user) else {
+            let why = "the record does not name its tool".to_owned();
+            imported.not_taken.push(NotTaken { place: record.at.place(), kind: Untaken::Call, call_id: id, why });
+            continue;
+        };
+        call.circumstances.approval = approval;
+        call.model = options.model.clone().or(call.model);
+        let unnamed = || format!("{IMPORTED}{}", began.unsealed);
+        call.conversation_id = options.conversation.clone().or_else(|| session.clone()).unwrap_or_else(unnamed);
+        let source = match &session {
+            Some(session) => Source { session: format!("logs of {session}"), ..Source::default() },
+            None => began.source("logs of"),
+        };
+        imported.push(call, record.at.place(), source, options);
+    }
+    Ok(())
+}
+
+fn collect<'a>(export: &At<'a>, records: &mut Vec<Record<'a>>, not_taken: &mut Vec<NotTaken>) {
+    for of_resource in export.items("resourceLogs") {
+        let resource = of_resource.member("resource").map(|at| attributes(&at, not_taken)).unwrap_or_default();
+        for of_scope in of_resource.items("scopeLogs").chain(of_resource.items("instrumentationLibraryLogs")) {
+            for at in of_scope.items("logRecords") {
+                let attributes = attributes(&at, not_taken);
+                if let Some(kind) = kind(&at, &attributes) {
+                    records.push(Record { at, attributes, resource: resource.clone(), kind });
+                }
+            }
+        }
+    }
+}
+
+fn attributes(at: &At<'_>, not_taken: &mut Vec<NotTaken>) -> BTreeMap<String, Json> {
+    let mut all = BTreeMap::new();
+    for attribute in at.items("attributes") {
+        let (Some(key), Some(value)) = (attribute.str("key"), attribute.member("value")) else { continue };
+        match any_value(&value, &Path::root(), &mut Vec::new()) {
+            Ok(value) => _ = all.insert(key.to_owned(), value),
+            Err(e) if GIVEN.contains(&key) || SAID.contains(&key) => {
+                let (place, why) = (attribute.place(), e.to_string());
+                not_taken.push(NotTaken { place, kind: Untaken::Call, call_id: None, why });
+            }
+            Err(_) => {}
+        }
+    }
+    all
+}
+
+/// What a record is about, by the name of its event.
+fn kind(at: &At<'_>, attributes: &BTreeMap<String, Json>) -> Option<Kind> {
+    let body = at.member("body").and_then(|body| body.str("stringValue"));
+    let own = attributes.get("event.name").and_then(Json::as_str);
+    let names = [at.str("eventName"), own, body];
+    names.into_iter().flatten().find_map(|name| {
+        let bare = PROGRAMS.iter().find_map(|program| name.strip_prefix(program)?.strip_prefix('.')).unwrap_or(name);
+        if RESULTS.contains(&bare) { Some(Kind::Result) } else { DECISIONS.contains(&bare).then_some(Kind::Decision) }
+    })
+}
+
+fn first(attributes: &BTreeMap<String, Json>, keys: &[&str]) -> Option<String> {
+    keys.iter().find_map(|key| match attributes.get(*key)? {
+        Json::String(text) if !text.is_empty() => Some(text.clone()),
+        number @ Json::Number(_) => Some(number.to_canonical().as_str().to_owned()),
+        _ => None,
+    })
+}
+
+fn approval(record: &Record<'_>) -> Option<Approval> {
+    let said = first(&record.attributes, &["decision", "decision_type"])?;
+    let decision = match said.to_ascii_lowercase().as_str() {
+        "accept" | "approved" | "approve" | "allow" | "auto_accept" | "modify" | "approved_for_session" => {
+            Decision::Allowed
+        }
+        "reject" | "denied" | "deny" | "rejected" | "timed_out" => Decision::Denied,
+        "abort" | "cancelled" | "cancel" => Decision::Cancelled,
+        _ => return None,
+    };
+    let source = first(&record.attributes, &["source", "decision_source"]);
+    Some(Approval { source, ..Approval::new(decision) })
+}
+
+/// The call that a record tells of, but for its conversation.
+fn call(record: &Record<'_>, user: String) -> Option<ToolCall> {
+    let all = &record.attributes;
+    let mut call = ToolCall::new("", user, first(all, TOOLS)?).backfilled();
+    call.call_id = first(all, IDS);
+    call.model = first(all, &["model", "gen_ai.request.model"]);
+    call.agent_id = first(all, &["agent_id", "agent.name", "gen_ai.agent.name"]);
+    call.tool_server = first(all, &["mcp_server_name", "mcp_server"]);
+    call.circumstances.prompt_id = first(all, &["prompt.id", "prompt_id"]);
+    let id = |key: &str| record.at.str(key).map(str::to_owned);
+    (call.circumstances.trace_id, call.circumstances.span_id) = (id("traceId"), id("spanId"));
+    let ended = ended_at(record);
+    call.duration_ms = number(all, &["duration_ms", "duration"]).filter(|ms| *ms >= 0.0);
+    // A record is written when the call is over.
+    call.timestamp = match (ended, call.duration_ms) {
+        (Some(ended), Some(ms)) => Some(ended.minus(std::time::Duration::from_secs_f64((ms / 1e3).min(1e9)))),
+        (ended, _) => ended,
+    };
+    if let Some(given) = GIVEN.iter().find_map(|key| all.get(*key)) {
+        let parsed = given.as_str().and_then(|text| answer::parsed(text, "arguments"));
+        let (value, restated) = parsed.unwrap_or_else(|| (given.clone(), Vec::new()));
+        call.arguments = Some(value);
+        call.restated.extend(restated);
+    }
+    if record.kind == Kind::Decision {
+        call.outcome = Some(Outcome::Denied);
+        return Some(call);
+    }
+    let failed = all.get("success").map(|success| !is_set(success));
+    let error = first(all, &["error", "error_message", "error.message"]);
+    let mut answer = match SAID.iter().find_map(|key| all.get(*key)) {
+        Some(Json::String(text)) => Answer::text(text.clone(), failed),
+        Some(value) => Answer::value((value.clone(), Vec::new()), failed),
+        None if failed == Some(true) => Answer::error(
+            first(all, &["error_type", "error.type"]),
+            error.clone().unwrap_or_else(|| "unspecified error".to_owned()),
+        ),
+        None => Answer { outcome: Some(Outcome::Ok), ..Answer::default() },
+    };
+    if failed == Some(true) && answer.outcome.is_none() && !matches!(answer.result, Some(CallResult::Error(_))) {
+        answer.fail(None);
+    }
+    answer.put_into(&mut call);
+    if let Some(error) = error.filter(|_| failed == Some(true)) {
+        let is_said = matches!(&call.result, Some(CallResult::Error(own)) if own.message.contains(&error));
+        if !is_said {
+            call.session_metadata.insert("error_message", error);
+        }
+    }
+    record::mark(&mut call, "time_from", "end of the call");
+    Some(call)
+}
+
+fn number(all: &BTreeMap<String, Json>, keys: &[&str]) -> Option<f64> {
+    keys.iter().find_map(|key| {
+        let value = all.get(*key)?;
+        value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
+    })
+}
+
+/// When the record was written.
+fn ended_at(record: &Record<'_>) -> Option<Timestamp> {
+    let own = first(&record.attributes, &["event.timestamp"]).and_then(|text| text.parse::<Timestamp>().ok());
+    let nanos = |key: &str| {
+        let value = record.at.value.get(key)?;
+        let nanos = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+        (nanos > 0).then(|| Timestamp::from_nanos(nanos))
+    };
+    own.or_else(|| nanos("timeUnixNano")).or_else(|| nanos("observedTimeUnixNano"))
+}
