@@ -125,7 +125,7 @@ impl Behind<'_> {
             // The call that a late result answers was counted when it was recorded.
             Some(call) if call.adds_to_call() => {
                 let is_same = |there: &Call| (&there.user_id, &there.tool_name) == (&call.user_id, &call.tool_name);
-                let there = call.follows.map(readable).transpose()?.flatten();
+                let there = call.part_of().map(readable).transpose()?.flatten();
                 there.filter(|there| there.call().is_some_and(is_same))
             }
             _ => None,

@@ -3,7 +3,7 @@
 use crate::json::{Json, Object, Parsed, Path};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::{CallError, CapturedBy, Outcome, Sender, Trigger};
+use attestlog_proof::{CallError, Circumstances, Outcome, Sender, Trigger};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,14 +15,16 @@ pub struct CallLimits {
     pub id_bytes: usize,
     /// Most patients that one call may concern.
     pub patients: usize,
+    /// Most resources that one call may name.
+    pub resources: usize,
     /// Most bytes of the finished line.
     pub line_bytes: usize,
 }
 
 impl Default for CallLimits {
-    /// 64 KiB per id, 10,000 patients, 4 MiB per line.
+    /// 64 KiB per id, 10,000 patients, 1,000 resources, 4 MiB per line.
     fn default() -> CallLimits {
-        CallLimits { id_bytes: 64 << 10, patients: 10_000, line_bytes: 4 << 20 }
+        CallLimits { id_bytes: 64 << 10, patients: 10_000, resources: 1_000, line_bytes: 4 << 20 }
     }
 }
 
@@ -98,8 +100,6 @@ pub struct ToolCall {
     pub grant: Option<u64>,
     /// Whether it comes from a recording.
     pub backfilled: bool,
-    /// What captured the call: an importer or the proxy; `None` if a host describes it. JSON input cannot set it.
-    pub captured_by: Option<CapturedBy>,
     /// Whether it is the late answer to the call that it follows, which the log has without an answer. JSON input
     /// cannot set it, and the log checks that the answer is still missing.
     pub late_answer: bool,
@@ -111,6 +111,10 @@ pub struct ToolCall {
     pub restated: Vec<String>,
     /// The sender of the record, and its number.
     pub sender: Option<Sender>,
+    /// Who told of the call, its trace, its approval, what it touched. JSON input cannot set all of it.
+    pub circumstances: Circumstances,
+    /// The seq of the call of which this tells details. JSON input cannot set it.
+    pub detail_of: Option<u64>,
 }
 
 macro_rules! texts {
@@ -148,12 +152,13 @@ impl ToolCall {
             emergency: false,
             grant: None,
             backfilled: false,
-            captured_by: None,
             late_answer: false,
             retention_class: None,
             retain_until: None,
             restated: Vec::new(),
             sender: None,
+            circumstances: Circumstances::default(),
+            detail_of: None,
         }
     }
 
@@ -307,6 +312,7 @@ impl ToolCall {
             tool_server,
             purpose,
             patient_ids,
+            circumstances,
             // Entries are not found by these, or only by values of a closed set.
             timestamp: _,
             turn_number: _,
@@ -321,13 +327,13 @@ impl ToolCall {
             emergency: _,
             grant: _,
             backfilled: _,
-            captured_by: _,
             late_answer: _,
             // The policy must have a class of this very name.
             retention_class: _,
             retain_until: _,
             restated: _,
             sender: _,
+            detail_of: _,
         } = self;
         let required = [("conversation_id", conversation_id), ("user_id", user_id), ("tool_name", tool_name)];
         let optional = [("model", model), ("agent_id", agent_id), ("tool_server", tool_server), ("purpose", purpose)];
@@ -347,6 +353,7 @@ impl ToolCall {
             name.take_if(|text| text.is_empty());
         }
         patient_ids.iter_mut().for_each(|name| change("patient_ids", name));
+        super::circumstances::bring_into_form(circumstances, &mut all);
         all
     }
 
@@ -373,12 +380,14 @@ impl ToolCall {
             grant,
             retention_class,
             sender,
+            detail_of,
+            // `circumstances::validate` checks them.
+            circumstances: _,
             // Every value is valid.
             timestamp: _,
             outcome: _,
             emergency: _,
             backfilled: _,
-            captured_by: _,
             late_answer: _,
             retain_until: _,
             // Paths of the call, made by this library.
@@ -419,6 +428,7 @@ impl ToolCall {
             ("turn_number", *turn_number),
             (follows_member(*trigger), *follows),
             ("grant", *grant),
+            ("detail_of", *detail_of),
             ("sender: number", sender.as_ref().map(|sender| sender.number)),
         ];
         for (name, value) in integers {
@@ -429,6 +439,7 @@ impl ToolCall {
         if let Some(ms) = duration_ms.filter(|ms| !(0.0..=MAX_DURATION_MS).contains(ms)) {
             return Err(out_of_range(format_args!("{ms:?}"), DURATION).in_member("duration_ms"));
         }
+        super::circumstances::validate(self, limits)?;
         let values = arguments.iter().map(|a| ("arguments", a)).chain(match result {
             Some(CallResult::Value(value)) => Some(("result", value)),
             _ => None,
@@ -486,7 +497,7 @@ fn check_sender(sender: &Sender, limits: &CallLimits) -> Result<()> {
     Ok(())
 }
 
-fn check_text(name: &str, value: &str, limits: &CallLimits) -> Result<()> {
+pub(super) fn check_text(name: &str, value: &str, limits: &CallLimits) -> Result<()> {
     if value.len() > limits.id_bytes {
         let message = format!("{} bytes, more than the limit of {}", value.len(), limits.id_bytes);
         return Err(Error::new(ErrorKind::TooLarge, message).in_member(name));

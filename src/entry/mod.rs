@@ -4,10 +4,11 @@
 //! store knows (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line belong to
 //! `attestlog-proof`. `failure` decides what counts as a failure, `shown` whether one shows more than its
 //! error, `summary` and `viewed` what is kept of a result,
-//! `record` reads a call from a line of input,
+//! `record` reads a call from a line of input, `circumstances` what surrounds it,
 //! `odd` and `forged_seal` replace what cannot be kept as given, `reserved` refuses what only this library may state,
 //! `sealed` tells under which keys values are sealed.
 
+mod circumstances;
 pub mod failure;
 mod forged_seal;
 pub(crate) mod input;
@@ -20,8 +21,10 @@ mod summary;
 mod viewed;
 
 pub use attestlog_proof::entry::{
-    Attribution, CLAIMED_TIME_BOUND, CallError, CapturedBy, ClaimedTime, Completion, Phase, Retention,
+    Approval, Attribution, CLAIMED_TIME_BOUND, CallError, Circumstances, ClaimedTime, Completion, Decision, Digests,
+    Peer, Phase, Resource, Retention, SHA256, Source, SourceKind,
 };
+pub(crate) use circumstances::said_around;
 pub(crate) use failure::is_no_error;
 pub use input::CallLimits;
 #[cfg(feature = "owner")]

@@ -1,7 +1,7 @@
 //! A call as a line of input: what `attestlog record` reads.
 
 use super::input::{CallResult, DURATION, ToolCall, WHOLE, out_of_range};
-use super::is_no_error;
+use super::{circumstances, is_no_error};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::{Error, Result, Timestamp};
 use attestlog_proof::json::form;
@@ -56,12 +56,18 @@ impl ToolCall {
     /// Marks the times of a record that have no zone as UTC.
     pub fn assume_utc(record: &mut Json) {
         let Json::Object(members) = record else { return };
-        for key in ["timestamp", "retain_until"] {
-            if let Some(Json::String(text)) = members.get_mut(key)
-                && Timestamp::lacks_zone(text)
-            {
-                text.push('Z');
+        let mark = |members: &mut Object, keys: [&str; 2]| {
+            for key in keys {
+                if let Some(Json::String(text)) = members.get_mut(key)
+                    && Timestamp::lacks_zone(text)
+                {
+                    text.push('Z');
+                }
             }
+        };
+        mark(members, ["timestamp", "retain_until"]);
+        if let Some(Json::Object(approval)) = members.get_mut("approval") {
+            mark(approval, ["asked_at", "answered_at"]);
         }
     }
 
@@ -123,7 +129,7 @@ impl ToolCall {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the input format cannot say what the call says. It has no
-    /// member for what only this library sets (`captured_by`, `late_answer`) nor for marks of restated values, and knows only
+    /// member for what only this library sets (`sources`, `detail_of`, `late_answer`) nor for marks of restated values, and knows only
     /// numbers that are finite and below 2^53.
     ///
     /// ```
@@ -159,8 +165,9 @@ impl ToolCall {
             retention_class,
             retain_until,
             sender,
+            circumstances,
             // Only this library sets these; a call that has them is refused below.
-            captured_by: _,
+            detail_of: _,
             late_answer: _,
             restated: _,
         } = self;
@@ -209,7 +216,8 @@ impl ToolCall {
             ("retain_until", time(retain_until)),
             ("sender", sender),
         ];
-        let json = Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect());
+        let members = members.into_iter().chain(circumstances::to_json(circumstances));
+        let json = Json::Object(members.filter_map(|(name, value)| Some((name, value?))).collect());
         match ToolCall::from_json(json.clone()) {
             Ok(call) if call == *self => Ok(json),
             Ok(_) => Err(Error::invalid(
@@ -252,6 +260,7 @@ impl ToolCall {
             retention_class,
             retain_until,
             sender,
+            circumstances,
             // `from_json` has read the required members.
             conversation_id: _,
             user_id: _,
@@ -259,7 +268,7 @@ impl ToolCall {
             // `follow` sets it.
             follows: _,
             // No input can say these.
-            captured_by: _,
+            detail_of: _,
             late_answer: _,
             restated: _,
         } = self;
@@ -317,7 +326,7 @@ impl ToolCall {
                 };
                 *sender = Some(Sender::new(id, number));
             }
-            _ => return Ok(false),
+            _ => return circumstances::take(circumstances, key, value),
         }
         Ok(true)
     }
@@ -355,7 +364,7 @@ fn unknown_key() -> Error {
     Error::invalid("is not a member of a call, and what is unknown would be lost")
 }
 
-fn wrong_type(wanted: &str, got: &Json) -> Error {
+pub(super) fn wrong_type(wanted: &str, got: &Json) -> Error {
     Error::invalid(format!("must be {wanted}, not {}", got.type_name()))
 }
 
@@ -366,7 +375,7 @@ fn required(members: &mut Object, key: &str) -> Result<String> {
     }
 }
 
-fn text(value: Json) -> Result<String> {
+pub(super) fn text(value: Json) -> Result<String> {
     match value {
         Json::String(s) => Ok(s),
         other => Err(wrong_type("a string", &other)),
@@ -394,7 +403,7 @@ fn wanted_number(key: &str) -> Option<&'static str> {
 }
 
 /// A wrong name may hold anything, as a wrong time may: the error does not quote it.
-fn named<T: Copy + Display + FromStr>(value: Json, all: &[T]) -> Result<T> {
+pub(super) fn named<T: Copy + Display + FromStr>(value: Json, all: &[T]) -> Result<T> {
     text(value)?.parse().map_err(|_| {
         let names: Vec<String> = all.iter().map(ToString::to_string).collect();
         Error::invalid(format!("is none of {}", names.join(", ")))
@@ -402,7 +411,7 @@ fn named<T: Copy + Display + FromStr>(value: Json, all: &[T]) -> Result<T> {
 }
 
 /// A wrong time or name may hold anything, so the error message, which may end up in any log, does not quote it.
-fn time(value: Json) -> Result<Timestamp> {
+pub(super) fn time(value: Json) -> Result<Timestamp> {
     if let Json::Number(n) = &value {
         return Timestamp::from_unix(n.as_f64()).ok_or_else(|| out_of_range(format_args!("{n:?}"), SINCE_1970));
     }

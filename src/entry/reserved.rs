@@ -7,7 +7,7 @@
 use super::ToolCall;
 use crate::json::MAX_INT;
 use crate::{Error, Result};
-use attestlog_proof::entry::CapturedBy;
+use attestlog_proof::entry::SourceKind;
 
 /// The prefix of the senders of imported calls.
 pub const IMPORTED: &str = "import-";
@@ -17,24 +17,26 @@ pub const IMPORTED: &str = "import-";
 pub const NOWHERE: u64 = MAX_INT as u64;
 
 /// The members of the session's metadata that only one part of this library writes, and that part.
-const METADATA: &[(&str, CapturedBy)] = &[("import", CapturedBy::Import), ("mcp", CapturedBy::Mcp)];
+const METADATA: &[(&str, SourceKind)] =
+    &[("import", SourceKind::Import), ("mcp", SourceKind::Proxy), ("hook", SourceKind::Hook)];
 
 impl ToolCall {
     /// Refuses members and senders that only a part of this library may use.
     pub(crate) fn check_reserved(&self) -> Result<()> {
         for (member, author) in METADATA {
-            if self.captured_by != Some(*author) && self.session_metadata.get(member).is_some() {
+            if self.first_source() != Some(*author) && self.session_metadata.get(member).is_some() {
                 return Err(Error::invalid(format!(
                     "session_metadata.{member}: only {} writes this member; give it another name",
                     match author {
-                        CapturedBy::Import => "`import`",
+                        SourceKind::Import => "`import`",
+                        SourceKind::Hook => "`hook`",
                         _ => "the MCP proxy",
                     }
                 )));
             }
         }
         match &self.sender {
-            Some(sender) if self.captured_by != Some(CapturedBy::Import) && sender.id.starts_with(IMPORTED) => {
+            Some(sender) if self.first_source() != Some(SourceKind::Import) && sender.id.starts_with(IMPORTED) => {
                 Err(taken(IMPORTED))
             }
             _ => Ok(()),

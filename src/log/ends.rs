@@ -15,7 +15,7 @@ use crate::store::read::snapshot::Snapshot;
 use crate::store::read::stream::backwards;
 use crate::store::{Receipt, guarded};
 use crate::{Error, ErrorKind, Outcome, Result, Timestamp};
-use attestlog_proof::entry::{Call, Facet, Kind, Phase, Sender};
+use attestlog_proof::entry::{Call, Facet, Kind, Phase, Sender, SourceKind};
 use serde::{Deserialize, Serialize};
 
 /// The member of an end's session metadata that says how many unfinished calls it could have been the end of, if there were
@@ -32,7 +32,7 @@ const MOST: usize = 10_000;
 /// What to do with the end of a call of which no unfinished beginning is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unmatched {
-    /// Record it as a whole call.
+    /// Record it as a whole call; if the call was abandoned, as its late answer.
     Record,
     /// Record it as a whole call, unless a call with this id is in the log, of this conversation and tool.
     RecordIfNew,
@@ -52,6 +52,8 @@ pub struct Abandoned {
     /// Only calls of this agent; `Some(None)`: only calls without an agent.
     #[serde(default, with = "agent")]
     pub agent: Option<Option<String>>,
+    /// Only calls of which this kind of source told first.
+    pub source: Option<SourceKind>,
     /// Only calls that were begun before this time.
     pub begun_before: Option<Timestamp>,
     /// Why nobody finishes them, for their entries.
@@ -106,12 +108,21 @@ impl OpenStore {
                 }
                 Some(begun) => (call.clone(), Phase::Finished(begun)),
                 None if unmatched == Unmatched::Leave => return Ok(None),
-                None if unmatched == Unmatched::RecordIfNew && self.is_known(&call)? => return Ok(None),
-                None => (call.clone(), Phase::Whole),
+                None => match self.known(&call)? {
+                    Some((seq, true)) => (late(&call, seq), Phase::Whole),
+                    Some(_) if unmatched == Unmatched::RecordIfNew => return Ok(None),
+                    _ => (call.clone(), Phase::Whole),
+                },
             };
+            let is_late = ending.late_answer;
             match self.record_phases([(ending, phase)], false, own.clone()) {
-                // Somebody else ended that call meanwhile.
+                // Somebody else ended that call meanwhile, or answered it.
                 Err(e) if e.kind() == ErrorKind::Conflict && phase != Phase::Whole => {}
+                // It has been answered, so this is another call of that id.
+                Err(e) if e.kind() == ErrorKind::Conflict && unmatched == Unmatched::Record && is_late => {
+                    return Ok(self.record_phases([(call, Phase::Whole)], false, own)?.first().copied());
+                }
+                Err(e) if e.kind() == ErrorKind::Conflict && is_late => return Ok(None),
                 recorded => return Ok(recorded?.first().copied()),
             }
         }
@@ -159,17 +170,26 @@ impl OpenStore {
         Ok(if alike.count > 0 { alike } else { sealed })
     }
 
-    /// Whether a call with this id is in the log, of this conversation, user and tool, among the newest of them.
-    fn is_known(&self, call: &ToolCall) -> Result<bool> {
-        let Some(id) = &call.call_id else { return Ok(false) };
+    /// The newest call with this id in the log, of this conversation, user and tool, if it is among their newest, and whether it was
+    /// abandoned by the same source as tells of this end.
+    fn known(&self, call: &ToolCall) -> Result<Option<(u64, bool)>> {
+        let Some(id) = &call.call_id else { return Ok(None) };
         let snapshot = self.engine().snapshot_of_entries()?;
-        let (mut left, mut known) = (LOOKED_AT, false);
+        let (mut left, mut known) = (LOOKED_AT, None);
+        let abandoned = |there: &Call| {
+            let ended = there.completion.as_ref().map(|ended| ended.outcome);
+            !there.late_answer
+                && ended == Some(Outcome::Abandoned)
+                && there.first_source().is_some()
+                && there.first_source() == call.first_source()
+        };
         guarded(|| {
             backwards(&snapshot, &self.facets(call, Kind::ToolCall), snapshot.size, &mut |seq| {
                 left -= 1;
                 let entry = snapshot.checked(seq)?;
-                known = entry.is_some_and(|entry| entry.call().is_some_and(|call| call.call_id.as_ref() == Some(id)));
-                Ok(!known && left > 0)
+                let there = entry.as_ref().and_then(|entry| entry.call());
+                known = there.filter(|there| there.call_id.as_ref() == Some(id)).map(|there| (seq, abandoned(there)));
+                Ok(known.is_none() && left > 0)
             })
         })?;
         Ok(known)
@@ -205,6 +225,7 @@ impl OpenStore {
         let wanted = is(Facet::Conversation, &which.conversation, &begun.conversation_id)
             && is(Facet::User, &which.user, &begun.user_id)
             && which.agent.as_ref().is_none_or(|agent| *agent == begun.agent_id)
+            && which.source.is_none_or(|source| begun.first_source() == Some(source))
             && which.begun_before.is_none_or(|before| entry.body.recorded_at < before);
         if !wanted {
             return Ok(None);
@@ -217,13 +238,23 @@ impl OpenStore {
         .outcome(Outcome::Abandoned);
         (end.call_id, end.agent_id) = (begun.call_id.clone(), begun.agent_id.clone());
         (end.model, end.tool_server) = (begun.model.clone(), begun.tool_server.clone());
-        (end.turn_number, end.captured_by) = (begun.turn_number, begun.captured_by);
+        end.turn_number = begun.turn_number;
+        if let Some(around) = &begun.circumstances {
+            end.circumstances.sources = around.sources.clone();
+        }
         // What the policy has treated is not treated again.
         if begun.treated.is_none() {
             end.arguments = begun.arguments.as_ref().map(|text| text.to_json());
         }
         Ok(Some(end.metadata("abandoned_because", Json::from(which.reason.as_str()))))
     }
+}
+
+/// The end of a call that was given up: its late answer.
+fn late(call: &ToolCall, given_up: u64) -> ToolCall {
+    let mut call = call.clone().follow_up_of(given_up);
+    call.late_answer = true;
+    call
 }
 
 /// Whether a beginning and an end are of one call.
@@ -248,6 +279,7 @@ fn likeness(begun: &Call, asked: &Call) -> Likeness {
 mod tests {
     use super::*;
     use crate::query::Query;
+    use attestlog_proof::entry::Source;
 
     fn call(id: Option<&str>) -> ToolCall {
         let mut call = ToolCall::new("c", "u", "t").arguments(Json::from("a"));
@@ -312,6 +344,26 @@ mod tests {
         assert_eq!(log.end_oldest(call(Some("1")).result(true), Unmatched::Record, own())?, once);
         assert_eq!(log.size(), size);
         assert_eq!(end(&log, call(Some("1")), Unmatched::Leave)?, Some(Phase::Finished(second)));
+        Ok(())
+    }
+
+    /// A command that went on in the background after the turn had ended: its call was given up, and its answer was then counted as
+    /// a call of its own.
+    #[test]
+    fn the_end_of_a_call_that_was_given_up_is_its_late_answer() -> Result<()> {
+        let log = OpenStore::in_memory()?;
+        let seen = || call(Some("1")).source(Source::new(SourceKind::Hook));
+        begin(&log, seen())?;
+        let mut which = Abandoned { reason: "the turn ended".to_owned(), ..Abandoned::default() };
+        which.source = Some(SourceKind::Session);
+        assert_eq!(log.abandon(&which)?, 0);
+        which.source = Some(SourceKind::Hook);
+        assert_eq!(log.abandon(&which)?, 1);
+        let given_up = log.size() - 1;
+        let late = log.end_oldest(seen().result(true), Unmatched::Record, None)?.unwrap();
+        let entry = log.entry(late.seq)?;
+        assert_eq!((entry.call().unwrap().late_answer, entry.call().unwrap().follows), (true, Some(given_up)));
+        assert_eq!(log.end_oldest(seen().result(true), Unmatched::RecordIfNew, None)?, None);
         Ok(())
     }
 

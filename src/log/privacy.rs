@@ -480,7 +480,7 @@ impl Calls {
 
 /// A query for the entries of calls.
 fn of_calls() -> Query {
-    Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun)
+    Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun).kind(Kind::CallDetail)
 }
 
 fn named(query: Query, facet: IdentityKind, name: &str) -> Query {

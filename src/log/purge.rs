@@ -167,7 +167,7 @@ impl OpenStore {
     }
 
     /// Pairs of an entry and the one that it belongs to: calls, and the ends of grants, with the emergency grant that they name;
-    /// late answers and further patients with their call. The ends of calls are not included.
+    /// late answers, details and further patients with their call. The ends of calls are not included.
     pub(crate) fn parts(&self) -> Result<BTreeSet<(u64, u64)>> {
         let (mut parts, mut grants) = (BTreeSet::new(), BTreeSet::new());
         for entry in self.query_held(&Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed))? {
@@ -191,13 +191,15 @@ impl OpenStore {
         Ok(parts)
     }
 
-    /// The late answers and further patients, each with the call that it adds to.
+    /// The late answers, details and further patients, each with the call that it adds to.
     pub(crate) fn additions(&self) -> Result<BTreeSet<(u64, u64)>> {
         let mut additions = BTreeSet::new();
-        for entry in self.query_held(&Query::new().trigger(Trigger::FollowUp))? {
-            let entry = entry?;
-            let whole = entry.call().filter(|call| call.adds_to_call()).and_then(|call| call.part_of());
-            additions.extend(whole.map(|whole| (entry.seq, whole)));
+        for query in [Query::new().trigger(Trigger::FollowUp), Query::new().kind(Kind::CallDetail)] {
+            for entry in self.query_held(&query)? {
+                let entry = entry?;
+                let whole = entry.call().filter(|call| call.adds_to_call()).and_then(|call| call.part_of());
+                additions.extend(whole.map(|whole| (entry.seq, whole)));
+            }
         }
         Ok(additions)
     }

@@ -1,9 +1,10 @@
 //! Makes proofs that nothing is missing. `attestlog_proof::proof` documents what they prove and how.
 
 use crate::merkle;
+use crate::names::normal_of;
 use crate::note::SignedCheckpoint;
 use crate::proof::{CompleteProof, KEYS, RowTerm, ShownBatch, ShownEntry, ShownRow, has_pseudonyms, pseudonym_keys};
-use crate::redact::{is_pseudonym, key_of, normal};
+use crate::redact::{is_pseudonym, key_of};
 use crate::retention::SeqSet;
 use crate::rows::row_order;
 use crate::store::OpenStore;
@@ -63,7 +64,7 @@ impl OpenStore {
         neighbours: Neighbours,
     ) -> Result<CompleteProof> {
         let size = checkpoint.checkpoint().size();
-        let value = &*normal(value);
+        let value = &*normal_of(facet, value);
         let own = system_entries(snapshot, size)?;
         let terms = self.terms(facet, value, snapshot, &own)?;
         let mut needed = BTreeSet::new();

@@ -1,9 +1,10 @@
 //! Finds names in the log that look like a given one but differ from it.
 
-use crate::redact::{domain, gist, is_pseudonym, normal};
+use crate::redact::{domain, gist, is_pseudonym};
 use crate::store::OpenStore;
 use crate::store::guarded;
 use crate::{Facet, Result};
+use attestlog_proof::names::normal_of;
 use std::collections::BTreeSet;
 
 /// The maximum number of names that are returned.
@@ -16,7 +17,7 @@ impl OpenStore {
     /// say so in `treated`.
     pub(crate) fn look_alikes(&self, field: Facet, value: &str) -> Result<Vec<String>> {
         self.check_damage()?;
-        let value = &*normal(value);
+        let value = &*normal_of(field, value);
         let looks = gist(value);
         if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {
             return Ok(Vec::new());

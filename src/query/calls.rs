@@ -1,6 +1,7 @@
 //! Which entries are one call, and how it went: the one rule by which timelines, reports, exports and statistics count.
 //!
-//! Invariant R42: a call counts once. Its beginning, its end, late answers and the entries of further patients are parts of it.
+//! Invariant R42: a call counts once. Its beginning, its end, late answers, details and the entries of further patients are parts
+//! of it.
 //! It failed if it ended and neither its end nor a late answer says that it succeeded. A call without an end has neither failed
 //! nor succeeded: it is unfinished.
 
@@ -20,6 +21,8 @@ pub enum Part {
     LateAnswer(u64),
     /// Further patients of the call in the entry at this seq.
     Patients(u64),
+    /// Details that another source told of the call in the entry at this seq.
+    Detail(u64),
     /// A late answer to a call that is not among the entries.
     Alone,
 }
@@ -67,6 +70,9 @@ impl Calls {
         if !call.adds_to_call() {
             return self.own(seq, call);
         }
+        if let Some(of) = call.detail_of() {
+            return Part::Detail(of);
+        }
         let follows = call.follows.unwrap_or(seq);
         if !call.late_answer {
             return Part::Patients(follows);
@@ -93,7 +99,8 @@ impl Calls {
                 return Part::First;
             }
             Phase::Finished(begun) if self.begun.remove(&begun) => (begun, Part::End(begun)),
-            Phase::Finished(_) | Phase::Whole => {
+            // Details are no calls; they do not come here.
+            Phase::Finished(_) | Phase::Whole | Phase::Detail(_) => {
                 self.calls += 1;
                 (seq, Part::First)
             }

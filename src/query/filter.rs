@@ -3,12 +3,13 @@
 use crate::chain_state::ChainState;
 use crate::json::{Json, Object};
 use crate::policy::Policies;
-use crate::redact::{Action, IdentityKind, PREFIX, domain, is_pseudonym, normal};
+use crate::redact::{Action, IdentityKind, PREFIX, domain, is_pseudonym};
 use crate::store::Snapshot;
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{Entry, Facet, Kind, Outcome, Trigger};
+use attestlog_proof::entry::{Facet, Kind, Outcome, Trigger};
 use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::Members;
+use attestlog_proof::names::normal_of;
 use std::collections::BTreeMap;
 
 /// Facets, each with all spellings of the values to look for.
@@ -40,7 +41,6 @@ pub struct Query {
     pub(crate) limit: Option<u64>,
     pub(crate) newest_first: bool,
     pub(crate) unfinished: bool,
-    pub(crate) traces: Vec<String>,
 }
 
 impl Query {
@@ -231,20 +231,43 @@ impl Query {
         self.kind(Kind::CallBegun)
     }
 
-    /// Only calls of this distributed trace, by its whole id (`session_metadata.trace_id`); several ids are
-    /// alternatives. Traces are not indexed: every entry that the rest of the query finds is read.
+    /// Calls of this distributed trace, by its whole id (`trace_id`).
     ///
     /// ```
     /// # use attestlog::{AuditLog, Query, ToolCall};
     /// # let log = AuditLog::in_memory()?;
     /// let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").metadata("trace_id", trace))?;
-    /// assert_eq!(log.query(&Query::new().user("usr_1").trace(trace))?.count(), 1);
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").trace(trace, Some("00f067aa0ba902b7")))?;
+    /// assert_eq!(log.count(&Query::new().trace(trace.to_uppercase()))?, 1);
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn trace(mut self, id: impl Into<String>) -> Query {
-        self.traces.push(id.into());
-        self
+    pub fn trace(self, id: impl Into<String>) -> Query {
+        self.facet(Facet::Trace, id)
+    }
+
+    /// Calls that read or changed this resource: a path, a table, an address, by its whole name.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "Edit").resource("file", "/etc/hosts"))?;
+    /// assert_eq!(log.count(&Query::new().resource("/etc/hosts"))?, 1);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn resource(self, name: impl Into<String>) -> Query {
+        self.facet(Facet::Resource, name)
+    }
+
+    /// Calls that a process recorded which runs this program (`peer.program`).
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// assert_eq!(log.count(&Query::new().peer("/usr/bin/node"))?, 0);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn peer(self, program: impl Into<String>) -> Query {
+        self.facet(Facet::Peer, program)
     }
 
     /// Entries whose timestamp is at this time or later.
@@ -331,16 +354,6 @@ impl Query {
         }
     }
 
-    /// Whether the entry belongs to one of the traces of the query.
-    pub(crate) fn is_traced(&self, entry: &Entry) -> bool {
-        if self.traces.is_empty() {
-            return true;
-        }
-        let metadata = entry.call().and_then(|call| call.session_metadata.as_ref()).map(|m| m.to_json());
-        let trace = metadata.as_ref().and_then(|m| m.get("trace_id")?.as_str());
-        trace.is_some_and(|trace| self.traces.iter().any(|id| id == trace))
-    }
-
     /// The facets with every spelling under which the store may hold a value.
     ///
     /// # Errors
@@ -367,7 +380,7 @@ impl Query {
 }
 
 impl Form for Query {
-    /// `{"facets":{"patient":["P-1"]},"since","until","after","limit","newest_first":true,"unfinished":true,"traces":[…]}`,
+    /// `{"facets":{"patient":["P-1"]},"since","until","after","limit","newest_first":true,"unfinished":true}`,
     /// without the members that ask for nothing.
     fn form(&self) -> Json {
         let yes = |yes: bool| yes.then_some(Json::Bool(true));
@@ -379,7 +392,6 @@ impl Form for Query {
             ("limit", self.limit.map(Json::from)),
             ("newest_first", yes(self.newest_first)),
             ("unfinished", yes(self.unfinished)),
-            ("traces", (!self.traces.is_empty()).then(|| self.traces.form())),
         ];
         Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<Object>())
     }
@@ -394,7 +406,6 @@ impl Form for Query {
             limit: member(&mut members, "limit")?,
             newest_first: member::<Option<_>>(&mut members, "newest_first")?.unwrap_or_default(),
             unfinished: member::<Option<_>>(&mut members, "unfinished")?.unwrap_or_default(),
-            traces: member::<Option<_>>(&mut members, "traces")?.unwrap_or_default(),
         };
         members.end()?;
         if let Some((facet, _)) = query.facets.iter().find(|(_, values)| values.is_empty()) {
@@ -418,7 +429,7 @@ impl Policies {
     pub(crate) fn terms(&self, field: Facet, value: &str) -> Vec<String> {
         match &self.sanitizer {
             Some(sanitizer) => sanitizer.terms(field, value),
-            None => vec![normal(value).into_owned()],
+            None => vec![normal_of(field, value).into_owned()],
         }
     }
 
@@ -433,7 +444,7 @@ impl Policies {
         snapshot: &Snapshot,
         chain_state: &ChainState,
     ) -> Result<()> {
-        let Some(facet) = domain(field).filter(|_| !is_pseudonym(&normal(value))) else { return Ok(()) };
+        let Some(facet) = domain(field).filter(|_| !is_pseudonym(&normal_of(field, value))) else { return Ok(()) };
         let refused = |message: String| Err(Error::new(ErrorKind::Key, message));
         let here: Vec<&str> = self.sanitizer.iter().flat_map(|s| s.pseudonym_keys()).collect();
         let hidden = IdentityKind::from_name(facet)
@@ -446,7 +457,7 @@ impl Policies {
                  bring it back"
             ));
         }
-        match self.sanitizer.as_ref().is_some_and(|s| s.would_mask(field, &normal(value))) {
+        match self.sanitizer.as_ref().is_some_and(|s| s.would_mask(field, &normal_of(field, value))) {
             true => refused(format!(
                 "this {facet} looks like a secret, a card or an account number: a store without keys masks it, so nobody \
                  can tell whether it is there"

@@ -135,7 +135,7 @@ impl OpenStore {
 
     fn count_once(&self, query: &Query) -> Result<u64> {
         let mut hits = self.query(query)?;
-        let read = query.since.is_some() || query.until.is_some() || !query.traces.is_empty();
+        let read = query.since.is_some() || query.until.is_some();
         guarded(|| {
             let mut count = 0;
             if read {
@@ -326,7 +326,7 @@ impl Hits {
                 Against::Signed => snapshot.standing(&entry, hash)?,
             };
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
-            let wanted = self.time().is_none_or(inside) && self.query.is_traced(&entry);
+            let wanted = self.time().is_none_or(inside);
             match standing {
                 Standing::Other(e) => {
                     self.goes_on = true;

@@ -21,7 +21,7 @@ use super::sanitize::Sanitizer;
 use super::spans::placeholder;
 use super::treated::{Action, Treated};
 use crate::Result;
-use crate::names::{PREFIX, domain, is_pseudonym};
+use crate::names::{PREFIX, domain, is_pseudonym, normal_of};
 use crate::spelling::{is_look_alike, normal};
 use attestlog_proof::entry::Facet;
 use std::borrow::Cow;
@@ -154,24 +154,33 @@ impl Sanitizer {
         *text = pseudonym.unwrap_or_else(|| self.apply(text, &spans, stays_text));
     }
 
-    /// Treats a short text about the call that entries are found by (`purpose`). If any of it would be treated under
-    /// its key in `text`, the whole becomes a pseudonym; without keys it is treated like any text.
+    /// Treats a short text about the call that entries are found by: its purpose, a resource. If any of it would be treated
+    /// under the facet's name in `text`, the whole becomes a pseudonym; without keys it is treated like any text. What was
+    /// treated is recorded at `path`.
     ///
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
-    pub(crate) fn treat_said(&self, key: &str, text: &mut String, context: &mut Context<'_>) -> Result<()> {
+    pub(crate) fn treat_said(
+        &self,
+        field: Facet,
+        path: &str,
+        text: &mut String,
+        context: &mut Context<'_>,
+    ) -> Result<()> {
         if is_pseudonym(&normal(text)) {
-            self.treat_name(Some(Facet::Purpose), key, text, context);
+            self.treat_name(Some(field), path, text, context);
             return Ok(());
         }
         let (clear, before) = (text.clone(), context.treated.len());
-        self.treat_member(Root::Text, key, text, context)?;
-        if let Some(pseudonym) = self.newest(Facet::Purpose, &clear).filter(|_| *text != clear) {
-            *text = pseudonym;
-            for treated in context.treated.iter_mut().skip(before) {
-                *treated = Treated { action: Action::Pseudonymise, start: None, end: None, ..treated.clone() };
+        self.treat_member(Root::Text, field.as_str(), text, context)?;
+        let pseudonym = self.newest(field, &clear).filter(|_| *text != clear);
+        for treated in context.treated.iter_mut().skip(before) {
+            treated.path = path.to_owned();
+            if pseudonym.is_some() {
+                (treated.action, treated.start, treated.end) = (Action::Pseudonymise, None, None);
             }
         }
+        *text = pseudonym.unwrap_or(std::mem::take(text));
         Ok(())
     }
 
@@ -215,7 +224,7 @@ impl Sanitizer {
     /// All forms in which a facet's clear value may have been written under any policy: its normal form, and the
     /// pseudonym of that under every live key, newest first. A pseudonym stands for itself.
     pub(crate) fn terms(&self, field: Facet, clear: &str) -> Vec<String> {
-        let clear = normal(clear);
+        let clear = normal_of(field, clear);
         let pseudonyms = match domain(field) {
             Some(_) if !is_pseudonym(&clear) => self.pseudonyms_of(field, &clear),
             _ => Vec::new(),
@@ -238,9 +247,9 @@ impl Sanitizer {
         match field {
             // A pseudonym stands for itself, and a name given by a caller is never written in this form.
             _ if is_pseudonym(&normal(clear)) => false,
-            Facet::Purpose => {
+            Facet::Purpose | Facet::Resource => {
                 let mut said = clear.to_owned();
-                self.treat_said("purpose", &mut said, &mut Context::new()).is_err() || said != clear
+                self.treat_said(field, field.as_str(), &mut said, &mut Context::new()).is_err() || said != clear
             }
             _ => self.is_no_name(clear),
         }

@@ -292,8 +292,8 @@ impl<'a> Planner<'a> {
                     || self.parts.range((seq, 0)..=(seq, u64::MAX)).next().is_some()
                     || match &self.wholes {
                         Some(wholes) => wholes.contains(&seq),
-                        // Only what this library captured gets a late answer or further patients.
-                        None => call.captured_by.is_some(),
+                        // Another source may tell more of any call.
+                        None => true,
                     }
             }
         }

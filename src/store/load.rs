@@ -216,7 +216,7 @@ impl OpenCalls {
             Some(Content::Call(call)) => match call.phase {
                 Phase::Begun => _ = self.begun.insert(seq),
                 Phase::Finished(begun) => self.ended.push(begun),
-                Phase::Whole => {}
+                Phase::Whole | Phase::Detail(_) => {}
             },
             Some(Content::System(_)) => {}
             None => self.unknown = true,

@@ -513,7 +513,7 @@ impl Reader<'_> {
                     self.out.sealed.entry(id).or_insert(seq);
                 }
                 match call.phase {
-                    Phase::Whole => {}
+                    Phase::Whole | Phase::Detail(_) => {}
                     Phase::Begun => self.out.begun.push(seq),
                     Phase::Finished(begun) => self.out.finished.push(begun),
                 }

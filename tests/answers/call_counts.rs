@@ -1,6 +1,6 @@
 //! Timelines, statistics, reports, exports and queries agree on how many calls there are, and how many failed. Invariant R42.
 
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::{Json, Object};
 use attestlog::query::{Calls, Statistics};
 use attestlog::{AuditLog, Kind, Outcome, Query, ToolCall, Trigger};
@@ -41,9 +41,9 @@ fn made() -> impl Strategy<Value = Made> {
     ]
 }
 
-fn call(by: Option<CapturedBy>) -> ToolCall {
+fn call(by: Option<SourceKind>) -> ToolCall {
     let mut call = ToolCall::new("c", "u", "t");
-    call.captured_by = by;
+    call.circumstances.sources.extend(by.map(Source::new));
     call
 }
 
@@ -51,7 +51,7 @@ fn outcome(well: bool) -> Outcome {
     if well { Outcome::Ok } else { Outcome::ToolError }
 }
 
-fn late(by: CapturedBy, follows: u64, well: bool) -> ToolCall {
+fn late(by: SourceKind, follows: u64, well: bool) -> ToolCall {
     let mut late = call(Some(by)).follow_up_of(follows).outcome(outcome(well));
     late.late_answer = true;
     late
@@ -68,7 +68,7 @@ struct Expected {
 
 impl Expected {
     /// Records the call; late answers are returned, to be recorded later.
-    fn record(&mut self, log: &AuditLog, made: &Made) -> Vec<(CapturedBy, u64, bool, bool)> {
+    fn record(&mut self, log: &AuditLog, made: &Made) -> Vec<(SourceKind, u64, bool, bool)> {
         self.calls += 1;
         let ended = |by, steps: bool, outcome: Outcome| match steps {
             true => log.begin(call(by)).unwrap().finish(|call| call.outcome(outcome)).unwrap().seq,
@@ -86,14 +86,14 @@ impl Expected {
                 Vec::new()
             }
             Made::Imported { late } => {
-                let by = CapturedBy::Import;
+                let by = SourceKind::Import;
                 let seq = ended(Some(by), false, Outcome::Abandoned);
                 self.failed += u64::from(*late != Some(true));
                 self.parts += u64::from(late.is_some());
                 late.iter().map(|well| (by, seq, *well, false)).collect()
             }
             Made::Proxied { end, steps, late, chained, patients } => {
-                let by = CapturedBy::Mcp;
+                let by = SourceKind::Proxy;
                 let seq = ended(Some(by), *steps, *end);
                 if *patients {
                     let mcp = Object::from_iter([("further_patients", true)]);
@@ -199,7 +199,7 @@ proptest! {
 }
 
 /// Records the late answers to one call. In a chain each follows the one before, as long as that was no success.
-fn answer(log: &AuditLog, answers: Vec<(CapturedBy, u64, bool, bool)>) {
+fn answer(log: &AuditLog, answers: Vec<(SourceKind, u64, bool, bool)>) {
     let mut last = None;
     for (by, seq, well, chained) in answers {
         let follows = last.filter(|_| chained).unwrap_or(seq);

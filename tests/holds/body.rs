@@ -13,7 +13,6 @@ pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], reten
         grant: None,
         emergency: false,
         backfilled: false,
-        captured_by: None,
         late_answer: false,
         trigger: None,
         timestamp: Timestamp::from_nanos(0),
@@ -34,6 +33,7 @@ pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], reten
         restated: Vec::new(),
         sender: None,
         given: None,
+        circumstances: None,
     };
     body(Content::Call(Box::new(call)), retention)
 }

@@ -2,7 +2,7 @@
 //! calls under it.
 
 use attestlog::emergency::EmergencyAccess;
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::host::ManualClock;
 use attestlog::json::Json;
 use attestlog::query::Statistics;
@@ -34,7 +34,7 @@ fn there(log: &AuditLog, seqs: &[u64]) -> Vec<bool> {
 }
 
 fn seen(mut call: ToolCall) -> ToolCall {
-    call.captured_by = Some(CapturedBy::Mcp);
+    call.circumstances.sources.push(Source::new(SourceKind::Proxy));
     call
 }
 

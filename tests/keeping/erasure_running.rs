@@ -1,7 +1,7 @@
 //! A person is erased while a call about that person is running.
 
 use crate::store_common::clock;
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::verify::VerifyOptions;
@@ -40,7 +40,7 @@ fn the_end_of_a_running_call_seals_nothing_anew() {
     let ended = other.finish(|call| call.result(json!({"id": 7}))).unwrap().seq;
     assert_eq!(reveal(ended, "arguments.ssn").unwrap(), Json::from("1"));
     let mut retry = call().retry_of(first);
-    retry.captured_by = Some(CapturedBy::Mcp);
+    retry.circumstances.sources.push(Source::new(SourceKind::Proxy));
     let later = log.record(retry).unwrap().seq;
     assert_eq!(reveal(later, "arguments.ssn").unwrap(), Json::from("460-89-9847"));
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());

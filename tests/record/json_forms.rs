@@ -279,7 +279,8 @@ fn names_are_texts() {
     all(Kind::ALL, Kind::as_str);
     all(Outcome::ALL, Outcome::as_str);
     all(Trigger::ALL, Trigger::as_str);
-    all(CapturedBy::ALL, CapturedBy::as_str);
+    all(SourceKind::ALL, SourceKind::as_str);
+    all(Decision::ALL, Decision::as_str);
     all(FindingKind::ALL, FindingKind::as_str);
     all(ErrorKind::ALL, ErrorKind::as_str);
     all(Severity::ALL, Severity::as_str);

@@ -88,6 +88,15 @@ struct AboutArgs {
     /// … of this tool server
     #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     server: Option<String>,
+    /// … of this resource
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    resource: Option<String>,
+    /// … of this distributed trace
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    trace: Option<String>,
+    /// … of this program of a recording process
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
+    peer: Option<String>,
 }
 
 impl AboutArgs {
@@ -101,6 +110,9 @@ impl AboutArgs {
             (Facet::Purpose, &self.purpose),
             (Facet::Agent, &self.agent),
             (Facet::Server, &self.server),
+            (Facet::Resource, &self.resource),
+            (Facet::Trace, &self.trace),
+            (Facet::Peer, &self.peer),
         ];
         all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
     }

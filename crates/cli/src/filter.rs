@@ -47,9 +47,15 @@ pub struct Filters {
     /// Retention class
     #[arg(long, value_name = "CLASS", allow_hyphen_values = true)]
     class: Vec<String>,
+    /// Resource that the call read or changed: a path, a table, an address
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    resource: Vec<String>,
     /// Distributed trace that the call belongs to, by its full id
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     trace: Vec<String>,
+    /// Program of the process that recorded the call
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
+    peer: Vec<String>,
     /// Only calls made in an emergency
     #[arg(long)]
     emergency: bool,
@@ -164,6 +170,14 @@ impl Filters {
         !self.trigger.is_empty() && !self.trigger.contains(&trigger)
     }
 
+    /// The query narrowed to details of calls as far as possible; `None` if other kinds of entries were asked for.
+    pub fn details(&self, query: &Query) -> Option<Query> {
+        match self.kind.as_slice() {
+            [] => Some(query.clone().kind(Kind::CallDetail)),
+            kinds => kinds.contains(&Kind::CallDetail).then(|| query.clone()),
+        }
+    }
+
     /// The query for these entries of a log. A value with `*` or `?` stands for all values that match it, as in policy
     /// rules. If no entry has a value, standard error says so.
     pub fn query(&self, cx: &Context, log: &AuditLog) -> Result<Query, Failure> {
@@ -182,11 +196,6 @@ impl Filters {
             }
         }
         say_unknown(cx, log, &query)?;
-        for trace in &self.trace {
-            if log.damage()?.is_none() && log.count(&Query::new().trace(trace).limit(1))? == 0 {
-                cx.complain(format!("no entry of this log has the trace {trace:?}{}", purged(log)?));
-            }
-        }
         Ok(query)
     }
 
@@ -207,7 +216,7 @@ impl Filters {
     }
 
     /// The facets with free-form values.
-    fn open(&self) -> [(Facet, &Vec<String>); 9] {
+    fn open(&self) -> [(Facet, &Vec<String>); 12] {
         [
             (Facet::Conversation, &self.conversation),
             (Facet::User, &self.user),
@@ -217,6 +226,9 @@ impl Filters {
             (Facet::Purpose, &self.purpose),
             (Facet::Agent, &self.agent),
             (Facet::Server, &self.server),
+            (Facet::Resource, &self.resource),
+            (Facet::Trace, &self.trace),
+            (Facet::Peer, &self.peer),
             (Facet::Class, &self.class),
         ]
     }
@@ -224,7 +236,6 @@ impl Filters {
     /// The query for the other filters.
     fn fixed(&self) -> Query {
         let mut query = Query::new();
-        query = self.trace.iter().fold(query, Query::trace);
         query = self.kind.iter().fold(query, |q, &kind| q.kind(kind));
         query = self.trigger.iter().fold(query, |q, &trigger| q.trigger(trigger));
         query = self.outcomes(query);

@@ -44,24 +44,35 @@ impl QueryArgs {
     /// Says that some of the entries that were counted are no calls of their own, so that nobody takes the number for that of
     /// the calls.
     fn tell_parts(&self, cx: &Context, log: &AuditLog, query: &Query) -> Result<(), Failure> {
-        let follow_ups = match self.limit {
-            // The limit is of all entries, not of those that follow up others.
-            Some(_) => query.clone(),
-            None if self.filters.leave_out(Trigger::FollowUp) => return Ok(()),
-            None => query.clone().trigger(Trigger::FollowUp),
+        let count = |query: &Query, of: fn(&Call) -> bool| -> Result<u64, Failure> {
+            // What cannot be read was counted without being read.
+            let read = log.query(query)?.filter_map(Result::ok);
+            Ok(read.filter(|entry| entry.call().is_some_and(of)).count() as u64)
         };
-        // What cannot be read was counted without being read.
-        let read = log.query(&follow_ups)?.filter_map(Result::ok);
-        let late = read.filter(|entry| entry.call().is_some_and(Call::adds_to_call)).count() as u64;
+        let late = match self.limit {
+            // The limit is of all entries, not of those that add to others.
+            Some(_) => count(query, Call::adds_to_call)?,
+            None => {
+                let mut late = 0;
+                if !self.filters.leave_out(Trigger::FollowUp) {
+                    let follow_ups = query.clone().trigger(Trigger::FollowUp);
+                    late += count(&follow_ups, |call| call.adds_to_call() && call.detail_of().is_none())?;
+                }
+                if let Some(details) = self.filters.details(query) {
+                    late += count(&details, |call| call.detail_of().is_some())?;
+                }
+                late
+            }
+        };
         match late {
             0 => {}
             1 => cx.complain(
-                "1 of these entries is not a call of its own: it is a late answer to, or names further patients of, a call that has \
-                 another entry",
+                "1 of these entries is not a call of its own: it is a late answer to, has details of, or names further patients of, a \
+                 call that has another entry",
             ),
             n => cx.complain(format!(
-                "{} of these entries are not calls of their own: they are late answers to, or name further patients of, calls that \
-                 have other entries",
+                "{} of these entries are not calls of their own: they are late answers to, have details of, or name further patients \
+                 of, calls that have other entries",
                 render::count(n)
             )),
         }
@@ -145,6 +156,7 @@ pub fn row(entry: &Entry) -> Vec<Cell> {
 /// How a call ended, in one word.
 pub fn outcome(call: &Call) -> Cell {
     match &call.completion {
+        None if call.detail_of().is_some() => ("·".to_owned(), Style::Dim),
         None => ("begun".to_owned(), Style::Warn),
         Some(c) if call.success() == Some(true) => (c.outcome.to_string(), Style::Good),
         Some(c) => (c.outcome.to_string(), Style::Bad),
@@ -177,9 +189,14 @@ fn treated(summary: &Json) -> Option<String> {
 /// The details of a call: a time that is only claimed, patients, arguments, what was treated, error.
 fn with(entry: &Entry, call: &Call) -> String {
     let mut parts = Vec::new();
-    if let Some(of) = call.follows.filter(|_| call.adds_to_call()) {
+    if let Some(of) = call.part_of().filter(|_| call.adds_to_call()) {
         // It looked like a further call.
-        parts.push(format!("{} {of}", if call.late_answer { "late answer to" } else { "further patients of" }));
+        let what = match call.detail_of() {
+            Some(_) => "details of",
+            None if call.late_answer => "late answer to",
+            None => "further patients of",
+        };
+        parts.push(format!("{what} {of}"));
     }
     parts.extend(entry.claimed_time(CLAIMED_TIME_BOUND).map(|claimed| claimed.to_string()));
     if !call.patient_ids.is_empty() {

@@ -33,8 +33,9 @@ pub mod text;
 mod time;
 
 pub use entry::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Facet,
-    Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
+    Approval, Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, Circumstances, ClaimedTime, Completion, Content,
+    Decision, Digests, Entry, Facet, Kind, Outcome, Peer, Phase, Resource, Retention, Sender, Source, SourceKind,
+    SystemEvent, Trigger,
 };
 pub use error::{Error, ErrorKind, Place, Result};
 pub use hash::{Hash, ParseHashError};

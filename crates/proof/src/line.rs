@@ -6,7 +6,8 @@
 //! second would cost more than hashing them.
 
 use crate::entry::{
-    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Phase, Retention, Sender, SystemEvent, Trigger,
+    Approval, Body, Call, CallError, Circumstances, Completion, Content, Digests, Entry, Peer, Phase, Resource,
+    Retention, SHA256, Sender, Source, SystemEvent, Trigger,
 };
 use crate::hash::write_hex;
 use crate::json::{Canonical, write_float, write_integer, write_str};
@@ -133,7 +134,6 @@ fn write_call<S: AsRef<str>>(
         grant,
         emergency,
         backfilled,
-        captured_by,
         late_answer,
         trigger,
         timestamp,
@@ -154,14 +154,17 @@ fn write_call<S: AsRef<str>>(
         restated,
         sender,
         given,
+        circumstances,
     } = call;
-    let (duration_ms, outcome, result_summary, error) = match completion {
-        Some(Completion { duration_ms, outcome, result_summary, error }) => {
-            (*duration_ms, Some(outcome.as_str()), result_summary.as_ref(), error.as_ref())
+    let (outcome, result_summary, error) = match completion {
+        Some(Completion { duration_ms: _, outcome, result_summary, error }) => {
+            (Some(outcome.as_str()), result_summary.as_ref(), error.as_ref())
         }
-        None => (None, None, None, None),
+        None => (None, None, None),
     };
+    let around = circumstances.as_deref();
     line.opt_text(key!("agent_id"), agent_id.as_ref());
+    line.approval(around.and_then(|around| around.approval.as_ref()));
     line.json(key!("arguments"), arguments.as_ref());
     line.flag(key!("backfilled"), *backfilled);
     if let Phase::Finished(begun) = phase {
@@ -169,9 +172,11 @@ fn write_call<S: AsRef<str>>(
     }
     line.opt_text(key!("call_id"), call_id.as_ref());
     line.opt_text(key!("call_trigger"), trigger.map(Trigger::as_str));
-    line.opt_text(key!("captured_by"), captured_by.map(CapturedBy::as_str));
+    line.texts(key!("contradicts"), around.map_or(&[], |around| &around.contradicts));
     line.text(key!("conversation_id"), conversation_id.as_ref());
-    if let Some(ms) = duration_ms {
+    line.opt_integer(key!("detail_of"), call.detail_of());
+    line.digests(around.map(|around| &around.digests));
+    if let Some(ms) = call.duration_ms() {
         line.key(key!("duration_ms"));
         write_float(ms, line.out);
     }
@@ -189,11 +194,18 @@ fn write_call<S: AsRef<str>>(
     line.opt_text(key!("model"), model.as_ref());
     slot_field(line.out, SlotField::Nonce);
     line.opt_text(key!("outcome"), outcome);
+    if let Some(Circumstances { parent_agent_id, parent_call_id, .. }) = around {
+        line.opt_text(key!("parent_agent_id"), parent_agent_id.as_ref());
+        line.opt_text(key!("parent_call_id"), parent_call_id.as_ref());
+    }
     line.texts(key!("patient_ids"), patient_ids);
+    line.peer(around.and_then(|around| around.peer.as_ref()));
     line.integer(key!("policy_seq"), *policy_seq);
     slot_field(line.out, SlotField::Prev);
+    line.opt_text(key!("prompt_id"), around.and_then(|around| around.prompt_id.as_ref()));
     line.opt_text(key!("purpose"), purpose.as_ref());
     slot_field(line.out, SlotField::RecordedAt);
+    line.resources(around.map_or(&[], |around| &around.resources));
     line.texts(key!("restated"), restated);
     line.json(key!("result_summary"), result_summary);
     slot_field(line.out, SlotField::Retention);
@@ -205,12 +217,15 @@ fn write_call<S: AsRef<str>>(
     }
     slot_field(line.out, SlotField::Seq);
     line.json(key!("session_metadata"), session_metadata.as_ref());
+    line.sources(around.map_or(&[], |around| &around.sources));
+    line.opt_text(key!("span_id"), around.and_then(|around| around.span_id.as_ref()));
     if let Some(success) = call.success() {
         line.boolean(key!("success"), success);
     }
     line.time(key!("timestamp"), *timestamp);
     line.text(key!("tool_name"), tool_name.as_ref());
     line.opt_text(key!("tool_server"), tool_server.as_ref());
+    line.opt_text(key!("trace_id"), around.and_then(|around| around.trace_id.as_ref()));
     line.json(key!("treated"), treated.as_ref());
     line.opt_integer(key!("turn_number"), *turn_number);
     line.text(key!("user_id"), user_id.as_ref());
@@ -309,6 +324,87 @@ impl Line<'_> {
         inner.text(key!("id"), id.as_ref());
         inner.integer(key!("number"), *number);
         inner.out.push(b'}');
+    }
+
+    fn approval<S: AsRef<str>>(&mut self, approval: Option<&Approval<S>>) {
+        let Some(Approval { decision, by, source, asked_at, answered_at }) = approval else { return };
+        self.key(key!("approval"));
+        let mut inner = Line { out: self.out, first: true };
+        inner.opt_time(key!("answered_at"), *answered_at);
+        inner.opt_time(key!("asked_at"), *asked_at);
+        inner.opt_text(key!("by"), by.as_ref());
+        inner.text(key!("decision"), decision.as_str());
+        inner.opt_text(key!("source"), source.as_ref());
+        inner.out.push(b'}');
+    }
+
+    fn digests(&mut self, digests: Option<&Digests>) {
+        let Some(digests) = digests.filter(|digests| **digests != Digests::default()) else { return };
+        let Digests { tool_definition, policy, instructions } = digests;
+        self.key(key!("digests"));
+        let mut inner = Line { out: self.out, first: true };
+        inner.digest(key!("instructions"), instructions.as_ref());
+        inner.digest(key!("policy"), policy.as_ref());
+        inner.digest(key!("tool_definition"), tool_definition.as_ref());
+        inner.out.push(b'}');
+    }
+
+    fn digest(&mut self, key: &str, digest: Option<&Hash>) {
+        let Some(digest) = digest else { return };
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(SHA256.as_bytes());
+        self.out.extend_from_slice(&digest.hex());
+        self.out.push(b'"');
+    }
+
+    fn peer<S: AsRef<str>>(&mut self, peer: Option<&Peer<S>>) {
+        let Some(Peer { uid, gid, pid, started, program }) = peer else { return };
+        self.key(key!("peer"));
+        let mut inner = Line { out: self.out, first: true };
+        inner.integer(key!("gid"), u64::from(*gid));
+        inner.integer(key!("pid"), u64::from(*pid));
+        inner.opt_text(key!("program"), program.as_ref());
+        inner.opt_time(key!("started"), *started);
+        inner.integer(key!("uid"), u64::from(*uid));
+        inner.out.push(b'}');
+    }
+
+    fn resources<S: AsRef<str>>(&mut self, resources: &[Resource<S>]) {
+        self.objects(key!("resources"), resources, |inner, Resource { kind, name }| {
+            inner.text(key!("kind"), kind.as_ref());
+            inner.text(key!("name"), name.as_ref());
+        });
+    }
+
+    fn sources<S: AsRef<str>>(&mut self, sources: &[Source<S>]) {
+        self.objects(key!("sources"), sources, |inner, Source { kind, program, version, added }| {
+            inner.texts(key!("added"), added);
+            inner.opt_text(key!("program"), program.as_ref());
+            inner.text(key!("source"), kind.as_str());
+            inner.opt_text(key!("version"), version.as_ref());
+        });
+    }
+
+    /// A list of objects; left out if it is empty.
+    fn objects<T>(&mut self, key: &str, all: &[T], write: impl Fn(&mut Line<'_>, &T)) {
+        if all.is_empty() {
+            return;
+        }
+        self.key(key);
+        for (i, one) in all.iter().enumerate() {
+            self.out.push(if i == 0 { b'[' } else { b',' });
+            let mut inner = Line { out: self.out, first: true };
+            write(&mut inner, one);
+            inner.out.push(b'}');
+        }
+        self.out.push(b']');
+    }
+
+    fn opt_time(&mut self, key: &str, value: Option<Timestamp>) {
+        if let Some(value) = value {
+            self.time(key, value);
+        }
     }
 
     fn time(&mut self, key: &str, value: Timestamp) {

@@ -2,6 +2,8 @@
 
 use crate::entry::{Facet, Kind};
 use crate::json::Json;
+use crate::spelling::normal;
+use std::borrow::Cow;
 
 /// The prefix of every pseudonym; the id of its key follows.
 pub const PREFIX: &str = "ps_";
@@ -27,9 +29,30 @@ pub fn domain(field: Facet) -> Option<&'static str> {
         | Facet::Model
         | Facet::Purpose
         | Facet::Agent
-        | Facet::Server => Some(field.as_str()),
+        | Facet::Server
+        | Facet::Resource
+        | Facet::Trace
+        | Facet::Peer => Some(field.as_str()),
         Facet::Outcome | Facet::Trigger | Facet::Emergency | Facet::Kind | Facet::Class => None,
     }
+}
+
+/// The form in which a value of a facet is recorded and searched for.
+pub fn normal_of(field: Facet, value: &str) -> Cow<'_, str> {
+    let value = normal(value);
+    match field {
+        Facet::Trace => match lower_hex(&value) {
+            Some(lower) => Cow::Owned(lower),
+            None => value,
+        },
+        _ => value,
+    }
+}
+
+/// The id of a trace or span of OpenTelemetry, 32 or 16 hexadecimal digits, in lower case, if it is not written so.
+pub fn lower_hex(id: &str) -> Option<String> {
+    let is_id = matches!(id.len(), 16 | 32) && id.bytes().all(|b| b.is_ascii_hexdigit());
+    (is_id && id.bytes().any(|b| b.is_ascii_uppercase())).then(|| id.to_ascii_lowercase())
 }
 
 /// The event of a `key` entry that puts a pseudonym key into use.

@@ -17,8 +17,10 @@
 //!
 //! Rows end in CRLF. A cell with a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
-use attestlog::entry::{CallError, CapturedBy, Completion, Phase, Retention};
-use attestlog::json::{Canonical, Json, Number};
+use attestlog::entry::{
+    Approval, CallError, Circumstances, Completion, Decision, Peer, Phase, Resource, Retention, SHA256, Source,
+};
+use attestlog::json::{Canonical, Json, Number, Object};
 use attestlog::{Body, Call, Content, Entry, Result, Sender, SystemEvent, Timestamp, Trigger};
 use std::borrow::Cow;
 use std::io::Write;
@@ -27,7 +29,8 @@ use std::io::Write;
 const ESCAPE: &str = "\\u{";
 
 /// The columns of an export of entries, in order: the members of an entry's line under their own names, then
-/// `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, and the entry's hash.
+/// `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, `approval_…` for the members of
+/// `approval`, and the entry's hash.
 pub const COLUMNS: &[&str] = &[
     "seq",
     "kind",
@@ -59,13 +62,28 @@ pub const COLUMNS: &[&str] = &[
     "result_summary",
     "session_metadata",
     "backfilled",
-    "captured_by",
     "late_answer",
     "treated",
     "restated",
     "sender_id",
     "sender_number",
     "given",
+    "detail_of",
+    "trace_id",
+    "span_id",
+    "prompt_id",
+    "parent_agent_id",
+    "parent_call_id",
+    "sources",
+    "approval_decision",
+    "approval_by",
+    "approval_source",
+    "approval_asked_at",
+    "approval_answered_at",
+    "digests",
+    "peer",
+    "resources",
+    "contradicts",
     "detail",
     "retention_class",
     "retain_until",
@@ -76,7 +94,7 @@ pub const COLUMNS: &[&str] = &[
 
 /// Writes entries as CSV, one row each.
 ///
-/// `arguments`, `result_summary`, `session_metadata`, `treated`, `detail` and the lists are canonical JSON text. A
+/// `arguments`, `result_summary`, `session_metadata`, `treated`, `detail`, `digests`, `peer` and the lists are canonical JSON text. A
 /// member that an entry does not have is an empty cell. System events are rows too, with their `kind` and `detail`. A
 /// call recorded in two steps is two entries and so two rows; `begun_seq` links them.
 ///
@@ -152,7 +170,7 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     row.plain(entry.hash());
 }
 
-/// The cells from `timestamp` to `given`.
+/// The cells from `timestamp` to `contradicts`.
 fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
     let Call {
         phase,
@@ -161,7 +179,6 @@ fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
         grant,
         emergency,
         backfilled,
-        captured_by,
         late_answer,
         trigger,
         timestamp,
@@ -182,6 +199,7 @@ fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
         restated,
         sender,
         given,
+        circumstances,
     } = call;
     row.plain(timestamp);
     row.plain(recorded_at);
@@ -197,7 +215,7 @@ fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
     row.opt_text(call_id.as_deref());
     row.opt_plain(match phase {
         Phase::Finished(begun) => Some(begun),
-        Phase::Whole | Phase::Begun => None,
+        Phase::Whole | Phase::Begun | Phase::Detail(_) => None,
     });
     let follow_up = *trigger == Some(Trigger::FollowUp);
     row.opt_plain(follows.filter(|_| !follow_up));
@@ -208,10 +226,9 @@ fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
     row.plain(emergency);
     row.opt_plain(*grant);
     row.opt_plain(call.success());
-    completion_cells(row, completion.as_ref());
+    completion_cells(row, call, completion.as_ref());
     row.json(session_metadata.as_ref());
     row.plain(backfilled);
-    row.opt_text(captured_by.map(CapturedBy::as_str));
     row.plain(late_answer);
     row.json(treated.as_ref());
     row.list(Some(restated));
@@ -219,15 +236,76 @@ fn call_cells(row: &mut Row, call: &Call, recorded_at: Timestamp) {
     row.opt_text(id);
     row.opt_plain(number);
     row.opt_text(given.as_deref());
+    row.opt_plain(call.detail_of());
+    circumstances_cells(row, circumstances.as_deref());
+}
+
+/// The cells from `trace_id` to `contradicts`. What is not one value is canonical JSON text, as in the line.
+fn circumstances_cells(row: &mut Row, around: Option<&Circumstances>) {
+    let Some(around) = around else { return row.empty_before("detail") };
+    let Circumstances {
+        trace_id,
+        span_id,
+        prompt_id,
+        parent_agent_id,
+        parent_call_id,
+        sources,
+        approval,
+        digests,
+        peer,
+        resources,
+        contradicts,
+        // The cell `duration_ms` has it.
+        duration_ms: _,
+    } = around;
+    let text = |text: &Option<String>| text.as_deref().map(Json::from);
+    for id in [trace_id, span_id, prompt_id, parent_agent_id, parent_call_id] {
+        row.opt_text(id.as_deref());
+    }
+    row.objects(sources.iter().map(|Source { kind, program, version, added }| {
+        let added = (!added.is_empty()).then(|| added.clone().into());
+        let kind = Some(kind.as_str().into());
+        [("source", kind), ("program", text(program)), ("version", text(version)), ("added", added)]
+    }));
+    match approval {
+        Some(Approval { decision, by, source, asked_at, answered_at }) => {
+            row.text(Decision::as_str(*decision));
+            row.opt_text(by.as_deref());
+            row.opt_text(source.as_deref());
+            row.opt_plain(*asked_at);
+            row.opt_plain(*answered_at);
+        }
+        None => row.empty_before("digests"),
+    }
+    let named = digests.named().map(|(name, digest)| (name, digest.map(|digest| format!("{SHA256}{digest}").into())));
+    row.object(named);
+    match peer {
+        Some(Peer { uid, gid, pid, started, program }) => row.object([
+            ("uid", Some((*uid).into())),
+            ("gid", Some((*gid).into())),
+            ("pid", Some((*pid).into())),
+            ("started", started.map(|at| at.to_string().into())),
+            ("program", text(program)),
+        ]),
+        None => row.next(),
+    }
+    row.objects(
+        resources.iter().map(|Resource { name, kind }| {
+            [("kind", Some(kind.as_str().into())), ("name", Some(name.as_str().into()))]
+        }),
+    );
+    row.list(Some(contradicts));
 }
 
 /// The cells from `outcome` to `result_summary`.
-fn completion_cells(row: &mut Row, completion: Option<&Completion>) {
-    let Some(Completion { duration_ms, outcome, result_summary, error }) = completion else {
+fn completion_cells(row: &mut Row, call: &Call, completion: Option<&Completion>) {
+    let Some(Completion { duration_ms: _, outcome, result_summary, error }) = completion else {
+        row.empty_before("duration_ms");
+        row.opt_plain(call.duration_ms().map(duration));
         return row.empty_before("session_metadata");
     };
     row.text(outcome.as_str());
-    row.opt_plain(duration_ms.map(duration));
+    row.opt_plain(call.duration_ms().map(duration));
     let (kind, message) = error.as_ref().map(|CallError { kind, message }| (kind.as_deref(), message.as_str())).unzip();
     row.opt_text(kind.flatten());
     row.opt_text(message);
@@ -299,6 +377,23 @@ impl Row {
         }
     }
 
+    /// Adds an object as canonical JSON; empty for one without members.
+    fn object<const N: usize>(&mut self, members: [(&str, Option<Json>); N]) {
+        match present(members) {
+            object if object.is_empty() => self.next(),
+            object => self.text(Json::from(object).to_canonical().as_str()),
+        }
+    }
+
+    /// Adds a list of objects as canonical JSON; empty for an empty list.
+    fn objects<const N: usize>(&mut self, all: impl Iterator<Item = [(&'static str, Option<Json>); N]>) {
+        let all: Vec<Json> = all.map(|members| present(members).into()).collect();
+        match all.is_empty() {
+            true => self.next(),
+            false => self.text(Json::from(all).to_canonical().as_str()),
+        }
+    }
+
     /// Ends the row, writes it, and starts the next.
     pub(super) fn end(&mut self, out: &mut impl Write) -> Result<()> {
         self.text.push_str("\r\n");
@@ -307,6 +402,10 @@ impl Row {
         self.cells = 0;
         Ok(())
     }
+}
+
+fn present<const N: usize>(members: [(&str, Option<Json>); N]) -> Object {
+    members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn write_cell(value: &str, out: &mut String) {

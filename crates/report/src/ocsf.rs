@@ -10,7 +10,7 @@ use super::ToolKinds;
 use super::access::{Access, Context, Subject};
 use super::pairing::{Pairing, Whole};
 use super::tools::ToolKind;
-use attestlog::entry::{CapturedBy, ClaimedTime};
+use attestlog::entry::ClaimedTime;
 use attestlog::json::{Json, Number, Object};
 use attestlog::{Call, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
@@ -269,7 +269,6 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
         ("answered_seq", access.answered_seq.into()),
         ("backfilled", raised(access.backfilled)),
         ("begun_seq", begun_seq.into()),
-        ("captured_by", call.captured_by.map(CapturedBy::as_str).into()),
         ("call_trigger", access.trigger.map(Trigger::as_str).into()),
         ("claimed_time", access.claimed_time.map(ClaimedTime::as_str).into()),
         ("emergency", raised(access.emergency)),
@@ -277,7 +276,7 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
         ("further_seqs", if further.is_empty() { Json::Null } else { further.clone().into() }),
         ("grant", access.grant.into()),
         ("late_answer", raised(call.late_answer)),
-        ("part_of", call.follows.filter(|_| call.adds_to_call()).into()),
+        ("part_of", call.part_of().filter(|_| call.adds_to_call()).into()),
         ("purpose", access.purpose.as_deref().map(text).into()),
         ("recorded_at", access.recorded_at.to_string().into()),
         ("retain_until", retention.map(|r| r.until.to_string()).into()),

@@ -44,9 +44,13 @@ impl Pairing {
                 let begun = self.held.remove(&first).map(|whole| whole.entry);
                 (first, Whole { begun, ..Whole::of(entry.clone()) })
             }
-            Part::LateAnswer(of) | Part::Patients(of) => {
+            Part::LateAnswer(of) | Part::Patients(of) | Part::Detail(of) => {
                 let first = self.first.get(&of).copied().unwrap_or(of);
-                let Some(held) = self.held.get_mut(&first) else { return Some(Whole::of(entry.clone())) };
+                let Some(held) = self.held.get_mut(&first) else {
+                    // Details are no event of their own, but what they alone name was accessed.
+                    let alone = call.detail_of().is_none() || !call.patient_ids.is_empty();
+                    return alone.then(|| Whole::of(entry.clone()));
+                };
                 held.further.push(entry.clone());
                 self.first.insert(entry.seq, first);
                 return None;
@@ -54,7 +58,7 @@ impl Pairing {
             _ => (entry.seq, Whole::of(entry.clone())),
         };
         // Only what this library captured gets a late answer, and only if it failed.
-        let may_be_answered = call.captured_by.is_some() && call.success() == Some(false);
+        let may_be_answered = call.first_source().is_some() && call.success() == Some(false);
         if call.phase != Phase::Begun && !may_be_answered {
             return Some(whole);
         }

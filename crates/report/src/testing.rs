@@ -114,7 +114,9 @@ fn entries_come_back_from_their_lines() {
         c.emergency = true;
         c.grant = Some(9);
         c.backfilled = true;
-        c.captured_by = Some(attestlog::entry::CapturedBy::Import);
+        let source = attestlog::entry::Source::new(attestlog::entry::SourceKind::Import);
+        let around = attestlog::entry::Circumstances { sources: vec![source], ..Default::default() };
+        c.circumstances = around.kept();
         c.late_answer = true;
         c.restated = vec!["arguments.n".to_owned()];
         c.sender = Some(attestlog::Sender::new("s", 1));

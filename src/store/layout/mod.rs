@@ -1,6 +1,6 @@
 //! How values lie in the file: each file has the encoding beside the decoding. Nothing here opens a file.
 //!
-//! `stored_entry` is the form in which an entry is stored, `entry_record` one that was read. `tail_row` has the newest, those of one
+//! `stored_entry` is the form in which an entry is stored, with `stored_circumstances` for what few calls have, `entry_record` one that was read. `tail_row` has the newest, those of one
 //! commit; `segment` says how the others lie: their hashes in `leaf_row`, their contents in `block`, compressed by
 //! `text_compression`, which block has which in `directory`, and the seeds of their nonces in `seeds`. `index_key` has the keys of the index, `index_row` its postings, purged rows and retention
 //! columns; `rollup`, `rollup_fingerprint` and `zone_map` are for statistics and times; `state`, `series` and `sender_window` are
@@ -19,6 +19,7 @@ pub(crate) mod segment;
 pub(crate) mod sender_window;
 pub(crate) mod series;
 pub(crate) mod state;
+pub(crate) mod stored_circumstances;
 pub(crate) mod stored_entry;
 pub(crate) mod tail_row;
 pub(crate) mod text_compression;

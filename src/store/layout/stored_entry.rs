@@ -7,8 +7,9 @@
 use crate::Timestamp;
 use crate::codec::{self, CodecError, nonce};
 use crate::line::ChainSlot;
+use crate::store::layout::stored_circumstances::{self, StoredCircumstances};
 use attestlog_proof::entry::{
-    Call, CallError, CapturedBy, Completion, Content, Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
+    Call, CallError, Completion, Content, Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
 use attestlog_proof::json::Canonical;
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,6 @@ struct StoredCall<S: AsRef<str>> {
     grant: Option<u64>,
     emergency: bool,
     backfilled: bool,
-    captured_by: Option<CapturedBy>,
     late_answer: bool,
     trigger: Option<Trigger>,
     timestamp: Timestamp,
@@ -86,6 +86,8 @@ struct StoredCall<S: AsRef<str>> {
     restated: Vec<S>,
     sender: Option<Sender<S>>,
     given: Option<S>,
+    #[serde(deserialize_with = "stored_circumstances::not_empty")]
+    circumstances: Option<Box<StoredCircumstances<S>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +105,7 @@ pub(crate) enum StoredPhase {
     Whole,
     Begun,
     Finished(u64),
+    Detail(u64),
 }
 
 impl From<Phase> for StoredPhase {
@@ -111,6 +114,7 @@ impl From<Phase> for StoredPhase {
             Phase::Whole => StoredPhase::Whole,
             Phase::Begun => StoredPhase::Begun,
             Phase::Finished(begun) => StoredPhase::Finished(begun),
+            Phase::Detail(of) => StoredPhase::Detail(of),
         }
     }
 }
@@ -121,6 +125,7 @@ impl From<StoredPhase> for Phase {
             StoredPhase::Whole => Phase::Whole,
             StoredPhase::Begun => Phase::Begun,
             StoredPhase::Finished(begun) => Phase::Finished(begun),
+            StoredPhase::Detail(of) => Phase::Detail(of),
         }
     }
 }
@@ -179,7 +184,6 @@ impl<'a> StoredCall<&'a str> {
             grant,
             emergency,
             backfilled,
-            captured_by,
             late_answer,
             trigger,
             timestamp,
@@ -200,6 +204,7 @@ impl<'a> StoredCall<&'a str> {
             restated,
             sender,
             given,
+            circumstances,
         } = call;
         StoredCall {
             phase: (*phase).into(),
@@ -208,7 +213,6 @@ impl<'a> StoredCall<&'a str> {
             grant: *grant,
             emergency: *emergency,
             backfilled: *backfilled,
-            captured_by: *captured_by,
             late_answer: *late_answer,
             trigger: *trigger,
             timestamp: *timestamp,
@@ -229,6 +233,7 @@ impl<'a> StoredCall<&'a str> {
             restated: restated.iter().map(S::as_ref).collect(),
             sender: sender.as_ref().map(|sender| Sender { id: sender.id.as_ref(), number: sender.number }),
             given: given.as_ref().map(S::as_ref),
+            circumstances: circumstances.as_ref().map(|around| Box::new(StoredCircumstances::of(around))),
         }
     }
 }
@@ -242,7 +247,6 @@ impl<S: AsRef<str>> StoredCall<S> {
             grant,
             emergency,
             backfilled,
-            captured_by,
             late_answer,
             trigger,
             timestamp,
@@ -263,6 +267,7 @@ impl<S: AsRef<str>> StoredCall<S> {
             restated,
             sender,
             given,
+            circumstances,
         } = self;
         Call {
             phase: phase.into(),
@@ -271,7 +276,6 @@ impl<S: AsRef<str>> StoredCall<S> {
             grant,
             emergency,
             backfilled,
-            captured_by,
             late_answer,
             trigger,
             timestamp,
@@ -292,6 +296,7 @@ impl<S: AsRef<str>> StoredCall<S> {
             restated,
             sender,
             given,
+            circumstances: circumstances.map(|around| Box::new(around.into_circumstances())),
         }
     }
 }
@@ -321,7 +326,7 @@ impl<S: AsRef<str>> StoredCompletion<S> {
 
 /// Most durations are whole nanoseconds and are stored as `2 * (nanos + 1)`. Any other is stored as `2 * bits + 1`, where
 /// `bits` are those of the double; none is stored as 0.
-mod millis {
+pub(super) mod millis {
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -338,7 +343,7 @@ mod millis {
         (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
     }
 
-    pub(super) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
         let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
             None => 0,
             Some(Ok(nanos)) => (nanos + 1) << 1,
@@ -348,7 +353,7 @@ mod millis {
         out.serialize_u64(stored)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
         let stored = u64::deserialize(from)?;
         let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
             (0, None) => return Ok(None),

@@ -4,7 +4,8 @@
 //! What is retried or followed up must be a recorded call: a line that says otherwise would prove for ever what never happened. Of an
 //! entry that was purged, or cannot be read, nobody can tell any more, and no call is refused because of it.
 //!
-//! R67 for parts of calls: an end must be of the same conversation, user and tool as its beginning. So must a late answer,
+//! R67 for parts of calls: an end must be of the same conversation, user and tool as its beginning. So must details of a call
+//! [R95], and a late answer,
 //! and only to a call that ended without success; if an import reports it, only once per call. So no call can be removed from
 //! statistics and alert rules by what is recorded after it.
 
@@ -18,11 +19,11 @@ use crate::store::read::snapshot::Snapshot;
 use crate::store::read::stream::backwards;
 use crate::store::write::staging::Staging;
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Kind, Outcome, Phase, Trigger};
+use attestlog_proof::entry::{Call, Content, Facet, Kind, Outcome, Phase, SourceKind, Trigger};
 
 /// The member in which two calls differ, of conversation, user and tool, as far as that can be decided.
 fn differs(there: &Call, here: &Call) -> Option<&'static str> {
-    let imported = |call: &Call| call.captured_by == Some(CapturedBy::Import);
+    let imported = |call: &Call| call.first_source() == Some(SourceKind::Import);
     // An imported session without an id is named after its beginning, which may have become known only later.
     let conversation = !(imported(there) && imported(here));
     let names = [
@@ -55,17 +56,21 @@ impl Staging<'_> {
         if let Some(grant) = call.grant.filter(beyond) {
             return Err(Error::invalid(not_yet(grant)).in_member("grant"));
         }
-        let Some(follows) = call.follows else { return Ok(()) };
-        let fault = match beyond(&follows) {
-            true => not_yet(follows),
-            false => match self.kind_of(follows, batch)? {
-                None => return Ok(()),
-                Some(kind) if kind.is_call() => return Ok(()),
-                Some(kind) => format!("entry {follows} is no call (its kind is {kind}); name the seq of a call"),
+        let (named, is_detail) = match call.phase {
+            Phase::Detail(of) => (Some(of), true),
+            _ => (call.follows, false),
+        };
+        let Some(named) = named else { return Ok(()) };
+        let fault = match beyond(&named) {
+            true => not_yet(named),
+            false => match self.kind_of(named, batch)? {
+                None | Some(Kind::ToolCall | Kind::CallBegun) => return Ok(()),
+                Some(kind) => format!("entry {named} is no call (its kind is {kind}); name the seq of a call"),
             },
         };
         let Content::Call(call) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
-        Err(Error::invalid(fault).in_member(follows_member(call.trigger)))
+        let member = if is_detail { "detail_of" } else { follows_member(call.trigger) };
+        Err(Error::invalid(fault).in_member(member))
     }
 
     /// What the entry at `seq` is about, recorded or staged; `None` where nobody can tell.
@@ -91,6 +96,7 @@ impl Staging<'_> {
                 self.finished.push(follows);
             }
             (Phase::Begun, _) => self.begun.push(self.state.size),
+            (Phase::Detail(of), _) => self.check_details(batch, at, of)?,
             (Phase::Finished(begun), _) => {
                 let open = !self.finished.contains(&begun) && (self.begun.contains(&begun) || self.is_open(begun)?);
                 if !open {
@@ -111,20 +117,38 @@ impl Staging<'_> {
         Ok(table.get(seq).stored()?.is_some())
     }
 
+    /// The call at `seq`, recorded or staged.
+    fn call_at(&self, seq: u64, batch: &EncodedBatch) -> Result<Option<Call>> {
+        if seq < self.committed() {
+            let entry = self.engine().stored()?.checked(seq)?;
+            return Ok(entry.and_then(|entry| entry.call().cloned()));
+        }
+        Ok(match self.staged(seq, batch).map(decode_content::<String>).transpose()? {
+            Some(Content::Call(call)) => Some(*call),
+            _ => None,
+        })
+    }
+
     /// Checks that the call at `at` of a batch is of the same conversation, user and tool as the one that it ends.
     fn check_end(&self, begun: u64, batch: &EncodedBatch, at: usize) -> Result<()> {
-        let stored = self.engine().stored()?;
-        let entry = if begun < self.committed() { stored.checked(begun)? } else { None };
-        let content = self.staged(begun, batch).map(decode_content::<String>).transpose()?;
-        let there = match (&entry, &content) {
-            (Some(entry), _) => entry.call(),
-            (_, Some(Content::Call(call))) => Some(&**call),
-            _ => None,
-        };
         // The row in the table is not enough: the entry must say that the call was begun.
-        let Some(there) = there.filter(|there| there.phase == Phase::Begun) else {
+        let Some(there) = self.call_at(begun, batch)?.filter(|there| there.phase == Phase::Begun) else {
             return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
         };
+        self.check_names(&there, batch, at, "of the call which this ends")
+    }
+
+    /// Checks that the details at `at` of a batch are of the same conversation, user and tool as the call at `of`. What is gone
+    /// or cannot be read cannot be compared.
+    fn check_details(&self, batch: &EncodedBatch, at: usize, of: u64) -> Result<()> {
+        match self.call_at(of, batch) {
+            Ok(Some(there)) => self.check_names(&there, batch, at, "of the call whose details these are"),
+            Err(e) if e.kind() != ErrorKind::Damaged => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_names(&self, there: &Call, batch: &EncodedBatch, at: usize, which: &str) -> Result<()> {
         let names = [&there.conversation_id, &there.user_id, &there.tool_name];
         if batch.names(at) == names.map(|name| Some(name.as_str())) {
             return Ok(());
@@ -132,7 +156,7 @@ impl Staging<'_> {
         let Content::Call(here) = decode_content::<String>(batch.content(at))? else { return Ok(()) };
         match differs(there, &here) {
             None => Ok(()),
-            Some(member) => Err(Error::invalid(format!("{member}: differs from that of the call which this ends"))),
+            Some(member) => Err(Error::invalid(format!("{member}: differs from that {which}"))),
         }
     }
 
@@ -146,14 +170,14 @@ impl Staging<'_> {
             return Err(Error::new(ErrorKind::NoSuchEntry, format!("late answer to {follows}: no call is there")));
         };
         let open = there.completion.as_ref().is_some_and(|ended| ended.outcome != Outcome::Ok);
-        if !open || there.captured_by != here.captured_by || here.captured_by.is_none() {
+        if !open || there.first_source() != here.first_source() || here.first_source().is_none() {
             return refused("that call is not one which waits for an answer");
         }
         if let Some(member) = differs(there, &here) {
             return refused(&format!("it differs in {member}"));
         }
         // For a task that was given up, the proxy may learn first how it ended and then its result.
-        let once = here.captured_by != Some(CapturedBy::Mcp);
+        let once = here.first_source() != Some(SourceKind::Proxy);
         if once && (self.finished.contains(&follows) || self.is_answered(&stored, &here, follows)?) {
             return refused("that call has been answered");
         }
@@ -188,12 +212,10 @@ impl Staging<'_> {
 mod tests {
     use crate::store::log::OpenStore;
     use crate::{ErrorKind, Outcome, Result, ToolCall};
-    use attestlog_proof::entry::CapturedBy;
+    use attestlog_proof::entry::{Source, SourceKind};
 
     fn seen() -> ToolCall {
-        let mut call = ToolCall::new("c", "u", "t");
-        call.captured_by = Some(CapturedBy::Import);
-        call
+        ToolCall::new("c", "u", "t").source(Source::new(SourceKind::Import))
     }
 
     fn late(follows: u64) -> ToolCall {
@@ -221,8 +243,8 @@ mod tests {
             late(0),
             with(|call| call.user_id = "v".to_owned()),
             with(|call| call.tool_name = "s".to_owned()),
-            with(|call| call.captured_by = Some(CapturedBy::Mcp)),
-            with(|call| call.captured_by = None),
+            with(|call| call.circumstances.sources = vec![Source::new(SourceKind::Proxy)]),
+            with(|call| call.circumstances.sources.clear()),
             with(|call| call.follows = None),
         ];
         for call in refused {
@@ -237,7 +259,7 @@ mod tests {
         log.record(late(odd))?;
         // What the proxy gave up on may be reported more than once, in its own conversation.
         let by_proxy = |mut call: ToolCall| {
-            call.captured_by = Some(CapturedBy::Mcp);
+            call.circumstances.sources = vec![Source::new(SourceKind::Proxy)];
             call
         };
         let task = log.record(by_proxy(seen().outcome(Outcome::Timeout)))?.seq;

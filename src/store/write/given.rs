@@ -5,13 +5,13 @@
 //! key that never changes: a repeat is recognised after every rotation and under every policy. What was sealed is left out,
 //! since a MAC of it would remain after its erasure.
 
-use crate::entry::{CallResult, ToolCall, reserved::IMPORTED};
+use crate::entry::{self, CallResult, ToolCall, reserved::IMPORTED};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
 use crate::redact::{Sanitizer, unsealed};
 use crate::store::engine::Engine;
 use crate::{Error, ErrorKind, Hash, Result};
-use attestlog_proof::entry::{Call, CallError, CapturedBy, Sender};
+use attestlog_proof::entry::{Call, CallError, Sender, SourceKind};
 
 /// Hexadecimal digits of each digest.
 const DIGITS: usize = 16;
@@ -43,8 +43,8 @@ impl Given {
             session_metadata,
             call_id,
             purpose,
-            captured_by,
             sender,
+            circumstances,
             // Compared by their names in the log: those that are given may also stand in the arguments.
             patient_ids: _,
             // What no policy changes.
@@ -58,6 +58,7 @@ impl Given {
             grant: _,
             backfilled: _,
             late_answer: _,
+            detail_of: _,
             restated: _,
             // How long the entry is kept is no part of the call.
             retention_class: _,
@@ -66,11 +67,11 @@ impl Given {
         if sender.is_none() || engine.keys().is_none() {
             return None;
         }
-        let imported = *captured_by == Some(CapturedBy::Import);
+        let imported = call.first_source() == Some(SourceKind::Import);
         let mut session = session_metadata.clone();
         without_findings(&mut session);
         let opt = |text: &Option<String>| text.as_deref().map_or(Json::Null, Json::from);
-        let names = [
+        let mut names = vec![
             // An imported session without an id is named after its beginning, which may become known later.
             if imported { Json::Null } else { Json::from(conversation_id.as_str()) },
             Json::from(user_id.as_str()),
@@ -81,11 +82,13 @@ impl Given {
             opt(call_id),
             opt(purpose),
         ];
+        // Who told of it is not what was told: a later version of the same source repeats the call.
+        names.extend(entry::said_around(circumstances));
         let error = match result {
             Some(CallResult::Error(error)) => Some(of_error(error)),
             _ => None,
         };
-        Some(Given { arguments: arguments.clone(), session: session.into(), names: Json::from(names.to_vec()), error })
+        Some(Given { arguments: arguments.clone(), session: session.into(), names: Json::from(names), error })
     }
 
     /// The digests, given the members as the policy leaves them. An error in which it hides something has none if the policy
@@ -158,7 +161,7 @@ impl Engine {
     /// Gives an imported session without a name the one that the log shows: 16 digits of the hash that came in its place, or
     /// in a store with keys of a MAC of it, since the hash is of messages that somebody may guess.
     pub(crate) fn name_session(&self, call: &mut ToolCall) {
-        let imported = call.captured_by == Some(CapturedBy::Import);
+        let imported = call.first_source() == Some(SourceKind::Import);
         let Some(rest) = call.conversation_id.strip_prefix(IMPORTED).filter(|_| imported) else { return };
         let (hash, number) = rest.split_at_checked(64).unwrap_or((rest, ""));
         if hash.parse::<Hash>().is_err() {

@@ -2,6 +2,8 @@
 //! queue, so that no raw data ever reaches the writer or the disk; a call from another process is prepared on the thread of
 //! its connection.
 
+mod circumstances;
+
 use crate::entry::{self, CallResult, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
@@ -12,7 +14,7 @@ use crate::store::write::given::Given;
 use crate::store::write::names::Names;
 use crate::store::write::subjects::CallKeys;
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{Call, CallError, CapturedBy, Completion, Facet, Outcome, Phase, Sender, Trigger};
+use attestlog_proof::entry::{Call, CallError, Completion, Facet, Outcome, Phase, Sender, SourceKind, Trigger};
 
 impl Prepared {
     /// Gives the batch that begins with this call a number of the process's own sender.
@@ -33,6 +35,14 @@ impl Engine {
     /// Prepares a call for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
         self.config.process.check()?;
+        let phase = match (call.detail_of, phase) {
+            (None, phase) => phase,
+            (Some(of), Phase::Whole | Phase::Detail(_)) => Phase::Detail(of),
+            (Some(_), Phase::Begun | Phase::Finished(_)) => {
+                let message = "details of a call are an entry of their own, which neither begins nor ends a call";
+                return Err(Error::invalid(message).in_member("detail_of"));
+            }
+        };
         prepare(self, call, phase)
     }
 }
@@ -96,7 +106,12 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
             return Err(Error::invalid("a call that is only begun has no result yet"));
         }
         Phase::Begun => None,
-        Phase::Whole | Phase::Finished(_) => {
+        // Details need not say how the call ended.
+        Phase::Detail(_) if call.result.is_none() && call.outcome.is_none() => {
+            call.circumstances.duration_ms = call.duration_ms;
+            None
+        }
+        Phase::Whole | Phase::Finished(_) | Phase::Detail(_) => {
             Some(preparing.completion(call.result.take(), call.outcome, call.duration_ms)?)
         }
     };
@@ -136,12 +151,14 @@ fn entry_of(
         emergency,
         grant,
         backfilled,
-        captured_by,
         late_answer,
         retention_class,
         retain_until,
         restated,
         sender,
+        circumstances,
+        // `phase` says it.
+        detail_of: _,
         // `completion` was made of these.
         result: _,
         outcome: _,
@@ -169,7 +186,8 @@ fn entry_of(
     let error = completion.as_ref().and_then(|ended| ended.error.as_ref());
     let seals = policies.set.redaction.needs_subject_keys();
     let given = given.and_then(|given| given.digests(engine, arguments.as_ref(), metadata.as_ref(), (error, seals)));
-    let purpose = purpose.map(|text| preparing.purpose(text)).transpose()?;
+    let purpose = purpose.map(|text| preparing.said(Facet::Purpose, "purpose", text)).transpose()?;
+    let circumstances = preparing.circumstances(circumstances)?;
     let treated = preparing.finish();
     let call = Box::new(Call {
         phase,
@@ -191,7 +209,6 @@ fn entry_of(
         emergency,
         grant,
         backfilled,
-        captured_by,
         late_answer,
         session_metadata: metadata.map(|m| m.to_canonical()),
         completion,
@@ -199,25 +216,29 @@ fn entry_of(
         restated,
         sender,
         given,
+        circumstances,
     });
     Ok(Prepared { call, timestamp, retention_class, retain_until, subject: None, numbers_batch: false })
 }
 
-/// Whether what is recorded of a call later may name further people: its end, a late answer, patients that did not fit.
+/// Whether what is recorded of a call later may name further people: its end, a late answer, patients that did not fit. Details
+/// need not name the people of their call, so they are sealed under a key of their own.
 fn is_open(call: &ToolCall, phase: Phase, patients: usize, most: usize) -> bool {
     let answered = matches!(call.result, Some(CallResult::Value(_))) || call.outcome == Some(Outcome::Ok);
-    let captured = phase != Phase::Whole || call.captured_by.is_some();
-    phase == Phase::Begun || captured && (!answered || patients >= most)
+    let captured = phase != Phase::Whole || call.first_source().is_some();
+    matches!(phase, Phase::Begun | Phase::Detail(_)) || captured && (!answered || patients >= most)
 }
 
-/// The entry to whose call this one belongs: its beginning, or for an answer or patients that came later, what they follow.
+/// The entry to whose call this one belongs: its beginning, or for an answer, patients or details that came later, what they follow.
 fn first(call: &ToolCall, phase: Phase) -> Option<u64> {
     let further = || {
         let marked = call.session_metadata.get("mcp").and_then(|mcp| mcp.get("further_patients")?.as_bool());
-        call.captured_by == Some(CapturedBy::Mcp) && call.trigger == Some(Trigger::FollowUp) && marked == Some(true)
+        call.first_source() == Some(SourceKind::Proxy)
+            && call.trigger == Some(Trigger::FollowUp)
+            && marked == Some(true)
     };
     match phase {
-        Phase::Finished(begun) => Some(begun),
+        Phase::Finished(first) | Phase::Detail(first) => Some(first),
         _ => call.follows.filter(|_| call.late_answer || further()),
     }
 }
@@ -235,11 +256,17 @@ fn check_nameable(engine: &Engine, sanitizer: &Sanitizer, call: &ToolCall, patie
         (Facet::Agent, &call.agent_id),
         (Facet::Server, &call.tool_server),
         (Facet::Purpose, &call.purpose),
+        (Facet::Trace, &call.circumstances.trace_id),
+        (Facet::Agent, &call.circumstances.parent_agent_id),
     ];
+    let by = call.circumstances.approval.iter().filter_map(|approval| Some((Facet::User, approval.by.as_ref()?)));
+    let program = call.circumstances.peer.iter().filter_map(|peer| Some((Facet::Peer, peer.program.as_ref()?)));
+    let resources = call.circumstances.resources.iter().map(|resource| (Facet::Resource, &resource.name));
+    let around = by.chain(program).chain(resources);
     let optional = optional.into_iter().filter_map(|(field, name)| Some((field, name.as_ref()?)));
     let patients = patients.iter().map(|name| (Facet::Patient, name));
-    match required.into_iter().chain(optional).chain(patients).find(|(field, name)| sanitizer.would_mask(*field, name))
-    {
+    let mut all = required.into_iter().chain(optional).chain(around).chain(patients);
+    match all.find(|(field, name)| sanitizer.would_mask(*field, name)) {
         None => Ok(()),
         Some((field, _)) => Err(Error::new(
             ErrorKind::Key,
@@ -265,15 +292,22 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 /// original. A store without keys keeps no digest, nor does one whose policy seals values: what was left out may hold some
 /// (R90).
 fn key_digests(engine: &Engine, seals: bool, metadata: &mut Object) {
-    let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
-    let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
-    for mark in marks {
-        if let Json::Object(mark) = mark
-            && let Some(Json::String(hash)) = mark.remove("sha256")
-            && !seals
-            && let Some(digest) = engine.digest(hash.as_bytes())
-        {
-            mark.insert("digest", digest);
+    for part in ["mcp", "hook"] {
+        let Some(marks) = metadata.get_mut(part).and_then(|part| match part {
+            Json::Object(part) => part.get_mut("shortened"),
+            _ => None,
+        }) else {
+            continue;
+        };
+        let Json::Array(marks) = marks else { continue };
+        for mark in marks {
+            if let Json::Object(mark) = mark
+                && let Some(Json::String(hash)) = mark.remove("sha256")
+                && !seals
+                && let Some(digest) = engine.digest(hash.as_bytes())
+            {
+                mark.insert("digest", digest);
+            }
         }
     }
 }
@@ -397,11 +431,11 @@ impl PrepareContext<'_> {
         self.unnamed(field, path, &clear, text)
     }
 
-    /// Treats the purpose of the call.
-    fn purpose(&mut self, clear: String) -> Result<String> {
+    /// Treats a short text by which entries are found: the purpose of the call, a resource.
+    fn said(&mut self, field: Facet, path: &str, clear: String) -> Result<String> {
         let mut text = clear.clone();
-        self.sanitizer.treat_said("purpose", &mut text, &mut self.context)?;
-        Ok(self.unnamed(Some(Facet::Purpose), "purpose", &clear, text))
+        self.sanitizer.treat_said(field, path, &mut text, &mut self.context)?;
+        Ok(self.unnamed(Some(field), path, &clear, text))
     }
 
     /// The text without hidden names. If entries can be found by this facet, a text with hidden names becomes a single

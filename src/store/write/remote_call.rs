@@ -12,12 +12,13 @@ use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
+use crate::store::layout::stored_circumstances::StoredCircumstances;
 use crate::store::layout::stored_entry::StoredPhase;
 
 use crate::host::Random;
 use crate::json::{Json, Limits, MAX_INT};
 use crate::{Error, Hash, Result, Timestamp};
-use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Phase, Sender, Trigger};
+use attestlog_proof::entry::{CallError, Circumstances, Outcome, Phase, Sender, Trigger};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -54,13 +55,14 @@ pub(crate) struct RemoteCall {
     emergency: bool,
     grant: Option<u64>,
     backfilled: bool,
-    captured_by: Option<CapturedBy>,
     late_answer: bool,
     retention_class: Option<String>,
     retain_until: Option<Timestamp>,
     #[serde(deserialize_with = "bounded")]
     restated: Vec<String>,
     sender: Option<Sender>,
+    circumstances: Option<Box<StoredCircumstances<String>>>,
+    detail_of: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,6 +172,11 @@ impl RemoteBatch {
     }
 }
 
+/// What surrounds a call, without the process that records it, which the owner knows.
+fn sent(around: &Circumstances) -> StoredCircumstances<String> {
+    StoredCircumstances::of(&Circumstances { peer: None, ..around.clone() })
+}
+
 impl RemoteCall {
     pub(crate) fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
         // Without `..`: a member that is added and forgotten here would be lost on the way.
@@ -195,12 +202,13 @@ impl RemoteCall {
             emergency,
             grant,
             backfilled,
-            captured_by,
             late_answer,
             retention_class,
             retain_until,
             restated,
             sender,
+            circumstances,
+            detail_of,
         } = call;
         let text = |value: &Json| value.to_canonical().to_string();
         RemoteCall {
@@ -231,12 +239,13 @@ impl RemoteCall {
             emergency: *emergency,
             grant: *grant,
             backfilled: *backfilled,
-            captured_by: *captured_by,
             late_answer: *late_answer,
             retention_class: retention_class.clone(),
             retain_until: *retain_until,
             restated: restated.clone(),
             sender: sender.clone(),
+            circumstances: (!circumstances.is_empty()).then(|| Box::new(sent(circumstances))),
+            detail_of: *detail_of,
         }
     }
 
@@ -273,12 +282,19 @@ impl RemoteCall {
             emergency: self.emergency,
             grant: self.grant,
             backfilled: self.backfilled,
-            captured_by: self.captured_by,
             late_answer: self.late_answer,
             retention_class: self.retention_class,
             retain_until: self.retain_until,
             restated: self.restated,
             sender: self.sender,
+            circumstances: match self.circumstances.map(|around| around.into_circumstances()) {
+                // Which process recorded it, the owner says (R93).
+                Some(around) if around.peer.is_some() => {
+                    return Err(Error::invalid("peer: is not for a caller to say"));
+                }
+                around => around.unwrap_or_default(),
+            },
+            detail_of: self.detail_of,
         };
         Ok((call, self.phase.into()))
     }
@@ -306,6 +322,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::codec;
+    use attestlog_proof::entry::{Approval, Decision, Digests, Peer, Source, SourceKind};
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap().value
@@ -331,14 +348,36 @@ mod tests {
             .trigger(Trigger::UserRequest)
             .duration(std::time::Duration::from_nanos(1_234_567))
             .outcome(Outcome::Denied)
-            .sender(Sender::new("s", 9));
+            .sender(Sender::new("s", 9))
+            .trace("t-1", Some("s-1"))
+            .prompt("p-1")
+            .parent("a-0", Some("i-0"))
+            .approval(Approval { by: Some("boss".to_owned()), ..Approval::new(Decision::Allowed) })
+            .digests(Digests { policy: Some(Hash::of(b"policy")), ..Digests::default() })
+            .resource("file", "/etc/hosts");
         let failed = ToolCall::new("c", "u", "t").typed_error("k", "m").retry_of(3);
-        let mut seen = failed.clone();
-        (seen.captured_by, seen.late_answer) = (Some(CapturedBy::Mcp), true);
-        for (call, phase) in [(seen, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))] {
+        let mut seen = failed.clone().source(Source::new(SourceKind::Proxy));
+        seen.late_answer = true;
+        let told = seen.clone().detail_of(7).contradicts(["model"]);
+        for (call, phase) in
+            [(seen, Phase::Whole), (told, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))]
+        {
             let bytes = codec::encode(&RemoteCall::of(&call, phase)).unwrap();
             assert_eq!(codec::decode::<RemoteCall>(&bytes).unwrap().call().unwrap(), (call, phase));
         }
+    }
+
+    /// Which process records a call is what the owner knows of the other end; a process that says it itself could be any [R93].
+    #[test]
+    fn no_process_says_which_process_it_is() {
+        let mut call = ToolCall::new("c", "u", "t").prompt("p");
+        let peer = Peer { uid: 0, gid: 0, pid: 1, started: None, program: Some("/sbin/init".to_owned()) };
+        call.circumstances.peer = Some(peer);
+        let mut sent = RemoteCall::of(&call, Phase::Whole);
+        let (came, _) = sent.clone().call().unwrap();
+        assert_eq!((came.circumstances.peer, came.circumstances.prompt_id.as_deref()), (None, Some("p")));
+        sent.circumstances = Some(Box::new(StoredCircumstances::of(&call.circumstances)));
+        assert!(sent.call().is_err());
     }
 
     /// A frame full of empty names was thirty times as large after decoding.

@@ -7,10 +7,11 @@
 //! may differ in what the answer adds.
 
 use crate::entry::reserved::NOWHERE;
+use crate::entry::said_around;
 use crate::json::{Canonical, Json};
 use crate::redact::{PREFIX, is_pseudonym, key_of, sealed_subject};
 use crate::store::write::given::{self, without_findings};
-use attestlog_proof::entry::{Call, CallError, CapturedBy, Completion, Outcome};
+use attestlog_proof::entry::{Call, CallError, Completion, Outcome, SourceKind};
 use std::fmt;
 
 /// A recorded call, and one that came under its number.
@@ -63,7 +64,7 @@ impl Compared<'_> {
     }
 
     fn imported(&self) -> bool {
-        [self.there, self.here].iter().all(|call| call.captured_by == Some(CapturedBy::Import))
+        [self.there, self.here].iter().all(|call| call.first_source() == Some(SourceKind::Import))
     }
 
     /// Whether an import found one of them without an answer: then the answers cannot be compared.
@@ -78,7 +79,6 @@ impl Compared<'_> {
         // Without `..`: a member that is added is compared, or the reason why it is not stands here.
         let Call {
             phase,
-            captured_by,
             timestamp,
             turn_number,
             trigger,
@@ -100,6 +100,7 @@ impl Compared<'_> {
             arguments: _,
             session_metadata: _,
             restated: _,
+            circumstances: _,
             given: _,
             // `answer` compares it.
             completion: _,
@@ -113,7 +114,7 @@ impl Compared<'_> {
         // Independent of the policy.
         let said = [
             ("step of the call", there.phase != *phase),
-            ("captured_by", there.captured_by != *captured_by),
+            ("sources", there.first_source() != here.first_source()),
             ("timestamp", timed && there.timestamp != *timestamp),
             ("turn_number", there.turn_number != *turn_number),
             ("call_trigger", !asks && there.trigger != *trigger),
@@ -166,6 +167,7 @@ impl Compared<'_> {
                 ("call_id", opt(&there.call_id, &here.call_id)),
                 ("arguments", !self.is_same_json(there.arguments.as_ref(), here.arguments.as_ref())),
                 ("session_metadata", !self.is_same_session()),
+                ("members that only some calls have", !self.is_same_around()),
                 ("restated", !self.waited() && there.restated != here.restated),
             ]
         };
@@ -215,7 +217,8 @@ impl Compared<'_> {
         let (there, here) = (self.there.session_metadata.as_ref(), self.here.session_metadata.as_ref());
         if !self.imported() || there == here {
             // The digests of what the proxy shortened depend on a key.
-            return self.rotated && self.here.captured_by == Some(CapturedBy::Mcp) || self.is_same_json(there, here);
+            return self.rotated && self.here.first_source() == Some(SourceKind::Proxy)
+                || self.is_same_json(there, here);
         }
         let said = |metadata: Option<&Canonical>| {
             let mut members = metadata.map(Canonical::to_json).and_then(|m| m.as_object().cloned()).unwrap_or_default();
@@ -223,6 +226,12 @@ impl Compared<'_> {
             Json::from(members).to_canonical()
         };
         self.is_same_json(Some(&said(there)), Some(&said(here)))
+    }
+
+    /// Whether the same is told of trace, approval, resources and the like, whoever told it.
+    fn is_same_around(&self) -> bool {
+        let said = |call: &Call| call.circumstances.as_deref().and_then(said_around).map(|said| said.to_canonical());
+        self.is_same_json(said(self.there).as_ref(), said(self.here).as_ref())
     }
 
     /// Whether these are equal apart from sealed values, whose ciphertext always differs.

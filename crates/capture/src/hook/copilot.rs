@@ -53,7 +53,7 @@ fn conversation(told: &Told, identity: &Identity) -> Result<String> {
 }
 
 fn call(told: &Told, identity: &Identity) -> Result<ToolCall> {
-    let mut call = told.call((conversation(told, identity)?, told.needed("toolName")?), identity, &SESSION);
+    let mut call = told.call(AGENT, (conversation(told, identity)?, told.needed("toolName")?), identity, &SESSION);
     call.call_id = told.first(&["toolCallId", "toolUseId"])?;
     call.timestamp = told.time("timestamp");
     if call.model.is_none() {

@@ -8,7 +8,7 @@ use attestlog::json::{Json, Limits, Object, Parsed};
 use attestlog::{Outcome, Result, Timestamp, ToolCall, Unmatched};
 
 const AGENT: Agent = Agent::Cursor;
-const SESSION: [&str; 5] = ["cwd", "transcript_path", "workspace_roots", "user_email", "cursor_version"];
+const SESSION: [&str; 4] = ["cwd", "transcript_path", "workspace_roots", "user_email"];
 
 pub(super) fn event(told: &Told, identity: &Identity, now: Timestamp) -> Result<Event> {
     let name = told.text("hook_event_name")?.or_else(|| identity.event.clone());
@@ -49,13 +49,18 @@ impl Cursor<'_> {
     }
 
     fn call(&self, tool: String) -> Result<ToolCall> {
-        let mut call = self.told.call((self.conversation()?, tool), self.identity, &SESSION);
+        let mut call = self.told.call(AGENT, (self.conversation()?, tool), self.identity, &SESSION);
         if call.model.is_none() {
             call.model = self.told.text("model")?;
         }
         call.duration_ms = self.told.milliseconds("duration");
+        if let (Some(source), Some(version)) =
+            (call.circumstances.sources.first_mut(), self.told.text("cursor_version")?)
+        {
+            source.version = Some(version);
+        }
         Ok(match self.told.text("generation_id")? {
-            Some(prompt) => call.metadata("prompt_id", Json::from(prompt)),
+            Some(prompt) => call.prompt(prompt),
             None => call,
         })
     }

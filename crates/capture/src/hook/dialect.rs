@@ -6,6 +6,7 @@
 
 use super::told::{Told, message, note, with_arguments, with_result};
 use super::{Agent, Event, Identity, Moment, Step, abandoned, stale, unknown};
+use attestlog::entry::{Approval, Decision};
 use attestlog::json::{Json, Parsed};
 use attestlog::{Outcome, Result, Timestamp, ToolCall, Unmatched};
 
@@ -61,7 +62,7 @@ impl Dialect<'_> {
     fn call(&self, of: &Told) -> Result<ToolCall> {
         let tool = of.needed("tool_name")?;
         let server = self.server(of, &tool)?;
-        let mut call = self.told.call((self.conversation()?, tool), self.identity, &SESSION);
+        let mut call = self.told.call(self.agent, (self.conversation()?, tool), self.identity, &SESSION);
         call.call_id = of.text("tool_use_id")?;
         call.agent_id = self.told.text("agent_id")?;
         call.tool_server = server;
@@ -70,7 +71,7 @@ impl Dialect<'_> {
             call.model = self.told.text("model")?;
         }
         if let Some(prompt) = self.told.first(&["prompt_id", "turn_id"])? {
-            call = call.metadata("prompt_id", Json::from(prompt));
+            call = call.prompt(prompt);
         }
         Ok(with_arguments(call, of.value("tool_input")))
     }
@@ -118,7 +119,8 @@ impl Dialect<'_> {
     /// A call that was denied before its tool ran.
     fn denied(&self) -> Result<ToolCall> {
         let reason = self.told.value("reason").map(|reason| message(&reason.value));
-        Ok(self.ended()?.error(reason.unwrap_or_else(|| "permission denied".to_owned())).outcome(Outcome::Denied))
+        let call = self.ended()?.error(reason.unwrap_or_else(|| "permission denied".to_owned()));
+        Ok(refused(call, Some("mode")).outcome(Outcome::Denied))
     }
 
     /// The calls of one message of the model, after all of them: those that did not end yet were denied, and those that never began
@@ -129,7 +131,10 @@ impl Dialect<'_> {
             let text = response.as_ref().map(|response| message(&response.value)).unwrap_or_default();
             let not_run = text.starts_with(NOT_RUN);
             let denied = call.clone().error(&*text);
-            let denied = denied.outcome(if not_run { Outcome::ToolError } else { Outcome::Denied });
+            let denied = match not_run {
+                true => denied.outcome(Outcome::ToolError),
+                false => refused(denied, refuser(&text)).outcome(Outcome::Denied),
+            };
             let alone = match not_run {
                 true => call.typed_error("not_run", text).outcome(Outcome::ProtocolError),
                 false => succeeded(call, response),
@@ -138,6 +143,24 @@ impl Dialect<'_> {
             Ok(Step::Settle(denied.into(), alone.into()))
         };
         self.told.list("tool_calls")?.into_iter().map(settle).collect()
+    }
+}
+
+/// The call with the approval that it did not get, from this source.
+fn refused(call: ToolCall, source: Option<&str>) -> ToolCall {
+    let mut approval = Approval::new(Decision::Denied);
+    approval.source = source.map(str::to_owned);
+    call.approval(approval)
+}
+
+/// Who refused a call that Claude Code reports with this text.
+fn refuser(text: &str) -> Option<&'static str> {
+    let says = |words: &str| text.contains(words);
+    match () {
+        () if says("hook") && (says("blocked") || says("denied") || says("error")) => Some("hook"),
+        () if says("The user doesn't want") || says("user rejected") => Some("user"),
+        () if says("Permission to use") && says("has been denied") => Some("rule"),
+        () => None,
     }
 }
 

@@ -18,6 +18,7 @@ mod told;
 
 pub use record::record;
 
+use attestlog::entry::SourceKind;
 use attestlog::{Abandoned, Error, Result, Timestamp, ToolCall, Unmatched};
 use told::Told;
 
@@ -84,6 +85,8 @@ pub struct Identity {
     pub purpose: Option<String>,
     /// The conversation, instead of the session that the event names.
     pub conversation: Option<String>,
+    /// The version of the agent.
+    pub version: Option<String>,
     /// The name of the event, for agents that do not pass it.
     pub event: Option<String>,
 }
@@ -182,6 +185,7 @@ fn abandoned(conversation: String, identity: &Identity, reason: &str) -> Abandon
     let mut which = Abandoned::default();
     which.conversation = Some(conversation);
     which.user = Some(identity.user.clone());
+    which.source = Some(SourceKind::Hook);
     which.reason = reason.to_owned();
     which
 }
@@ -190,6 +194,7 @@ fn abandoned(conversation: String, identity: &Identity, reason: &str) -> Abandon
 fn stale(now: Timestamp) -> Step {
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
     let mut which = Abandoned::default();
+    which.source = Some(SourceKind::Hook);
     which.begun_before = Some(now.minus(DAY));
     which.reason = "nothing was heard of the call for a day".to_owned();
     Step::Abandon(which)

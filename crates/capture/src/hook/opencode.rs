@@ -51,7 +51,7 @@ fn call(told: &Told, input: &Told, arguments: Option<Parsed>, identity: &Identit
     {
         tool = asked.to_owned();
     }
-    let mut call = told.call((input.needed("sessionID")?, tool), identity, &SESSION);
+    let mut call = told.call(AGENT, (input.needed("sessionID")?, tool), identity, &SESSION);
     call.call_id = input.text("callID")?;
     if call.model.is_none() {
         call.model = told.text("model")?;

@@ -2,13 +2,16 @@
 //!
 //! A member that is needed and missing or of another type is an error that names it. Everything else is kept as it is.
 
-use super::{Identity, MAX_EVENT};
+use super::{Agent, Identity, MAX_EVENT};
 use crate::shorten::shortened;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::{Json, Limits, Object, Parsed, Path, Step};
 use attestlog::{Error, ErrorKind, Result, Timestamp, ToolCall};
 
 /// The member of the session's metadata that says how an event was read.
 const NOTES: &str = "hook";
+/// A longer name of a file or address is in the arguments only.
+const LONGEST_RESOURCE: usize = 4 << 10;
 
 /// An event as the agent passed it.
 #[derive(Debug)]
@@ -124,10 +127,19 @@ impl Told {
     }
 
     /// A call of this tool, with what every event says: who, and these members of the session.
-    pub(super) fn call(&self, names: (String, String), identity: &Identity, session: &[&str]) -> ToolCall {
+    pub(super) fn call(
+        &self,
+        agent: Agent,
+        names: (String, String),
+        identity: &Identity,
+        session: &[&str],
+    ) -> ToolCall {
         let (conversation, tool) = names;
         let conversation = identity.conversation.clone().unwrap_or(conversation);
-        let mut call = ToolCall::new(conversation, &*identity.user, tool);
+        let mut source = Source::new(SourceKind::Hook);
+        source.program = Some(agent.as_str().to_owned());
+        source.version = identity.version.clone();
+        let mut call = ToolCall::new(conversation, &*identity.user, tool).source(source);
         call.model = identity.model.clone();
         call.purpose = identity.purpose.clone();
         if let Some(role) = &identity.role {
@@ -161,8 +173,28 @@ pub(super) fn note(mut call: ToolCall, name: &str, value: impl Into<Json>) -> To
     call
 }
 
+/// The arguments in which tools name a file, or an address.
+const FILES: [&str; 7] =
+    ["file_path", "filePath", "absolute_path", "notebook_path", "target_file", "path", "relative_workspace_path"];
+const ADDRESSES: [&str; 2] = ["url", "uri"];
+
+/// The call with the files and addresses that its arguments name.
+fn with_resources(mut call: ToolCall, arguments: &Json) -> ToolCall {
+    for (kind, names) in [("file", &FILES[..]), ("url", &ADDRESSES[..])] {
+        let named = names.iter().filter_map(|name| arguments.get(name)?.as_str());
+        for name in named.filter(|name| !name.is_empty() && name.len() <= LONGEST_RESOURCE) {
+            call = call.resource(kind, name);
+        }
+    }
+    call
+}
+
 /// The call with these arguments; of large ones, what fits.
 pub(super) fn with_arguments(call: ToolCall, arguments: Option<Parsed>) -> ToolCall {
+    let call = match &arguments {
+        Some(arguments) => with_resources(call, &arguments.value),
+        None => call,
+    };
     match arguments {
         None => call,
         Some(arguments) => match shortened(&arguments.value, "arguments") {

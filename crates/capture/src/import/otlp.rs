@@ -213,11 +213,8 @@ impl<'a> Trace<'a> {
         };
         call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
         call.call_id = first_of(at, IDS)?;
-        for (key, id) in [("trace_id", span.id.0), ("span_id", span.id.1)] {
-            if !id.is_empty() {
-                call.session_metadata.insert(key, id);
-            }
-        }
+        let id = |id: &str| (!id.is_empty()).then(|| id.to_owned());
+        (call.circumstances.trace_id, call.circumstances.span_id) = (id(span.id.0), id(span.id.1));
         let (start, end) = (nanos(at, "startTimeUnixNano")?, nanos(at, "endTimeUnixNano")?);
         call.timestamp = start.or(end);
         if start.is_none() && end.is_some() {

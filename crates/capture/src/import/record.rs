@@ -9,7 +9,7 @@
 use super::identity::{self, Identities, Identity, Source};
 use super::{Imported, NotTaken, Untaken};
 use attestlog::NOWHERE;
-use attestlog::entry::CapturedBy;
+use attestlog::entry::SourceKind;
 use attestlog::json::{Json, Object};
 use attestlog::redact::Policy;
 use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
@@ -185,7 +185,8 @@ impl<L: Log> Recorder<'_, L> {
         if self.sources.iter().any(|source| source.weak) {
             check_policy(&self.log.policy()?, policy)?;
         }
-        calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
+        let source = attestlog::entry::Source::new(SourceKind::Import);
+        calls.iter_mut().for_each(|call| call.circumstances.sources = vec![source.clone()]);
         for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
             // The store will use the time of the import.
             mark(call, "time_from", "import");
@@ -351,7 +352,7 @@ fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
 /// Whether this identity is new to the log.
 fn is_new(log: &impl Log, name: &str) -> Result<bool> {
     let mut probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
-    probe.captured_by = Some(CapturedBy::Import);
+    probe.circumstances.sources = vec![attestlog::entry::Source::new(SourceKind::Import)];
     match log.put(vec![probe]) {
         Ok(_) => Ok(false),
         Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => Ok(false),

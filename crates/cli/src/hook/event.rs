@@ -38,6 +38,9 @@ pub struct EventArgs {
     /// The conversation [default: the agent's session]
     #[arg(long, value_name = "ID", value_parser = named)]
     pub conversation: Option<String>,
+    /// The agent's version, for the log
+    #[arg(long, value_name = "VERSION", value_parser = named)]
+    pub agent_version: Option<String>,
     /// The event's name, for agents that do not pass it
     #[arg(long, value_name = "NAME", value_parser = named)]
     pub event: Option<String>,
@@ -62,6 +65,7 @@ impl EventArgs {
         identity.model = self.model.clone();
         identity.purpose = self.purpose.clone();
         identity.conversation = self.conversation.clone();
+        identity.version = self.agent_version.clone();
         identity.event = self.event.clone();
         identity
     }

@@ -2,7 +2,7 @@
 //! erased (R90).
 
 use super::common::{Place, json};
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::Json;
 use attestlog::{AuditLog, Justification, ToolCall};
 
@@ -108,7 +108,7 @@ fn no_digest_is_kept_of_what_was_shortened_where_values_are_sealed() {
         let mark = r#"{"shortened":[{"path":"arguments","bytes":2000000,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}"#;
         let call = ToolCall::new("c", "u", "t").patient("P-90").arguments(json(r#"{"pin":1}"#));
         let mut call = call.metadata("mcp", json(mark));
-        call.captured_by = Some(CapturedBy::Mcp);
+        call.circumstances.sources.push(Source::new(SourceKind::Proxy));
         call
     };
     let (_place, log) = erased(|place| {

@@ -1,7 +1,7 @@
 //! `timeline`, `stats`, `query` and `export` say of the same calls the same. Invariant R42.
 
 use crate::common::{Place, call, json};
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::Json;
 use attestlog::{AuditLog, Outcome, ToolCall};
 
@@ -12,7 +12,7 @@ fn store() -> Place {
     let log = AuditLog::open(place.path("s")).unwrap();
     let seen = |tool: &str| {
         let mut call = ToolCall::new("c", "u", tool);
-        call.captured_by = Some(CapturedBy::Mcp);
+        call.circumstances.sources.push(Source::new(SourceKind::Proxy));
         call
     };
     for late in [Outcome::ToolError, Outcome::Ok] {

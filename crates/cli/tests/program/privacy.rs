@@ -3,7 +3,7 @@
 
 use crate::common::Place;
 use attestlog::Justification;
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::Json;
 use attestlog::redact::{Action, IdentityKind, Policy, Preset, is_pseudonym};
 use attestlog::retention::{HoldSelector, PatientPaths};
@@ -514,7 +514,7 @@ fn an_erasure_names_what_it_leaves_and_ends_with_one() {
     place.run(&["init", "s", "--config", "c.toml"]).ok();
     let sealed = |patient: &str| {
         let mut call = ToolCall::new("c", "dr", "search").patient(patient).outcome(Outcome::Ok);
-        call.captured_by = Some(CapturedBy::Mcp);
+        call.circumstances.sources.push(Source::new(SourceKind::Proxy));
         call
     };
     let with = |call: ToolCall| call.arguments(json(r#"{"diagnosis":"lues"}"#));

@@ -79,7 +79,7 @@ fn a_log_with_pseudonyms_knows_whom_grants_name_and_what_comes_near() {
 /// that had another log's cursor read 'nothing new' forever.
 #[test]
 fn a_trace_and_a_cursor_that_the_log_has_never_seen_are_told() {
-    let place = Place::with_lines(&call("c", "u", "look", r#""session_metadata":{"trace_id":"t1"}"#));
+    let place = Place::with_lines(&call("c", "u", "look", r#""trace_id":"t1""#));
     for args in [&["query", "s", "--trace", "t2"][..], &["query", "s", "--trace", "t2", "--count"]] {
         let ran = place.run(args).code(0);
         assert!(ran.err.contains("no entry of this log has the trace \"t2\""), "{args:?}: {}", ran.err);

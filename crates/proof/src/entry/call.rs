@@ -1,6 +1,6 @@
 //! The entry of a call: who started it, in which role, which model chose which tool, with what arguments and what outcome.
 
-use super::{Attribution, Kind};
+use super::{Attribution, Circumstances, Kind, SourceKind};
 use crate::Timestamp;
 use crate::json::Canonical;
 use serde::{Deserialize, Serialize};
@@ -25,10 +25,8 @@ pub struct Call<S: AsRef<str> = String> {
     /// Whether it was made under an emergency override.
     pub emergency: bool,
     /// Whether it is said to be back-filled from a recording, rather than recorded as it happened. This is certain for a call
-    /// that `import` captured ([`Call::is_from_recording`]); for any other it is the caller's word.
+    /// that `import` read ([`Call::is_from_recording`]); for any other it is the caller's word.
     pub backfilled: bool,
-    /// Which part of this library captured the call; `None` if a host described it. A caller cannot set this.
-    pub captured_by: Option<CapturedBy>,
     /// Whether this is not a call of its own but the answer to the call it follows, which was recorded without one. Only the
     /// part that captured that call can set it, and the log checks that it is possible; statistics and alert rules do not
     /// count it as another call (R42, R67).
@@ -74,6 +72,8 @@ pub struct Call<S: AsRef<str> = String> {
     /// something: 16 hexadecimal digits each for the arguments, the session's metadata, the names, and an error that was
     /// given. `None` without a sender or without keys.
     pub given: Option<S>,
+    /// Who told of the call, its trace, approval, resources and the like; `None` if nothing of it is known.
+    pub circumstances: Option<Box<Circumstances<S>>>,
 }
 
 /// How a call ended.
@@ -109,6 +109,8 @@ pub enum Phase {
     Begun,
     /// The end of the call that was begun at this seq.
     Finished(u64),
+    /// Details that another source told later of the call at this seq. No call of its own.
+    Detail(u64),
 }
 
 /// A sender that numbers its records.
@@ -155,6 +157,7 @@ macro_rules! named {
         }
     };
 }
+pub(super) use named;
 
 named! {
     /// How a call ended. Only [`Outcome::Ok`] is a success.
@@ -171,16 +174,6 @@ named! {
         Timeout = "timeout",
         /// Nobody waited for the answer, or none was ever recorded.
         Abandoned = "abandoned",
-    }
-}
-
-named! {
-    /// A part of this library that captures calls itself, without a host describing them.
-    "part that captures calls" CapturedBy {
-        /// Read from a transcript, by `import`.
-        Import = "import",
-        /// Seen by the Model Context Protocol proxy.
-        Mcp = "mcp",
     }
 }
 
@@ -211,31 +204,46 @@ impl<S: AsRef<str>> Call<S> {
         match self.phase {
             Phase::Begun => Kind::CallBegun,
             Phase::Whole | Phase::Finished(_) => Kind::ToolCall,
+            Phase::Detail(_) => Kind::CallDetail,
         }
     }
 
     /// Whether `import` read it from a recording; a caller's word is not enough.
     pub fn is_from_recording(&self) -> bool {
-        self.backfilled && self.captured_by == Some(CapturedBy::Import)
+        self.backfilled && self.first_source() == Some(SourceKind::Import)
     }
 
-    /// Whether it adds to a call whose end is already in the log: a late answer, or patients that did not fit into one entry.
+    /// The first who told of the call; `None` if a host described it.
+    pub fn first_source(&self) -> Option<SourceKind> {
+        self.circumstances.as_ref()?.first_source()
+    }
+
+    /// The entry of the call to which this one adds details, if it is such an entry.
+    pub fn detail_of(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Detail(of) => Some(of),
+            _ => None,
+        }
+    }
+
+    /// Whether it adds to a call that is already in the log: details, a late answer, or patients that did not fit into one entry.
     pub fn adds_to_call(&self) -> bool {
-        self.late_answer || self.is_of_further_patients()
+        self.late_answer || self.detail_of().is_some() || self.is_of_further_patients()
     }
 
-    /// The entry that this one continues, if it is a part of a call: an end continues its beginning; a late answer, or patients
-    /// that did not fit, the entry that it follows.
+    /// The entry that this one continues, if it is a part of a call: an end continues its beginning; details the entry that they
+    /// name; a late answer, or patients that did not fit, the entry that it follows.
     pub fn part_of(&self) -> Option<u64> {
         match self.phase {
             Phase::Finished(begun) => Some(begun),
+            Phase::Detail(of) => Some(of),
             _ => self.follows.filter(|_| self.adds_to_call()),
         }
     }
 
     /// Whether the MCP proxy recorded it for patients in a reply that did not fit into the entry of the call's end.
     fn is_of_further_patients(&self) -> bool {
-        if self.captured_by != Some(CapturedBy::Mcp)
+        if self.first_source() != Some(SourceKind::Proxy)
             || self.follows.is_none()
             || self.trigger != Some(Trigger::FollowUp)
         {
@@ -254,6 +262,14 @@ impl<S: AsRef<str>> Call<S> {
     pub fn duration_nanos(&self) -> Option<u64> {
         let ms = self.completion.as_ref()?.duration_ms?;
         Some((ms * 1e6).round() as u64)
+    }
+
+    /// How long it took, in milliseconds, as this entry tells it.
+    pub fn duration_ms(&self) -> Option<f64> {
+        match &self.completion {
+            Some(ended) => ended.duration_ms,
+            None => self.circumstances.as_ref()?.duration_ms,
+        }
     }
 
     /// The ids of the keys under which values of the call are sealed.

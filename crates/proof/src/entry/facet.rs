@@ -1,6 +1,6 @@
 //! The facets that entries are indexed by. Adding one takes a line here, one in [`Content::facets`] and one in `names::domain`.
 
-use super::{Body, Call, Content};
+use super::{Body, Call, Circumstances, Content, Peer, Phase};
 use std::fmt;
 
 macro_rules! fields {
@@ -69,6 +69,13 @@ fields! {
     Agent = 12, "agent";
     /// `tool_server`
     Server = 13, "server";
+    /// The name of each of `resources`
+    Resource = 14, "resource";
+    /// `trace_id`
+    Trace = 15, "trace";
+    // 16 is reserved for `call_id`, which is not indexed: DESIGN.md says what that would cost.
+    /// `peer.program`
+    Peer = 17, "peer";
 }
 
 impl fmt::Display for Facet {
@@ -109,13 +116,13 @@ impl<S: AsRef<str>> Content<S> {
             tool_name,
             purpose,
             emergency,
-            // No facets; `kind` tells the phase.
-            phase: _,
+            circumstances,
+            phase,
+            // No facets.
             policy_seq: _,
             follows: _,
             grant: _,
             backfilled: _,
-            captured_by: _,
             late_answer: _,
             timestamp: _,
             turn_number: _,
@@ -141,12 +148,55 @@ impl<S: AsRef<str>> Content<S> {
                 found(field, value.as_ref());
             }
         }
-        found(Facet::Outcome, completion.as_ref().map_or("begun", |c| c.outcome.as_str()));
+        if let Some(around) = circumstances {
+            around.facets(found);
+        }
+        match (completion, phase) {
+            (Some(ended), _) => found(Facet::Outcome, ended.outcome.as_str()),
+            // Details need not say how the call ended.
+            (None, Phase::Detail(_)) => {}
+            (None, _) => found(Facet::Outcome, "begun"),
+        }
         if let Some(trigger) = trigger {
             found(Facet::Trigger, trigger.as_str());
         }
         if *emergency {
             found(Facet::Emergency, "true");
+        }
+    }
+}
+
+impl<S: AsRef<str>> Circumstances<S> {
+    fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
+        // Without `..`, as above.
+        let Circumstances {
+            trace_id,
+            resources,
+            peer,
+            // No facets.
+            span_id: _,
+            prompt_id: _,
+            parent_agent_id: _,
+            parent_call_id: _,
+            sources: _,
+            approval: _,
+            digests: _,
+            contradicts: _,
+            duration_ms: _,
+        } = self;
+        // Of one name there may be resources of several kinds, next to each other.
+        let mut before = None;
+        for resource in resources {
+            let name = resource.name.as_ref();
+            if before.replace(name) != Some(name) {
+                found(Facet::Resource, name);
+            }
+        }
+        if let Some(trace) = trace_id {
+            found(Facet::Trace, trace.as_ref());
+        }
+        if let Some(Peer { program: Some(program), .. }) = peer {
+            found(Facet::Peer, program.as_ref());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Reads entries back from their lines, so that reports can be made from an exported log without the store.
 
 use super::{
-    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Kind, Outcome, Phase, Retention, Sender,
-    SystemEvent, Trigger,
+    Approval, Body, Call, CallError, Circumstances, Completion, Content, Decision, Digests, Entry, Kind, Outcome, Peer,
+    Phase, Resource, Retention, Sender, Source, SourceKind, SystemEvent, Trigger,
 };
 use crate::json::{Json, Limits, Object};
 use crate::{Error, Hash, Result, Timestamp};
@@ -52,6 +52,7 @@ fn read(members: &mut Object) -> Result<Entry> {
 fn call(m: &mut Object, kind: Kind) -> Result<Call> {
     let phase = match (kind, integer(m, "begun_seq")?) {
         (Kind::CallBegun, _) => Phase::Begun,
+        (Kind::CallDetail, _) => Phase::Detail(integer(m, "detail_of")?.ok_or_else(|| missing("detail_of"))?),
         (_, Some(begun)) => Phase::Finished(begun),
         (_, None) => Phase::Whole,
     };
@@ -78,6 +79,7 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         },
         _ => None,
     };
+    let circumstances = circumstances(m)?.kept();
     let mut required = |key: &str| text(m, key)?.ok_or_else(|| missing(key));
     let (conversation_id, user_id, tool_name) =
         (required("conversation_id")?, required("user_id")?, required("tool_name")?);
@@ -101,7 +103,6 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         emergency: m.remove("emergency").is_some(),
         grant: integer(m, "grant")?,
         backfilled: m.remove("backfilled").is_some(),
-        captured_by: text(m, "captured_by")?.and_then(|by| CapturedBy::from_str(&by).ok()),
         late_answer: m.remove("late_answer").is_some(),
         session_metadata: m.remove("session_metadata").map(|s| s.to_canonical()),
         completion,
@@ -109,7 +110,81 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         restated: texts(m, "restated"),
         sender,
         given: text(m, "given")?,
+        circumstances,
     })
+}
+
+/// The members that most calls do not have. The duration is still there if the entry does not say how the call ended.
+fn circumstances(m: &mut Object) -> Result<Circumstances> {
+    Ok(Circumstances {
+        trace_id: text(m, "trace_id")?,
+        span_id: text(m, "span_id")?,
+        prompt_id: text(m, "prompt_id")?,
+        parent_agent_id: text(m, "parent_agent_id")?,
+        parent_call_id: text(m, "parent_call_id")?,
+        sources: objects(m, "sources", |source| {
+            let kind = text(source, "source")?.and_then(|kind| SourceKind::from_str(&kind).ok());
+            Ok(Source {
+                kind: kind.ok_or_else(|| missing("sources.source"))?,
+                program: text(source, "program")?,
+                version: text(source, "version")?,
+                added: texts(source, "added"),
+            })
+        })?,
+        approval: object(m, "approval", |approval| {
+            let decision = text(approval, "decision")?.and_then(|decision| Decision::from_str(&decision).ok());
+            Ok(Approval {
+                decision: decision.ok_or_else(|| missing("approval.decision"))?,
+                by: text(approval, "by")?,
+                source: text(approval, "source")?,
+                asked_at: time(approval, "asked_at")?,
+                answered_at: time(approval, "answered_at")?,
+            })
+        })?,
+        digests: object(m, "digests", |members| {
+            let mut digests = Digests::default();
+            for (name, value) in std::mem::take(members) {
+                let digest = value.as_str().and_then(Digests::parse).ok_or_else(|| missing("digests"))?;
+                *digests.of_name(&name).ok_or_else(|| missing("digests"))? = Some(digest);
+            }
+            Ok(digests)
+        })?
+        .unwrap_or_default(),
+        peer: object(m, "peer", |peer| {
+            let mut number = |key: &str| {
+                let number = integer(peer, key)?.and_then(|number| u32::try_from(number).ok());
+                number.ok_or_else(|| missing(key))
+            };
+            let (uid, gid, pid) = (number("uid")?, number("gid")?, number("pid")?);
+            Ok(Peer { uid, gid, pid, started: time(peer, "started")?, program: text(peer, "program")? })
+        })?,
+        resources: objects(m, "resources", |resource| {
+            let kind = text(resource, "kind")?.ok_or_else(|| missing("resources.kind"))?;
+            Ok(Resource { kind, name: text(resource, "name")?.ok_or_else(|| missing("resources.name"))? })
+        })?,
+        contradicts: texts(m, "contradicts"),
+        duration_ms: m.remove("duration_ms").and_then(|took| took.as_f64()),
+    })
+}
+
+fn object<T>(m: &mut Object, key: &str, read: impl FnOnce(&mut Object) -> Result<T>) -> Result<Option<T>> {
+    match m.remove(key) {
+        None => Ok(None),
+        Some(Json::Object(mut members)) => read(&mut members).map(Some),
+        Some(_) => Err(missing(key)),
+    }
+}
+
+fn objects<T>(m: &mut Object, key: &str, read: impl Fn(&mut Object) -> Result<T>) -> Result<Vec<T>> {
+    let one = |item| match item {
+        Json::Object(mut members) => read(&mut members),
+        _ => Err(missing(key)),
+    };
+    match m.remove(key) {
+        None => Ok(Vec::new()),
+        Some(Json::Array(items)) => items.into_iter().map(one).collect(),
+        Some(_) => Err(missing(key)),
+    }
 }
 
 fn missing(key: &str) -> Error {

@@ -6,13 +6,15 @@
 
 mod attribution;
 mod call;
+mod circumstances;
 mod claimed;
 mod facet;
 mod from_line;
 mod system;
 
 pub use attribution::Attribution;
-pub use call::{Call, CallError, CapturedBy, Completion, Outcome, Phase, Sender, Trigger};
+pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub use circumstances::{Approval, Circumstances, Decision, Digests, Peer, Resource, SHA256, Source, SourceKind};
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use facet::Facet;
 pub use system::{Kind, SystemEvent};

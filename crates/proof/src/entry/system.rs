@@ -75,6 +75,8 @@ kinds! {
     BreakGlassReviewed = 18, "break_glass_reviewed";
     /// Somebody confirmed what is in force after a restore.
     RestoreConfirmed = 19, "restore_confirmed";
+    /// Another source told more of a call that is already in the log.
+    CallDetail = 20, "call_detail";
 }
 
 impl<S: AsRef<str>> SystemEvent<S> {
@@ -89,7 +91,7 @@ crate::named_form!(Kind, "kind");
 impl Kind {
     /// Whether this is the entry of a call, rather than a system event.
     pub const fn is_call(self) -> bool {
-        matches!(self, Kind::ToolCall | Kind::CallBegun)
+        matches!(self, Kind::ToolCall | Kind::CallBegun | Kind::CallDetail)
     }
 }
 

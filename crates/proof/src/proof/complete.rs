@@ -225,7 +225,7 @@ impl CompleteProof {
             return Err(incomplete("its terms are not in order"));
         }
         let mut needed: BTreeSet<u64> = shown.needed.clone();
-        if spelling::normal(&self.value) != self.value {
+        if names::normal_of(self.facet, &self.value) != self.value {
             return Err(incomplete("its value is not in the form in which values are recorded"));
         }
         let mut keys = BTreeSet::new();
@@ -341,7 +341,7 @@ impl Checked {
     /// # Errors
     /// [`CheckError::Contradicted`] if it is about something else.
     pub fn about(self, facet: Facet, value: &str) -> Result<Checked, CheckError> {
-        let wanted = spelling::normal(value);
+        let wanted = names::normal_of(facet, value);
         let asked = format!("{} {:?}", facet.as_str(), super::shorten(&wanted));
         let Proven::Complete { facet: of, value: is, .. } = &self.proven else {
             let message = format!("it is not a completeness proof, and does not show what there is of {asked}");

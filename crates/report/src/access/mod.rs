@@ -122,7 +122,7 @@ impl AccessReportBuilder {
     pub fn add(&mut self, entry: &Entry) {
         let (Some(call), Some(part)) = (entry.call(), self.calls.take(entry)) else { return };
         let of = match part {
-            Part::End(first) | Part::LateAnswer(first) | Part::Patients(first) => Some(first),
+            Part::End(first) | Part::LateAnswer(first) | Part::Patients(first) | Part::Detail(first) => Some(first),
             _ => None,
         };
         if let Some(at) = of.and_then(|of| self.row_of.get(&of).copied())
@@ -135,6 +135,10 @@ impl AccessReportBuilder {
                 _ => row.add(added),
             }
             self.row_of.insert(entry.seq, at);
+            return;
+        }
+        // Details are no access of their own, but what they alone name was accessed.
+        if matches!(part, Part::Detail(_)) && call.patient_ids.is_empty() {
             return;
         }
         if self.context.includes(entry, call) {

@@ -101,7 +101,7 @@ impl Access {
             further_seqs: Vec::new(),
             begun_seq: match call.phase {
                 Phase::Finished(begun) => Some(begun),
-                Phase::Whole | Phase::Begun => None,
+                Phase::Whole | Phase::Begun | Phase::Detail(_) => None,
             },
             timestamp: call.timestamp,
             recorded_at: entry.body.recorded_at,

@@ -360,7 +360,7 @@ fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access
     let mut details = base_details(entry);
     let begun = begun.map(|b| b.seq).or(match call.phase {
         Phase::Finished(begun) => Some(begun),
-        Phase::Whole | Phase::Begun => None,
+        Phase::Whole | Phase::Begun | Phase::Detail(_) => None,
     });
     let mut add = |name, value: Option<Json>| details.extend(value.map(|v| (name, v)));
     add("begun_seq", begun.map(|n| n.to_string().into()));
@@ -371,7 +371,7 @@ fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access
     add("outcome", Some(access.outcome_name().into()));
     add("grant", access.grant.map(|n| n.to_string().into()));
     add("answered_seq", access.answered_seq.map(|n| n.to_string().into()));
-    add("part_of", call.follows.filter(|_| call.adds_to_call()).map(|n| n.to_string().into()));
+    add("part_of", call.part_of().filter(|_| call.adds_to_call()).map(|n| n.to_string().into()));
     add("backfilled", access.backfilled.then(|| "true".into()));
     let viewed = &access.viewed;
     let canonical = |json: Json| string(json.to_canonical().as_str());

@@ -13,7 +13,7 @@ use crate::mcp::readings::Readings;
 use crate::mcp::reply::{about, short};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
 use crate::shorten::{LARGE, shortened};
-use attestlog::entry::CapturedBy;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::json::{Json, Object};
 use attestlog::redact::patient_of_address;
 use attestlog::{Error, ErrorKind, Result};
@@ -374,14 +374,14 @@ impl Observer {
         let names = ["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"];
         let conversation = said(&who.conversation, &names, &who.default_conversation);
         let mut call = ToolCall::new(conversation, user, tool);
-        call.captured_by = Some(CapturedBy::Mcp);
+        call.circumstances.sources.push(Source::new(SourceKind::Proxy));
         call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
         call.tool_server = Some(self.server_name(state));
         (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
         call = who.role.iter().fold(call, |call, role| call.role(role.clone()));
         let trace = meta.and_then(|meta| meta.get("traceparent")).and_then(Json::as_str);
         if let Some((trace, span)) = trace.and_then(trace_of) {
-            call = call.metadata("trace_id", trace).metadata("span_id", span);
+            call = call.trace(trace, Some(&span));
         }
         let mut mcp = notes.clone();
         if let Some(name) = nameless {
@@ -555,7 +555,7 @@ fn name_of(about: &Option<Json>) -> Option<String> {
 fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
     let note = |call: &ToolCall, key: &str| call.session_metadata.get("mcp").and_then(|mcp| mcp.get(key)).cloned();
     let whole = |call: &ToolCall| note(call, "shortened").is_none() && note(call, "restated").is_none();
-    let trace = |call: &ToolCall| call.session_metadata.get("trace_id").cloned();
+    let trace = |call: &ToolCall| call.circumstances.trace_id.clone();
     begun.tool_name == call.tool_name
         && begun.arguments == call.arguments
         && begun.user_id == call.user_id
