@@ -153,13 +153,12 @@ fn refused(call: ToolCall, source: Option<&str>) -> ToolCall {
     call.approval(approval)
 }
 
-/// Who refused a call that Claude Code reports with this text.
+/// Who refused a call that Claude Code reports with this text. What follows its beginning may be the model's words.
 fn refuser(text: &str) -> Option<&'static str> {
-    let says = |words: &str| text.contains(words);
     match () {
-        () if says("hook") && (says("blocked") || says("denied") || says("error")) => Some("hook"),
-        () if says("The user doesn't want") || says("user rejected") => Some("user"),
-        () if says("Permission to use") && says("has been denied") => Some("rule"),
+        () if text.starts_with("PreToolUse:") || text.starts_with("Hook PreToolUse:") => Some("hook"),
+        () if text.starts_with("The user doesn't want") => Some("user"),
+        () if text.starts_with("Permission to use ") => Some("rule"),
         () => None,
     }
 }

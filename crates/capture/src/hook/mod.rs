@@ -14,6 +14,8 @@ mod cursor;
 mod dialect;
 mod opencode;
 mod record;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub use record::record;

@@ -50,6 +50,9 @@ pub struct EventArgs {
     /// How long recording may take: less than the agent waits for its hook, since agents go on when a hook takes too long
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = time)]
     pub deadline: Duration,
+    /// How long the process stays that is started to keep the store open, if opening it takes long
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    pub idle: Duration,
     /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a
     /// process that does not prove that it has the secret half
     #[arg(long, value_name = "KEY", value_parser = crate::verify_args::log_key, help_heading = "Keys")]

@@ -26,6 +26,8 @@ struct Child {
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonText {
     text: String,
+    /// Whether it is of a file that is not there yet.
+    fresh: bool,
 }
 
 impl JsonText {
@@ -39,9 +41,24 @@ impl JsonText {
             format!("{e}{comments}")
         })?;
         match parsed.value {
-            Json::Object(_) => Ok(JsonText { text: text.to_owned() }),
+            Json::Object(_) => Ok(JsonText { text: text.to_owned(), fresh: false }),
             other => Err(format!("is {}, not an object", other.type_name())),
         }
+    }
+
+    /// A text for a file that is not there yet. It is indented by one blank, by which it is known again.
+    pub fn fresh() -> JsonText {
+        JsonText { text: "{}\n".to_owned(), fresh: true }
+    }
+
+    /// Whether the text was begun by [`fresh`](JsonText::fresh).
+    pub fn is_fresh(text: &str) -> bool {
+        text.starts_with("{\n \"")
+    }
+
+    /// Whether nothing is in it, or only a member of this name.
+    pub fn has_only(&self, name: Option<&str>) -> bool {
+        self.names(&[]).iter().all(|there| Some(there.as_str()) == name)
     }
 
     /// The text as it is now.
@@ -76,7 +93,8 @@ impl JsonText {
             }
         }
         let step = self.step();
-        let pretty = if self.is_compact() { element.to_canonical().to_string() } else { pretty(element, &step, path.len() + 1) };
+        let pretty =
+            if self.is_compact() { element.to_canonical().to_string() } else { pretty(element, &step, path.len() + 1) };
         self.add(path, &pretty);
         Ok(())
     }
@@ -94,7 +112,8 @@ impl JsonText {
     /// and the objects around it. Returns whether there were any.
     pub fn remove(&mut self, path: &[&str], ours: impl Fn(&Json) -> bool) -> bool {
         let Some(Json::Array(elements)) = self.value(path) else { return false };
-        let gone: Vec<usize> = elements.iter().enumerate().filter(|(_, element)| ours(element)).map(|(i, _)| i).collect();
+        let gone: Vec<usize> =
+            elements.iter().enumerate().filter(|(_, element)| ours(element)).map(|(i, _)| i).collect();
         for i in gone.iter().rev() {
             self.take(path, *i);
         }
@@ -149,6 +168,7 @@ impl JsonText {
         let before = first.and_then(|start| self.text.get(..start)).unwrap_or_default();
         match before.rsplit_once('\n') {
             Some((_, blanks)) if !blanks.is_empty() && blanks.trim().is_empty() => blanks.to_owned(),
+            _ if self.fresh => " ".to_owned(),
             _ => "  ".to_owned(),
         }
     }

@@ -1,8 +1,17 @@
 //! `hook`: records what coding agents tell their hooks, and configures the agents to do so.
 //!
-//! `event` is what an agent runs for each event; `through` finds or starts the process that has the store open.
+//! `event` is what an agent runs for each event; `through` finds or starts the process that has the store open. `config` writes and
+//! removes configurations: `agents` says what each agent needs, `shell` how its command is written, `file` reads and replaces the
+//! file, `json_text` changes its text, `diff` shows the change; `status` tells what is in force.
 
+mod agents;
+mod config;
+mod diff;
 mod event;
+mod file;
+mod json_text;
+mod shell;
+mod status;
 mod through;
 
 use super::context::Context;
@@ -27,6 +36,12 @@ pub enum HookCommand {
     Cursor(EventArgs),
     /// Record an event of GitHub Copilot, from standard input
     Copilot(EventArgs),
+    /// Write an agent's configuration so that it runs the hooks
+    Install(config::InstallArgs),
+    /// Say whether an agent runs the hooks, and who can switch them off
+    Status(config::StatusArgs),
+    /// Remove the hooks from an agent's configuration
+    Uninstall(config::UninstallArgs),
 }
 
 pub fn run(cx: &Context, command: &HookCommand) -> Outcome {
@@ -37,5 +52,8 @@ pub fn run(cx: &Context, command: &HookCommand) -> Outcome {
         HookCommand::OpenCode(args) => event::run(cx, Agent::OpenCode, args),
         HookCommand::Cursor(args) => event::run(cx, Agent::Cursor, args),
         HookCommand::Copilot(args) => event::run(cx, Agent::Copilot, args),
+        HookCommand::Install(args) => config::install(cx, args),
+        HookCommand::Status(args) => config::status(cx, args),
+        HookCommand::Uninstall(args) => config::uninstall(cx, args),
     }
 }

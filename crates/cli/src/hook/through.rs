@@ -14,8 +14,6 @@ use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-/// How long the process that was started stays after the last event.
-const IDLE: &str = "10m";
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The most of its messages that is repeated.
@@ -96,7 +94,7 @@ fn spawn(args: &EventArgs) -> std::io::Result<Child> {
         }
     }
     command.arg("serve").arg(std::path::absolute(&args.store.store)?).args(args.store.key.flags());
-    command.args(["--idle", IDLE, "--detached"]);
+    command.arg("--idle").arg(args.idle.as_secs_f64().to_string()).arg("--detached");
     // It holds no folder that somebody may want to unmount or remove.
     command.current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
