@@ -187,7 +187,11 @@ pub fn install(cx: &Context, args: &InstallArgs) -> Outcome {
 /// The configuration with the hooks of this store: those that it had are replaced.
 fn with_hooks(agent: Agent, file: &Configured, store: &Path, command: &str) -> Result<String, Failure> {
     let mut json = match file.text() {
-        Some(text) => without_hooks(agent, file, text, store)?,
+        Some(text) => match without_hooks(agent, file, text, store)? {
+            // Nothing but what this program wrote.
+            rest if is_only_ours(agent, text, &rest) => JsonText::fresh(),
+            rest => rest,
+        },
         None => JsonText::fresh(),
     };
     let wrong = |why: String| Failure::Input(format!("{}: {why}", file.path().display()));
@@ -213,6 +217,11 @@ fn without_hooks(agent: Agent, file: &Configured, text: &str, store: &Path) -> R
     Ok(json)
 }
 
+/// Whether the file was made by this program, and `rest`, which is left of it without the hooks, is nothing.
+fn is_only_ours(agent: Agent, text: &str, rest: &JsonText) -> bool {
+    JsonText::is_fresh(text) && rest.has_only(agents::also(agent).map(|(name, _)| name))
+}
+
 /// Whether a file is the plugin that this program writes.
 pub fn is_plugin(text: &str) -> bool {
     text.lines().next() == PLUGIN.lines().next()
@@ -235,8 +244,7 @@ pub fn uninstall(cx: &Context, args: &UninstallArgs) -> Outcome {
                 if json.text() == text {
                     continue;
                 }
-                let only_ours = JsonText::is_fresh(text) && json.has_only(agents::also(agent).map(|(name, _)| name));
-                (!only_ours).then(|| json.text().to_owned())
+                (!is_only_ours(agent, text, &json)).then(|| json.text().to_owned())
             }
         };
         found = true;
@@ -282,13 +290,13 @@ fn finish(
     }
     if changes && !trial {
         match wanted {
-            Some(text) => file.write(&text)?,
             None => file.remove()?,
-        }
-        if agent == Agent::Codex && file.text().is_none_or(str::is_empty) && !as_json {
-            out.line(
-                "Codex runs these hooks only after you have trusted them: start `codex`, and answer its question",
-            )?;
+            Some(text) => {
+                file.write(&text)?;
+                if agent == Agent::Codex && text.contains(" hook codex ") && !as_json {
+                    out.line("Codex runs these hooks only after you have trusted them: start `codex`, and answer its question")?;
+                }
+            }
         }
     }
     out.flush()?;

@@ -143,9 +143,9 @@ fn an_owner_that_does_not_answer_is_a_refusal_at_the_deadline() {
         nix::sys::signal::kill(id, signal).unwrap();
     };
     tell(nix::sys::signal::Signal::SIGSTOP);
-    refuses(hook(&place, &event("PreToolUse", "1"), &["--deadline", "300ms"]), "within 0.3 seconds");
+    refuses(hook(&place, &event("PreToolUse", "1"), &["--deadline", "0.3"]), "within 0.3 seconds");
     // Nothing comes on standard input, and nobody closes it.
-    let mut silent = place.command(&["hook", "codex", "s", "--deadline", "300ms"]);
+    let mut silent = place.command(&["hook", "codex", "s", "--deadline", "0.3"]);
     let mut silent = silent.stdin(std::process::Stdio::piped()).spawn().unwrap();
     let held = silent.stdin.take();
     assert_eq!(silent.wait().unwrap().code(), Some(2));
