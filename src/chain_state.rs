@@ -420,16 +420,7 @@ impl ChainState {
                 self.pseudonym_keys.extend(pseudonym_key(kind, detail));
                 self.opened_without_key |= detail.get("event").and_then(Json::as_str) == Some("opened_without_key");
                 if let Some(rotation) = detail.get("rotation").and_then(Json::as_object) {
-                    let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
-                    let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());
-                    let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
-                    if rotation.size != seq {
-                        return Err(Error::invalid(format!(
-                            "its rotation states size {}, but it is entry {seq}",
-                            rotation.size
-                        )));
-                    }
-                    succession.push(rotation).map_err(invalid)?;
+                    self.take_rotation(seq, rotation)?;
                 }
             }
             Kind::Restore => {
@@ -468,6 +459,16 @@ impl ChainState {
             _ => {}
         }
         Ok(())
+    }
+
+    fn take_rotation(&mut self, seq: u64, rotation: &Object) -> Result<()> {
+        let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
+        let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());
+        let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
+        if rotation.size != seq {
+            return Err(Error::invalid(format!("its rotation states size {}, but it is entry {seq}", rotation.size)));
+        }
+        succession.push(rotation).map_err(invalid)
     }
 
     /// The history of the policies.

@@ -1,5 +1,6 @@
 //! The targets that read one thing.
 
+use attestlog::entry::{Approval, Decision, Source, SourceKind};
 use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::json::{Json, Path};
 use attestlog::keys::{InForce, KeyFile};
@@ -94,6 +95,15 @@ pub(crate) const LINE_WORDS: &[&str] = &[
     "\"restated\":[\"arguments.n\"],",
     "\"retain_until\":\"2099-01-01\",",
     "\"turn_number\":7,",
+    "\"call_detail\"",
+    "\"detail_of\":2,",
+    "\"contradicts\":[\"model\"],",
+    "\"trace_id\":\"4BF92F3577B34DA6A3CE929D0E0E4736\",",
+    "\"approval\":{\"by\":\"x\",\"decision\":\"denied\"},",
+    "\"resources\":[{\"kind\":\"file\",\"name\":\"/x\"}],",
+    "\"sources\":[{\"added\":[\"model\"],\"source\":\"hook\"}],",
+    "\"peer\":{\"gid\":0,\"pid\":1,\"uid\":0},",
+    "\"digests\":{\"policy\":\"sha256:00\"},",
 ];
 
 /// The same entries each time, byte for byte, so that a failure can be replayed, and a proof from one run's log is also
@@ -107,6 +117,10 @@ fn sample_log() -> AuditLog {
     }
     let begun = log.begin(ToolCall::new("c", "u", "t")).expect("begun");
     begun.finish(|call| call.error("no")).expect("finished");
+    let call = || ToolCall::new("c", "u", "t").source(Source::new(SourceKind::Hook)).trace("t-1", Some("s-1"));
+    let seen = log.record(call().resource("file", "/x").prompt("p")).expect("recorded").seq;
+    let approval = Approval::new(Decision::Allowed);
+    log.record(call().detail_of(seen).approval(approval).contradicts(["model"])).expect("details");
     log
 }
 
@@ -137,6 +151,7 @@ pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
         r#"{"conversation_id":"conv_1","user_id":"usr_1","tool_name":"lookup"}"#,
         r#"{"timestamp":"2025-07-06T14:23:01.456Z","conversation_id":"conv_abc123","turn_number":7,"user_id":"usr_98765","tool_name":"update_order_status","arguments":{"order_id":"o-1","api_key":"k","card":"4111 1111 1111 1111"},"result":{"id":"o-1","status":"shipped","items":[{"sku_id":3}]},"duration_ms":145.2,"model":"gpt-4.1","session_metadata":{"user_role":"support_agent","client_ip":"10.0.1.5"},"call_trigger":"user_request","patient_id":["P-2","P-1"],"purpose":"treatment","call_id":"call_1"}"#,
         r#"{"conversation_id":"c","user_id":"u","tool_name":"t","error":{"type":"Timeout","message":"no answer to mail@example.com"},"arguments":[1e400,12345678901234567890]}"#,
+        r#"{"conversation_id":"c","user_id":"u","tool_name":"t","trace_id":"t-1","span_id":"00F067AA0BA902B7","prompt_id":"p","parent_agent_id":"a","parent_call_id":"i","approval":{"decision":"denied","by":"rule-7","asked_at":"2025-03-01"},"digests":{"policy":"sha256:0000000000000000000000000000000000000000000000000000000000000000"},"resources":[{"kind":"url","name":"https://x.example/?token=abc"},{"kind":"file","name":"/x"}]}"#,
     ])
 }
 

@@ -3,6 +3,7 @@
 //! fail, after reopening, and after the clock was set; and the store verifies.
 
 use attestlog::Justification;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::fuzzing::{StorageBackend, memory};
 use attestlog::host::{ManualClock, SeededRandom};
 use attestlog::query::Statistics;
@@ -67,8 +68,9 @@ struct Known {
     user: String,
     tool: String,
     patient: Option<String>,
-    /// `None` for a call that was only begun.
+    /// `None` for a call that was only begun, and for details of a call.
     success: Option<bool>,
+    is_detail: bool,
 }
 
 struct Play {
@@ -148,6 +150,7 @@ impl Play {
                 .to_owned(),
             patient: (n % 7 < 3).then(|| format!("P-{}", n % 2)),
             success: Some(n % 6 != 0),
+            is_detail: false,
         };
         let mut call =
             ToolCall::new(&*known.conversation, &*known.user, &*known.tool).duration(Duration::from_micros(n * 977));
@@ -325,8 +328,26 @@ impl Play {
                 self.held(set);
             }
             23 if n % 4 == 0 => self.verify(),
+            23 if n % 4 == 1 => self.detail(n),
             _ => {}
         }
+    }
+
+    /// Another source tells more of a call: an entry that is found like the call and counts as none.
+    fn detail(&mut self, n: u64) {
+        let told = |of: u64, known: &Known| {
+            let call = ToolCall::new(&*known.conversation, &*known.user, &*known.tool);
+            call.source(Source::new(SourceKind::Session)).trace(format!("t-{}", n % 3), None).detail_of(of)
+        };
+        let all: Vec<(u64, Known)> = self.calls.iter().map(|(seq, known)| (*seq, known.clone())).collect();
+        let Some((of, known)) = all.get(n as usize % all.len().max(1)) else { return };
+        let recorded = self.log.record(told(*of, known));
+        if known.is_detail {
+            assert!(recorded.is_err(), "details have no details");
+            return;
+        }
+        let known = Known { success: None, patient: None, is_detail: true, ..known.clone() };
+        self.took(recorded.map(|receipt| vec![receipt]), vec![known]);
     }
 
     /// A numbered record that failed may be in the store; then the store knows its number.

@@ -226,9 +226,16 @@ impl<'a> Facts<'a> {
         self.single.get(field.place()).copied().flatten()
     }
 
+    /// The names of the resources; the only facet but patients of which a call may have several values.
+    fn resources(&self) -> impl Iterator<Item = &'a str> {
+        let around = self.call.circumstances.iter();
+        around.flat_map(|around| &around.resources).map(|resource| resource.name.as_str())
+    }
+
     fn has(&self, wanted: &Wanted) -> bool {
         match wanted.field {
             Facet::Patient => self.call.patient_ids.iter().any(|patient| wanted.has(patient, patient)),
+            Facet::Resource => self.resources().any(|name| wanted.has(name, name)),
             Facet::Tool => {
                 let name = &self.call.tool_name;
                 wanted.has(name, self.tool.get_or_init(|| tool_form(name)))
@@ -343,6 +350,9 @@ impl Compiled {
                 Some(patient) => vec![people.key(Facet::Patient, patient)],
                 None => counted.patients.iter().map(|patient| people.key(Facet::Patient, patient)).collect(),
             },
+            Measure::Distinct(Facet::Resource, _) => {
+                facts.resources().map(|name| people.key(Facet::Resource, name)).collect()
+            }
             Measure::Distinct(field, _) => {
                 facts.value(*field).map(|value| people.key(*field, value)).into_iter().collect()
             }
@@ -495,6 +505,10 @@ impl Evaluator {
             self.grants.see(entry);
             return Ok(Vec::new());
         };
+        if call.detail_of().is_some() && begun.is_none() {
+            // Nobody can tell what its call counted for.
+            return Ok(Vec::new());
+        }
         let history = entry.is_history(begun);
         let first = match self.wants_pairs {
             true => self.first_accesses(entry.seq, call, !history, world)?,
@@ -585,7 +599,10 @@ impl Evaluator {
         let is_wanted = is_wanted.as_ref().map(|of| of as &dyn Fn(&str) -> bool);
         let facets = compiled.facets(&self.people, now, patient, world)?;
         world.before(now.seq, facets, is_wanted, &mut |entry, begun| {
-            let Some(call) = entry.call().filter(|call| !call.is_from_recording()) else { return Ok(true) };
+            let lone = |call: &Call| call.detail_of().is_some() && begun.is_none();
+            let Some(call) = entry.call().filter(|call| !call.is_from_recording() && !lone(call)) else {
+                return Ok(true);
+            };
             if entry.body.recorded_at <= oldest {
                 return Ok(false);
             }

@@ -165,8 +165,23 @@ pub(super) fn to_json(around: &Circumstances) -> Vec<(&'static str, Option<Json>
     ]
 }
 
-/// What is told of a call in this way, without who told it and which process recorded it; `None` if nothing is.
-pub(crate) fn said_around(around: &Circumstances) -> Option<Json> {
+/// The members of [`said_around`].
+pub(crate) const SAID_AROUND: &[&str] = &[
+    "trace_id",
+    "span_id",
+    "prompt_id",
+    "parent_agent_id",
+    "parent_call_id",
+    "approval",
+    "digests",
+    "resources",
+    "contradicts",
+    "duration_ms",
+];
+
+/// What is told of a call in this way, by member, without who told it and which process recorded it: a later version of a source
+/// may tell the same again.
+pub(crate) fn said_around(around: &Circumstances) -> Object {
     let mut said: Object = to_json(around).into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     if !around.contradicts.is_empty() {
         said.insert("contradicts", around.contradicts.clone());
@@ -174,7 +189,7 @@ pub(crate) fn said_around(around: &Circumstances) -> Option<Json> {
     if let Some(ms) = around.duration_ms {
         said.insert("duration_ms", ms);
     }
-    (!said.is_empty()).then(|| said.into())
+    said
 }
 
 fn present<const N: usize>(members: [(&str, Option<Json>); N]) -> Object {

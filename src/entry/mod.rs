@@ -24,7 +24,7 @@ pub use attestlog_proof::entry::{
     Approval, Attribution, CLAIMED_TIME_BOUND, CallError, Circumstances, ClaimedTime, Completion, Decision, Digests,
     Peer, Phase, Resource, Retention, SHA256, Source, SourceKind,
 };
-pub(crate) use circumstances::said_around;
+pub(crate) use circumstances::{SAID_AROUND, said_around};
 pub(crate) use failure::is_no_error;
 pub use input::CallLimits;
 #[cfg(feature = "owner")]

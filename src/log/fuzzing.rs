@@ -38,27 +38,7 @@ pub fn stored(kind: u8, bytes: &[u8]) {
                 body.facets(&mut |_, _| {});
             }
         }
-        1 => {
-            if let Ok(block) = Block::decode(bytes) {
-                let block = block.into_owned();
-                let whole = block.is_whole();
-                let places: Vec<_> = block.places().collect();
-                assert!(!whole || !places.is_empty(), "a whole block has entries");
-                for place in &places {
-                    let nonce = Some([7; 16]);
-                    let (part, alone) = (block.part(place, nonce), block.find(place.seq));
-                    let alone =
-                        alone.filter(|alone| alone.index() == place.index()).map(|alone| block.part(&alone, nonce));
-                    if let Some(alone) = alone {
-                        assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
-                        if let (Ok(part), Ok(alone)) = (&part, &alone) {
-                            assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
-                        }
-                    }
-                    let _ = part.map(|part| part.body::<String>().is_ok());
-                }
-            }
-        }
+        1 => block(bytes),
         2 => {
             if let Ok(row) = TailRow::decode(bytes) {
                 let mut again = TailRows::default();
@@ -132,6 +112,28 @@ pub fn stored(kind: u8, bytes: &[u8]) {
     }
 }
 
+/// A block of contents, which nothing vouches for until its entries are hashed.
+fn block(bytes: &[u8]) {
+    if let Ok(block) = Block::decode(bytes) {
+        let block = block.into_owned();
+        let whole = block.is_whole();
+        let places: Vec<_> = block.places().collect();
+        assert!(!whole || !places.is_empty(), "a whole block has entries");
+        for place in &places {
+            let nonce = Some([7; 16]);
+            let (part, alone) = (block.part(place, nonce), block.find(place.seq));
+            let alone = alone.filter(|alone| alone.index() == place.index()).map(|alone| block.part(&alone, nonce));
+            if let Some(alone) = alone {
+                assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
+                if let (Ok(part), Ok(alone)) = (&part, &alone) {
+                    assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
+                }
+            }
+            let _ = part.map(|part| part.body::<String>().is_ok());
+        }
+    }
+}
+
 /// Stored values of every kind from a small store, as the initial corpus.
 ///
 /// # Errors
@@ -144,10 +146,14 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
         let call = call.patient(format!("P-{}", i % 4)).duration(std::time::Duration::from_micros(100 * i));
         log.record(call.sender(crate::Sender::new("host", i + 1)).result(i % 7 != 0))?;
     }
+    let source = || attestlog_proof::Source::new(attestlog_proof::SourceKind::Hook);
+    let told = ToolCall::new("c", "u", "t").source(source()).trace("t-1", Some("s-1")).resource("file", "/x");
+    let first = log.record(told.clone())?.seq;
+    let newest = log.record(told.detail_of(first).contradicts(["model"]))?.seq;
     log.flush_index()?;
     let snapshot = log.snapshot()?;
     let mut samples = Vec::new();
-    for seq in 0..snapshot.size.min(4) {
+    for seq in (0..4).chain(first..=newest) {
         if let Some(entry) = snapshot.find(seq)? {
             samples.push((0, encode_body(&entry.body)?));
         }

@@ -339,6 +339,9 @@ impl Rule {
         {
             return Some(("key", "names one to eight different parts".to_owned()));
         }
+        if self.key.contains(&Part::Facet(Facet::Resource)) {
+            return Some(("key", "cannot have the resource, because one call may have several".to_owned()));
+        }
         for (member, facets) in [("when", &self.when), ("except", &self.except)] {
             for (field, value) in facets.iter().flat_map(|(field, values)| values.iter().map(move |v| (field, v))) {
                 if let Err(e) = pattern(*field, value) {

@@ -5,6 +5,7 @@
 use attestlog::Justification;
 use attestlog::alert::{Measure, Part, Rule, Rules};
 use attestlog::emergency::EmergencyAccess;
+use attestlog::entry::{Source, SourceKind};
 use attestlog::host::ManualClock;
 use attestlog::json::{Json, Object};
 use attestlog::verify::VerifyOptions;
@@ -42,6 +43,39 @@ fn a_vips_chart() {
     assert!(fired(&log, [vip()]).is_empty());
     let seq = log.record(of(true.into())).unwrap().seq;
     assert_eq!(fired(&log, [vip()]), [format!("vip:{seq}")]);
+}
+
+/// A call of which three sources told counted as three calls, and raised an alert about a user who had made one. What the details
+/// add (a patient, a refusal) counts once [R95].
+#[test]
+fn details_of_a_call_count_for_what_they_add() {
+    let (log, _) = log();
+    let told = |of| call("u", "P-1").source(Source::new(SourceKind::Telemetry)).detail_of(of);
+    let busy = || Rule::new("busy").key([Part::USER]).window(HOUR).count(2);
+    let refused = || Rule::new("refused").when(Facet::Outcome, "denied").key([Part::USER]).window(HOUR);
+    let patients = || Rule::new("patients").key([Part::USER]).window(HOUR).distinct(Facet::Patient, 2);
+    let seen = log.record(call("u", "P-1").result(true)).unwrap().seq;
+    for _ in 0..3 {
+        log.record(told(seen).model("opus")).unwrap();
+    }
+    assert!(fired(&log, [busy(), refused(), patients()]).is_empty());
+    let denied = log.record(told(seen).outcome(attestlog::Outcome::Denied).contradicts(["outcome"])).unwrap().seq;
+    let more = log.record(told(seen).patient("P-2")).unwrap().seq;
+    assert_eq!(fired(&log, [busy(), refused(), patients()]), [format!("refused:{denied}"), format!("patients:{more}")]);
+}
+
+/// Of several resources of a call, rules saw only the last.
+#[test]
+fn a_rule_looks_at_every_resource_of_a_call() {
+    let (log, _) = log();
+    let secrets = || Rule::new("secrets").when(Facet::Resource, "/etc/*").key([Part::USER]);
+    let many = || Rule::new("many").key([Part::USER]).window(HOUR).distinct(Facet::Resource, 4);
+    log.record(call("u", "P-1").resource("file", "/home/x")).unwrap();
+    assert!(fired(&log, [secrets(), many()]).is_empty());
+    let both = call("u", "P-1").resource("file", "/etc/shadow").resource("file", "/tmp/y").resource("file", "/tmp/z");
+    let seq = log.record(both).unwrap().seq;
+    assert_eq!(fired(&log, [secrets(), many()]), [format!("secrets:{seq}"), format!("many:{seq}")]);
+    assert!(Rules::none().with(Rule::new("x").key([Part::Facet(Facet::Resource)])).is_err());
 }
 
 #[test]

@@ -53,6 +53,60 @@ fn a_table_has_a_row_for_every_entry_and_a_cell_for_every_column() {
     assert_eq!(cell(&table[4], "patient_ids"), r#"["P-1"]"#);
 }
 
+/// What surrounds a call, in the columns of a table and in the places that OCSF has for it. A span has both its times, as the schema
+/// requires, or is left out.
+#[test]
+fn what_surrounds_a_call_has_its_columns_and_its_places() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let around = format!(
+        r#"{{"trace_id":"t-1","span_id":"s-1","prompt_id":"p-1","parent_agent_id":"a-0","parent_call_id":"i-0",
+        "approval":{{"asked_at":"2026-03-02T14:05:08Z","by":"=cmd","decision":"allowed","source":"mode"}},
+        "digests":{{"policy":"{digest}"}},"peer":{{"gid":1,"pid":2,"program":"/bin/x","uid":3}},
+        "resources":[{{"kind":"file","name":"/etc/hosts"}}],"sources":[{{"added":["model"],"program":"x","source":"hook"}}]}}"#
+    );
+    let detail = r#"{"kind":"call_detail","detail_of":1,"outcome":null,"result_summary":null,"contradicts":["model"],
+        "sources":[{"source":"session"}]}"#;
+    let (whole, detail) = (call(1, &around), call(2, detail));
+    let table = rows(&csv(&[whole.clone(), detail.clone(), call(3, "{}")]), ',');
+    assert!(table.iter().all(|row| row.len() == COLUMNS.len()));
+    let expected = [
+        ("trace_id", "t-1"),
+        ("span_id", "s-1"),
+        ("prompt_id", "p-1"),
+        ("parent_agent_id", "a-0"),
+        ("parent_call_id", "i-0"),
+        ("sources", r#"[{"added":["model"],"program":"x","source":"hook"}]"#),
+        ("approval_decision", "allowed"),
+        ("approval_by", "'=cmd"),
+        ("approval_source", "mode"),
+        ("approval_asked_at", "2026-03-02T14:05:08Z"),
+        ("approval_answered_at", ""),
+        ("digests", &format!(r#"{{"policy":"{digest}"}}"#)),
+        ("peer", r#"{"gid":1,"pid":2,"program":"/bin/x","uid":3}"#),
+        ("resources", r#"[{"kind":"file","name":"/etc/hosts"}]"#),
+        ("detail_of", ""),
+        ("contradicts", ""),
+    ];
+    for (column, value) in expected {
+        assert_eq!(cell(&table[1], column), value, "{column}");
+        assert_eq!(cell(&table[3], column), "", "{column}");
+    }
+    let told = ["kind", "detail_of", "contradicts", "duration_ms", "outcome"].map(|column| cell(&table[2], column));
+    assert_eq!(told, ["call_detail", "1", r#"["model"]"#, "12.5", ""]);
+    let event = api_activity(&whole, &OcsfOptions::default()).unwrap();
+    let text = |path: &[&str]| at(&event, path[0]).get(path[1]).unwrap().to_canonical().to_string();
+    assert_eq!(text(&["trace", "uid"]), r#""t-1""#);
+    assert_eq!(text(&["trace", "span"]), r#"{"end_time":1772460309113,"start_time":1772460309100,"uid":"s-1"}"#);
+    assert_eq!(text(&["metadata", "profiles"]), r#"["ai_operation","trace"]"#);
+    assert_eq!(text(&["unmapped", "prompt_id"]), r#""p-1""#);
+    assert_eq!(text(&["unmapped", "sources"]), r#"[{"added":["model"],"program":"x","source":"hook"}]"#);
+    let touched = at(&event, "resources").as_array().unwrap().last().unwrap().to_canonical().to_string();
+    assert_eq!(touched, r#"{"name":"/etc/hosts","type":"file"}"#);
+    let endless = call(1, r#"{"trace_id":"t-1","span_id":"s-1","duration_ms":null}"#);
+    let event = api_activity(&endless, &OcsfOptions::default()).unwrap();
+    assert_eq!(at(&event, "trace").to_canonical().as_str(), r#"{"uid":"t-1"}"#);
+}
+
 #[test]
 fn no_cell_is_a_formula_and_every_cell_can_be_had_back() {
     for id in nasty() {

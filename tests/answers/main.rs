@@ -15,6 +15,7 @@ mod break_glass;
 mod call_counts;
 mod completeness;
 mod config;
+mod details;
 mod disclosures;
 #[path = "../entries/mod.rs"]
 mod entries;

@@ -101,6 +101,7 @@ macro_rules! take {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one list of edits, a few lines each")]
 fn whatever_is_edited_is_found_and_named() {
     use FindingKind as K;
     // Where segments end determines how long the tail is; a long one holds the calls that were recorded one by one.

@@ -60,3 +60,30 @@ fn nor_does_the_end_of_a_call_whose_beginning_did_not_name_the_person() {
     let refused = log.privacy().reveal(ended, "result.ssn", BY).unwrap_err().to_string();
     assert!(refused.contains(&format!("was erased by entry {erased}")), "{refused}");
 }
+
+/// Details of a call need not name its patient. What they sealed of the patient could be opened after the erasure, whether it was
+/// told before or after (R91, R95).
+#[test]
+fn what_details_seal_of_a_person_is_erased_with_the_person() {
+    let log = log();
+    let call = || ToolCall::new("c", "anna", "chart");
+    let told = |of| {
+        let source = Source::new(SourceKind::Telemetry);
+        call().source(source).detail_of(of).arguments(json!({"ssn": "460-89-9847"}))
+    };
+    let sealed = log.record(call().patient("P-1").arguments(json!({"ssn": "1"}))).unwrap().seq;
+    let plain = log.record(call().patient("P-1")).unwrap().seq;
+    let other = log.record(call().patient("P-2").arguments(json!({"ssn": "2"}))).unwrap().seq;
+    let reveal = |seq: u64| log.privacy().reveal(seq, "arguments.ssn", BY);
+    let before = [sealed, plain, other].map(|of| log.record(told(of)).unwrap().seq);
+    assert!(before.into_iter().all(|seq| reveal(seq).is_ok()));
+    let erased = log.privacy().erase("P-1", BY).unwrap().seq;
+    let after = [sealed, plain, other].map(|of| log.record(told(of)).unwrap().seq);
+    for seq in [before[0], before[1], after[0], after[1]] {
+        let refused = reveal(seq).unwrap_err().to_string();
+        assert!(refused.contains(&format!("was erased by entry {erased}")), "{seq}: {refused}");
+    }
+    // Another patient's stay.
+    assert!(reveal(before[2]).is_ok() && reveal(after[2]).is_ok());
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}

@@ -1,6 +1,7 @@
 //! Promise: for any name, under any policy and with any rotation of pseudonym keys, a query, the statistics, an access
 //! report and a completeness proof give the same entries, and all of them.
 
+use attestlog::entry::Peer;
 use attestlog::host::SeededRandom;
 use attestlog::json::{Json, Object};
 use attestlog::proof::{CheckError, Proven, check};
@@ -93,7 +94,7 @@ fn around(name: &str, how: usize) -> String {
     }
 }
 
-const FIELDS: [Facet; 8] = [
+const FIELDS: [Facet; 11] = [
     Facet::Conversation,
     Facet::User,
     Facet::Patient,
@@ -102,16 +103,21 @@ const FIELDS: [Facet; 8] = [
     Facet::Model,
     Facet::Agent,
     Facet::Purpose,
+    Facet::Resource,
+    Facet::Trace,
+    Facet::Peer,
 ];
 
 /// A recorded call: the seq, and the normal names of its facets in the order of `FIELDS`.
-type Row = (u64, [String; 8]);
+type Row = (u64, [String; 11]);
 
-fn record(log: &AuditLog, names: [String; 8], how: usize) -> Row {
-    let [conversation, user, patient, tool, server, model, agent, purpose] =
+fn record(log: &AuditLog, names: [String; 11], how: usize) -> Row {
+    let [conversation, user, patient, tool, server, model, agent, purpose, resource, trace, program] =
         names.clone().map(|name| around(&name, how));
     let call = ToolCall::new(conversation, user, tool).patient(patient).arguments(Json::from("x"));
-    let call = call.server(server).model(model).agent(agent).purpose(purpose);
+    let mut call =
+        call.server(server).model(model).agent(agent).purpose(purpose).resource("file", resource).trace(trace, None);
+    call.circumstances.peer = Some(Peer { uid: 0, gid: 0, pid: 1, started: None, program: Some(program) });
     (log.record(call).unwrap().seq, names)
 }
 
@@ -151,7 +157,7 @@ fn every_name_of_every_facet_is_found_by_everything() {
         let mut rows = Vec::new();
         for (n, name) in names.iter().enumerate() {
             // Each name in each facet, together with a hidden patient whom some of the names contain.
-            let mut call: [String; 8] = std::array::from_fn(|_| name.clone());
+            let mut call: [String; 11] = std::array::from_fn(|_| name.clone());
             if n % 3 != 0 {
                 call[2] = "P-1007".to_owned();
             }
@@ -172,7 +178,7 @@ proptest! {
 
     #[test]
     fn proof_report_query_and_record_agree(
-        steps in prop::collection::vec((0usize..10, prop::array::uniform8(0usize..32), 0usize..4), 1..10),
+        steps in prop::collection::vec((0usize..10, prop::array::uniform11(0usize..32), 0usize..4), 1..10),
         odd in prop::collection::vec("[A-Za-z0-9 _:@/é-]{1,14}|[3-6][0-9]{15}|[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}|AKIA[A-Z0-9]{16}", 7),
         first in 0usize..5,
     ) {

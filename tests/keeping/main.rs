@@ -4,6 +4,7 @@
 #[path = "../holds/body.rs"]
 mod body;
 mod calls_together;
+mod circumstances;
 mod detector_formats;
 mod erasure;
 mod erasure_running;

@@ -81,6 +81,8 @@ fn tell(log: &AuditLog, clock: &attestlog::host::ManualClock) -> Result<()> {
     log.keys().rotate_pseudonym_key()?;
     log.flush_index()?;
     log.record(call("lookup"))?;
+    let around = log.record(super::circumstances::full())?;
+    log.record(super::circumstances::full().detail_of(around.seq).contradicts(["model"]).model("gpt-4.1"))?;
     Ok(())
 }
 
@@ -121,8 +123,10 @@ fn golden_lines_are_read_back_and_hash_to_what_follows_them() {
         assert_eq!(pair[1].prev, pair[0].hash());
     }
     let kinds: BTreeSet<Kind> = entries.iter().map(Entry::kind).collect();
-    use Kind::{CallBegun, Clock, Genesis, HoldPlaced, HoldReleased, IndexBatch, Key, Policy};
-    for kind in [Kind::ToolCall, CallBegun, Genesis, Policy, HoldPlaced, HoldReleased, Clock, Key, IndexBatch] {
+    use Kind::{CallBegun, CallDetail, Clock, Genesis, HoldPlaced, HoldReleased, IndexBatch, Key, Policy};
+    for kind in
+        [Kind::ToolCall, CallBegun, CallDetail, Genesis, Policy, HoldPlaced, HoldReleased, Clock, Key, IndexBatch]
+    {
         assert!(kinds.contains(&kind), "no {kind} among the golden lines");
     }
     let (log, _, _) = store(1);

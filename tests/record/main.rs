@@ -1,6 +1,7 @@
 //! Recording: each call once, as it was given, in whatever form it came.
 #![allow(clippy::restriction, clippy::disallowed_methods, reason = "a test may panic, print and ask the machine")]
 
+mod circumstances;
 mod concurrency;
 mod determinism;
 mod fuzz_regressions;

@@ -2,8 +2,9 @@
 
 use crate::store_common::*;
 use attestlog::Justification;
+use attestlog::entry::{Approval, Decision, Digests, Source, SourceKind};
 use attestlog::redact::{Action, IdentityKind, Policy, Preset};
-use attestlog::{AuditLog, ErrorKind, PolicySet, Receipt, Result, Sender, ToolCall};
+use attestlog::{AuditLog, ErrorKind, Hash, PolicySet, Receipt, Result, Sender, ToolCall};
 
 fn call(id: &str, number: u64) -> ToolCall {
     ToolCall::new("c", "u", "t").sender(Sender::new(id, number))
@@ -373,6 +374,11 @@ fn whatever_a_caller_gives_makes_another_call_of_it() {
         ("tool_server", one().server("other")),
         ("call_id", one().call_id("other")),
         ("turn_number", one().turn(2)),
+        ("trace_id", one().trace("t", None)),
+        ("resources", one().resource("file", "/x")),
+        ("approval", one().approval(Approval::new(Decision::Denied))),
+        ("digests", one().digests(Digests { policy: Some(Hash::ZERO), ..Digests::default() })),
+        ("sources", one().source(Source::new(SourceKind::Hook))),
         ("session_metadata", one().metadata("client_ip", "10.0.0.1")),
         ("session_metadata", one().role("nurse")),
         ("conversation_id", {

@@ -212,57 +212,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
                 )?,
             }
         }
-        Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest } => {
-            let what = match mapping {
-                Mapping::Unproven => {
-                    format!(
-                        "{} {} or the name in clear",
-                        facet.as_str(),
-                        clean(&checked.proven().pseudonyms().join(" or "))
-                    )
-                }
-                _ => format!("{} {:?}", facet.as_str(), clean(value)),
-            };
-            let (all, size) = (counted(entries.len() as u64, "entry has", "entries have"), count(*size));
-            out.line(format!("{valid}: of the first {size} entries of the log exactly {all} {what}"))?;
-            look_alike(checked.proven(), out)?;
-            out.line(format!("  root   {root}"))?;
-            if let Some(at) = newest {
-                let age = SystemClock::default().now().since(*at);
-                out.line(format!(
-                    "  as of  {}, {} ago, when the newest entry that it shows was recorded; it says nothing about what came later",
-                    moment(*at),
-                    duration(age.as_secs_f64() * 1000.0)
-                ))?;
-            }
-            for (seq, line) in entries {
-                out.line(format!("  entry  {seq} {}", clean_json(line)))?;
-            }
-            if !purged.is_empty() {
-                let gone = counted(purged.len(), "entry more had it and was", "entries more had it and were");
-                out.line(format!("  purged {gone} purged by policy: {purged}"))?;
-            }
-            if !unknown.is_empty() {
-                let gone = counted(unknown.len(), "purged entry", "purged entries");
-                out.line(format!("  purged of {gone} nobody can tell any more whether they had it: {unknown}"))?;
-            }
-            for (seq, purge) in purges {
-                let classes: Vec<&str> = purge.classes.keys().map(String::as_str).collect();
-                out.line(format!(
-                    "  purged by entry {seq}, of {}: {} expired by {} under the policy of entry {}",
-                    clean(&purge.actor),
-                    clean(&classes.join(", ")),
-                    moment(purge.cut_off),
-                    purge.policy
-                ))?;
-            }
-            whose(*facet, value, terms, *mapping, out)?;
-            paragraph(
-                "It does not show that every access was recorded, nor that the recorder's own index was right when it \
-                was written: a full verification of the store shows that",
-                out,
-            )?;
-        }
+        Proven::Complete { .. } => show_complete(checked, &valid, out)?,
         Proven::Reveal { seq, path, value, size, root, line } => {
             let value = clean_json(value.to_canonical().as_str());
             out.line(format!("{valid}: the value sealed at {} in entry {seq} is {value}", clean(&path.to_string())))?;
@@ -302,6 +252,61 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
         Standing::Extended => out.line("         closed since; the log went on from there"),
         _ => Ok(()),
     }
+}
+
+/// Writes for people what a completeness proof proves.
+fn show_complete(checked: &Checked, valid: &str, out: &mut Out) -> std::io::Result<()> {
+    let Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest } =
+        checked.proven()
+    else {
+        return Ok(());
+    };
+    let what = match mapping {
+        Mapping::Unproven => {
+            format!("{} {} or the name in clear", facet.as_str(), clean(&checked.proven().pseudonyms().join(" or ")))
+        }
+        _ => format!("{} {:?}", facet.as_str(), clean(value)),
+    };
+    let (all, size) = (counted(entries.len() as u64, "entry has", "entries have"), count(*size));
+    out.line(format!("{valid}: of the first {size} entries of the log exactly {all} {what}"))?;
+    look_alike(checked.proven(), out)?;
+    out.line(format!("  root   {root}"))?;
+    if let Some(at) = newest {
+        let age = SystemClock::default().now().since(*at);
+        out.line(format!(
+            "  as of  {}, {} ago, when the newest entry that it shows was recorded; it says nothing about what came later",
+            moment(*at),
+            duration(age.as_secs_f64() * 1000.0)
+        ))?;
+    }
+    for (seq, line) in entries {
+        out.line(format!("  entry  {seq} {}", clean_json(line)))?;
+    }
+    if !purged.is_empty() {
+        let gone = counted(purged.len(), "entry more had it and was", "entries more had it and were");
+        out.line(format!("  purged {gone} purged by policy: {purged}"))?;
+    }
+    if !unknown.is_empty() {
+        let gone = counted(unknown.len(), "purged entry", "purged entries");
+        out.line(format!("  purged of {gone} nobody can tell any more whether they had it: {unknown}"))?;
+    }
+    for (seq, purge) in purges {
+        let classes: Vec<&str> = purge.classes.keys().map(String::as_str).collect();
+        out.line(format!(
+            "  purged by entry {seq}, of {}: {} expired by {} under the policy of entry {}",
+            clean(&purge.actor),
+            clean(&classes.join(", ")),
+            moment(purge.cut_off),
+            purge.policy
+        ))?;
+    }
+    whose(*facet, value, terms, *mapping, out)?;
+    paragraph(
+        "It does not show that every access was recorded, nor that the recorder's own index was right when it \
+        was written: a full verification of the store shows that",
+        out,
+    )?;
+    Ok(())
 }
 
 /// Says what is known of whose pseudonyms were looked for.

@@ -167,7 +167,8 @@ fn named(seqs: &[u64]) -> String {
 fn lost(log: &AuditLog, ids: &Json) -> attestlog::Result<(Vec<u64>, Vec<u64>)> {
     let ids: BTreeSet<&str> = ids.as_array().unwrap_or_default().iter().filter_map(Json::as_str).collect();
     let (mut lost, mut about_others) = (Vec::new(), Vec::new());
-    for entry in log.query(&Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun))? {
+    let calls = Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun).kind(Kind::CallDetail);
+    for entry in log.query(&calls)? {
         let entry = entry?;
         let Some(call) = entry.call() else { continue };
         if call.sealed_under().iter().any(|id| ids.contains(id.as_str())) {

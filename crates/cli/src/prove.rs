@@ -95,6 +95,27 @@ struct TermArgs {
     /// With --complete: the conversation
     #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
+    /// With --complete: the model
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    model: Option<String>,
+    /// With --complete: the purpose
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
+    purpose: Option<String>,
+    /// With --complete: the agent
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    agent: Option<String>,
+    /// With --complete: the tool server
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    server: Option<String>,
+    /// With --complete: the resource
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    resource: Option<String>,
+    /// With --complete: the distributed trace
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    trace: Option<String>,
+    /// With --complete: the program of the recording process
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
+    peer: Option<String>,
 }
 
 impl TermArgs {
@@ -104,6 +125,13 @@ impl TermArgs {
             (Facet::User, &self.user),
             (Facet::Tool, &self.tool),
             (Facet::Conversation, &self.conversation),
+            (Facet::Model, &self.model),
+            (Facet::Purpose, &self.purpose),
+            (Facet::Agent, &self.agent),
+            (Facet::Server, &self.server),
+            (Facet::Resource, &self.resource),
+            (Facet::Trace, &self.trace),
+            (Facet::Peer, &self.peer),
         ];
         all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
     }

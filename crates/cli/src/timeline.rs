@@ -6,7 +6,7 @@ use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, count, counted, wrap};
 use super::store::{StoreArgs, damage_line, say_found};
 use super::withheld::{self, Withheld};
-use attestlog::entry::{CLAIMED_TIME_BOUND, ClaimedTime};
+use attestlog::entry::{CLAIMED_TIME_BOUND, Circumstances, ClaimedTime};
 use attestlog::json::Json;
 use attestlog::query::{Calls, Part, Step};
 use attestlog::{AuditLog, Call, ErrorKind, Facet, Query, Timestamp, Trigger};
@@ -176,6 +176,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
     ]
     .into_iter()
     .flatten()
+    .chain(call.circumstances.iter().flat_map(|around| surrounding(around)))
     .collect();
     if !about.is_empty() {
         paragraph(out, &about.join(" · "), Style::Dim, room)?;
@@ -187,6 +188,30 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
         paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room)?;
     }
     Ok(())
+}
+
+/// What surrounds the call, as far as a reader of the timeline wants to know it: who approved, what was touched, who told of it.
+fn surrounding(around: &Circumstances) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(approval) = &around.approval {
+        let by = approval.by.as_ref().map_or(String::new(), |by| format!(" by {}", clean(by)));
+        told.push(format!("{}{by}", approval.decision.as_str()));
+    }
+    if !around.resources.is_empty() {
+        let names: Vec<String> = around.resources.iter().map(|resource| resource.name.clone()).collect();
+        told.push(format!("touched {}", shown(&names)));
+    }
+    if let Some(parent) = &around.parent_agent_id {
+        told.push(format!("agent started by {}", clean(parent)));
+    }
+    let sources: Vec<&str> = around.sources.iter().map(|source| source.kind.as_str()).collect();
+    if sources.len() > 1 {
+        told.push(format!("told by {}", sources.join(", ")));
+    }
+    if !around.contradicts.is_empty() {
+        told.push(format!("differs in {}", shown(&around.contradicts)));
+    }
+    told
 }
 
 /// The time of recording, if it is far from the time that the call claims.
@@ -227,12 +252,19 @@ fn paragraph(out: &mut Out, text: &str, style: Style, room: usize) -> io::Result
 /// The result of the call.
 fn result(step: &Step, call: &Call) -> (String, Style) {
     let Some(end) = &call.completion else {
+        if let Some(of) = call.detail_of() {
+            let took = call.duration_ms().map_or(String::new(), |ms| format!(": it took {}", render::duration(ms)));
+            return (format!("… told later of #{of}{took}"), Style::Dim);
+        }
         return ("… begun, and no end was ever recorded".to_owned(), Style::Warn);
     };
     let good = call.success() == Some(true);
     let mut text = if good { "✓ ok".to_owned() } else { format!("✗ {}", end.outcome) };
     if let Some(ms) = end.duration_ms {
         text += &format!(" after {}", render::duration(ms));
+    }
+    if let Some(of) = call.detail_of() {
+        text += &format!(", told later of #{of}");
     }
     if let (true, Some(given_up)) = (call.late_answer, call.follows) {
         text += &format!(", answered after #{given_up} had given the call up");

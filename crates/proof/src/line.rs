@@ -156,15 +156,14 @@ fn write_call<S: AsRef<str>>(
         given,
         circumstances,
     } = call;
-    let (outcome, result_summary, error) = match completion {
-        Some(Completion { duration_ms: _, outcome, result_summary, error }) => {
-            (Some(outcome.as_str()), result_summary.as_ref(), error.as_ref())
-        }
-        None => (None, None, None),
-    };
-    let around = circumstances.as_deref();
+    let ended = completion.as_ref().map(|Completion { duration_ms: _, outcome, result_summary, error }| {
+        (outcome.as_str(), result_summary.as_ref(), error.as_ref())
+    });
+    // `from_line` names each of its members, and tests compare what it reads with what was written here.
+    let none = Circumstances::default();
+    let around = circumstances.as_deref().unwrap_or(&none);
     line.opt_text(key!("agent_id"), agent_id.as_ref());
-    line.approval(around.and_then(|around| around.approval.as_ref()));
+    line.approval(around.approval.as_ref());
     line.json(key!("arguments"), arguments.as_ref());
     line.flag(key!("backfilled"), *backfilled);
     if let Phase::Finished(begun) = phase {
@@ -172,18 +171,13 @@ fn write_call<S: AsRef<str>>(
     }
     line.opt_text(key!("call_id"), call_id.as_ref());
     line.opt_text(key!("call_trigger"), trigger.map(Trigger::as_str));
-    line.texts(key!("contradicts"), around.map_or(&[], |around| &around.contradicts));
+    line.texts(key!("contradicts"), &around.contradicts);
     line.text(key!("conversation_id"), conversation_id.as_ref());
     line.opt_integer(key!("detail_of"), call.detail_of());
-    line.digests(around.map(|around| &around.digests));
-    if let Some(ms) = call.duration_ms() {
-        line.key(key!("duration_ms"));
-        write_float(ms, line.out);
-    }
+    line.digests(&around.digests);
+    line.opt_float(key!("duration_ms"), call.duration_ms());
     line.flag(key!("emergency"), *emergency);
-    if let Some(error) = error {
-        line.error(key!("error"), error);
-    }
+    line.error(key!("error"), ended.and_then(|(.., error)| error));
     if *trigger == Some(Trigger::FollowUp) {
         line.opt_integer(key!("follow_up_of"), *follows);
     }
@@ -193,39 +187,33 @@ fn write_call<S: AsRef<str>>(
     line.flag(key!("late_answer"), *late_answer);
     line.opt_text(key!("model"), model.as_ref());
     slot_field(line.out, SlotField::Nonce);
-    line.opt_text(key!("outcome"), outcome);
-    if let Some(Circumstances { parent_agent_id, parent_call_id, .. }) = around {
-        line.opt_text(key!("parent_agent_id"), parent_agent_id.as_ref());
-        line.opt_text(key!("parent_call_id"), parent_call_id.as_ref());
-    }
+    line.opt_text(key!("outcome"), ended.map(|(outcome, ..)| outcome));
+    line.opt_text(key!("parent_agent_id"), around.parent_agent_id.as_ref());
+    line.opt_text(key!("parent_call_id"), around.parent_call_id.as_ref());
     line.texts(key!("patient_ids"), patient_ids);
-    line.peer(around.and_then(|around| around.peer.as_ref()));
+    line.peer(around.peer.as_ref());
     line.integer(key!("policy_seq"), *policy_seq);
     slot_field(line.out, SlotField::Prev);
-    line.opt_text(key!("prompt_id"), around.and_then(|around| around.prompt_id.as_ref()));
+    line.opt_text(key!("prompt_id"), around.prompt_id.as_ref());
     line.opt_text(key!("purpose"), purpose.as_ref());
     slot_field(line.out, SlotField::RecordedAt);
-    line.resources(around.map_or(&[], |around| &around.resources));
+    line.resources(&around.resources);
     line.texts(key!("restated"), restated);
-    line.json(key!("result_summary"), result_summary);
+    line.json(key!("result_summary"), ended.and_then(|(_, summary, _)| summary));
     slot_field(line.out, SlotField::Retention);
     if *trigger != Some(Trigger::FollowUp) {
         line.opt_integer(key!("retry_of"), *follows);
     }
-    if let Some(sender) = sender {
-        line.sender(key!("sender"), sender);
-    }
+    line.sender(key!("sender"), sender.as_ref());
     slot_field(line.out, SlotField::Seq);
     line.json(key!("session_metadata"), session_metadata.as_ref());
-    line.sources(around.map_or(&[], |around| &around.sources));
-    line.opt_text(key!("span_id"), around.and_then(|around| around.span_id.as_ref()));
-    if let Some(success) = call.success() {
-        line.boolean(key!("success"), success);
-    }
+    line.sources(&around.sources);
+    line.opt_text(key!("span_id"), around.span_id.as_ref());
+    line.opt_boolean(key!("success"), call.success());
     line.time(key!("timestamp"), *timestamp);
     line.text(key!("tool_name"), tool_name.as_ref());
     line.opt_text(key!("tool_server"), tool_server.as_ref());
-    line.opt_text(key!("trace_id"), around.and_then(|around| around.trace_id.as_ref()));
+    line.opt_text(key!("trace_id"), around.trace_id.as_ref());
     line.json(key!("treated"), treated.as_ref());
     line.opt_integer(key!("turn_number"), *turn_number);
     line.text(key!("user_id"), user_id.as_ref());
@@ -287,15 +275,22 @@ impl Line<'_> {
         }
     }
 
-    fn boolean(&mut self, key: &str, value: bool) {
-        self.key(key);
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    fn opt_boolean(&mut self, key: &str, value: Option<bool>) {
+        if let Some(value) = value {
+            self.key(key);
+            self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        }
     }
 
     /// Written only if it is true.
     fn flag(&mut self, key: &str, raised: bool) {
-        if raised {
-            self.boolean(key, true);
+        self.opt_boolean(key, raised.then_some(true));
+    }
+
+    fn opt_float(&mut self, key: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.key(key);
+            write_float(value, self.out);
         }
     }
 
@@ -308,8 +303,8 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
-    fn error<S: AsRef<str>>(&mut self, key: &str, error: &CallError<S>) {
-        let CallError { kind, message } = error;
+    fn error<S: AsRef<str>>(&mut self, key: &str, error: Option<&CallError<S>>) {
+        let Some(CallError { kind, message }) = error else { return };
         self.key(key);
         let mut inner = Line { out: self.out, first: true };
         inner.text(key!("message"), message.as_ref());
@@ -317,8 +312,8 @@ impl Line<'_> {
         inner.out.push(b'}');
     }
 
-    fn sender<S: AsRef<str>>(&mut self, key: &str, sender: &Sender<S>) {
-        let Sender { id, number } = sender;
+    fn sender<S: AsRef<str>>(&mut self, key: &str, sender: Option<&Sender<S>>) {
+        let Some(Sender { id, number }) = sender else { return };
         self.key(key);
         let mut inner = Line { out: self.out, first: true };
         inner.text(key!("id"), id.as_ref());
@@ -338,8 +333,10 @@ impl Line<'_> {
         inner.out.push(b'}');
     }
 
-    fn digests(&mut self, digests: Option<&Digests>) {
-        let Some(digests) = digests.filter(|digests| **digests != Digests::default()) else { return };
+    fn digests(&mut self, digests: &Digests) {
+        if *digests == Digests::default() {
+            return;
+        }
         let Digests { tool_definition, policy, instructions } = digests;
         self.key(key!("digests"));
         let mut inner = Line { out: self.out, first: true };

@@ -2,7 +2,7 @@
 //! `ai_operation` profile.
 //!
 //! A call is one event, even if it was recorded in two steps or its answer came late; a call that was begun and never ended
-//! has the status Unknown. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
+//! has the status Unknown. Details that another source told later are no event, unless they name patients. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
 //! schema has no place for is under `unmapped`, with the names used in the log's lines. Arguments and error messages
 //! are left out unless requested, because a SIEM is rarely a place for health data.
 
@@ -10,7 +10,7 @@ use super::ToolKinds;
 use super::access::{Access, Context, Subject};
 use super::pairing::{Pairing, Whole};
 use super::tools::ToolKind;
-use attestlog::entry::ClaimedTime;
+use attestlog::entry::{Circumstances, ClaimedTime, Resource};
 use attestlog::json::{Json, Number, Object};
 use attestlog::{Call, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
@@ -128,6 +128,7 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
     let end = begun_call.map(|_| millis(call.timestamp)).filter(|end| *end >= start);
     let end = took.as_ref().and_then(Json::as_i64).and_then(|ms| start.checked_add(ms)).or(end);
 
+    let span = either(call, begun_call, |around| around.span_id.as_ref());
     let type_uid = CLASS * 100 + activity;
     Some(object([
         ("activity_id", activity.into()),
@@ -144,8 +145,8 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
         ("end_time", end.and_then(Number::from_i64).map(Json::Number).into()),
         ("message", call.attribution().to_string().into()),
         ("message_context", message_context(&access)),
-        ("metadata", event_metadata(entry, &access, options)),
-        ("resources", resources(&access)),
+        ("metadata", event_metadata(entry, call, begun_call, &access, options)),
+        ("resources", resources(call, begun_call, &access)),
         ("severity", severity_name.into()),
         ("severity_id", severity.into()),
         ("src_endpoint", endpoint(session("client_ip"), access.agent.as_deref())),
@@ -155,10 +156,25 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
         ("status_detail", done.and_then(|d| d.error.as_ref()).and_then(|e| e.kind.clone()).into()),
         ("status_id", status.into()),
         ("time", integer(start)),
+        ("trace", trace(either(call, begun_call, |around| around.trace_id.as_ref()), span, (start, end))),
         ("type_name", format!("API Activity: {activity_name}").into()),
         ("type_uid", type_uid.into()),
         ("unmapped", unmapped(entry, call, &access, session("user_agent"))),
     ]))
+}
+
+/// What surrounds the call, of its end or, if that does not say it, of its beginning.
+fn either<'a, T>(call: &'a Call, begun: Option<&'a Call>, get: impl Fn(&'a Circumstances) -> Option<T>) -> Option<T> {
+    [Some(call), begun].into_iter().flatten().find_map(|call| get(call.circumstances.as_deref()?))
+}
+
+/// The trace. The schema requires that a span has both times.
+fn trace(id: Option<&String>, span: Option<&String>, (start, end): (i64, Option<i64>)) -> Json {
+    let Some(id) = id else { return Json::Null };
+    let span = span
+        .zip(end)
+        .map(|(span, end)| object([("end_time", integer(end)), ("start_time", integer(start)), ("uid", text(span))]));
+    object([("span", span.into()), ("uid", text(id))])
 }
 
 /// Medium for what somebody should look at, Low for other failures.
@@ -215,28 +231,31 @@ fn api(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, option
     object([("operation", text(&access.tool)), ("request", request), ("response", response), ("service", service)])
 }
 
-fn event_metadata(entry: &Entry, access: &Access, options: &OcsfOptions) -> Json {
+fn event_metadata(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, options: &OcsfOptions) -> Json {
     let product = object([
         ("name", "attestlog".into()),
         ("vendor_name", "attestlog".into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
     ]);
     let is_ai = access.model.is_some() || access.agent.is_some();
+    let is_traced = either(call, begun, |around| around.trace_id.as_ref()).is_some();
+    let profiles = [("ai_operation", is_ai), ("trace", is_traced)];
+    let profiles: Vec<Json> = profiles.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.into()).collect();
     object([
         ("correlation_uid", text(&access.conversation_id)),
         ("log_name", options.log.as_deref().map(text).into()),
         ("logged_time", integer(millis(entry.body.recorded_at))),
         ("original_time", access.timestamp.to_string().into()),
         ("product", product),
-        ("profiles", if is_ai { vec![Json::from("ai_operation")].into() } else { Json::Null }),
+        ("profiles", if profiles.is_empty() { Json::Null } else { profiles.into() }),
         ("sequence", entry.seq.into()),
         ("uid", entry.hash().to_string().into()),
         ("version", SCHEMA.into()),
     ])
 }
 
-/// The patients, followed by the records that the call returned.
-fn resources(access: &Access) -> Json {
+/// The patients, followed by the records that the call returned and what it read or changed.
+fn resources(call: &Call, begun: Option<&Call>, access: &Access) -> Json {
     let patient = |id: &String| object([("type", "Patient".into()), ("uid", text(id))]);
     let mut all: Vec<Json> = access.patients.iter().map(patient).collect();
     for (path, value) in access.viewed.record_ids.iter() {
@@ -245,6 +264,10 @@ fn resources(access: &Access) -> Json {
             let id = value.as_str().map_or_else(|| value.to_canonical().to_string(), str::to_owned);
             all.push(object([("type", text(path)), ("uid", text(&id))]));
         }
+    }
+    let touched = either(call, begun, |around| Some(&around.resources).filter(|all| !all.is_empty()));
+    for Resource { name, kind } in touched.into_iter().flatten() {
+        all.push(object([("name", text(name)), ("type", text(kind))]));
     }
     if all.is_empty() { Json::Null } else { all.into() }
 }
@@ -265,11 +288,22 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
     let retention = entry.body.retention.as_ref();
     let raised = |flag: bool| if flag { Json::Bool(true) } else { Json::Null };
     let begun_seq = access.finished_seq.map(|_| access.seq).or(access.begun_seq);
+    // As in the line.
+    let line = call.circumstances.is_some().then(|| Json::parse(entry.line().as_bytes()).ok()).flatten();
+    let said = |member: &str| line.as_ref().and_then(|line| line.value.get(member)).cloned().into();
     object([
         ("answered_seq", access.answered_seq.into()),
+        ("approval", said("approval")),
         ("backfilled", raised(access.backfilled)),
         ("begun_seq", begun_seq.into()),
         ("call_trigger", access.trigger.map(Trigger::as_str).into()),
+        ("contradicts", said("contradicts")),
+        ("digests", said("digests")),
+        ("parent_agent_id", said("parent_agent_id")),
+        ("parent_call_id", said("parent_call_id")),
+        ("peer", said("peer")),
+        ("prompt_id", said("prompt_id")),
+        ("sources", said("sources")),
         ("claimed_time", access.claimed_time.map(ClaimedTime::as_str).into()),
         ("emergency", raised(access.emergency)),
         ("follow_up_of", call.follows.filter(|_| follow_up).into()),

@@ -172,13 +172,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
         |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
     let header = colon && !quoted && found.kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
     if found.name == "auth" && !colon {
-        // npm's `_auth=…` is a user and a password in base64.
-        let npm = name == "_auth" && !quoted;
-        let value = text
-            .value_at(start, false, false)
-            .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
-        let sent = || text.value_at(start, false, false).filter(|(a, b)| tight && b - a >= 20 && tells(&text[*a..*b]));
-        return value.or_else(|| pair_of_strings(text, start)).or_else(sent);
+        return after_auth(text, start, name == "_auth" && !quoted, tight);
     }
     let directory = found.name == "pwd";
     let value = text.value_at(start, header, quoted)?;
@@ -191,6 +185,16 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
         return None;
     }
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
+}
+
+/// The value at `start` after `auth=`: npm's `_auth=…`, which is a user and a password in base64, a pair of texts, or, where
+/// the assignment is tight, what looks like a secret.
+fn after_auth(text: &Source<'_>, start: usize, npm: bool, tight: bool) -> Option<(usize, usize)> {
+    let value = text
+        .value_at(start, false, false)
+        .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
+    let sent = || text.value_at(start, false, false).filter(|(a, b)| tight && b - a >= 20 && tells(&text[*a..*b]));
+    value.or_else(|| pair_of_strings(text, start)).or_else(sent)
 }
 
 /// An assignment in R: `password <- "…"`. The arrow's hyphen is at `at`.

@@ -247,7 +247,6 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             continue;
         }
         let (from, to) = (m.start(), m.end());
-        let alone = before(bytes, from).is_none_or(|b| !b.is_ascii_alphanumeric());
         if matches!(start, Start::PasswordIs | Start::SecretIs)
             && from >= table
             && hits.wants(Detector::Credential)
@@ -255,87 +254,100 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
         {
             table = end;
         }
-        let found = match start {
-            Start::Token(i) if alone => TOKENS.get(*i).and_then(|token| {
-                let end = runs.end(to, token.1);
-                (end - to >= token.2).then_some((Detector::ApiKey, from, trim(bytes, to, end)))
-            }),
-            Start::Jwt if alone => jwt(&mut runs, from).map(|end| (Detector::Jwt, from, end)),
-            Start::Pem => pem(text, from).map(|end| (Detector::PrivateKey, from, end)),
-            Start::Url => password_in_url(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
-            Start::Scheme if alone => scheme(text, from, to).map(|(a, b)| (Detector::Bearer, a, b)),
-            Start::Birth if is_birth(text, from, to) => {
-                birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
-            }
-            Start::PasswordIs => {
-                let sent = || if text[from..to].ends_with("asscode") { told::code(text, from, to) } else { None };
-                password_is(text, from, to).or_else(sent).map(|(a, b)| (Detector::Credential, a, b))
-            }
-            Start::SecretIs => secret_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Identified if alone => identified(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Requirepass if alone || text[from..to].starts_with(' ') => {
-                value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b))
-            }
-            Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Terraform => terraform(&mut runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::Signed => Some((from + 1, run_signature(bytes, to)))
-                .filter(|(a, b)| b - a >= 40)
-                .map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Tcp => dsn(text, from).map(|(a, b)| (Detector::ConnectionString, a, b)),
-            Start::PinIs if alone => {
-                let found = digits_after(text, to, true, 4..=8).or_else(|| pin_said(text, to));
-                found.map(|(a, b)| (Detector::Credential, a, b))
-            }
-            Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Oracle => oracle(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
-            Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::AzureSas => {
-                Some((to, run_signature(bytes, to))).filter(|(a, b)| b - a >= 40).map(|(a, b)| (Detector::ApiKey, a, b))
-            }
-            Start::Twilio if alone => {
-                let end = runs.end(from + 2, Set::Hex);
-                (end == from + 34).then_some((Detector::ApiKey, from, end))
-            }
-            Start::Sent => told::code(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Used if alone => told::used(text, from).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Form => told::form(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::InPlace if alone || text[from..to].contains('_') => {
-                told::in_place(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
-            }
-            Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Pw if alone && matches!(bytes.get(to), Some(b' ' | b'\'')) => {
-                password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
-            }
-            Start::Hook => {
-                Some((to, vendors::hook(bytes, to))).filter(|(a, b)| b - a >= 10).map(|(a, b)| (Detector::ApiKey, a, b))
-            }
-            Start::Credentials if alone => told::credentials(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::SetPassword => told::set_password(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Crypt => told::crypt(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Uuid if alone => {
-                let from = if text[from..to].ends_with(' ') { to } else { from };
-                vendors::uuid(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b))
-            }
-            Start::Ended => vendors::ended(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::Firebase => vendors::firebase(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::Salesforce if alone => vendors::salesforce(text, from).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::Armour => vendors::armour(text, from).map(|end| (Detector::PrivateKey, from, end)),
-            Start::Hash => vendors::hash(text, from, to).map(|end| (Detector::Credential, from, end)),
-            Start::Pair => marked::pair(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Curve => marked::curve(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Keyed => marked::keyed(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Header if alone => marked::header(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Codes => vendors::codes(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Variable => told::variable(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Telegram => telegram(&mut runs, from).map(|(a, b)| (Detector::ApiKey, a, b)),
-            _ => None,
-        };
+        let found = found_at(search, start, text, (from, to), &mut runs);
         if let Some((detector, a, b)) = found {
             hits.add(detector, a, b);
             done = b;
         }
+    }
+}
+
+/// What begins with this start, which lies at `from..to`: its detector and its span.
+fn found_at(
+    search: &Search,
+    start: &Start,
+    text: &str,
+    (from, to): (usize, usize),
+    runs: &mut Runs<'_>,
+) -> Option<(Detector, usize, usize)> {
+    let bytes = text.as_bytes();
+    let alone = before(bytes, from).is_none_or(|b| !b.is_ascii_alphanumeric());
+    match start {
+        Start::Token(i) if alone => TOKENS.get(*i).and_then(|token| {
+            let end = runs.end(to, token.1);
+            (end - to >= token.2).then_some((Detector::ApiKey, from, trim(bytes, to, end)))
+        }),
+        Start::Jwt if alone => jwt(runs, from).map(|end| (Detector::Jwt, from, end)),
+        Start::Pem => pem(text, from).map(|end| (Detector::PrivateKey, from, end)),
+        Start::Url => password_in_url(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
+        Start::Scheme if alone => scheme(text, from, to).map(|(a, b)| (Detector::Bearer, a, b)),
+        Start::Birth if is_birth(text, from, to) => {
+            birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
+        }
+        Start::PasswordIs => {
+            let sent = || if text[from..to].ends_with("asscode") { told::code(text, from, to) } else { None };
+            password_is(text, from, to).or_else(sent).map(|(a, b)| (Detector::Credential, a, b))
+        }
+        Start::SecretIs => secret_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Identified if alone => identified(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Requirepass if alone || text[from..to].starts_with(' ') => {
+            value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b))
+        }
+        Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Terraform => terraform(runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+        Start::Signed => Some((from + 1, run_signature(bytes, to)))
+            .filter(|(a, b)| b - a >= 40)
+            .map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Tcp => dsn(text, from).map(|(a, b)| (Detector::ConnectionString, a, b)),
+        Start::PinIs if alone => {
+            let found = digits_after(text, to, true, 4..=8).or_else(|| pin_said(text, to));
+            found.map(|(a, b)| (Detector::Credential, a, b))
+        }
+        Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Oracle => oracle(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
+        Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+        Start::AzureSas => {
+            Some((to, run_signature(bytes, to))).filter(|(a, b)| b - a >= 40).map(|(a, b)| (Detector::ApiKey, a, b))
+        }
+        Start::Twilio if alone => {
+            let end = runs.end(from + 2, Set::Hex);
+            (end == from + 34).then_some((Detector::ApiKey, from, end))
+        }
+        Start::Sent => told::code(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Used if alone => told::used(text, from).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Form => told::form(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::InPlace if alone || text[from..to].contains('_') => {
+            told::in_place(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
+        }
+        Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Pw if alone && matches!(bytes.get(to), Some(b' ' | b'\'')) => {
+            password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
+        }
+        Start::Hook => {
+            Some((to, vendors::hook(bytes, to))).filter(|(a, b)| b - a >= 10).map(|(a, b)| (Detector::ApiKey, a, b))
+        }
+        Start::Credentials if alone => told::credentials(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::SetPassword => told::set_password(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Crypt => told::crypt(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Uuid if alone => {
+            let from = if text[from..to].ends_with(' ') { to } else { from };
+            vendors::uuid(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b))
+        }
+        Start::Ended => vendors::ended(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+        Start::Firebase => vendors::firebase(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+        Start::Salesforce if alone => vendors::salesforce(text, from).map(|(a, b)| (Detector::ApiKey, a, b)),
+        Start::Armour => vendors::armour(text, from).map(|end| (Detector::PrivateKey, from, end)),
+        Start::Hash => vendors::hash(text, from, to).map(|end| (Detector::Credential, from, end)),
+        Start::Pair => marked::pair(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Curve => marked::curve(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Keyed => marked::keyed(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Header if alone => marked::header(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Codes => vendors::codes(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Variable => told::variable(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+        Start::Telegram => telegram(runs, from).map(|(a, b)| (Detector::ApiKey, a, b)),
+        _ => None,
     }
 }
 

@@ -5,11 +5,13 @@ use attestlog_proof::entry::Facet;
 
 /// The key prefix of a facet's rows in `postings`. Facets with few values, whose rows are long, come before those with
 /// many, whose rows are short: a long row has leaf pages to itself, and so would each row inserted directly before it.
-/// Conversations come last: nearly all of their terms are new, so their rows are appended to the table.
+/// Traces and conversations come last: nearly all of their terms are new, so their rows are appended.
 pub(crate) const fn key_prefix(field: Facet) -> u8 {
     match field {
         Facet::User => 202,
         Facet::Patient => 204,
+        Facet::Resource => 206,
+        Facet::Trace => 254,
         Facet::Conversation => 255,
         other => other as u8,
     }
@@ -20,8 +22,10 @@ pub(crate) const fn has_prefix(key_prefix: u8) -> u8 {
     match key_prefix {
         202 => Facet::User as u8,
         204 => Facet::Patient as u8,
+        206 => Facet::Resource as u8,
+        254 => Facet::Trace as u8,
         255 => Facet::Conversation as u8,
-        1 | 2 | 4 => 0,
+        1 | 2 | 4 | 14 | 15 => 0,
         other => other,
     }
 }

@@ -7,7 +7,7 @@
 use crate::Timestamp;
 use crate::codec::{self, CodecError, nonce};
 use crate::line::ChainSlot;
-use crate::store::layout::stored_circumstances::{self, StoredCircumstances};
+use crate::store::layout::stored_circumstances::{self, StoredCircumstances, millis};
 use attestlog_proof::entry::{
     Call, CallError, Completion, Content, Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
@@ -321,47 +321,5 @@ impl<S: AsRef<str>> StoredCompletion<S> {
     fn into_completion(self) -> Completion<S> {
         let StoredCompletion { duration_ms, outcome, result_summary, error } = self;
         Completion { duration_ms, outcome, result_summary: result_summary.map(Canonical::stored), error }
-    }
-}
-
-/// Most durations are whole nanoseconds and are stored as `2 * (nanos + 1)`. Any other is stored as `2 * bits + 1`, where
-/// `bits` are those of the double; none is stored as 0.
-pub(super) mod millis {
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    /// Below this, every number of nanoseconds can be recovered from its milliseconds.
-    const MOST: u64 = 1 << 50;
-
-    fn of_nanos(nanos: u64) -> f64 {
-        nanos as f64 / 1e6
-    }
-
-    fn to_nanos(ms: f64) -> Option<u64> {
-        let nanos = (ms * 1e6).round() as u64;
-        (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
-    }
-
-    pub(crate) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
-        let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
-            None => 0,
-            Some(Ok(nanos)) => (nanos + 1) << 1,
-            Some(Err(ms)) if ms.is_finite() && ms > 0.0 => ms.to_bits() << 1 | 1,
-            Some(Err(_)) => return Err(S::Error::custom("a duration is not negative")),
-        };
-        out.serialize_u64(stored)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-        let stored = u64::deserialize(from)?;
-        let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
-            (0, None) => return Ok(None),
-            (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
-            _ => (f64::from_bits(stored >> 1), None),
-        };
-        // Each duration has exactly one encoding.
-        let is_one = ms.is_finite() && to_nanos(ms) == nanos;
-        if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
     }
 }

@@ -83,7 +83,8 @@ impl Given {
             opt(purpose),
         ];
         // Who told of it is not what was told: a later version of the same source repeats the call.
-        names.extend(entry::said_around(circumstances));
+        let around = entry::said_around(circumstances);
+        names.extend((!around.is_empty()).then(|| around.into()));
         let error = match result {
             Some(CallResult::Error(error)) => Some(of_error(error)),
             _ => None,

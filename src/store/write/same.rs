@@ -7,8 +7,8 @@
 //! may differ in what the answer adds.
 
 use crate::entry::reserved::NOWHERE;
-use crate::entry::said_around;
-use crate::json::{Canonical, Json};
+use crate::entry::{SAID_AROUND, said_around};
+use crate::json::{Canonical, Json, Object};
 use crate::redact::{PREFIX, is_pseudonym, key_of, sealed_subject};
 use crate::store::write::given::{self, without_findings};
 use attestlog_proof::entry::{Call, CallError, Completion, Outcome, SourceKind};
@@ -167,12 +167,12 @@ impl Compared<'_> {
                 ("call_id", opt(&there.call_id, &here.call_id)),
                 ("arguments", !self.is_same_json(there.arguments.as_ref(), here.arguments.as_ref())),
                 ("session_metadata", !self.is_same_session()),
-                ("members that only some calls have", !self.is_same_around()),
                 ("restated", !self.waited() && there.restated != here.restated),
             ]
         };
         let rest = (!hidden).then(rest).into_iter().flatten();
-        persons.into_iter().chain(rest).find(|(_, other)| *other).map(|(member, _)| member)
+        let other = persons.into_iter().chain(rest).find(|(_, other)| *other).map(|(member, _)| member);
+        other.or_else(|| if hidden { None } else { self.around() })
     }
 
     /// The first differing member of the answer.
@@ -228,10 +228,13 @@ impl Compared<'_> {
         self.is_same_json(Some(&said(there)), Some(&said(here)))
     }
 
-    /// Whether the same is told of trace, approval, resources and the like, whoever told it.
-    fn is_same_around(&self) -> bool {
-        let said = |call: &Call| call.circumstances.as_deref().and_then(said_around).map(|said| said.to_canonical());
-        self.is_same_json(said(self.there).as_ref(), said(self.here).as_ref())
+    /// The first differing member of trace, approval, resources and the like, whoever told it.
+    fn around(&self) -> Option<&'static str> {
+        let said = |call: &Call| call.circumstances.as_deref().map(said_around).unwrap_or_default();
+        let (there, here) = (said(self.there), said(self.here));
+        let value = |said: &Object, member: &str| said.get(member).map(Json::to_canonical);
+        let other = |member: &&&str| !self.is_same_json(value(&there, member).as_ref(), value(&here, member).as_ref());
+        SAID_AROUND.iter().find(other).copied()
     }
 
     /// Whether these are equal apart from sealed values, whose ciphertext always differs.

@@ -109,7 +109,7 @@ impl<'a> CallKeys<'a> {
     }
 
     /// The id of a key that an erasure destroyed: one under which the entry at `first` is sealed, or one of a person whom this
-    /// entry concerns and who was erased after it.
+    /// entry or that one concerns and who was erased after it. Details need not name the patients of their call.
     fn erasure_of(&self, first: u64) -> Result<Option<String>> {
         let chain_state = self.engine.chain_state();
         if chain_state.erasures.is_empty() {
@@ -117,11 +117,22 @@ impl<'a> CallKeys<'a> {
         }
         let stored = self.engine.stored()?;
         let before = if first < stored.state.size { stored.checked(first)? } else { None };
-        let keys = before.as_ref().and_then(|entry| entry.call()).map(|call| call.sealed_under()).unwrap_or_default();
-        let names: Vec<String> =
-            self.clear.iter().flat_map(|name| pseudonyms(self.sanitizer, self.facet, name)).collect();
+        let before = before.as_ref().and_then(|entry| entry.call());
+        let keys = before.map(|call| call.sealed_under()).unwrap_or_default();
+        let named = self.clear.iter().map(|name| (self.facet, name));
+        let patients = before.into_iter().flat_map(|call| &call.patient_ids).map(|id| (IdentityKind::Patient, id));
+        let people: BTreeSet<(&str, String)> = named
+            .chain(patients)
+            .flat_map(|(facet, name)| {
+                let forms = match is_pseudonym(name) {
+                    true => self.sanitizer.forms(name),
+                    false => pseudonyms(self.sanitizer, facet, name),
+                };
+                forms.into_iter().map(move |form| (facet.name(), form))
+            })
+            .collect();
         Ok(chain_state.erasures.iter().find_map(|(seq, erasure)| {
-            let is_whose = *seq > first && erasure.of == self.facet.name() && names.contains(&erasure.subject);
+            let is_whose = *seq > first && people.contains(&(&*erasure.of, erasure.subject.clone()));
             match is_whose {
                 true => erasure.keys.first().cloned(),
                 false => erasure.keys.intersection(&keys).next().cloned(),

@@ -78,9 +78,9 @@ fn spans_of_tools_are_calls_and_the_spans_around_them_say_whose() {
     let imported = read(Format::OtlpJson, lines.map(|l| l.to_string()).join("\n"), &ImportOptions::new());
     let wanted = [
         r#"{"conversation_id":"conv","user_id":"own","tool_name":"find","agent_id":"helper","model":"m1","timestamp":"2025-07-06T14:23:01.000000001Z","duration_ms":1.5,
-            "arguments":{"q":12345678901234567890},"error":{"type":"HTTP_500","message":"no answer"},"session_metadata":{"trace_id":"5b8e","span_id":"a1"}}"#,
+            "arguments":{"q":12345678901234567890},"error":{"type":"HTTP_500","message":"no answer"},"trace_id":"5b8e","span_id":"a1"}"#,
         r#"{"conversation_id":"conv","user_id":"u","tool_name":"pay","agent_id":"helper","model":"m1","timestamp":"2025-07-06T14:23:01.000000002Z","duration_ms":1.5,"call_id":"call_2",
-            "arguments":{"zone":[3,true,0.5],"amount":9223372036854775807},"result":{"id":7},"session_metadata":{"trace_id":"5b8e","span_id":"a2"}}"#,
+            "arguments":{"zone":[3,true,0.5],"amount":9223372036854775807},"result":{"id":7},"trace_id":"5b8e","span_id":"a2"}"#,
     ];
     assert_eq!(imported.calls, wanted.map(|line| ToolCall::from_jsonl(line.as_bytes()).unwrap().backfilled()));
     assert_eq!(imported.places[1], "line 1: resourceSpans[0].scopeSpans[0].spans[0]");
@@ -128,8 +128,7 @@ fn what_became_of_a_span_s_call() {
         let wanted = wanted
             .timestamp(at(0))
             .duration(std::time::Duration::from_micros(1500))
-            .metadata("trace_id", "5b8e")
-            .metadata("span_id", "a1")
+            .trace("5b8e", Some("a1"))
             .backfilled();
         assert_eq!(imported.calls, [wanted]);
     }

@@ -278,7 +278,7 @@ fn a_call_is_found_by_its_trace() {
     host.end();
     assert_eq!(place.count(&["--trace", trace, "--kind", "tool_call"]), 1);
     assert_eq!(place.count(&["--trace", "00000000000000000000000000000000"]), 0);
-    assert_eq!(text(&ends(&place)[0], "session_metadata.span_id"), "b7ad6b7169203331");
+    assert_eq!(text(&ends(&place)[0], "span_id"), "b7ad6b7169203331");
 }
 
 /// A number beyond a double was stored as a string of its digits, and nothing said that it had been a number.

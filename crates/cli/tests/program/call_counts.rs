@@ -1,7 +1,7 @@
 //! `timeline`, `stats`, `query` and `export` say of the same calls the same. Invariant R42.
 
 use crate::common::{Place, call, json};
-use attestlog::entry::{Source, SourceKind};
+use attestlog::entry::{Approval, Decision, Source, SourceKind};
 use attestlog::json::Json;
 use attestlog::{AuditLog, Outcome, ToolCall};
 
@@ -25,6 +25,44 @@ fn store() -> Place {
     drop(log.begin(seen("crash")).unwrap());
     log.close().unwrap();
     place
+}
+
+/// What another source told later of a call stood in a timeline like a call that had been begun and never ended.
+#[test]
+fn details_are_told_as_what_they_are() {
+    let place = Place::with_store();
+    let log = AuditLog::open(place.path("s")).unwrap();
+    let call = || ToolCall::new("c", "u", "Edit");
+    let approval = Approval { by: Some("boss".to_owned()), ..Approval::new(Decision::Allowed) };
+    let seen = call().approval(approval).resource("file", "/etc/hosts").result(true);
+    let seen = log.record(seen.parent("agent-0", None).source(Source::new(SourceKind::Hook))).unwrap().seq;
+    let told = || call().source(Source::new(SourceKind::Session)).detail_of(seen);
+    log.record(told().duration(std::time::Duration::from_millis(1500))).unwrap();
+    log.record(told().source(Source::new(SourceKind::Telemetry)).outcome(Outcome::ToolError).contradicts(["outcome"]))
+        .unwrap();
+    log.close().unwrap();
+    let timeline = place.run(&["timeline", "s", "c"]).ok();
+    for said in [
+        "\n1 call · u · ",
+        "allowed by boss · touched /etc/hosts · agent started by agent-0",
+        &format!("… told later of #{seen}: it took 1.5"),
+        &format!("✗ tool_error, told later of #{seen}"),
+        "told by session, telemetry · differs in outcome",
+    ] {
+        assert!(timeline.contains(said), "{said:?} in {timeline}");
+    }
+    assert!(!timeline.contains("no end was ever recorded"), "{timeline}");
+    let query = place.run(&["query", "s", "--tool", "Edit"]).ok();
+    assert_eq!(query.matches(&format!("details of {seen}")).count(), 2, "{query}");
+    let counted = place.run(&["query", "s", "--tool", "Edit", "--count"]).code(0);
+    assert!(counted.out == "3\n" && counted.err.contains("2 of these entries are not calls"), "{counted:?}");
+    assert_eq!(
+        place.run(&["stats", "s", "--tool", "Edit", "--json"]).json().get("total_calls").unwrap().as_u64(),
+        Some(1)
+    );
+    assert_eq!(place.run(&["export", "s", "--format", "ocsf"]).ok().lines().count(), 1);
+    assert_eq!(place.run(&["export", "s", "--format", "csv", "--kind", "call_detail"]).ok().lines().count(), 3);
+    place.run(&["verify", "s"]).ok();
 }
 
 /// "1 call, 2 failed" stood at the head of a timeline, of a call that had timed out and was answered late with an error; `query`

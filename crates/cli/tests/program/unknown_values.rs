@@ -94,6 +94,28 @@ fn a_trace_and_a_cursor_that_the_log_has_never_seen_are_told() {
     assert!(ran.err.is_empty(), "{}", ran.err);
 }
 
+/// What a call touched, and its trace, are found and proven like its tool.
+#[test]
+fn resources_and_traces_are_found_and_proven() {
+    let members = r#""trace_id":"4BF92F3577B34DA6A3CE929D0E0E4736","resources":[{"kind":"file","name":"/etc/hosts"}]"#;
+    let place = Place::empty();
+    let key = place.run(&["init", "s", "--origin", "example.com/log"]).ok().trim().to_owned();
+    place.run_with(&["record", "s"], call("c", "u", "Edit", members).as_bytes()).ok();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for args in [["--resource", "/etc/hosts"], ["--resource", "/etc/*"], ["--trace", trace]] {
+        assert_eq!(place.count(&args), 1, "{args:?}");
+    }
+    assert_eq!(place.count(&["--peer", "/usr/bin/node"]), 0);
+    let ran = place.run(&["query", "s", "--resource", "/etc/host"]).code(0);
+    assert!(ran.err.contains("no entry of this log has the resource \"/etc/host\""), "{}", ran.err);
+    for (facet, value) in [("resource", "/etc/hosts"), ("trace", trace), ("peer", "/usr/bin/node")] {
+        let flag = format!("--{facet}");
+        let proof = place.run(&["prove", "s", "--complete", &flag, value]).ok();
+        place.write("proof", &proof);
+        place.run(&["check", "proof", "--public-key", &key, &flag, value]).ok();
+    }
+}
+
 #[test]
 fn every_command_that_takes_a_filter_says_so_on_standard_error() {
     let place = place();

@@ -77,10 +77,11 @@ impl Entry {
 
     /// Whether this records something long past: a call that `import` read from a recording, or one that, by its caller's
     /// clock, had ended more than [`CLAIMED_TIME_BOUND`] before it was recorded. The end of a call whose beginning is in the log
-    /// is as old as that beginning. A caller's flag that a call is back-filled changes nothing: a recent call stays recent (R68).
+    /// is as old as that beginning, and details are as old as their call. A caller's flag that a call is back-filled changes
+    /// nothing: a recent call stays recent (R68).
     pub fn is_history(&self, begun: Option<&Entry>) -> bool {
         let Content::Call(call) = &self.body.content else { return false };
-        if let (Phase::Finished(_), Some(begun)) = (call.phase, begun) {
+        if let (Phase::Finished(_) | Phase::Detail(_), Some(begun)) = (call.phase, begun) {
             return begun.is_history(None);
         }
         // A long call is recorded long after it began.

@@ -373,6 +373,11 @@ fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access
     add("answered_seq", access.answered_seq.map(|n| n.to_string().into()));
     add("part_of", call.part_of().filter(|_| call.adds_to_call()).map(|n| n.to_string().into()));
     add("backfilled", access.backfilled.then(|| "true".into()));
+    let around = call.circumstances.as_deref();
+    add("trace_id", around.and_then(|around| around.trace_id.as_deref()).map(string));
+    let approval = around.and_then(|around| around.approval.as_ref());
+    add("approval", approval.map(|approval| approval.decision.as_str().into()));
+    add("approval_by", approval.and_then(|approval| approval.by.as_deref()).map(string));
     let viewed = &access.viewed;
     let canonical = |json: Json| string(json.to_canonical().as_str());
     add("viewed_fields", (!viewed.fields.is_empty()).then(|| canonical(viewed.fields.clone().into())));

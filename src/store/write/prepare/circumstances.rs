@@ -5,9 +5,9 @@
 //! any text, because an address may hold a secret: if anything in it would be treated, the whole name becomes a pseudonym, by
 //! which it is still found.
 
-use super::PrepareContext;
 use crate::Result;
 use crate::redact::IdentityKind;
+use crate::store::write::prepare::PrepareContext;
 use attestlog_proof::entry::{Approval, Circumstances, Digests, Facet, Peer, Resource, Source};
 
 impl PrepareContext<'_> {

@@ -1,6 +1,5 @@
 // How fast records go through the owner's socket, beside the same records in one process; and what the MCP proxy adds to
-// a call: cargo run --release --example owner_speed
-#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
+// a call: cargo run --release --example speed owner
 use attestlog::json::Json;
 use attestlog::{AuditLog, Options, ToolCall};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,9 +18,8 @@ fn call(i: u64) -> ToolCall {
         .turn(i)
 }
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, mode, store] = &args[..]
+pub fn run(args: &[String]) {
+    if let [mode, store] = args
         && mode == "client"
     {
         let joint = Options::new().open(store).unwrap();
@@ -33,7 +31,7 @@ fn main() {
         }
         return;
     }
-    if args.get(1).is_some_and(|mode| mode == "cat") {
+    if args.first().is_some_and(|mode| mode == "cat") {
         // A server that answers every call at once.
         for line in std::io::stdin().lines() {
             let id = Json::parse(line.unwrap().as_bytes()).unwrap().value.get("id").unwrap().to_canonical();
@@ -80,7 +78,7 @@ fn through_the_socket(store: &Path) -> f64 {
     let owner = Options::new().open(store).unwrap();
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("client").arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["owner", "client"]).arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -100,7 +98,7 @@ fn latencies(dir: &Path) {
     let program: PathBuf = std::env::current_exe().unwrap();
     let attestlog = program.parent().unwrap().parent().unwrap().join("attestlog");
     let server = program.to_str().unwrap();
-    let bare = p50(Command::new(server).arg("cat"));
+    let bare = p50(Command::new(server).args(["owner", "cat"]));
     println!("a call without the proxy: p50 {bare:.3} ms");
     if !attestlog.exists() {
         println!("SKIPPED: {} is not built", attestlog.display());
@@ -111,7 +109,7 @@ fn latencies(dir: &Path) {
     let store = store.to_str().unwrap();
     let proxy = |flags: &[&str]| {
         let mut command = Command::new(&attestlog);
-        command.args(["mcp", store]).args(flags).args(["--", server, "cat"]);
+        command.args(["mcp", store]).args(flags).args(["--", server, "owner", "cat"]);
         command
     };
     for (name, flags) in [("begun and ended", &[][..]), ("--read-only", &["--read-only", "*"])] {

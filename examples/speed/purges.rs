@@ -1,15 +1,13 @@
 //! How fast a purge is, what it leaves, and what recording notices of it.
 //!
 //! ```text
-//! cargo run --release --example purge_speed            # a million entries
-//! cargo run --release --example purge_speed 200000
+//! cargo run --release --example speed purges            # a million entries
+//! cargo run --release --example speed purges 200000
 //! ```
 //!
 //! Records interleaved calls of which nine of ten expire within a year and one is kept for seven, lets two years pass
 //! and purges while another thread goes on recording one call at a time. The store without the expired calls, recorded
 //! anew, is what the file is measured against.
-#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
-
 use attestlog::host::{Clock, SystemClock};
 use attestlog::verify::VerifyOptions;
 use attestlog::{AuditLog, Options, Query, Result, Timestamp, ToolCall};
@@ -204,8 +202,8 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn main() -> ExitCode {
-    let entries = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
+pub fn all(args: &[String]) -> ExitCode {
+    let entries = args.first().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let folder = std::env::temp_dir().join(format!("attestlog-purge-{}", std::process::id()));
     let done = std::fs::create_dir(&folder).map_err(Into::into).and_then(|()| run(entries, &folder));
     let _ = std::fs::remove_dir_all(&folder);

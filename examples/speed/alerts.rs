@@ -1,11 +1,9 @@
-//! What the built-in alert rules cost per entry: `cargo run --release --example alert_speed [ENTRIES]`.
-#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
-
+//! What the built-in alert rules cost per entry: `cargo run --release --example speed alerts [ENTRIES]`.
 use attestlog::{AuditLog, Options, Result, ToolCall};
 use std::time::Instant;
 
-fn main() -> Result<()> {
-    let entries: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(20_000);
+pub fn run(args: &[String]) -> Result<()> {
+    let entries: u64 = args.first().and_then(|n| n.parse().ok()).unwrap_or(20_000);
     let dir = std::env::temp_dir().join(format!("attestlog-alert-speed-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let path = dir.join("store");

@@ -1,10 +1,8 @@
-//! What proofs and verification cost: `cargo run --release --example proof_speed -- ENTRIES [STORE [proofs]]`; 100,000 by default.
+//! What proofs and verification cost: `cargo run --release --example speed proofs ENTRIES [STORE [proofs]]`; 100,000 by default.
 //!
 //! Records that many small calls, then measures proofs at random places, and a full verification against the speed at
 //! which the same cores hash the same lines. The store is removed afterwards unless it was named; one that is there is not
 //! recorded again. With `proofs` nothing is verified.
-#![allow(clippy::restriction, clippy::disallowed_methods, reason = "an example may panic, print and ask the machine")]
-
 use attestlog::note::{Checkpoint, SignedCheckpoint, SigningKey};
 use attestlog::verify::{Verification, VerifyOptions};
 use attestlog::{AuditLog, Hash, Options, Query, ToolCall};
@@ -16,8 +14,7 @@ const PROOFS: u64 = 2_000;
 /// So many lines are hashed over and over for the comparison.
 const LINES: u64 = 200_000;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+pub fn run(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let entries: u64 = args.first().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let dir = tempfile::tempdir()?;
     let path = args.get(1).map_or(dir.path().join("audit.log"), Into::into);
