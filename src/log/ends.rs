@@ -332,7 +332,8 @@ mod tests {
         Ok(())
     }
 
-    /// An owner that ends before it answers is followed by another, which is asked again: it would have ended a second call.
+    /// An owner that ends before it answers is followed by another, which is asked again: it would have ended a second
+    /// call [R107].
     #[test]
     fn a_repeated_request_gets_the_same_receipt_and_ends_nothing_else() -> Result<()> {
         let log = OpenStore::in_memory()?;

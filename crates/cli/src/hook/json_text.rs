@@ -321,9 +321,9 @@ mod tests {
     fn what_is_no_json_is_refused_with_its_place() {
         for (text, says) in [
             ("{\n // mine\n}", "comments are not JSON"),
-            ("{\"a\":1,}", "line 1"),
+            ("{\"a\":1,}", "at byte 8"),
             ("[]", "not an object"),
-            ("", "line 1"),
+            ("", "byte"),
             ("{\"a\":1,\"a\":2}", "a"),
         ] {
             let why = JsonText::new(text).unwrap_err();

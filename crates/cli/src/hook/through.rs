@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often a store that is marked as open is looked at again: the events of tools that run at the same time come at the same time.
+const OPENING: usize = 20;
 /// The most of its messages that is repeated.
 const MOST_SAID: u64 = 4 << 10;
 
@@ -23,6 +25,14 @@ const MOST_SAID: u64 = 4 << 10;
 pub fn record(cx: &Context, args: &EventArgs, event: Event) -> Result<(), Failure> {
     let failed = |e: &attestlog::Error| args.store.name(e, Failure::from(e));
     let mut reached = is_reached(args)?;
+    // Whoever is just opening or closing it answers soon, or has closed it.
+    for _ in 0..OPENING {
+        if reached || !owner::was_left_open(&args.store.store) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        reached = is_reached(args)?;
+    }
     if !reached && !is_quick(args)? {
         start(args)?;
         reached = true;

@@ -116,6 +116,7 @@ fn what_is_installed_is_removed_without_a_trace_for_each_agent_and_scope() {
     }
 }
 
+/// R106.
 #[test]
 fn other_hooks_and_settings_stay_as_they_are() {
     let place = place();
