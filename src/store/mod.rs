@@ -34,6 +34,8 @@ pub(crate) use file::open_table::counted::look_ups;
 #[cfg(feature = "owner")]
 pub(crate) use file::overlay::Giving;
 pub(crate) use file::pages::Flaw;
+#[cfg(feature = "owner")]
+pub(crate) use file::pages::header::was_left_open;
 pub(crate) use file::panic_guard::guarded;
 pub use file::panic_guard::is_guarded;
 pub(crate) use file::replacement::check_pages;
@@ -68,6 +70,7 @@ pub(crate) use write::begin::for_reading_only;
 #[cfg(feature = "owner")]
 pub(crate) use write::prepare::ending;
 #[cfg(feature = "owner")]
-pub(crate) use write::remote_call::{OwnSender, RemoteBatch};
+pub(crate) use write::remote_call::RemoteBatch;
+pub(crate) use write::remote_call::{OwnSender, RemoteCall};
 
 pub(crate) use layout::NODE_LEVEL;

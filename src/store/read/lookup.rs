@@ -278,6 +278,12 @@ impl Snapshot {
         Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
     }
 
+    /// The oldest seq in the table of unfinished calls.
+    pub(crate) fn first_unfinished(&self) -> Result<Option<u64>> {
+        let mut rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
+        rows.next().map(|row| Ok(row.stored()?.0.value())).transpose()
+    }
+
     /// The seqs in the table of unfinished calls, whether or not they should be there.
     pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
         let rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
