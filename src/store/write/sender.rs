@@ -39,7 +39,7 @@ impl Engine {
     pub(crate) fn recorded_under(&self, sender: &Sender) -> Result<Option<Receipt>> {
         let snapshot = self.stored()?;
         let txn = self.database()?.get()?.begin_read()?;
-        let Some(bytes) = get_bytes(&txn.open_table(tables::SENDERS).stored()?, &*sender.id)? else { return Ok(None) };
+        let Some(bytes) = ReadTable::open(&txn, tables::SENDERS)?.bytes(&sender.id)? else { return Ok(None) };
         let Seen::At(seq) = Window::decode(&bytes)?.look(sender.number) else { return Ok(None) };
         if named(&snapshot, seq, &sender.id, sender.number)? != Some(true) {
             return Ok(None);
