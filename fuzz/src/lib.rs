@@ -1,11 +1,13 @@
 //! Fuzz targets: each takes any bytes, and panics if attestlog breaks a promise. Hostile input must never make it
 //! panic, hang, or use excessive memory; what else a target checks is in its assertions.
 //!
-//! `bytes` has the targets that read one thing, `mcp` the one that reads from two sides, `operations` the one that
+//! `bytes` has the targets that read one thing, `mcp` the one that reads from two sides, `hook` the one of agents'
+//! events, `operations` the one that
 //! compares the store with a model, and `mutate` makes the inputs.
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod hook;
 mod imports;
 mod mcp;
 pub mod mutate;
@@ -42,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "redact", run: bytes::redact, seeds: bytes::redact_seeds, words: bytes::REDACT_WORDS },
     Target { name: "merkle", run: bytes::merkle, seeds: bytes::merkle_seeds, words: &[] },
     Target { name: "mcp", run: mcp::run, seeds: mcp::seeds, words: mcp::WORDS },
+    Target { name: "hook", run: hook::run, seeds: hook::seeds, words: hook::WORDS },
     Target { name: "operations", run: operations::run, seeds: operations::seeds, words: &[] },
 ];
 

@@ -9,6 +9,7 @@ mod alerts;
 mod anchors;
 mod condition;
 mod emergency;
+mod ends;
 mod keys;
 mod open;
 mod owned;

@@ -11,7 +11,7 @@ use super::{AuditLog, Inner, Role, Sharing, closed};
 use crate::entry::ToolCall;
 use crate::owner::{Confirmed, Connection, Lost, Remote, Server, Trust, perhaps_recorded, reach, sockets};
 use crate::process::Process;
-use crate::requests::{self, Effect, Request};
+use crate::requests::{self, Request};
 use crate::store::{Access, Giving, OpenStore, OwnSender};
 use crate::{Error, ErrorKind, Options, Receipt, Result};
 use attestlog_proof::entry::Phase;
@@ -380,7 +380,7 @@ impl AuditLog {
                 Role::Owner(_) => return self.ask_telling(request, told),
                 Role::Away(remote) => match remote.ask(R::NAME, self.despite, &members, told) {
                     Ok(answer) => {
-                        if let (Effect::Changes, Some(shared)) = (R::EFFECT, &self.inner.shared) {
+                        if let (true, Some(shared)) = (R::EFFECT.records(), &self.inner.shared) {
                             shared.recorded.store(u64::MAX, Ordering::SeqCst);
                         }
                         return requests::from_text(&answer).map_err(|e| {

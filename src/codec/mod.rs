@@ -15,7 +15,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use reader::Reader;
 use serde::{Deserialize, Serialize};
 
-/// The format byte of stored values. Another byte means a newer program.
+/// The format byte of stored values. In the state row another byte means a newer program.
 pub(crate) const FORMAT: u8 = 1;
 
 /// The largest value that is decoded. A block holds its entries as one byte string, so this bounds a block.
@@ -39,8 +39,8 @@ const FOLLOWED: CodecError = CodecError::Damaged("something follows it");
 impl From<CodecError> for crate::Error {
     fn from(e: CodecError) -> crate::Error {
         let kind = match e {
-            CodecError::Format(_) => crate::ErrorKind::NewerFormat,
-            CodecError::Damaged(_) => crate::ErrorKind::Damaged,
+            // The state row says which layout a store has, and was read before: a value of another format in it was changed.
+            CodecError::Format(_) | CodecError::Damaged(_) => crate::ErrorKind::Damaged,
             CodecError::TooLarge => crate::ErrorKind::TooLarge,
         };
         crate::Error::new(kind, e.to_string()).with_source(e)

@@ -17,7 +17,8 @@ pub const IMPORTED: &str = "import-";
 pub const NOWHERE: u64 = MAX_INT as u64;
 
 /// The members of the session's metadata that only one part of this library writes, and that part.
-const METADATA: &[(&str, SourceKind)] = &[("import", SourceKind::Import), ("mcp", SourceKind::Proxy)];
+const METADATA: &[(&str, SourceKind)] =
+    &[("import", SourceKind::Import), ("mcp", SourceKind::Proxy), ("hook", SourceKind::Hook)];
 
 impl ToolCall {
     /// Refuses members and senders that only a part of this library may use.
@@ -28,6 +29,7 @@ impl ToolCall {
                     "session_metadata.{member}: only {} writes this member; give it another name",
                     match author {
                         SourceKind::Import => "`import`",
+                        SourceKind::Hook => "`hook`",
                         _ => "the MCP proxy",
                     }
                 )));

@@ -1,6 +1,7 @@
-//! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, and `privacy` (revealing and
-//! erasing sealed values). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
+//! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, `privacy` (revealing and
+//! erasing sealed values), and `ends` (ends of calls that other processes began). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
 
+mod ends;
 #[cfg(test)]
 mod forged;
 #[cfg(feature = "fuzzing")]
@@ -12,5 +13,6 @@ mod privacy;
 mod purge;
 mod restore;
 
+pub use ends::{Abandoned, Unmatched};
 pub use health::{Health, Unsealed};
 pub use purge::Purged;

@@ -24,6 +24,7 @@ mod trust;
 mod wire;
 
 pub(crate) use place::sockets;
+pub use place::was_left_open;
 pub use remote::{Connection, reach};
 pub(crate) use remote::{Lost, Remote, perhaps_recorded};
 pub(crate) use server::Server;

@@ -18,6 +18,11 @@ const DIRECTORY: &str = "ATTESTLOG_SOCKET_DIR";
 /// The longest socket path that works on every platform (some allow 104 bytes including the final zero).
 const LONGEST: usize = 103;
 
+/// Whether the store at `store` was not closed by whoever opened it last, or is open: opening it may take long.
+pub fn was_left_open(store: &Path) -> bool {
+    crate::store::was_left_open(store)
+}
+
 /// The possible sockets of the store at `store`, in order of preference.
 pub(crate) fn sockets(store: &Path) -> io::Result<Vec<PathBuf>> {
     // With links resolved, every process arrives at the same name for the store.

@@ -118,7 +118,7 @@ impl Connection {
     }
 
     /// Whether the process that has the store open only reads, and gives the store up when it is asked.
-    pub(crate) fn reads(&self) -> bool {
+    pub fn reads(&self) -> bool {
         self.hello.reads
     }
 

@@ -548,7 +548,7 @@ impl Telling {
 }
 
 fn is_change(name: &str) -> bool {
-    requests::row(name).is_some_and(|row| row.effect == requests::Effect::Changes)
+    requests::row(name).is_some_and(|row| row.effect.records())
 }
 
 fn unproven() -> Error {

@@ -16,6 +16,7 @@ use crate::files::absolute;
 use crate::grants::{Grant, GrantState};
 use crate::json::Json;
 use crate::keyless::Keyless;
+use crate::log::{Abandoned, Unmatched};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
@@ -23,7 +24,7 @@ use crate::query::Step;
 use crate::query::{Persons, Statistics, ToolStatistics, UnknownValue};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldSelector, PurgePlan};
-use crate::store::OpenStore;
+use crate::store::{OpenStore, OwnSender, RemoteCall};
 use crate::verify::Progress;
 use crate::verify::{Verification, Verifications, VerifyOptions};
 use crate::{
@@ -38,6 +39,12 @@ use std::time::Duration;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 requests! {
+    // Ends of calls that other processes began, which need no more than recording does.
+    EndOldest { call: RemoteCall, unmatched: Unmatched, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
+        store.end_oldest(of.call.call()?.0, of.unmatched, Some(of.own.sender()?))
+    };
+    Abandon { which: Abandoned } -> u64: Append Records, |of, store| store.abandon(&of.which);
+
     // Reads that need no keys.
     GetEntry { seq: u64 } -> Entry: Read Reads, |of, store| store.entry(of.seq);
     FindEntries { query: Query, as_stored: bool, from: Option<Cursor> } -> Page<Entry>: Read Reads, |of, store| pages::entries(store, &of.query, of.as_stored, of.from);

@@ -26,6 +26,8 @@ pub(crate) enum Effect {
     Reads,
     /// Writes, and doing it twice is like doing it once.
     Repeatable,
+    /// Records calls under a number: doing it twice is like doing it once.
+    Records,
     /// Leaves the store as it is, and writes files elsewhere, which must not exist.
     Exports,
     /// Changes the store.
@@ -36,12 +38,17 @@ pub(crate) enum Effect {
 impl Effect {
     /// Whether the next owner can be asked if this one exits before it answers. Otherwise it is unknown whether it was done.
     pub(crate) fn can_be_repeated(self) -> bool {
-        matches!(self, Effect::Reads | Effect::Repeatable)
+        matches!(self, Effect::Reads | Effect::Repeatable | Effect::Records)
+    }
+
+    /// Whether entries are recorded.
+    pub(crate) fn records(self) -> bool {
+        matches!(self, Effect::Records | Effect::Changes)
     }
 
     /// Whether the store is no longer as it was.
     pub(crate) fn writes(self) -> bool {
-        matches!(self, Effect::Repeatable | Effect::Changes)
+        self.records() || self == Effect::Repeatable
     }
 }
 

@@ -15,6 +15,13 @@ fn what_reads_without_keys_is_a_list() {
     assert_eq!(reads.join(", "), expected);
 }
 
+/// What any process of this user may do without a key besides recording calls and reading.
+#[test]
+fn what_records_without_keys_is_a_list() {
+    let appends: Vec<&str> = ROWS.iter().filter(|row| row.need == Need::Append).map(|row| row.name).collect();
+    assert_eq!(appends, ["EndOldest", "Abandon"]);
+}
+
 /// The owner could not tell two requests with the same name apart.
 #[test]
 fn each_request_has_a_name_of_its_own() {

@@ -78,8 +78,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     // The value in the state row is not covered by a signature; verification compares the two.
     state.signed = snapshot.newest_signed(state.size)?;
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
-    let sealed = state.sealed <= state.size && state.sealed == state.cuts()?.start(state.sealed);
-    if !sealed || state.indexed > state.size || state.signed > state.size || !merging {
+    if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
     let mut purged = SeqSet::new();

@@ -165,6 +165,10 @@ impl OpenStore {
         self.engine.finish_anchoring();
         self.worker.stop();
         let damaged = self.engine.writer().damaged.is_some();
+        if !damaged && !self.engine.is_reading() {
+            // A failure is retried at the next close.
+            let _ = self.engine.seal_rest();
+        }
         let closing = if damaged || self.engine.is_reading() {
             Ok(())
         } else {

@@ -29,9 +29,13 @@ pub(crate) use engine::encode::Prepared;
 pub(crate) use engine::jobs::Delivers;
 pub use engine::receipt::Receipt;
 pub(crate) use engine::row_mac::Vouched;
+#[cfg(test)]
+pub(crate) use file::open_table::counted::look_ups;
 #[cfg(feature = "owner")]
 pub(crate) use file::overlay::Giving;
 pub(crate) use file::pages::Flaw;
+#[cfg(feature = "owner")]
+pub(crate) use file::pages::header::was_left_open;
 pub(crate) use file::panic_guard::guarded;
 pub use file::panic_guard::is_guarded;
 pub(crate) use file::replacement::check_pages;
@@ -66,6 +70,7 @@ pub(crate) use write::begin::for_reading_only;
 #[cfg(feature = "owner")]
 pub(crate) use write::prepare::ending;
 #[cfg(feature = "owner")]
-pub(crate) use write::remote_call::{OwnSender, RemoteBatch};
+pub(crate) use write::remote_call::RemoteBatch;
+pub(crate) use write::remote_call::{OwnSender, RemoteCall};
 
 pub(crate) use layout::NODE_LEVEL;

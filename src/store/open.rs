@@ -18,7 +18,6 @@ use crate::store::engine::reading::Reading;
 use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::engine::{Config, Engine, Facts, Jobs, Published, ReadSide, WriteSide};
-use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::overlay::Overlay;
 use crate::store::file::panic_guard::guarded;
@@ -219,7 +218,6 @@ pub(crate) fn create(options: Options, source: Source) -> Result<OpenStore> {
         let detail = policies.to_json().as_object().cloned().unwrap_or_default();
         staging.system_event(Kind::Policy, detail, None)?;
         engine.commit(writer, staging, |txn| {
-            all_tables::make_all(txn)?;
             if let Some(series) = &series {
                 txn.open_table(tables::META).stored()?.insert(SERIES_KEY, series.as_bytes()).stored()?;
             }

@@ -67,6 +67,8 @@ pub(crate) struct Settings {
     pub pages_first: bool,
     pub cache_bytes: usize,
     pub background: bool,
+    /// Closing compacts a file that has grown a lot.
+    pub tighten: bool,
     pub quota_bytes: Option<u64>,
     /// Record even if the store's key is missing.
     pub unsigned: bool,
@@ -165,6 +167,7 @@ impl Options {
                 pages_first: false,
                 cache_bytes: 32 << 20,
                 background: true,
+                tighten: true,
                 quota_bytes: None,
                 unsigned: false,
                 restoring: false,
@@ -538,6 +541,23 @@ impl Options {
     /// ```
     pub fn background(mut self, background: bool) -> Self {
         self.settings.background = background;
+        self
+    }
+
+    /// Whether closing the store compacts the file if it has grown a lot. Off for a process that records a call or two and is
+    /// followed by others: the last of many calls is not the time to write the whole file again. Default: on.
+    ///
+    /// ```
+    /// # use attestlog::{Options, ToolCall};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("audit.log");
+    /// let log = Options::new().compact_on_close(false).create(&path)?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// log.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compact_on_close(mut self, compact: bool) -> Self {
+        self.settings.tighten = compact;
         self
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Contents {
 impl Contents {
     /// Reads the segment with these seqs; adds a finding for each row that is not as it should be.
     pub(super) fn read(snapshot: &Snapshot, segment: &Range<u64>, findings: &mut Vec<Finding>) -> Result<Contents> {
-        let cuts = snapshot.cuts();
+        let (cuts, sealed) = (snapshot.cuts(), snapshot.state.sealed);
         let mut find = |kind: K, seq: u64, detail: String| findings.push(Finding::new(kind, seq, detail));
         let seeds = snapshot.seeds(segment.start).unwrap_or_else(|e| {
             find(K::BlockDamaged, segment.start, e.to_string());
@@ -51,7 +51,9 @@ impl Contents {
             for place in block.places() {
                 let seq = place.seq;
                 match contents.places.get_mut(seq.wrapping_sub(segment.start) as usize) {
-                    Some(there) if segment.contains(&seq) && there.is_none() => *there = Some((number, place)),
+                    Some(there) if segment.contains(&seq) && seq < sealed && there.is_none() => {
+                        *there = Some((number, place))
+                    }
                     _ => find(K::EntryUnexpected, seq, "stands in a block where it should not".to_owned()),
                 }
             }
@@ -71,10 +73,10 @@ impl Contents {
 
     /// The first entry that does not come after those that should be before it, if there is one. `keys` are the entries of the
     /// segment, all or some, by offset.
-    pub(super) fn misplaced(&self, keys: Vec<(u32, ClusterKey)>) -> Option<u64> {
+    pub(super) fn misplaced<'k>(&self, keys: impl Iterator<Item = (u32, ClusterKey<&'k str>)>) -> Option<u64> {
         let place =
             |offset: u32| self.places.get(offset as usize)?.as_ref().map(|(number, place)| (*number, place.index()));
-        let mut keys: Vec<_> = keys.into_iter().filter_map(|(offset, key)| Some((place(offset)?, key))).collect();
+        let mut keys: Vec<_> = keys.filter_map(|(offset, key)| Some((place(offset)?, key))).collect();
         keys.sort_unstable_by_key(|(place, _)| *place);
         keys.windows(2).find(|two| two[0].1 > two[1].1).map(|two| two[1].1.seq)
     }

@@ -203,7 +203,7 @@ impl Reader<'_> {
         let mut at = range.start;
         while at < range.end.min(sealed) {
             let segment = cuts.segment(at);
-            let end = segment.end.min(range.end);
+            let end = segment.end.min(range.end).min(sealed);
             let contents = Contents::read(snapshot, &segment, &mut self.out.findings)?;
             self.segment(&contents, at..end)?;
             at = end;
@@ -213,7 +213,7 @@ impl Reader<'_> {
 
     /// The entries of this range, which is of one segment.
     fn segment(&mut self, contents: &Contents, range: Range<u64>) -> Result<()> {
-        let cuts = self.inputs.snapshot.cuts();
+        let (cuts, sealed) = (self.inputs.snapshot.cuts(), self.inputs.snapshot.state.sealed);
         let first = cuts.leaf_row(range.start).start;
         let mut leaves: Vec<(u64, Hash, Option<Hash>)> = Vec::new();
         let findings = &mut self.out.findings;
@@ -227,7 +227,7 @@ impl Reader<'_> {
                 }
             };
             let seqs = cuts.leaf_row(key);
-            if key != seqs.start || row.entries().any(|(seq, ..)| !seqs.contains(&seq)) {
+            if key != seqs.start || row.entries().any(|(seq, ..)| !seqs.contains(&seq) || seq >= sealed) {
                 find("a row of hashes is where it should not be, or has hashes of other entries".to_owned());
                 return Ok(());
             }
@@ -236,7 +236,8 @@ impl Reader<'_> {
         })?;
         let mut leaves = leaves.into_iter().peekable();
         let mut seeds = contents.seeds.clone();
-        let (mut keys, found) = (Vec::new(), self.out.findings.len());
+        // Users and conversations by number: most entries have those of entries before them.
+        let (mut names, mut keys, found) = (Terms::new(0), Vec::new(), self.out.findings.len());
         for seq in range {
             let leaf = leaves.next_if(|(there, ..)| *there == seq);
             let offset = cuts.offset(seq);
@@ -259,7 +260,8 @@ impl Reader<'_> {
                         }
                         let prev = prev.or_else(|| self.kept(seq));
                         if let Some(body) = self.entry(seq, prev, hash, &part) {
-                            keys.push((offset, ClusterKey::of(seq, Some(&body.content))));
+                            let key = ClusterKey::of(seq, Some(&body.content));
+                            keys.push((offset, names.number(key.user), names.number(key.conversation)));
                         }
                     }
                     Err(e) => self.unreadable(seq, hash, &e),
@@ -268,6 +270,11 @@ impl Reader<'_> {
         }
         // What was changed is reported already, and would belong elsewhere.
         self.hash_waiting();
+        let seq = |offset: u32| cuts.start(first) + u64::from(offset);
+        let keys = keys.into_iter().map(|(offset, user, conversation)| {
+            let (user, conversation) = (names.name(user), names.name(conversation));
+            (offset, ClusterKey { user, conversation, seq: seq(offset) })
+        });
         if self.out.findings.len() == found
             && let Some(seq) = contents.misplaced(keys)
         {

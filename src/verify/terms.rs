@@ -64,10 +64,15 @@ impl Terms {
     /// Adds a place where a value occurs, and returns the value's number. Places must not decrease. The same value may
     /// get several numbers.
     pub(super) fn add(&mut self, value: &str, place: u32) -> u32 {
-        let ends = Ends::of(value);
-        let number = self.find(value, &ends).unwrap_or_else(|| self.enter(value, ends));
+        let number = self.number(value);
         self.hits.push((number, place));
         number
+    }
+
+    /// The number of a value, without a place.
+    pub(super) fn number(&mut self, value: &str) -> u32 {
+        let ends = Ends::of(value);
+        self.find(value, &ends).unwrap_or_else(|| self.enter(value, ends))
     }
 
     #[inline]

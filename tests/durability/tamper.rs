@@ -252,7 +252,7 @@ fn whatever_is_edited_is_found_and_named() {
             row[1 + 7] += 1;
             move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
         }),
-        case("a directory cut short", K::BlockDamaged, directory.0, {
+        case("a directory cut short", K::BlockDamaged, directory.0 + 19, {
             let row = directory.1[..20].to_vec();
             move |txn| put!(txn, DIRECTORIES, directory.0, &*row)
         }),

@@ -158,3 +158,53 @@ fn what_nobody_has_seen_a_part_of_is_of_one_moment() {
     assert!(verification.ok(), "{:?}", verification.findings);
     assert_eq!((verification.size, verification.purged), (size, 0));
 }
+
+/// The part of a segment that closing had sealed is complete, and packed anew, while a purge copies the file: the new file has the
+/// segment as it is then, and nothing of the part as it was.
+#[test]
+fn a_segment_becomes_complete_while_a_purge_runs() {
+    for round in 0..6 {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at("2020-01-01T08:00:00Z".parse().unwrap()));
+        let options = || Options::new().clock(clock.clone()).background(false).segment_entries(256);
+        let owner = options().create(dir.path().join("s")).unwrap();
+        let call = |i| ToolCall::new("c", format!("u{}", i % 7), if i % 3 == 0 { "issue_refund" } else { "search" });
+        owner.record_batch((0..600 + 30 * round).map(call)).unwrap();
+        owner.flush_index().unwrap();
+        clock.advance(Duration::from_secs(2 * 366 * 86_400));
+        owner.close().unwrap();
+        let owner = options().open(dir.path().join("s")).unwrap();
+        let part = owner.health().unwrap().sealed;
+        assert!(!part.is_multiple_of(256), "a part of the last segment is sealed");
+        let done = AtomicBool::new(false);
+        let recorded = std::thread::scope(|scope| {
+            let recording = scope.spawn(|| {
+                let mut recorded = 0;
+                while !done.load(Ordering::SeqCst) && recorded < 4_000 {
+                    owner.record_batch((0..20).map(|_| ToolCall::new("later", "u", "issue_refund"))).unwrap();
+                    recorded += 20;
+                }
+                recorded
+            });
+            let purged = owner.retention().purge("ops");
+            done.store(true, Ordering::SeqCst);
+            assert!(purged.unwrap().purged > 300);
+            recording.join().unwrap()
+        });
+        let check = |log: &AuditLog| {
+            let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+            assert!(found.ok() && found.purged > 300, "{:#?}", found.findings);
+            assert_eq!(log.count(&Query::new().conversation("later")).unwrap(), recorded);
+            assert_eq!(log.count(&Query::new().tool("search")).unwrap(), 0);
+        };
+        check(&owner);
+        owner.record_batch((0..300).map(call)).unwrap();
+        assert!(owner.health().unwrap().sealed > part);
+        owner.retention().purge("ops").unwrap();
+        owner.close().unwrap();
+        let owner = options().open(dir.path().join("s")).unwrap();
+        assert_eq!(owner.count(&Query::new().conversation("later")).unwrap(), recorded);
+        let found = owner.verify(&VerifyOptions::new().threads(1)).unwrap();
+        assert!(found.ok(), "{:#?}", found.findings);
+    }
+}

@@ -3,7 +3,7 @@
 use crate::store_common::tables::{BLOCKS, DIRECTORIES, LEAVES, META, SEEDS, TAIL};
 use crate::store_common::*;
 use attestlog::{AuditLog, Query, ToolCall};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn call(i: u64) -> ToolCall {
 
 fn rows(bytes: Vec<u8>, table: redb::TableDefinition<'static, u64, &'static [u8]>) -> Vec<(u64, Vec<u8>)> {
     let database = Database::builder().create_with_backend(Disk::of(bytes)).unwrap();
-    let table = database.begin_read().unwrap().open_table(table).unwrap();
+    // A table is made with its first row.
+    let Ok(table) = database.begin_read().unwrap().open_table(table) else { return Vec::new() };
     table.iter().unwrap().map(|row| row.unwrap()).map(|(k, v)| (k.value(), v.value().to_vec())).collect()
 }
 
@@ -111,6 +112,51 @@ fn the_tail_stays_bounded_however_many_record() {
     assert_clean(&log);
 }
 
+/// The story: a store that was closed with less than a segment in it kept all of it in the tail, as it was recorded: the recording of
+/// an airline's agents took twice as much of the disk as before there were segments. Now closing packs the tail once it is worth it,
+/// and what is recorded later is packed with it, whatever is recorded at a time.
+#[test]
+fn closing_packs_what_has_gathered() {
+    const ENTRIES: u64 = 256;
+    let (disk, clock) = (Disk::default(), clock());
+    let open = || options(&clock, 39).segment_entries(ENTRIES as u32);
+    open().create_on(disk.backend()).unwrap().close().unwrap();
+    let (mut n, mut before, mut parts) = (0, Vec::new(), BTreeSet::new());
+    for size in [1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 30, 1, 10, 1, 1, 80, 1, 50, 200, 3, 1] {
+        let log = open().open_on(disk.backend()).unwrap();
+        assert!(lines(&log).starts_with(&before));
+        log.record_batch((n..n + size).map(call)).unwrap();
+        n += size;
+        assert_clean(&log);
+        before = lines(&log);
+        log.close().unwrap();
+        let log = open().open_on(disk.backend()).unwrap();
+        assert_clean(&log);
+        assert_eq!(lines(&log), before);
+        let (sealed, size) = (log.health().unwrap().sealed, log.size().unwrap());
+        let (part, tail) = (sealed % ENTRIES, size - sealed);
+        assert!(tail < (ENTRIES / 32).max(part / 4 + 1), "{tail} entries stay in the tail, {part} lie in the part");
+        assert!(rows(disk.bytes(), TAIL).into_iter().all(|(first, _)| first >= sealed));
+        parts.insert(part);
+        let directories = rows(disk.bytes(), DIRECTORIES);
+        assert_eq!(directories.len() as u64, sealed.div_ceil(ENTRIES));
+        assert!(part == 0 || directories.last().unwrap().1.len() as u64 == 1 + part);
+        // A copy has the part too.
+        let dir = tempfile::tempdir().unwrap();
+        log.backup(dir.path().join("copy")).unwrap();
+        let copy = open().open(dir.path().join("copy")).unwrap();
+        assert!(lines(&copy).starts_with(&before));
+        assert_clean(&copy);
+        before = lines(&log);
+    }
+    assert!(parts.len() > 6, "{parts:?}");
+    let log = open().open_on(disk.backend()).unwrap();
+    assert_eq!(log.count(&Query::new().tool("look")).unwrap(), n);
+    log.record_batch((n..n + 600).map(call)).unwrap();
+    assert_eq!(log.health().unwrap().sealed, log.size().unwrap() / ENTRIES * ENTRIES);
+    assert_clean(&log);
+}
+
 /// Whatever a sealing that a crash has interrupted has left is in no answer, is no finding, and is gone when the segment is sealed
 /// again.
 #[test]
@@ -118,11 +164,12 @@ fn a_half_sealed_segment_counts_for_nothing() {
     let (log, disk, clock) = store(35);
     log.record_batch((0..40).map(call)).unwrap();
     let before = lines(&log);
-    log.close().unwrap();
+    // Closing would seal what is there.
+    drop(log);
     // The state says so in the byte behind `sealed`, which is zero here; the rows are those of another store.
     let (other, others, _) = store(36);
     other.record_batch((0..100).map(call)).unwrap();
-    other.close().unwrap();
+    drop(other);
     let half = edit(&disk.bytes(), |txn| {
         let mut meta = txn.open_table(META).unwrap();
         let mut state = meta.get("state").unwrap().unwrap().value().to_vec();
@@ -149,4 +196,25 @@ fn a_half_sealed_segment_counts_for_nothing() {
     log.record_batch((40..200).map(call)).unwrap();
     assert!(log.health().unwrap().sealed > SEGMENT && lines(&log).starts_with(&before));
     assert_clean(&log);
+}
+
+/// A store that holds next to nothing takes next to nothing: no table is made before its first row, and closing gives back what
+/// the file grew by. (While a new store is open redb's file is a mebibyte long, most of which is on no disk.)
+#[test]
+fn a_store_with_one_call_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let length = || std::fs::metadata(&path).unwrap().len();
+    let log = options(&clock(), 40).segment_entries(7_168).create(&path).unwrap();
+    log.record(call(0)).unwrap();
+    drop(log);
+    assert!(length() <= 80 << 10, "{} bytes after the end of a program that did not close it", length());
+    let log = options(&clock(), 41).open(&path).unwrap();
+    log.record(call(1)).unwrap();
+    log.close().unwrap();
+    assert!(length() <= 80 << 10, "{} bytes", length());
+    let database = Database::open(&path).unwrap();
+    let made: BTreeSet<String> =
+        database.begin_read().unwrap().list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+    assert_eq!(made, ["meta", "seeds", "tail"].map(str::to_owned).into());
 }

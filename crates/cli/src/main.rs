@@ -23,6 +23,7 @@ mod exit;
 mod export;
 mod filter;
 mod health;
+mod hook;
 mod import;
 mod init;
 mod line_reader;
@@ -81,6 +82,8 @@ enum Command {
     Tail(Box<tail::TailArgs>),
     Serve(serve::ServeArgs),
     Mcp(Box<mcp::McpArgs>),
+    #[command(subcommand)]
+    Hook(Box<hook::HookCommand>),
     #[command(hide = true)]
     StartChild(starter::StartArgs),
     Verify(verify::VerifyArgs),
@@ -161,6 +164,7 @@ fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
         Command::Tail(args) => tail::run(cx, args),
         Command::Serve(args) => serve::run(cx, args),
         Command::Mcp(args) => mcp::run(cx, args),
+        Command::Hook(command) => hook::run(cx, command),
         Command::StartChild(args) => starter::run(args),
         Command::Verify(args) => verify::run(cx, args),
         Command::Export(args) => export::run(cx, args),

@@ -93,7 +93,8 @@ impl McpArgs {
         let mut identity = Identity::default();
         identity.user = self.user.clone();
         identity.conversation = self.conversation.clone();
-        let login = || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME")).or_else(account);
+        let login =
+            || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME")).or_else(super::named::account);
         let said = self.user.clone().or_else(|| env("ATTESTLOG_USER")).or_else(login);
         identity.default_user = said.unwrap_or_else(|| {
             cx.complain("nothing says who calls: calls without a user in `_meta` are recorded for `unknown`; name one with --user");
@@ -130,18 +131,6 @@ impl McpArgs {
         settings.fail_open = self.fail_open;
         Ok(settings)
     }
-}
-
-/// The login name of this process's account, used if the environment does not give one.
-#[cfg(unix)]
-fn account() -> Option<String> {
-    use nix::unistd::{User, getuid};
-    User::from_uid(getuid()).ok().flatten().map(|user| user.name).filter(|name| !name.is_empty())
-}
-
-#[cfg(not(unix))]
-fn account() -> Option<String> {
-    None
 }
 
 pub fn run(cx: &Context, args: &McpArgs) -> Outcome {

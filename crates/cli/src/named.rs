@@ -1,4 +1,5 @@
-//! Names and numbers that are given on the command line: of people, patients, conversations, tools; seqs, limits, times.
+//! Names and numbers that are given on the command line: of people, patients, conversations, tools; seqs, limits, times. And the name
+//! of whoever runs this program.
 
 use attestlog::alert::parse_duration;
 use std::time::Duration;
@@ -26,4 +27,16 @@ pub fn time(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let time = seconds.or_else(|| parse_duration(text).ok());
     time.ok_or_else(|| "must be a number of seconds, or a time such as 90s, 10m or 1h30m".to_owned())
+}
+
+/// The login name of this process's account.
+#[cfg(unix)]
+pub fn account() -> Option<String> {
+    use nix::unistd::{User, getuid};
+    User::from_uid(getuid()).ok().flatten().map(|user| user.name).filter(|name| !name.is_empty())
+}
+
+#[cfg(not(unix))]
+pub fn account() -> Option<String> {
+    None
 }

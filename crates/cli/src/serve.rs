@@ -8,6 +8,7 @@ use attestlog::{AuditLog, Error, ErrorKind};
 use clap::Args;
 #[cfg(unix)]
 use std::path::Path;
+use std::time::Duration;
 
 /// Keep the store open for other processes, until SIGTERM or SIGINT
 ///
@@ -21,24 +22,45 @@ pub struct ServeArgs {
     /// signed. Without this flag a store whose keys are missing is not served
     #[arg(long)]
     unsigned: bool,
+    /// End when nothing was recorded for this time, or if another process has the store open: seconds, or a time such as 10m
+    #[arg(long, value_name = "TIME", value_parser = super::named::time)]
+    idle: Option<Duration>,
+    /// Begin a session of its own, so that what ends whoever started this does not end it too
+    #[arg(long, hide = true)]
+    detached: bool,
 }
 
 #[cfg(unix)]
 pub fn run(cx: &Context, args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    if args.detached {
+        // Refused to the leader of a group of processes, which nobody ends together with others.
+        let _ = nix::unistd::setsid();
+    }
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;
     let options = args.store.key.options(cx)?.unsigned(args.unsigned);
     let log = args.store.join(cx, options, Alerts::Raised { taken: false }, None)?;
     let end = signals.handle();
-    let (told, waiting, store) = (cx.clone(), log.clone(), args.store.store.clone());
+    let (told, waiting, store, idle) = (cx.clone(), log.clone(), args.store.store.clone(), args.idle);
     let owned = std::thread::spawn(move || {
         if !waiting.is_owner() {
+            if idle.is_some() {
+                told.complain("another process has the store open");
+                end.close();
+                return Ok(());
+            }
             told.complain("another process has the store open; this one takes over when it goes");
         }
         let owned = waiting.wait_to_own().and_then(|()| fit(&told, &waiting, &store));
         match &owned {
-            Ok(()) => told.complain("serving the store"),
+            Ok(()) => {
+                told.complain("serving the store");
+                if let Some(idle) = idle {
+                    until_idle(&waiting, idle);
+                    end.close();
+                }
+            }
             // The error may also come from a close; then the signals have ended already.
             Err(_) => end.close(),
         }
@@ -51,6 +73,23 @@ pub fn run(cx: &Context, args: &ServeArgs) -> Outcome {
     }
     log.close().map_err(|e| args.store.failed(e))?;
     Ok(End::Done)
+}
+
+/// Returns when nothing was recorded for this time, or the store was closed.
+#[cfg(unix)]
+fn until_idle(log: &AuditLog, idle: Duration) {
+    use std::time::Instant;
+    let (mut size, mut since) = (log.size().ok(), Instant::now());
+    while since.elapsed() < idle {
+        std::thread::sleep(
+            idle.saturating_sub(since.elapsed()).clamp(Duration::from_millis(10), Duration::from_secs(1)),
+        );
+        match log.size().ok() {
+            None => return,
+            now if now == size => {}
+            now => (size, since) = (now, Instant::now()),
+        }
+    }
 }
 
 /// Refuses to serve if no other process could reach this one, or nothing could be recorded through it because the keys are

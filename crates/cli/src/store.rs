@@ -185,6 +185,15 @@ fn sharing(cx: &Context, store: &Path, recording: Option<Alerts>) -> Sharing {
 impl KeyArgs {
     /// Options with the key file and passphrase that were given.
     pub fn options(&self, cx: &Context) -> Result<Options, Failure> {
+        let options = self.options_without_passphrase()?;
+        Ok(match self.passphrase(cx)? {
+            Some(passphrase) => options.passphrase(passphrase),
+            None => options,
+        })
+    }
+
+    /// The same without a passphrase, which takes long to try: for whoever only asks the process that has the store open.
+    pub fn options_without_passphrase(&self) -> Result<Options, Failure> {
         let mut options = Options::new();
         if self.key.is_none() && std::env::var_os(KEY).is_some_and(|value| value.is_empty()) {
             return Err(Failure::Input(format!(
@@ -196,10 +205,24 @@ impl KeyArgs {
         } else if let Some(vault) = self.vault() {
             options = options.key_vault(vault);
         }
-        if let Some(passphrase) = self.passphrase(cx)? {
-            options = options.passphrase(passphrase);
-        }
         Ok(options)
+    }
+
+    /// The flags with which another command finds the same keys.
+    pub fn flags(&self) -> Vec<std::ffi::OsString> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone()).into_os_string();
+        let named = [("--key", &self.key), ("--passphrase-file", &self.passphrase_file)];
+        let flags = named.into_iter().filter_map(|(flag, path)| Some([flag.into(), absolute(path.as_ref()?)]));
+        #[allow(unused_mut, reason = "with the keyring there is one more")]
+        let mut flags: Vec<std::ffi::OsString> = flags.flatten().collect();
+        #[cfg(feature = "keyring")]
+        flags.extend(self.os_keyring.iter().flat_map(|account| ["--os-keyring".into(), account.into()]));
+        flags
+    }
+
+    /// Whether the passphrase would be read from standard input.
+    pub fn takes_standard_input(&self) -> bool {
+        self.passphrase_file.as_ref().is_some_and(|path| path.as_os_str() == "-")
     }
 
     /// Where the key file of a store is.

@@ -148,6 +148,13 @@ pub(crate) struct Published {
     pub mem_segments: Vec<Arc<MemSegment>>,
 }
 
+impl Published {
+    /// How many segments of so many entries are complete and not sealed.
+    pub(crate) fn unsealed(&self, segment: u64) -> u64 {
+        (self.size / segment).saturating_sub(self.sealed / segment)
+    }
+}
+
 /// The open database. While this is held the database is not replaced.
 pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<DatabaseHandle>>>);
 
@@ -206,7 +213,7 @@ impl Engine {
     /// closes must not move the whole file.
     pub(crate) fn give_back(&self, database: Option<Arc<DatabaseHandle>>) -> Result<()> {
         let size = self.read.published.read().unwrap_or_else(PoisonError::into_inner).size;
-        let in_file = self.config.source.path().is_some();
+        let in_file = self.config.source.path().is_some() && self.config.settings.tighten;
         let grown = size - self.config.opened_with.min(size) >= size / 4;
         // A purge leaves a file with much free space.
         let tighten = self.write.tighten.load(Ordering::SeqCst);

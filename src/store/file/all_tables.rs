@@ -1,5 +1,6 @@
-//! What is done with every table: making and opening it, and telling whether a file has another one.
+//! What is done with every table: opening it, and telling whether a file has another one.
 
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::pages::Shape;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables::{Copying, EachTable, each};
@@ -39,24 +40,7 @@ pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
     }
 }
 
-/// Creates every table, so that a table that is missing later must have been removed.
-pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
-    struct Make<'t>(&'t redb::WriteTransaction);
-    impl EachTable for Make<'_> {
-        type Error = Error;
-
-        fn table<K: Key + 'static, V: Value + 'static>(
-            &mut self,
-            table: TableDefinition<'static, K, V>,
-            _: Copying,
-        ) -> Result<()> {
-            self.0.open_table(table).stored().map(|_| ())
-        }
-    }
-    each(&mut Make(txn))
-}
-
-/// Whether every table is there and is what it was made as.
+/// Whether every table that is there is what it was made as.
 pub(crate) fn open_all(txn: &redb::ReadTransaction) -> Result<()> {
     struct Open<'t>(&'t redb::ReadTransaction);
     impl EachTable for Open<'_> {
@@ -67,7 +51,7 @@ pub(crate) fn open_all(txn: &redb::ReadTransaction) -> Result<()> {
             table: TableDefinition<'static, K, V>,
             _: Copying,
         ) -> Result<()> {
-            self.0.open_table(table).stored().map(|_| ())
+            ReadTable::open(self.0, table).map(|_| ())
         }
     }
     each(&mut Open(txn))

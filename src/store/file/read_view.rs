@@ -4,16 +4,17 @@
 //! share the transaction of an earlier reader as long as nothing was written: [`ReadViews`] keeps it, and releases it as soon
 //! as somebody takes the database to write to it, since an old transaction keeps pages from being reused.
 
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::{Error, ErrorKind, Result};
-use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
+use redb::{Database, Key, ReadTransaction, ReadableDatabase, TableDefinition, Value};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A table that is opened on first use.
-type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
+type Opened<K, V> = OnceLock<ReadTable<K, V>>;
 
 /// A read transaction and what it sees of the file.
 #[derive(Debug)]
@@ -62,67 +63,66 @@ impl ReadView {
         &self,
         cell: &'a Opened<K, V>,
         table: TableDefinition<'_, K, V>,
-    ) -> Result<&'a ReadOnlyTable<K, V>> {
+    ) -> Result<&'a ReadTable<K, V>> {
         if let Some(open) = cell.get() {
             return Ok(open);
         }
-        let open = self.txn.open_table(table).stored()?;
+        let open = ReadTable::open(&self.txn, table)?;
         Ok(cell.get_or_init(|| open))
     }
 
-    pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn tail(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.tail, tables::TAIL)
     }
 
-    pub(crate) fn blocks(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn blocks(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.blocks, tables::BLOCKS)
     }
 
-    pub(crate) fn leaves(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn leaves(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.leaves, tables::LEAVES)
     }
 
-    pub(crate) fn directories(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn directories(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.directories, tables::DIRECTORIES)
     }
 
-    pub(crate) fn seeds(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn seeds(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.seeds, tables::SEEDS)
     }
 
-    pub(crate) fn nodes(&self) -> Result<&ReadOnlyTable<(u8, u64), [u8; 32]>> {
+    pub(crate) fn nodes(&self) -> Result<&ReadTable<(u8, u64), [u8; 32]>> {
         self.opened(&self.nodes, tables::NODES)
     }
 
-    pub(crate) fn covers(&self) -> Result<&ReadOnlyTable<(u64, u8), [u8; 32]>> {
+    pub(crate) fn covers(&self) -> Result<&ReadTable<(u64, u8), [u8; 32]>> {
         self.opened(&self.covers, tables::COVERS)
     }
 
-    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+    pub(crate) fn terms(&self) -> Result<&ReadTable<(u8, &'static [u8]), u64>> {
         self.opened(&self.terms, tables::TERMS)
     }
 
-    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+    pub(crate) fn postings(&self) -> Result<&ReadTable<(u8, u64, u64), &'static [u8]>> {
         self.opened(&self.postings, tables::POSTINGS)
     }
 
-    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+    pub(crate) fn zones(&self) -> Result<&ReadTable<(u8, u64), (i64, i64)>> {
         self.opened(&self.zones, tables::ZONES)
     }
 
-    pub(crate) fn unfinished(&self) -> Result<&ReadOnlyTable<u64, ()>> {
+    pub(crate) fn unfinished(&self) -> Result<&ReadTable<u64, ()>> {
         self.opened(&self.unfinished, tables::UNFINISHED)
     }
 
-    pub(crate) fn purges(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn purges(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.opened(&self.purges, tables::PURGES)
     }
 }
 
 /// The state row of a read transaction.
 pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
-    let meta = txn.open_table(tables::META).stored()?;
-    let bytes = get_bytes(&meta, STATE_KEY)?;
+    let bytes = ReadTable::open(txn, tables::META)?.bytes(STATE_KEY)?;
     State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is not an attestlog store"))?)
 }
 

@@ -1,7 +1,6 @@
 //! How redb's errors become the caller's.
 
 use crate::{Error, ErrorKind, Result};
-use redb::ReadOnlyTable;
 
 /// The message where the file's lock is held. A socket is found by the store's path, so one that another path led to is not.
 pub(crate) const IN_USE: &str = "another process has the store open; wait for it, or go through it. If it opened the file by another path (a \
@@ -55,12 +54,4 @@ fn io_error(io: &std::io::Error) -> Error {
         _ if io.kind() == std::io::ErrorKind::UnexpectedEof => Error::damaged("the file is shorter than it says"),
         kind => Error::new(kind, format!("the store's file: {io}")),
     }
-}
-
-/// The value of an optional row, as owned bytes.
-pub(crate) fn get_bytes<K: redb::Key + 'static>(
-    table: &ReadOnlyTable<K, &'static [u8]>,
-    key: K::SelfType<'_>,
-) -> Result<Option<Vec<u8>>> {
-    Ok(table.get(key).stored()?.map(|guard| guard.value().to_vec()))
 }

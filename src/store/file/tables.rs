@@ -1,7 +1,7 @@
 //! The tables of the file: the only list of them.
 //!
-//! Creating a store, opening, backup, rewriting, verification and the tests that tamper with rows all read this list, so a new
-//! table is one line here. A table that is in a file and not in this list is found by verification, and refused by backups and
+//! Opening, backup, rewriting, verification and the tests that tamper with rows all read this list, so a new table is one line
+//! here. A table is made with its first row, and reads as empty before (`open_table`). A table that is in a file and not in this list is found by verification, and refused by backups and
 //! purges.
 //!
 //! The file uses nothing of the crate but redb, because tests read it too: they open a store's file without attestlog.

@@ -1,7 +1,8 @@
 //! Directories: in which block of its segment the content of each entry lies.
 //!
 //! The first byte is the width of a number, one byte, or two if the segment has more than 255 blocks. Then comes a number for each
-//! entry of the segment, little-endian: 0 if it is gone, otherwise the block's place among those of the segment, plus one.
+//! entry of the segment up to the last that is there, little-endian: 0 if it is gone, otherwise the block's place among those of the
+//! segment, plus one.
 
 use crate::codec::CodecError;
 
@@ -19,7 +20,8 @@ impl<'a> Directory<'a> {
             [width @ 1..=2, places @ ..] => (usize::from(*width), places),
             _ => return Err(CodecError::Damaged("the directory of a segment begins with another byte")),
         };
-        if Some(places.len() as u64) != entries.checked_mul(width as u64) {
+        let numbers = places.len() / width;
+        if !places.len().is_multiple_of(width) || numbers == 0 || numbers as u64 > entries {
             return Err(CodecError::Damaged("the directory of a segment has another length"));
         }
         Ok(Directory { width, places })
@@ -37,15 +39,18 @@ impl<'a> Directory<'a> {
         number.checked_sub(1)
     }
 
-    /// Whether its numbers are as wide as the largest needs.
+    /// Whether its numbers are as wide as the largest needs, and the last is that of an entry.
     pub(crate) fn is_canonical(&self) -> bool {
-        self.width == 1 || self.places.as_chunks::<2>().0.iter().any(|number| number[1] > 0)
+        let wide = self.places.as_chunks::<2>().0.iter().any(|number| number[1] > 0);
+        let last = (self.places.len() / self.width) as u64 - 1;
+        (self.width == 1 || wide) && self.place(last).is_some()
     }
 }
 
 /// The directory with these places by offset.
 pub(crate) fn encode(places: &[Option<u64>]) -> Vec<u8> {
     let number = |place: &Option<u64>| place.map_or(0, |place| place.saturating_add(1));
+    let places = places.get(..places.iter().rposition(Option::is_some).map_or(0, |last| last + 1)).unwrap_or_default();
     let wide = places.iter().any(|place| number(place) > u64::from(u8::MAX));
     let mut out = Vec::with_capacity(1 + places.len() * (1 + usize::from(wide)));
     out.push(1 + u8::from(wide));
@@ -72,9 +77,15 @@ mod tests {
             assert!(directory.is_canonical());
             assert!((0..).zip(&places).all(|(at, place)| directory.place(at) == *place));
             assert_eq!(directory.place(7_168), None);
-            assert!(Directory::read(&bytes[..100], 7_168).is_err() && Directory::read(&bytes, 7_167).is_err());
+            assert!(Directory::read(&bytes[..1], 7_168).is_err() && Directory::read(&bytes, 7_167).is_err());
+            assert_eq!(encode(&places[..7_166]), bytes[..bytes.len() - 3 * usize::from(bytes[0])]);
         }
         assert!(!Directory::read(&[2, 1, 0], 1).unwrap().is_canonical());
+        assert!(
+            Directory::read(&[1, 1], 9).unwrap().is_canonical()
+                && !Directory::read(&[1, 1, 0], 9).unwrap().is_canonical()
+        );
+        assert_eq!(encode(&[None, Some(0), None, None]), [1, 0, 1]);
         assert!(Directory::read(&[3, 1, 0, 0], 1).is_err() && Directory::read(&[], 0).is_err());
     }
 }

@@ -66,6 +66,11 @@ impl<'a> LeafRow<'a> {
         Ok(LeafRow { runs, hashes: stored.hashes })
     }
 
+    /// The row with hashes of its own.
+    pub(crate) fn into_owned(self) -> LeafRow<'static> {
+        LeafRow { runs: self.runs, hashes: self.hashes.into_owned().into() }
+    }
+
     /// The hash of the entry at `seq`, if it is there, and the hash before it unless that is kept elsewhere.
     pub(crate) fn find(&self, seq: u64) -> Option<(Hash, Option<Hash>)> {
         let run = self.runs.get(self.runs.partition_point(|run| run.end() <= seq))?;

@@ -75,25 +75,29 @@ impl Cuts {
 
 /// The place of an entry among the contents of its segment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ClusterKey {
-    user: String,
-    conversation: String,
+pub(crate) struct ClusterKey<S = String> {
+    pub user: S,
+    pub conversation: S,
     pub seq: u64,
 }
 
-impl ClusterKey {
+impl<'c> ClusterKey<&'c str> {
     /// The place of an entry with this content. System events, and what cannot be read, come first.
-    pub(crate) fn of<S: AsRef<str>>(seq: u64, content: Option<&Content<S>>) -> ClusterKey {
+    pub(crate) fn of<S: AsRef<str>>(seq: u64, content: Option<&'c Content<S>>) -> ClusterKey<&'c str> {
         let (user, conversation) = match content {
             Some(Content::Call(call)) => (call.user_id.as_ref(), call.conversation_id.as_ref()),
             _ => ("", ""),
         };
-        ClusterKey { user: user.to_owned(), conversation: conversation.to_owned(), seq }
+        ClusterKey { user, conversation, seq }
     }
+}
 
+impl ClusterKey {
     /// The place of a stored entry.
     pub(crate) fn of_record(seq: u64, record: &EntryRecord<'_>) -> ClusterKey {
-        ClusterKey::of(seq, decode_content::<&str>(&record.content).ok().as_ref())
+        let content = decode_content::<&str>(&record.content).ok();
+        let ClusterKey { user, conversation, seq } = ClusterKey::of(seq, content.as_ref());
+        ClusterKey { user: user.to_owned(), conversation: conversation.to_owned(), seq }
     }
 }
 

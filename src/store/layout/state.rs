@@ -1,7 +1,7 @@
 //! The store's state: the one row of `meta` that every commit writes.
 
 use crate::chain_state::STORE_FORMAT;
-use crate::codec;
+use crate::codec::{self, CodecError};
 use crate::retention::ClockState;
 use crate::store::layout::segment::Cuts;
 use crate::{Error, ErrorKind, Hash, Result};
@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub head: Hash,
     /// How many entries a segment has.
     pub segment: u32,
-    /// Entries below this seq are in segments, the rest in the tail. A multiple of `segment`.
+    /// Entries below this seq are in segments, the last of which may be a part of one; the rest is in the tail.
     pub sealed: u64,
     /// Whether rows of the next segment are being written. They do not count yet.
     pub sealing: bool,
@@ -110,7 +110,10 @@ impl State {
             );
             return Err(Error::new(ErrorKind::NewerFormat, message));
         }
-        let state: State = codec::decode(bytes)?;
+        let state: State = codec::decode(bytes).map_err(|e| match e {
+            CodecError::Format(_) => Error::new(ErrorKind::NewerFormat, e.to_string()).with_source(e),
+            e => e.into(),
+        })?;
         Cuts::every(state.segment)?;
         Ok(state)
     }

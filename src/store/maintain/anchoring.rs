@@ -16,8 +16,9 @@ use crate::store::engine::Engine;
 use crate::store::engine::handover::Log;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::state::ANCHORS_KEY;
 use crate::store::log::OpenStore;
@@ -36,7 +37,7 @@ impl Engine {
     pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
             let txn = self.database()?.get()?.begin_read()?;
-            let meta = txn.open_table(tables::META).stored()?;
+            let meta = ReadTable::open(&txn, tables::META)?;
             let row = meta.get(ANCHORS_KEY).stored()?.map(|row| row.value().to_vec());
             row.as_deref().and_then(parse_owed)
         };
@@ -126,7 +127,7 @@ impl Engine {
 impl Log for Engine {
     fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
         let txn = self.database()?.get()?.begin_read()?;
-        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
+        let table = ReadTable::open(&txn, tables::CHECKPOINTS)?;
         let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
         let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
         Ok(SignedCheckpoint::parse(note.value())?)
@@ -182,7 +183,7 @@ impl Engine {
 
     /// Whether there is a row of what is owed.
     pub(crate) fn has_owed(&self, snapshot: &Snapshot) -> Result<bool> {
-        Ok(get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)?.is_some())
+        Ok(snapshot.table(tables::META)?.bytes(ANCHORS_KEY)?.is_some())
     }
 
     /// Refuses a file that an anchor or a receiver of this store is to append to if it is kept for something else (R98).
@@ -201,7 +202,7 @@ impl Engine {
 
     /// A message about what is wrong with the row of what is owed, if anything is.
     pub(crate) fn check_owed(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
-        let Some(row) = get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)? else { return Ok(Vec::new()) };
+        let Some(row) = snapshot.table(tables::META)?.bytes(ANCHORS_KEY)? else { return Ok(Vec::new()) };
         let mut wrong = Vec::new();
         let Some((text, mac, json)) = parse_owed(&row) else {
             return Ok(vec!["what is owed to anchors cannot be read".to_owned()]);
@@ -297,7 +298,7 @@ impl OpenStore {
     pub(crate) fn attestations(&self) -> Result<Vec<(String, Record)>> {
         guarded(|| {
             let txn = self.engine().database()?.get()?.begin_read()?;
-            let table = txn.open_table(tables::ATTESTATIONS).stored()?;
+            let table = ReadTable::open(&txn, tables::ATTESTATIONS)?;
             let mut all = Vec::new();
             for row in table.range::<(u64, &str)>(..).stored()? {
                 let (key, record) = row.stored()?;

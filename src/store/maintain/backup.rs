@@ -1,9 +1,9 @@
 //! Copies of a store, made while it is in use. `log/restore` restores them.
 //!
 //! Invariant K1: a copy is the store at one moment, that of its last read transaction. Invariant K2: what is copied before
-//! that moment cannot change until then: below the seq at which a copying round began, the log is append-only, and the tables
-//! that index batches and purges write do not change while the lock that both need is held (`WriteSide::merging`). Invariant
-//! K3: the state row is written last, so that half a copy is not a store.
+//! that moment cannot change until then: below the seq at which a copying round began, the log is append-only, whole segments stay as
+//! they are, and the tables that index batches and purges write do not change while the lock that both need is held
+//! (`WriteSide::merging`). Invariant K3: the state row is written last, so that half a copy is not a store.
 //!
 //! The copy is made table by table, not byte by byte: the free pages of the store, with whatever was purged or erased from
 //! them, are not copied, and no read transaction lasts longer than one chunk, so that the store does not grow during the
@@ -14,6 +14,7 @@ use crate::json::{Json, Object};
 use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::file::all_tables;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::paths::{new_private_file, taken};
 use crate::store::file::read_view::read_state;
@@ -25,7 +26,7 @@ use crate::store::log::OpenStore;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::Members;
-use redb::{Builder, Database, Key, ReadTransaction, ReadableTableMetadata, TableDefinition, Value};
+use redb::{Builder, Database, Key, ReadTransaction, TableDefinition, Value};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -233,12 +234,14 @@ impl<'a> Copy<'a> {
         let (mut sealed, mut size) = (0, 0);
         for _ in 0..ROUNDS {
             let now = read_state(&self.begin()?)?;
+            // A part of a segment may be replaced.
+            let whole = now.cuts()?.start(now.sealed);
             for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES, tables::SEEDS] {
-                self.chunks(table, Bound::Included(sealed), |&key| key < now.sealed)?;
+                self.chunks(table, Bound::Included(sealed), |&key| key < whole)?;
             }
             self.chunks(tables::NODES, Bound::Unbounded, |&node| !is_before(node, size) && is_before(node, now.size))?;
             let grown = now.size - size;
-            (sealed, size) = (now.sealed, now.size);
+            (sealed, size) = (whole, now.size);
             if grown < CAUGHT_UP {
                 break;
             }
@@ -264,7 +267,6 @@ impl<'a> Copy<'a> {
         }
         all_tables::check_known(&from)?;
         let txn = self.to.begin_write().stored()?;
-        all_tables::make_all(&txn)?;
         let to = &txn;
         let mut rows = 0;
         for table in [tables::BLOCKS, tables::LEAVES, tables::DIRECTORIES] {
@@ -318,7 +320,7 @@ impl<'a> Copy<'a> {
 /// Copies the seeds from this segment on; of the last segment only what gives nonces of entries that are in the copy: whoever has it
 /// must not be able to compute those of later entries.
 fn seeds(from: &ReadTransaction, to: &redb::WriteTransaction, start: u64, state: &State) -> Result<u64> {
-    let (source, mut copy) = (from.open_table(tables::SEEDS).stored()?, to.open_table(tables::SEEDS).stored()?);
+    let (source, mut copy) = (ReadTable::open(from, tables::SEEDS)?, to.open_table(tables::SEEDS).stored()?);
     let mut rows = 0;
     for row in source.range(start..).stored()? {
         let (segment, row) = row.stored()?;
@@ -412,7 +414,7 @@ impl EachTable for LargeTables<'_> {
         copying: Copying,
     ) -> Result<()> {
         if copying.backup != InBackup::Last {
-            self.rows += self.txn.open_table(table).stored()?.len().stored()?;
+            self.rows += ReadTable::open(self.txn, table)?.len().stored()?;
         }
         Ok(())
     }
@@ -434,8 +436,9 @@ pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
     most: usize,
     wanted: impl Fn(&K::SelfType<'_>) -> bool,
 ) -> Result<Copied> {
-    let source = from.open_table(table).stored()?;
-    let mut target = to.open_table(table).stored()?;
+    let source = ReadTable::open(from, table)?;
+    // A table is made with its first row.
+    let mut target = None;
     let (mut rows, mut bytes) = (0, 0);
     for row in source.range::<K::SelfType<'_>>((start, Bound::Unbounded)).stored()? {
         let (key, value) = row.stored()?;
@@ -443,6 +446,10 @@ pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
         bytes += key_bytes.len();
         if wanted(&key.value()) {
             bytes += V::as_bytes(&value.value()).as_ref().len();
+            let target = match &mut target {
+                Some(target) => target,
+                None => target.insert(to.open_table(table).stored()?),
+            };
             target.insert(key.value(), value.value()).stored()?;
             rows += 1;
         }

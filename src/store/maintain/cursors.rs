@@ -11,6 +11,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
@@ -19,7 +20,6 @@ use crate::store::read::snapshot::Snapshot;
 use crate::store::write::staging::Staging;
 use crate::{Result, Timestamp};
 use attestlog_proof::entry::{Kind, Retention};
-use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -49,7 +49,7 @@ impl Engine {
     pub(crate) fn cursor(&self, name: &str) -> Result<Option<u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
-            let table = txn.open_table(tables::CURSORS).stored()?;
+            let table = ReadTable::open(&txn, tables::CURSORS)?;
             let at = table.get(name).stored()?.map(|at| at.value());
             drop(table);
             Ok(at.filter(|row| self.counts(name, row)).map(|(at, _)| at))
@@ -60,7 +60,7 @@ impl Engine {
     pub(crate) fn cursors(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
-            let table = txn.open_table(tables::CURSORS).stored()?;
+            let table = ReadTable::open(&txn, tables::CURSORS)?;
             let rows = table.iter().stored()?;
             let mut cursors = BTreeMap::new();
             for row in rows {
@@ -101,7 +101,7 @@ impl Engine {
     pub(crate) fn forget_cursor(&self, name: &str) -> Result<bool> {
         let there = guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
-            Ok(txn.open_table(tables::CURSORS).stored()?.get(name).stored()?.is_some())
+            Ok(ReadTable::open(&txn, tables::CURSORS)?.get(name).stored()?.is_some())
         })?;
         if !there {
             return Ok(false);

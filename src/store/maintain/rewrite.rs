@@ -18,8 +18,8 @@ use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
 use crate::store::engine::changes::Changes;
-use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::open_table::open_made;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables::{self, Copying, EachTable, InPurge};
 use crate::store::layout::NODE_LEVEL;
@@ -32,10 +32,13 @@ use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::layout::tail_row::TailRows;
 use crate::store::layout::zone_map;
 use crate::store::maintain::backup;
+#[cfg(debug_assertions)]
+use crate::store::maintain::carried_over::check;
+use crate::store::maintain::seal::SegmentTables;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
-use redb::{Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{Durability, Key, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
@@ -87,9 +90,6 @@ impl Rewriter<'_> {
     /// Copies what `snapshot` holds, without what is purged.
     pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
         snapshot.check_tables()?;
-        let txn = self.step(true)?;
-        all_tables::make_all(&txn)?;
-        txn.commit().stored()?;
         let covers = covers(&self.cut.gone, &self.cut.sizes);
         let zones = self.entries(snapshot, &covers)?;
         self.seeds(snapshot, 0)?.flush()?;
@@ -152,7 +152,15 @@ impl Rewriter<'_> {
         let state = &snapshot.state;
         let covers = covers(&self.cut.gone, &self.cut.sizes);
         let mut segments = SegmentRows::new(self, last);
-        let mut start = from.sealed;
+        let mut start = snapshot.cuts().start(from.sealed);
+        if start < from.sealed && from.sealed < state.sealed {
+            // More of the segment was sealed since, so its rows are others.
+            let txn = self.step(!last)?;
+            SegmentTables::open(&txn)?.clear(start..u64::MAX)?;
+            txn.commit().stored()?;
+        } else {
+            start = from.sealed;
+        }
         while start < state.sealed {
             self.segment(snapshot, start, &covers, &mut segments, &mut |_, _| Ok(()))?;
             start = snapshot.cuts().segment(start).end;
@@ -174,8 +182,10 @@ impl Rewriter<'_> {
                 txn
             }
         };
-        txn.open_table(tables::TAIL).stored()?.retain_in(..state.sealed, |_, _| false).stored()?;
-        {
+        if let Some(mut tail) = open_made(&txn, tables::TAIL)? {
+            tail.retain_in(..state.sealed, |_, _| false).stored()?;
+        }
+        if state.size >> NODE_LEVEL > from.size >> NODE_LEVEL {
             let mut nodes = txn.open_table(tables::NODES).stored()?;
             for level in NODE_LEVEL..64 {
                 let (had, has) = (from.size >> level, state.size >> level);
@@ -205,14 +215,15 @@ impl Rewriter<'_> {
 
     /// Purged calls are not unfinished.
     fn without_purged(&self, txn: &WriteTransaction) -> Result<()> {
-        txn.open_table(tables::UNFINISHED).stored()?.retain(|seq, ()| !self.cut.taken.contains(seq)).stored()
+        let unfinished = open_made(txn, tables::UNFINISHED)?;
+        unfinished.map_or(Ok(()), |mut all| all.retain(|seq, ()| !self.cut.taken.contains(seq)).stored())
     }
 
     /// Checks that every row of the tables that are carried over equals that in `snapshot`: a change that was not noted would
     /// be lost. Too slow for every purge; for tests.
     #[cfg(debug_assertions)]
     pub(crate) fn check_carried_over(&self, snapshot: &Snapshot) -> Result<()> {
-        tables::each(&mut SameTables { snapshot, txn: self.to.begin_read()? })
+        check(snapshot, self.to.begin_read()?)
     }
 }
 
@@ -255,9 +266,13 @@ impl EachTable for SmallTables<'_> {
     ) -> Result<()> {
         match (copying.purge, self.noted) {
             (InPurge::Noted, Some(noted)) => {
+                let mut keys = noted.of(&table).peekable();
+                if keys.peek().is_none() {
+                    return Ok(());
+                }
                 let from = self.snapshot.table(table)?;
                 let mut to = self.txn.open_table(table).stored()?;
-                for key in noted.of(&table) {
+                for key in keys {
                     match from.get(K::from_bytes(key)).stored()? {
                         Some(row) => to.insert(K::from_bytes(key), row.value()).stored().map(|_| ())?,
                         None => to.remove(K::from_bytes(key)).stored().map(|_| ())?,
@@ -266,53 +281,13 @@ impl EachTable for SmallTables<'_> {
                 Ok(())
             }
             (InPurge::Noted, None) | (InPurge::Replaced, _) => {
-                self.txn.open_table(table).stored()?.retain(|_, _| false).stored()?;
+                if let Some(mut rows) = open_made(self.txn, table)? {
+                    rows.retain(|_, _| false).stored()?;
+                }
                 backup::copy(self.snapshot.transaction(), self.txn, table, Bound::Unbounded, usize::MAX, |_| true)?;
                 Ok(())
             }
             (InPurge::Own | InPurge::Verbatim | InPurge::Last, _) => Ok(()),
-        }
-    }
-}
-
-/// Compares what was carried over with its source.
-#[cfg(debug_assertions)]
-struct SameTables<'t> {
-    snapshot: &'t Snapshot,
-    txn: redb::ReadTransaction,
-}
-
-#[cfg(debug_assertions)]
-impl EachTable for SameTables<'_> {
-    type Error = Error;
-
-    fn table<K: Key + 'static, V: Value + 'static>(
-        &mut self,
-        table: TableDefinition<'static, K, V>,
-        copying: Copying,
-    ) -> Result<()> {
-        use redb::TableHandle;
-        // Purged calls are missing from the one, and the state row of the other may be older.
-        let differs = [tables::UNFINISHED.name(), tables::META.name()].contains(&table.name());
-        if differs || copying.purge == InPurge::Own {
-            return Ok(());
-        }
-        let ours = self.txn.open_table(table).stored()?;
-        let theirs = self.snapshot.table(table)?;
-        let mut rows = ours.iter().stored()?;
-        for row in theirs.iter().stored()? {
-            let (key, value) = row.stored()?;
-            let same = rows.next().transpose().stored()?.is_some_and(|(other_key, other)| {
-                K::compare(K::as_bytes(&other_key.value()).as_ref(), K::as_bytes(&key.value()).as_ref()).is_eq()
-                    && V::as_bytes(&other.value()).as_ref() == V::as_bytes(&value.value()).as_ref()
-            });
-            if !same {
-                return Err(Error::damaged(format!("a row of {table} was not carried over")));
-            }
-        }
-        match rows.next() {
-            None => Ok(()),
-            Some(_) => Err(Error::damaged(format!("a row of {table} was not taken away"))),
         }
     }
 }
@@ -350,6 +325,9 @@ impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
     }
 
     fn write(&mut self, txn: &WriteTransaction) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         let mut table = txn.open_table(self.table).stored()?;
         for (key, value) in self.rows.drain(..) {
             table.insert(K::from_bytes(&key), V::from_bytes(&value)).stored()?;

@@ -12,7 +12,7 @@ impl Engine {
             self.release(published.size);
             let unsigned = published.size - published.signed;
             let due = published.mem_segments.len() > 1
-                || published.size.saturating_sub(published.sealed) >= self.config.segment
+                || published.unsealed(self.config.segment) > 0
                 || self.config.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
             let size = published.size;
             drop(published);

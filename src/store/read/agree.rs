@@ -13,14 +13,13 @@
 //! by samples.
 
 use crate::store::file::all_tables;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::pages::{Flaw, Seen};
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables::{self, Copying, EachTable};
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
-use redb::{
-    Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle, Value,
-};
+use redb::{Key, ReadTransaction, TableDefinition, TableHandle, Value};
 
 /// Ranges are also checked from this many evenly spaced rows of a table, or from all rows if there are fewer.
 const RANGES: u64 = 16_384;
@@ -83,7 +82,7 @@ impl EachTable for Lookups<'_> {
 
 impl Lookups<'_> {
     fn look_up<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
-        let open = self.txn.open_table(table).stored()?;
+        let open = ReadTable::open(self.txn, table)?;
         let apart = (open.len().stored()? / RANGES).clamp(1, APART);
         let (mut before, mut this): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
         for (n, row) in (0u64..).zip(open.iter().stored()?) {
@@ -111,7 +110,13 @@ impl Lookups<'_> {
                 return Ok(());
             }
         }
-        let last = open.last().stored()?.map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
+        let last = open
+            .iter()
+            .stored()?
+            .next_back()
+            .transpose()
+            .stored()?
+            .map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
         if last.is_some_and(|last| last != this) {
             let what = "its last row is not the last that a walk meets".to_owned();
             (self.found)(Flaw { table: Some(table.name().to_owned()), own: false, at: None, what });
@@ -122,7 +127,7 @@ impl Lookups<'_> {
 
 /// How range iteration differs, if it does, from a walk that found this row after the one with the key `before`.
 fn wrong<K: Key + 'static, V: Value + 'static>(
-    open: &ReadOnlyTable<K, V>,
+    open: &ReadTable<K, V>,
     before: Option<&[u8]>,
     key: &[u8],
 ) -> Result<Option<&'static str>> {

@@ -34,7 +34,7 @@ pub(crate) struct Held {
     /// Its directory, if it was read and is there.
     directory: Option<Option<Lent>>,
     /// The key of the row of leaf hashes that was read last, and the row if it is there.
-    leaves: Option<(u64, Option<Lent>)>,
+    leaves: Option<(u64, Option<HeldLeaves>)>,
     seeds: Option<Seeds>,
     blocks: HashMap<u64, HeldBlock>,
     bytes: usize,
@@ -46,6 +46,27 @@ pub(crate) struct Held {
 enum HeldBlock {
     Row { row: Lent, again: bool },
     Open { block: Box<Block<'static>>, places: Vec<Place> },
+}
+
+/// A row of leaf hashes that was read: as it is for the first access, decoded for those after the second.
+struct HeldLeaves {
+    row: Lent,
+    again: bool,
+    open: Option<LeafRow<'static>>,
+}
+
+impl HeldLeaves {
+    fn find(&mut self, seq: u64) -> Result<Option<(Hash, Option<Hash>)>, CodecError> {
+        if let Some(open) = &self.open {
+            return Ok(open.find(seq));
+        }
+        let row = LeafRow::decode(self.row.value())?;
+        let found = row.find(seq);
+        if std::mem::replace(&mut self.again, true) {
+            self.open = Some(row.into_owned());
+        }
+        Ok(found)
+    }
 }
 
 impl fmt::Debug for Held {
@@ -76,11 +97,11 @@ impl Held {
         self.enter(cuts, seq);
         let key = cuts.leaf_row(seq).start;
         if self.leaves.as_ref().is_none_or(|(held, _)| *held != key) {
-            self.leaves = Some((key, view.leaves()?.get(key).stored()?));
+            let row = view.leaves()?.get(key).stored()?;
+            self.leaves = Some((key, row.map(|row| HeldLeaves { row, again: false, open: None })));
         }
-        let Some((_, Some(row))) = &self.leaves else { return Ok(None) };
-        let row = LeafRow::decode(row.value());
-        Ok(row.map_err(|e| Error::from(e).at(format!("the hashes from entry {key} on")))?.find(seq))
+        let Some((_, Some(row))) = &mut self.leaves else { return Ok(None) };
+        row.find(seq).map_err(|e| Error::from(e).at(format!("the hashes from entry {key} on")))
     }
 
     /// The key of the block with the content of the entry at `seq`, which is in a segment; `None` if the entry is gone.

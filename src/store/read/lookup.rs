@@ -2,6 +2,7 @@
 
 use crate::rows::BATCH;
 use crate::store::engine::mem_index::MemSegment;
+use crate::store::file::open_table::Rows;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
@@ -11,14 +12,14 @@ use crate::store::layout::zone_map;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::{Facet, Kind};
-use redb::{AccessGuard, ReadableTableMetadata};
+use redb::AccessGuard;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// The posting rows of one term in the file, in order. Advancing costs less than looking up the next row.
-pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
+pub(crate) struct Postings(Rows<(u8, u64, u64), &'static [u8]>);
 
 impl Postings {
     /// The seqs of the next row.
@@ -139,18 +140,21 @@ impl Snapshot {
     }
 
     /// The nearest seqs to `at`, in the direction of the walk and including `at`, whose zones may contain times in
-    /// `[since, last]`; no seq between `at` and these does. Seqs that are not in the file's index yet always may.
-    pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<Range<u64>>> {
+    /// `[since, last]`, and whether all of their times are; no seq between `at` and these has such a time. Those of entries that are not
+    /// in the file's index are in memory.
+    pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<(Range<u64>, bool)>> {
         let mut left = match forwards {
             true => at..self.indexed,
-            false if at >= self.indexed => return Ok(Some(self.indexed..at.saturating_add(1))),
-            false => 0..at + 1,
+            false => match self.timed(at, forwards, since, last) {
+                None => 0..at.saturating_add(1).min(self.indexed),
+                found => return Ok(found),
+            },
         };
         'left: while !left.is_empty() {
             let mut within = left.clone();
             for level in (0..zone_map::LEVELS.len()).rev() {
                 match self.zoned_on(level, &within, forwards, since, last)? {
-                    Some((found, true)) => return Ok(Some(found)),
+                    Some((found, true)) => return Ok(Some((found, true))),
                     Some((found, false)) => within = found,
                     None if forwards => {
                         left.start = within.end;
@@ -162,10 +166,44 @@ impl Snapshot {
                     }
                 }
             }
-            return Ok(Some(within));
+            return Ok(Some((within, false)));
         }
-        let behind = at.max(self.indexed);
-        Ok((forwards && behind < self.size).then_some(behind..u64::MAX))
+        Ok(if forwards { self.timed(at, forwards, since, last) } else { None })
+    }
+
+    /// The same among the entries that are not in the file's index.
+    fn timed(&self, at: u64, forwards: bool, since: i64, last: i64) -> Option<(Range<u64>, bool)> {
+        let inside = |time: &i64| (since..=last).contains(time);
+        let seqs =
+            if forwards { at.max(self.indexed)..self.size } else { self.indexed..at.saturating_add(1).min(self.size) };
+        let known = self.mem_segments.last().map_or(0, |newest| newest.end());
+        if seqs.end > known.max(seqs.start) {
+            // What is in no memory may have any time.
+            return Some((seqs, false));
+        }
+        let mut segments: Box<dyn Iterator<Item = &Arc<MemSegment>>> = match forwards {
+            true => Box::new(self.mem_segments.iter()),
+            false => Box::new(self.mem_segments.iter().rev()),
+        };
+        segments.find_map(|segment| {
+            let index = segment.read();
+            let offset = |seq: u64| (seq.saturating_sub(segment.from) as usize).min(index.times.len());
+            let (from, to) = (offset(seqs.start), offset(seqs.end));
+            let times = index.times.get(from..to).unwrap_or_default();
+            let run = match forwards {
+                true => {
+                    let first = times.iter().position(inside)?;
+                    let rest = &times[first..];
+                    first..first + rest.iter().position(|time| !inside(time)).unwrap_or(rest.len())
+                }
+                false => {
+                    let last = times.iter().rposition(inside)?;
+                    times[..last].iter().rposition(|time| !inside(time)).map_or(0, |before| before + 1)..last + 1
+                }
+            };
+            let seq = |offset: usize| segment.from + (from + offset) as u64;
+            Some((seq(run.start)..seq(run.end), true))
+        })
     }
 
     /// The first zone of a level, in the direction of the walk through `within`, that may contain times in `[since, last]`,
@@ -238,6 +276,12 @@ impl Snapshot {
     /// Whether a call that was begun at `seq` is not finished yet.
     pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
         Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
+    }
+
+    /// The oldest seq in the table of unfinished calls.
+    pub(crate) fn first_unfinished(&self) -> Result<Option<u64>> {
+        let mut rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
+        rows.next().map(|row| Ok(row.stored()?.0.value())).transpose()
     }
 
     /// The seqs in the table of unfinished calls, whether or not they should be there.

@@ -1,7 +1,8 @@
 //! Scans of whole tables for verification: everything in the file, whether or not it should be there.
 
 use crate::retention::SeqSet;
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::open_table::{ReadTable, Rows};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::block::Block;
 use crate::store::layout::index_key::{has_prefix, key_prefix, term_key};
@@ -16,7 +17,7 @@ use crate::store::layout::tail_row::TailRow;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Hash, Result};
 use attestlog_proof::entry::Facet;
-use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
+use redb::AccessGuard;
 use std::ops::Range;
 
 /// Evaluates `$each` for every row of a table; a read error ends the scan.
@@ -55,8 +56,8 @@ pub(crate) struct Kept {
 
 /// The index in the file, for a caller that looks up every row of it.
 pub(crate) struct Index {
-    terms: ReadOnlyTable<(u8, &'static [u8]), u64>,
-    postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+    terms: ReadTable<(u8, &'static [u8]), u64>,
+    postings: ReadTable<(u8, u64, u64), &'static [u8]>,
 }
 
 impl Index {
@@ -84,12 +85,12 @@ type Lent = (AccessGuard<'static, (u8, u64, u64)>, AccessGuard<'static, &'static
 /// The rows of one facet and one batch. Where a batch has many new terms (mostly conversations), their rows are consecutive
 /// and are read in sequence; the others are looked up.
 pub(crate) struct RowsWithin<'a> {
-    postings: &'a ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+    postings: &'a ReadTable<(u8, u64, u64), &'static [u8]>,
     key_prefix: u8,
     batch: Range<u64>,
     last: Option<u64>,
     /// Iterator over the rows after that of the last term.
-    rows: Option<redb::Range<'static, (u8, u64, u64), &'static [u8]>>,
+    rows: Option<Rows<(u8, u64, u64), &'static [u8]>>,
     /// How many more times sequential reading may fail before it is no longer tried.
     tries: u8,
 }
@@ -129,7 +130,7 @@ impl RowsWithin<'_> {
 impl Snapshot {
     /// The series of checkpoints as stored.
     pub(crate) fn series(&self) -> Result<Option<Vec<u8>>> {
-        get_bytes(&self.table(tables::META)?, SERIES_KEY)
+        self.table(tables::META)?.bytes(SERIES_KEY)
     }
 
     /// The blocks with keys in this range, in order.
@@ -243,7 +244,7 @@ impl Snapshot {
 
     /// The retention column of the batch that begins at `first`.
     pub(crate) fn column(&self, first: u64) -> Result<Option<Column>> {
-        let bytes = get_bytes(&self.table(tables::COLUMNS)?, first)?;
+        let bytes = self.table(tables::COLUMNS)?.bytes(first)?;
         Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
     }
 
@@ -301,7 +302,7 @@ impl Snapshot {
 
     /// The note of the checkpoint of this size.
     pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>> {
-        get_bytes(&self.table(tables::CHECKPOINTS)?, size)
+        self.table(tables::CHECKPOINTS)?.bytes(size)
     }
 
     /// Whether there are any cursors.

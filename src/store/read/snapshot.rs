@@ -11,6 +11,7 @@ use crate::store::engine::Engine;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::file::all_tables;
 use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::pages::Present;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::read_view::ReadView;
@@ -22,7 +23,8 @@ use crate::store::layout::segment::Cuts;
 use crate::store::layout::state::State;
 use crate::store::read::held::{Held, seeds_of};
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use redb::{Key, ReadTransaction, TableDefinition, Value};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The store at one moment.
@@ -31,6 +33,8 @@ pub(crate) struct Snapshot {
     /// The first field: rows that redb has lent must go before the transaction that they are from, or redb stops a writer that takes
     /// their pages.
     held: Mutex<Held>,
+    /// What purges kept of the nodes below one of level 8, by first leaf and level; and the index of that.
+    covers: Mutex<Option<(u64, Covers)>>,
     _kept: Kept,
     view: Arc<ReadView>,
     /// Entries at or beyond this seq did not exist yet.
@@ -51,6 +55,9 @@ pub(crate) struct Snapshot {
     /// that the readers are dropped before what they read from.
     pub(crate) database: Arc<DatabaseHandle>,
 }
+
+/// Nodes of the tree that purges kept, by first leaf and level.
+type Covers = HashMap<(u64, u8), Hash>;
 
 /// Leaks the read transaction in a forked process, which has only a copy of it: to end it, redb would take a lock that a
 /// thread of the parent process may have held at the time of the fork.
@@ -143,6 +150,7 @@ impl Snapshot {
         let cuts = state.cuts()?;
         Ok(Snapshot {
             held: Mutex::default(),
+            covers: Mutex::default(),
             _kept: Kept { view: view.clone(), process: Process::this() },
             view,
             database: database.clone(),
@@ -173,19 +181,19 @@ impl Snapshot {
     }
 
     /// Opens a table in the transaction.
-    pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
-        self.view.txn.open_table(table).stored()
+    pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadTable<K, V>> {
+        ReadTable::open(&self.view.txn, table)
     }
 
-    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+    pub(crate) fn terms(&self) -> Result<&ReadTable<(u8, &'static [u8]), u64>> {
         self.view.terms()
     }
 
-    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+    pub(crate) fn postings(&self) -> Result<&ReadTable<(u8, u64, u64), &'static [u8]>> {
         self.view.postings()
     }
 
-    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+    pub(crate) fn zones(&self) -> Result<&ReadTable<(u8, u64), (i64, i64)>> {
         self.view.zones()
     }
 
@@ -193,11 +201,11 @@ impl Snapshot {
         all_tables::open_all(&self.view.txn)
     }
 
-    pub(crate) fn unfinished_calls(&self) -> Result<&ReadOnlyTable<u64, ()>> {
+    pub(crate) fn unfinished_calls(&self) -> Result<&ReadTable<u64, ()>> {
         self.view.unfinished()
     }
 
-    pub(crate) fn purges(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn purges(&self) -> Result<&ReadTable<u64, &'static [u8]>> {
         self.view.purges()
     }
 
@@ -335,9 +343,25 @@ impl Snapshot {
         before.ok_or_else(|| Error::damaged("the hash of the entry before it is missing").at(seq))
     }
 
-    /// A Merkle node below level 8 that a purge kept.
+    /// A Merkle node below level 8 that a purge kept. Whoever asks for one asks for others below the same node of level 8, so these
+    /// are read at once.
     fn kept(&self, level: u8, index: u64) -> Result<Option<Hash>> {
-        Ok(self.view.covers()?.get((index << level, level)).stored()?.map(|hash| Hash(hash.value())))
+        let first = index << level;
+        let group = first >> NODE_LEVEL;
+        let mut covers = self.covers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match &mut *covers {
+            Some((of, known)) if *of == group => known,
+            other => {
+                let range = (group << NODE_LEVEL, 0)..((group + 1) << NODE_LEVEL, 0);
+                let mut found = Covers::new();
+                for row in self.view.covers()?.range(range).stored()? {
+                    let (key, hash) = row.stored()?;
+                    found.insert(key.value(), Hash(hash.value()));
+                }
+                &mut other.insert((group, found)).1
+            }
+        };
+        Ok(known.get(&(first, level)).copied())
     }
 }
 
@@ -363,6 +387,9 @@ impl Nodes for Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use crate::merkle;
+    use crate::store::NODE_LEVEL;
+    use crate::store::file::open_table::counted::look_ups;
     use crate::store::log::OpenStore;
     use crate::{Query, ToolCall};
     use std::sync::Arc;
@@ -396,6 +423,35 @@ mod tests {
         let handle = Arc::downgrade(engine.database().unwrap().get().unwrap());
         log.close().unwrap();
         assert!(view.upgrade().is_none() && handle.upgrade().is_none());
+    }
+
+    /// An entry of a segment is read from one row each of the directories, the blocks, the hashes and the seeds; the next one that lies
+    /// with it from none. A proof needs one or two rows of hashes for its levels below 8, and, where there was a purge, one look at what
+    /// that kept. With a block for each run of seqs a proof read eight.
+    #[test]
+    fn an_entry_and_a_proof_take_few_look_ups() {
+        let log = crate::Options::new().segment_entries(1_792).store_in_memory().unwrap();
+        let call = |i: u64| ToolCall::new(format!("c{}", i / 10), format!("u{}", i % 20), "look").turn(i);
+        log.record_batch((0..8_000).map(call)).unwrap();
+        let engine = log.engine();
+        let size = engine.snapshot().unwrap().state.sealed;
+        assert!(size > 7_000);
+        let mut most = (0, 0);
+        for seq in (0..size).step_by(97) {
+            let (entry, _) = look_ups(|| engine.snapshot().unwrap().entry(seq).unwrap());
+            // The state row is read with the snapshot.
+            let snapshot = engine.snapshot().unwrap();
+            let (few, again) = look_ups(|| snapshot.entry(seq).unwrap());
+            assert!(few <= 4 && entry <= 5, "entry {seq}: {few} look-ups");
+            let (none, _) = look_ups(|| assert!(snapshot.entry(seq).unwrap() == again));
+            assert_eq!(none, 0, "entry {seq}");
+            let snapshot = engine.snapshot().unwrap();
+            let (lower, _) = look_ups(|| merkle::inclusion_proof(&snapshot, seq, size).unwrap());
+            let upper = u64::from(64 - (size >> NODE_LEVEL).leading_zeros()) + 4;
+            most = (most.0.max(few), most.1.max(lower.saturating_sub(upper)));
+            assert!(lower <= upper + 2, "entry {seq}: {lower} look-ups, of which {upper} are nodes with rows");
+        }
+        println!("at most {} look-ups for an entry, {} for the lower levels of a proof", most.0, most.1);
     }
 
     /// A view that was opened during a write may be of the state before it: it must not serve readers who need the newer

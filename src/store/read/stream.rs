@@ -38,8 +38,8 @@ impl Direction {
 pub(crate) struct Plan {
     facets: Vec<AnyOf>,
     time: Option<(i64, i64)>,
-    /// Seqs whose zones may contain that time interval.
-    zoned: Range<u64>,
+    /// Seqs whose zones may contain that time interval, and whether all of their times are in it.
+    zoned: (Range<u64>, bool),
 }
 
 /// The alternative values of one facet.
@@ -67,7 +67,12 @@ impl Plan {
             let terms = values.iter().map(|v| TermStream::new(snapshot, *field, v)).collect::<Result<_>>()?;
             Ok(AnyOf { terms })
         };
-        Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time, zoned: 0..0 })
+        Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time, zoned: (0..0, false) })
+    }
+
+    /// Whether the time of the entry at `seq`, which was found, is in the interval for sure.
+    pub(crate) fn is_timed(&self, seq: u64) -> bool {
+        self.time.is_none() || self.zoned.1 && self.zoned.0.contains(&seq)
     }
 
     /// The next seq, at or beyond `at`, that all streams contain. Its time may still be outside the interval: zones are
@@ -93,11 +98,11 @@ impl Plan {
                 }
             }
             if let Some((since, last)) = self.time
-                && !self.zoned.contains(&at)
+                && !self.zoned.0.contains(&at)
             {
                 let forwards = direction == Direction::Up;
                 let Some(zoned) = snapshot.zoned(at, forwards, since, last)? else { return Ok(None) };
-                let nearest = if forwards { zoned.start } else { zoned.end - 1 };
+                let nearest = if forwards { zoned.0.start } else { zoned.0.end - 1 };
                 self.zoned = zoned;
                 if nearest != at {
                     at = nearest;

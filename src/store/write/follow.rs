@@ -12,6 +12,7 @@
 use crate::entry::follows_member;
 use crate::redact::{is_pseudonym, key_of};
 use crate::store::engine::encode::EncodedBatch;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::stored_entry::decode_content;
@@ -113,7 +114,7 @@ impl Staging<'_> {
     /// Whether the table of unfinished calls contains this one.
     fn is_open(&self, seq: u64) -> Result<bool> {
         let txn = self.engine().database()?.get()?.begin_read()?;
-        let table = txn.open_table(tables::UNFINISHED).stored()?;
+        let table = ReadTable::open(&txn, tables::UNFINISHED)?;
         Ok(table.get(seq).stored()?.is_some())
     }
 

@@ -292,15 +292,22 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 /// original. A store without keys keeps no digest, nor does one whose policy seals values: what was left out may hold some
 /// (R90).
 fn key_digests(engine: &Engine, seals: bool, metadata: &mut Object) {
-    let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
-    let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
-    for mark in marks {
-        if let Json::Object(mark) = mark
-            && let Some(Json::String(hash)) = mark.remove("sha256")
-            && !seals
-            && let Some(digest) = engine.digest(hash.as_bytes())
-        {
-            mark.insert("digest", digest);
+    for part in ["mcp", "hook"] {
+        let Some(marks) = metadata.get_mut(part).and_then(|part| match part {
+            Json::Object(part) => part.get_mut("shortened"),
+            _ => None,
+        }) else {
+            continue;
+        };
+        let Json::Array(marks) = marks else { continue };
+        for mark in marks {
+            if let Json::Object(mark) = mark
+                && let Some(Json::String(hash)) = mark.remove("sha256")
+                && !seals
+                && let Some(digest) = engine.digest(hash.as_bytes())
+            {
+                mark.insert("digest", digest);
+            }
         }
     }
 }

@@ -147,7 +147,7 @@ fn sent(around: &Circumstances) -> StoredCircumstances<String> {
 }
 
 impl RemoteCall {
-    fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
+    pub(crate) fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
         // Without `..`: a member that is added and forgotten here would be lost on the way.
         let ToolCall {
             conversation_id,
@@ -219,7 +219,7 @@ impl RemoteCall {
     }
 
     /// Decodes the call as its host described it.
-    fn call(self) -> Result<(ToolCall, Phase)> {
+    pub(crate) fn call(self) -> Result<(ToolCall, Phase)> {
         // Only this program is meant to send here; anything else is refused by the same rules as any input.
         let value = |text: String| Ok::<_, Error>(Json::parse_within(text.as_bytes(), &Limits::UNBOUNDED)?.value);
         let call = ToolCall {

@@ -6,9 +6,9 @@ use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::tables;
-use crate::store::layout::sender_window::Window;
+use crate::store::layout::sender_window::{Seen, Window};
 use crate::store::layout::stored_entry::decode_content;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::same::{Compared, Difference};
@@ -35,6 +35,18 @@ fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<
 }
 
 impl Engine {
+    /// The receipt of the entry with this number of this sender, as the log shows it, if it is one of its newest numbers.
+    pub(crate) fn recorded_under(&self, sender: &Sender) -> Result<Option<Receipt>> {
+        let snapshot = self.stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
+        let Some(bytes) = ReadTable::open(&txn, tables::SENDERS)?.bytes(&sender.id)? else { return Ok(None) };
+        let Seen::At(seq) = Window::decode(&bytes)?.look(sender.number) else { return Ok(None) };
+        if named(&snapshot, seq, &sender.id, sender.number)? != Some(true) {
+            return Ok(None);
+        }
+        Ok(snapshot.checked(seq)?.map(|entry| Receipt::new(seq, entry.hash())))
+    }
+
     /// Whether the window was written with the store's keys; matters for numbers whose entries were purged.
     pub(crate) fn window_vouched(&self, id: &str, window: &Window) -> Result<Vouched> {
         let mac = <RowMac>::try_from(window.mac.as_slice()).unwrap_or_default();
@@ -80,7 +92,7 @@ impl Staging<'_> {
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let engine = self.engine();
         let txn = engine.database()?.get()?.begin_read()?;
-        let Some(bytes) = get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
+        let Some(bytes) = ReadTable::open(&txn, tables::SENDERS)?.bytes(id)? else {
             return Ok(Window::default());
         };
         let mut window = Window::decode(&bytes)?;

@@ -8,8 +8,9 @@ use crate::policy::KeyPolicy;
 use crate::store::engine::Engine;
 use crate::store::engine::keyring::{Keyring, pseudonym_key_event};
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables;
 use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::write::staging::Staging;
@@ -235,7 +236,7 @@ impl Engine {
     /// The series of checkpoints as stored.
     fn series(&self) -> Result<Option<Vec<u8>>> {
         let txn = self.database()?.get()?.begin_read()?;
-        get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
+        ReadTable::open(&txn, tables::META)?.bytes(SERIES_KEY)
     }
 
     /// The checkpoint of this size and root that the log key already signed, if the store has it.
@@ -243,7 +244,7 @@ impl Engine {
         let chain_state = self.chain_state();
         let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
         let txn = self.database()?.get()?.begin_read()?;
-        let note = get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
+        let note = ReadTable::open(&txn, tables::CHECKPOINTS)?.bytes(size)?;
         let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
         Ok(signed.filter(|signed| {
             let checkpoint = signed.checkpoint();

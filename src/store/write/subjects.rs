@@ -25,8 +25,9 @@ use crate::redact::{IdentityKind, MasterKey, Sanitizer, SubjectKey, SubjectKeys,
 use crate::store::engine::Engine;
 use crate::store::engine::subject_keys::{NewSubject, Row, concerns};
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::open_table::ReadTable;
 use crate::store::file::panic_guard::guarded;
-use crate::store::file::redb_errors::{Stored, get_bytes};
+use crate::store::file::redb_errors::Stored;
 use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS};
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::subject_rows::tag;
@@ -197,7 +198,7 @@ impl Engine {
         // A tag that leads to a key of other subjects is ignored; verification reports it.
         {
             let txn = self.database()?.get()?.begin_read()?;
-            let table = txn.open_table(SUBJECT_TAGS).stored()?;
+            let table = ReadTable::open(&txn, SUBJECT_TAGS)?;
             for tag in &tags {
                 if let Some(id) = table.get(tag.as_str()).stored()? {
                     row = Some((tag, id.value().to_owned()));
@@ -234,7 +235,7 @@ impl Engine {
     /// The row and the unwrapped key with this id; `None` if there is none.
     pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
         let txn = self.database()?.get()?.begin_read()?;
-        let Some(row) = get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
+        let Some(row) = ReadTable::open(&txn, SUBJECTS)?.bytes(id)? else {
             return Ok(None);
         };
         let row: Row = codec::decode(&row)?;
@@ -366,8 +367,8 @@ impl Engine {
     /// Calls `see` with the id of each stored key and what is wrong with its row: it cannot be decoded, it is not found by its
     /// subjects, or (if the key file is available) its master key does not open it.
     pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<Flaw>)) -> Result<()> {
-        let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
-        let tags = snapshot.transaction().open_table(SUBJECT_TAGS).stored()?;
+        let subjects = snapshot.table(SUBJECTS)?;
+        let tags = snapshot.table(SUBJECT_TAGS)?;
         for row in subjects.range::<&str>(..).stored()? {
             let (id, row) = row.stored()?;
             let id = id.value();
@@ -400,7 +401,7 @@ impl Engine {
         }
         for row in tags.range::<&str>(..).stored()? {
             let (by, id) = row.stored()?;
-            let row = get_bytes(&subjects, id.value())?.and_then(|row| codec::decode::<Row>(&row).ok());
+            let row = subjects.bytes(id.value())?.and_then(|row| codec::decode::<Row>(&row).ok());
             let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
             // A missing row, or one not found by its own subjects, is reported elsewhere.
             if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
@@ -417,7 +418,7 @@ impl Engine {
             return Ok(());
         }
         let txn = self.database()?.get()?.begin_read()?;
-        let table = txn.open_table(SUBJECTS).stored()?;
+        let table = ReadTable::open(&txn, SUBJECTS)?;
         let keys = self.keys();
         let file = &keys.as_ref().ok_or_else(no_keys)?.file;
         for row in table.range::<&str>(..).stored()? {
@@ -446,14 +447,14 @@ impl Engine {
     /// as the row existed.
     fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
         let txn = self.database()?.get()?.begin_read()?;
-        let now = get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
+        let now = ReadTable::open(&txn, SUBJECTS)?.bytes(id)?;
         Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
     }
 
     /// The master keys that rows name but the key file, if available, does not hold.
     pub(crate) fn masters_missing(&self) -> Result<BTreeSet<String>> {
         let txn = self.database()?.get()?.begin_read()?;
-        let table = txn.open_table(SUBJECTS).stored()?;
+        let table = ReadTable::open(&txn, SUBJECTS)?;
         let keys = self.keys();
         let Some(keys) = keys.as_ref() else { return Ok(BTreeSet::new()) };
         let mut missing = BTreeSet::new();
@@ -470,7 +471,7 @@ impl Engine {
     pub(crate) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read()?;
-            let table = txn.open_table(SUBJECTS).stored()?;
+            let table = ReadTable::open(&txn, SUBJECTS)?;
             let mut found = Vec::new();
             for row in table.range::<&str>(..).stored()? {
                 let (id, row) = row.stored()?;

@@ -10,8 +10,8 @@
 //! that nothing runs because two parsers disagree; `repeats` keeps duplicate members apart. `ids` finds who waits for
 //! the answer to an unreadable frame, `readings` whose reply a message may be, however its id is read. `observer` tracks the open calls and records them: `asking` handles what a host
 //! requests, `beside` what a request holds besides the arguments, `answering` a server's replies, `tasks` its messages
-//! about tasks, `patients` the patients concerned. `reply` says what a reply means for its call, `shorten` what is kept
-//! of a large value. No module does I/O except through the store; the program's `mcp` command moves the bytes.
+//! about tasks, `patients` the patients concerned. `reply` says what a reply means for its call;
+//! `crate::shorten` keeps of a large value what fits. No module does I/O except through the store; the program's `mcp` command moves the bytes.
 
 mod frame;
 mod ids;
@@ -19,7 +19,6 @@ mod observer;
 mod readings;
 mod repeats;
 mod reply;
-mod shorten;
 mod strict;
 
 pub use frame::Frames;

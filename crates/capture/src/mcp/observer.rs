@@ -8,7 +8,7 @@ mod tasks;
 mod unreadable;
 
 use super::frame::MAX_FRAME;
-use super::shorten::shortened;
+use crate::shorten::shortened;
 use answering::Answered;
 use asking::note;
 use attestlog::AuditLog;

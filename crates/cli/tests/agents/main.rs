@@ -8,6 +8,12 @@ mod common;
 #[cfg(target_os = "linux")]
 mod embedded_host;
 mod full_disk;
+#[cfg(unix)]
+mod hooks;
+#[cfg(unix)]
+mod hooks_config;
+#[cfg(target_os = "linux")]
+mod hooks_real;
 mod imports_lose_nothing;
 mod imports_refused;
 #[path = "../mcp_common/mod.rs"]

@@ -6,6 +6,8 @@ use crate::files::STORE_MAGIC;
 use redb::StorageBackend;
 use std::io;
 use std::ops::Range;
+#[cfg(feature = "owner")]
+use std::path::Path;
 use twox_hash::XxHash3_128;
 
 pub(crate) const HEADER_BYTES: usize = 320;
@@ -44,6 +46,15 @@ const MOST_PAGES: u64 = 1 << 20;
 /// The checksum of a commit: 128-bit XXH3 over the commit's bytes before it.
 pub(crate) fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
     XxHash3_128::oneshot(&commit[..CHECKSUM]).to_le_bytes()
+}
+
+/// Whether the file at `path` was not closed since it was opened for writing: another process has it open, or ended without closing
+/// it, and opening it takes longer. `false` also for what is no store.
+#[cfg(feature = "owner")]
+pub(crate) fn was_left_open(path: &Path) -> bool {
+    let mut head = [0; FLAGS + 1];
+    let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+    read.is_ok() && head.starts_with(STORE_MAGIC) && head[FLAGS] & IS_OPEN != 0
 }
 
 /// The layout of the file.

@@ -38,7 +38,7 @@ pub(crate) const PAGE: u64 = 4096;
 /// Maximum depth of a tree. A branch has at least two children, and a file fewer than 2^40 pages.
 const DEPTH: u32 = 40;
 
-/// A table that must be in the file.
+/// A table that may be in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub name: String,
@@ -127,8 +127,8 @@ pub(crate) fn check_file(
     Ok(Some(unfinished))
 }
 
-/// Checks every tree of a commit, whose pages nobody may write to meanwhile, and reports every flaw. The commit must contain
-/// exactly these tables, and no page of theirs may be one that redb considers free [R58].
+/// Checks every tree of a commit, whose pages nobody may write to meanwhile, and reports every flaw. The commit may have
+/// no other tables than these, and no page of theirs may be one that redb considers free [R58].
 ///
 /// # Errors
 /// I/O errors of the storage.

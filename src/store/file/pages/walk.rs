@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         let Some(order) = Order::named("&str") else { return Ok(()) };
         let tree = Tree { table: None, order: &order, widths: Widths { key: None, value: None } };
         let mut rows = Vec::new();
-        let whole = self.tree(&tree, root, root.map_or(0, |root| root.rows), &mut |name, definition| {
+        self.tree(&tree, root, root.map_or(0, |root| root.rows), &mut |name, definition| {
             rows.push((name.to_vec(), definition.to_vec()));
         })?;
         for (name, definition) in &rows {
@@ -134,11 +134,6 @@ impl<'a> Walk<'a> {
             match Definition::read(definition, shape) {
                 Err(what) => self.flaw(Some(&shape.name), None, what),
                 Ok(definition) => self.table(shape, &definition, each)?,
-            }
-        }
-        for shape in shapes {
-            if !self.own && whole && !rows.iter().any(|(name, _)| name == shape.name.as_bytes()) {
-                self.flaw(Some(&shape.name), None, "it is missing");
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::{MOST_OPEN, Observer, Pending, State, id_text, shortened_only, unread
 use crate::mcp::frame::{self, Read};
 use crate::mcp::readings::{self, Readings, is_request, plain_id};
 use crate::mcp::reply::{self, Reply, short};
-use crate::mcp::shorten::{LARGE, shortened_to};
+use crate::shorten::{LARGE, shortened_to};
 use attestlog::entry::failure::{error_text, failure};
 use attestlog::json::{Json, Object, Path};
 use attestlog::{CallResult, Outcome, ToolCall};

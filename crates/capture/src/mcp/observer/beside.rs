@@ -5,8 +5,8 @@
 
 use super::asking::{Around, trace_of};
 use super::{Observer, ToolCall};
-use crate::mcp::shorten::shortened;
 use crate::mcp::strict::{ENVELOPE, places_alike};
+use crate::shorten::shortened;
 use attestlog::json::{Json, Object, Path};
 use attestlog::redact::normal;
 use std::collections::BTreeSet;

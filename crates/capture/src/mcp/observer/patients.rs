@@ -6,7 +6,7 @@
 //! not displace other patients.
 
 use super::{Observer, Pending, asking::note};
-use crate::mcp::shorten::LARGE;
+use crate::shorten::LARGE;
 use attestlog::entry::CallLimits;
 use attestlog::entry::failure::{failure, reads_as_failure};
 use attestlog::json::{Json, Object};

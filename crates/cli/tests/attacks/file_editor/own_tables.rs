@@ -269,15 +269,15 @@ fn a_file_that_was_made_longer_is_no_damage_and_hides_nothing() {
             log.close().unwrap();
         }
     }
-    // The page with the newest entries, moved behind, with every checksum made right.
-    let tail = trees::tree(&closed, "tail").pages.pop().unwrap();
+    // The page with the seeds of the nonces, moved behind, with every checksum made right.
+    let seeds = trees::tree(&closed, "seeds").pages.pop().unwrap();
     let tables = trees::tree(&closed, "");
     let mut edited = closed.clone();
-    edited.extend_from_slice(&closed[tail.at..tail.at + 4096]);
+    edited.extend_from_slice(&closed[seeds.at..seeds.at + 4096]);
     let number = |at: usize| (at as u64 / 4096 - 1).to_le_bytes();
     let named = tables.leaves().flat_map(|leaf| leaf.keys.iter().zip(&leaf.values));
-    let (_, root) = named.into_iter().find(|(key, _)| &closed[(*key).clone()] == b"tail").unwrap();
-    let at = closed[root.clone()].windows(8).position(|eight| eight == number(tail.at)).unwrap();
+    let (_, root) = named.into_iter().find(|(key, _)| &closed[(*key).clone()] == b"seeds").unwrap();
+    let at = closed[root.clone()].windows(8).position(|eight| eight == number(seeds.at)).unwrap();
     edited[root.start + at..root.start + at + 8].copy_from_slice(&number(closed.len()));
     trees::seal(&mut edited);
     let log = open(&edited).unwrap();

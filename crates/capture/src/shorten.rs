@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// A value of at most this many bytes is kept complete.
-pub(super) const LARGE: usize = 1 << 20;
+pub(crate) const LARGE: usize = 1 << 20;
 /// How many bytes of a text are kept.
 const HEAD: usize = 1 << 10;
 /// How many bytes of a text are searched for what is masked in its beginning.
@@ -36,12 +36,12 @@ const DEEPEST: usize = 8;
 
 /// The shortened `value`, and a list of what was shortened: place, length and digest; the first item is the value as a
 /// whole. `None` if the value is small enough to be kept.
-pub(super) fn shortened(value: &Json, root: &str) -> Option<(Json, Vec<Json>)> {
+pub(crate) fn shortened(value: &Json, root: &str) -> Option<(Json, Vec<Json>)> {
     shortened_to(value, root, LARGE)
 }
 
 /// Like [`shortened`], with `room` bytes for the value.
-pub(super) fn shortened_to(value: &Json, root: &str, room: usize) -> Option<(Json, Vec<Json>)> {
+pub(crate) fn shortened_to(value: &Json, root: &str, room: usize) -> Option<(Json, Vec<Json>)> {
     let mut path = Path::root().key(root);
     // A block, so that the text, which is as large as the value, is freed before anything else is allocated.
     let first = {

@@ -1,0 +1,261 @@
+//! The configuration of agents: what `hook install` writes works, and `hook uninstall` gives back what was there.
+
+use crate::common::{Place, Ran, json};
+use attestlog::json::Json;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+const AGENTS: [&str; 6] = ["claude-code", "codex", "gemini", "opencode", "cursor", "copilot"];
+
+/// Runs the program with a home and a machine of its own.
+fn run(place: &Place, args: &[&str]) -> Ran {
+    let mut command = place.command(args);
+    for variable in ["CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME"] {
+        command.env_remove(variable);
+    }
+    command.env("HOME", place.path("home")).env("ATTESTLOG_MACHINE_ROOT", place.path("machine"));
+    let out = command.current_dir(place.path("work")).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+}
+
+fn place() -> Place {
+    let place = Place::empty();
+    // What a shell would take for more than a name.
+    for folder in ["home", "work", "machine", "it's $(a) \"store\""] {
+        std::fs::create_dir(place.path(folder)).unwrap();
+    }
+    place.run(&["init", &store(&place)]).ok();
+    place
+}
+
+fn store(place: &Place) -> String {
+    place.path("it's $(a) \"store\"/s").display().to_string()
+}
+
+/// Every file under the home, the project and the machine, with its text.
+fn files(place: &Place) -> Vec<(PathBuf, String)> {
+    fn walk(folder: PathBuf, found: &mut Vec<(PathBuf, String)>) {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => walk(path, found),
+                false => found.push((path.clone(), std::fs::read_to_string(path).unwrap())),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    ["home", "work", "machine"].into_iter().for_each(|folder| walk(place.path(folder), &mut found));
+    found.sort();
+    found
+}
+
+fn commands(value: &Json, found: &mut Vec<String>) {
+    match value {
+        Json::Object(members) => {
+            for (name, member) in members.iter() {
+                match member.as_str() {
+                    Some(text) if ["command", "bash"].contains(&name) => found.push(text.to_owned()),
+                    _ => commands(member, found),
+                }
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|item| commands(item, found)),
+        _ => {}
+    }
+}
+
+/// Runs a command as an agent does.
+fn agent_runs(command: &str, event: &str) -> Ran {
+    use std::io::Write;
+    let mut child = Command::new("sh");
+    child.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(event.as_bytes());
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+}
+
+#[test]
+fn what_is_installed_is_removed_without_a_trace_for_each_agent_and_scope() {
+    let place = place();
+    let store = store(&place);
+    for agent in AGENTS {
+        for scope in ["--user", "--project", "--managed"] {
+            let tried = run(&place, &["hook", "install", agent, &store, scope, "--dry-run"]);
+            if scope == "--managed" && ["codex", "opencode", "copilot"].contains(&agent) {
+                assert!(tried.code(2).err.contains("--managed"));
+                continue;
+            }
+            assert!(tried.ok().contains("+++ "));
+            assert_eq!(files(&place), [], "{agent} {scope}: a trial");
+            let status = |installed: bool| {
+                let status = run(&place, &["hook", "status", agent, &store, "--json"]).json();
+                assert_eq!(status.get("installed").unwrap().as_bool(), Some(installed), "{status:?}");
+                status
+            };
+            status(false);
+            run(&place, &["hook", "install", agent, &store, scope]).ok();
+            assert_eq!(files(&place).len(), 1, "{agent} {scope}");
+            let found = status(true);
+            let text = |name: &str| found.get(name).unwrap().to_canonical().to_string();
+            assert_eq!((text("agent"), text("scope")), (format!("{agent:?}"), format!("{:?}", &scope[2..])));
+            assert_eq!((text("fail_closed"), text("runs") != "false"), ("true".to_owned(), true), "{found:?}");
+            // Twice is like once.
+            let before = files(&place);
+            assert!(run(&place, &["hook", "install", agent, &store, scope]).ok().contains("is as it should be"));
+            assert_eq!(files(&place), before);
+            run(&place, &["hook", "uninstall", agent, &store]).ok();
+            assert_eq!(files(&place), [], "{agent} {scope}");
+            for left in ["home", "work"] {
+                let left: Vec<_> =
+                    std::fs::read_dir(place.path(left)).unwrap().map(|entry| entry.unwrap().path()).collect();
+                assert!(left.iter().all(|folder| folder.ends_with(".config")), "{agent} {scope}: {left:?}");
+            }
+        }
+    }
+}
+
+/// R106.
+#[test]
+fn other_hooks_and_settings_stay_as_they_are() {
+    let place = place();
+    let store = store(&place);
+    std::fs::create_dir(place.path("home/.claude")).unwrap();
+    let settings = place.path("home/.claude/settings.json");
+    let texts = [
+        "{}",
+        "{\"z\":1.0,\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"mine\"}]}]}}",
+        "{\n    \"permissions\": {\"allow\": [ ]},\n    \"hooks\": {\n        \"Stop\": [\n            {\"hooks\": []}\n        ]\n    },\n    \"a\": 1.50\n}\n",
+    ];
+    for text in texts {
+        std::fs::write(&settings, text).unwrap();
+        run(&place, &["hook", "install", "claude-code", &store]).ok();
+        let now = std::fs::read_to_string(&settings).unwrap();
+        let mut found = Vec::new();
+        commands(&json(&now), &mut found);
+        assert_eq!(found.iter().filter(|command| command.contains(" hook claude-code ")).count(), 9, "{now}");
+        assert_eq!(found.iter().any(|command| command == "mine"), text.contains("mine"));
+        assert!(now.contains(r#""onFailure""#) && found.iter().any(|command| command.contains("|| { echo ")), "{now}");
+        run(&place, &["hook", "uninstall", "claude-code", &store]).ok();
+        assert_eq!(std::fs::read_to_string(&settings).unwrap(), text);
+    }
+    for text in ["{\n  // mine\n  \"a\": 1\n}", "{\"hooks\":[]}", "not json"] {
+        std::fs::write(&settings, text).unwrap();
+        let refused = run(&place, &["hook", "install", "claude-code", &store]).code(2);
+        assert!(refused.err.contains("settings.json"), "{refused:?}");
+        assert_eq!(std::fs::read_to_string(&settings).unwrap(), text);
+    }
+    // Somebody who has their configuration elsewhere keeps it there.
+    std::fs::rename(&settings, place.path("mine.json")).unwrap();
+    std::fs::write(place.path("mine.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(place.path("mine.json"), &settings).unwrap();
+    run(&place, &["hook", "install", "claude-code", &store]).ok();
+    assert!(settings.is_symlink() && std::fs::read_to_string(place.path("mine.json")).unwrap().contains("PreToolUse"));
+}
+
+#[test]
+fn the_commands_record_and_refuse_also_if_the_program_is_gone() {
+    let place = place();
+    let store = store(&place);
+    let names =
+        [("claude-code", "PreToolUse"), ("codex", "PreToolUse"), ("gemini", "BeforeTool"), ("cursor", "preToolUse")];
+    for (agent, name) in names {
+        run(&place, &["hook", "install", agent, &store, "--as-user", "o'hara"]).ok();
+        let (path, text) = files(&place).remove(0);
+        let all = json(&text);
+        let mut found = Vec::new();
+        commands(all.get("hooks").unwrap().get(name).unwrap(), &mut found);
+        let [command] = &found[..] else { panic!("{found:?}") };
+        let event = format!(
+            r#"{{"session_id":"{agent}","conversation_id":"{agent}","hook_event_name":"{name}","tool_name":"Bash","tool_input":{{}},"tool_use_id":"1"}}"#
+        );
+        let Ran { out, err, .. } = agent_runs(command, &event).code(0);
+        assert_eq!((out, err), (String::new(), String::new()));
+        let filters = ["query", &store, "--count", "--conversation", agent, "--user", "o'hara"];
+        assert_eq!(place.run(&filters).ok().trim(), "1");
+        let (_, rest) = command.split_once(" hook ").unwrap();
+        let gone = agent_runs(&format!("/nowhere/attestlog hook {rest}"), &event).code(2);
+        assert!(gone.err.contains("was not recorded"), "{gone:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn status_says_what_is_in_the_way() {
+    let place = place();
+    let store = store(&place);
+    let status = |agent: &str| run(&place, &["hook", "status", agent, &store, "--json"]).json();
+    let runs = |agent: &str| status(agent).get("runs").unwrap().as_bool();
+    run(&place, &["hook", "install", "claude-code", &store]).ok();
+    assert_eq!(runs("claude-code"), Some(true));
+    let disabled = status("claude-code").get("can_be_disabled_by").unwrap().to_canonical().to_string();
+    assert!(disabled.contains("disableAllHooks") && disabled.contains("--bare"), "{disabled}");
+    let folders = ["work/.claude", "machine/etc/claude-code"];
+    folders.iter().for_each(|folder| std::fs::create_dir_all(place.path(folder)).unwrap());
+    for (file, text) in [
+        ("work/.claude/settings.local.json", r#"{"disableAllHooks":true}"#),
+        ("machine/etc/claude-code/managed-settings.json", r#"{"allowManagedHooksOnly":true}"#),
+    ] {
+        place.write(file, text);
+        assert_eq!(runs("claude-code"), Some(false), "{file}");
+        assert!(run(&place, &["hook", "status", "claude-code", &store]).ok().contains("DOES NOT RUN"));
+        std::fs::remove_file(place.path(file)).unwrap();
+    }
+    place.write("machine/etc/claude-code/managed-settings.json", r#"{"allowManagedHooksOnly":true}"#);
+    run(&place, &["hook", "install", "claude-code", &store, "--managed"]).ok();
+    let managed = status("claude-code");
+    assert_eq!(managed.get("can_be_disabled_by").unwrap().as_array(), Some(&[][..]), "{managed:?}");
+    assert_eq!((runs("claude-code"), managed.get("scope").unwrap().as_str()), (Some(true), Some("managed")));
+    // Only Codex knows what its user trusts.
+    run(&place, &["hook", "install", "codex", &store, "--fail-open"]).ok();
+    assert_eq!((runs("codex"), status("codex").get("fail_closed").unwrap().as_bool()), (None, Some(false)));
+    std::fs::remove_file(&store).unwrap();
+    assert_eq!(runs("claude-code"), Some(false));
+    assert!(run(&place, &["hook", "install", "gemini", &store]).code(3).err.contains("attestlog init"));
+}
+
+/// The plugin of OpenCode, run by Node as OpenCode's own runtime would.
+#[test]
+fn the_plugin_records_and_throws_if_it_cannot() {
+    let place = place();
+    let store = store(&place);
+    if Command::new("node").arg("--version").output().is_err() {
+        println!("SKIPPED: node is not there");
+        return;
+    }
+    run(&place, &["hook", "install", "opencode", &store]).ok();
+    let plugin = place.path("home/.config/opencode/plugins/attestlog.js");
+    let module = place.path("plugin.mjs");
+    std::fs::copy(&plugin, &module).unwrap();
+    let script = format!(
+        r#"
+        const {{ Attestlog }} = await import({module:?})
+        const hooks = await Attestlog({{ directory: "/w" }})
+        await hooks.event({{ event: {{ type: "session.created", properties: {{ info: {{ id: "s", parentID: "p" }} }} }} }})
+        await hooks["chat.params"]({{ sessionID: "s", agent: "build", model: {{ id: "m" }} }})
+        const input = {{ tool: "bash", sessionID: "s", callID: "1" }}
+        await hooks["tool.execute.before"](input, {{ args: {{ command: "ls" }} }})
+        await hooks["tool.execute.after"]({{ ...input, args: {{ command: "ls" }} }}, {{ output: "x", metadata: {{ exit: 0 }} }})
+        await hooks["tool.execute.before"]({{ ...input, callID: "2" }}, {{ args: {{}} }})
+        const part = {{ type: "tool", tool: "bash", sessionID: "s", callID: "2", state: {{ status: "error", error: "no", input: {{}} }} }}
+        await hooks.event({{ event: {{ type: "message.part.updated", properties: {{ sessionID: "s", part }} }} }})
+        (await import("node:fs")).renameSync({store:?}, {store:?} + ".away")
+        try {{ await hooks["tool.execute.before"]({{ ...input, callID: "3" }}, {{ args: {{}} }}); console.log("ran") }}
+        catch (e) {{ console.log("threw: " + e.message) }}
+        (await import("node:fs")).renameSync({store:?} + ".away", {store:?})
+        "#,
+        module = module.display().to_string(),
+    );
+    // A line that begins with a bracket goes on with the one before.
+    let script = script.replace("\n        (", "\n        ;(");
+    place.write("script.mjs", script);
+    let ran = Command::new("node").arg(place.path("script.mjs")).output().unwrap();
+    let out = String::from_utf8(ran.stdout).unwrap();
+    assert!(out.starts_with("threw: ") && out.contains("the tool must not run"), "{out} {:?}", ran.stderr);
+    let ended = place.run(&["query", &store, "--json", "--kind", "tool_call"]).ok();
+    let outcomes: Vec<String> =
+        ended.lines().map(|line| json(line).get("outcome").unwrap().as_str().unwrap().to_owned()).collect();
+    assert_eq!(outcomes, ["ok", "tool_error"], "{ended}");
+    assert!(ended.contains(r#""model":"m""#) && ended.contains(r#""parent_session_id":"p""#), "{ended}");
+}

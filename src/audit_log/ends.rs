@@ -1,0 +1,74 @@
+//! Ending calls that other processes began.
+
+use super::{AuditLog, Role, closed};
+use crate::entry::ToolCall;
+use crate::log::{Abandoned, Unmatched};
+use crate::{Receipt, Result};
+#[cfg(feature = "owner")]
+use crate::{
+    requests,
+    store::{OwnSender, RemoteCall},
+};
+#[cfg(feature = "owner")]
+use attestlog_proof::entry::Phase;
+
+impl AuditLog {
+    /// Records the end of a call that another process may have begun: of the oldest unfinished call of this conversation, user and
+    /// tool with this call id, or if `call` has no id, with these arguments. If there are several, the end's
+    /// `session_metadata.ended_oldest_of` says how many. If there is none, `unmatched` says what to do. Returns the receipt of
+    /// what was recorded.
+    ///
+    /// If the process that has the store open ends before it answers, the next one is asked, and the call is recorded once.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall, Unmatched};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = || ToolCall::new("conv_1", "usr_1", "lookup").call_id("call_1");
+    /// drop(log.begin(call())?); // in one process
+    /// let end = log.end_oldest(call().result(true), Unmatched::Record)?; // in another
+    /// assert_eq!(log.entry(end.unwrap().seq)?.call().unwrap().success(), Some(true));
+    /// assert_eq!(log.end_oldest(call().result(true), Unmatched::Leave)?, None); // it has ended
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn end_oldest(&self, call: ToolCall, unmatched: Unmatched) -> Result<Option<Receipt>> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().end_oldest(call, unmatched, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                self.ask(requests::EndOldest { call: RemoteCall::of(&call, Phase::Whole), unmatched, own })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
+    /// Ends unfinished calls that nobody will finish any more, such as those of a session that is over, as
+    /// [abandoned](crate::Outcome::Abandoned). Returns how many. Calls whose conversation or user the policy hides are ended only if
+    /// `which` names these; at most 10,000 are ended at a time.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`]; those before the one that failed are ended.
+    ///
+    /// ```
+    /// # use attestlog::{Abandoned, AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// drop(log.begin(ToolCall::new("conv_1", "usr_1", "lookup"))?);
+    /// let mut which = Abandoned::default();
+    /// which.conversation = Some("conv_1".to_owned());
+    /// which.reason = "the session ended".to_owned();
+    /// assert_eq!(log.abandon(&which)?, 1);
+    /// assert_eq!(log.count(&Query::new().unfinished())?, 0);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn abandon(&self, which: &Abandoned) -> Result<u64> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().abandon(which),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => self.ask(requests::Abandon { which: which.clone() }),
+            Role::Closed => Err(closed()),
+        }
+    }
+}
