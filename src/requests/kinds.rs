@@ -16,7 +16,7 @@ use crate::files::absolute;
 use crate::grants::{Grant, GrantState};
 use crate::json::Json;
 use crate::keyless::Keyless;
-use crate::log::{Abandoned, Unmatched};
+use crate::log::{Abandoned, Told, Unmatched};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
@@ -39,10 +39,11 @@ use std::time::Duration;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 requests! {
-    // Ends of calls that other processes began, which need no more than recording does.
+    // Ends and details of calls that other processes recorded, which need no more than recording does.
     EndOldest { call: RemoteCall, unmatched: Unmatched, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
         store.end_oldest(of.call.call()?.0, of.unmatched, Some(of.own.sender()?))
     };
+    Tell { call: RemoteCall, own: OwnSender } -> Told: Append Records, |of, store| store.tell(of.call.call()?.0, Some(of.own.sender()?));
     Abandon { which: Abandoned } -> u64: Append Records, |of, store| store.abandon(&of.which);
 
     // Reads that need no keys.
