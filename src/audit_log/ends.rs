@@ -39,7 +39,11 @@ impl AuditLog {
             #[cfg(feature = "owner")]
             Role::Away(_) => {
                 let own = OwnSender::draw(&*self.options().random);
-                self.ask(requests::EndOldest { call: RemoteCall::of(&call, Phase::Whole), unmatched, own })
+                self.ask(requests::EndOldest {
+                    call: RemoteCall::of(&call, Phase::Whole),
+                    unmatched: unmatched.sent(),
+                    own,
+                })
             }
             Role::Closed => Err(closed()),
         }
@@ -71,7 +75,8 @@ impl AuditLog {
             #[cfg(feature = "owner")]
             Role::Away(_) => {
                 let own = OwnSender::draw(&*self.options().random);
-                self.ask(requests::Tell { call: RemoteCall::of(&call, Phase::Whole), own })
+                let call = RemoteCall::of(&call, Phase::Whole);
+                self.ask(requests::Tell { call, own }).map(Told::of_sent)
             }
             Role::Closed => Err(closed()),
         }
@@ -99,7 +104,7 @@ impl AuditLog {
         match &*self.role()? {
             Role::Owner(owned) => owned.store().abandon(which),
             #[cfg(feature = "owner")]
-            Role::Away(_) => self.ask(requests::Abandon { which: which.clone() }),
+            Role::Away(_) => self.ask(requests::Abandon { which: which.clone().into() }),
             Role::Closed => Err(closed()),
         }
     }

@@ -12,13 +12,12 @@ use crate::store::log::OpenStore;
 use crate::store::read::stream::backwards;
 use crate::{Entry, Error, Outcome, Receipt, Result};
 use attestlog_proof::entry::{Call, Circumstances, Facet, Kind, Phase, Sender, SourceKind};
-use serde::{Deserialize, Serialize};
 
 /// How many of the newest entries of a conversation with a tool are looked at.
 const LOOKED_AT: usize = 4_000;
 
 /// What became of what a source told of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// The log has no such call from another source; nothing was recorded.
     Unknown,
@@ -26,6 +25,26 @@ pub enum Told {
     NothingNew(u64),
     /// What the log did not have is recorded, as details of the call.
     Added(Receipt),
+}
+
+impl Told {
+    /// As it is sent between processes: the receipt, or where the log has it.
+    pub(crate) fn sent(self) -> (Option<Receipt>, Option<u64>) {
+        match self {
+            Told::Unknown => (None, None),
+            Told::NothingNew(seq) => (None, Some(seq)),
+            Told::Added(receipt) => (Some(receipt), None),
+        }
+    }
+
+    #[cfg(feature = "owner")]
+    pub(crate) fn of_sent(sent: (Option<Receipt>, Option<u64>)) -> Told {
+        match sent {
+            (Some(receipt), _) => Told::Added(receipt),
+            (None, Some(seq)) => Told::NothingNew(seq),
+            (None, None) => Told::Unknown,
+        }
+    }
 }
 
 /// The entries that may be of the call that a source tells of.

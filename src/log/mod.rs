@@ -16,6 +16,7 @@ mod purge;
 mod restore;
 
 pub use details::Told;
+pub(crate) use ends::SentAbandoned;
 pub use ends::{Abandoned, Unmatched};
 pub use health::{Health, Unsealed};
 pub use purge::Purged;
