@@ -111,7 +111,8 @@ impl EvidenceCheck {
         if !hole.iter().map(|(name, _)| name).eq(["count", "first", "hash"]) {
             return Err(wrong());
         }
-        let count = hole.get("count").and_then(Json::as_u64).filter(|count| count.is_power_of_two()).ok_or_else(wrong)?;
+        let count =
+            hole.get("count").and_then(Json::as_u64).filter(|count| count.is_power_of_two()).ok_or_else(wrong)?;
         let hash = hole.get("hash").and_then(Json::as_str).and_then(|hash| hash.parse().ok()).ok_or_else(wrong)?;
         let fits = hole.get("first").and_then(Json::as_u64) == Some(at) && at + count <= MAX_INT as u64;
         if !fits || !self.tree.append_subtree(count.trailing_zeros() as u8, hash, &mut |_, _, _| {}) {

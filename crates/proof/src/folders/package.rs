@@ -50,7 +50,8 @@ impl PackageClaim {
         if claim.get("format").and_then(Json::as_str) != Some(FORMAT) {
             return Err(malformed(format!("{CLAIM} is of another format")));
         }
-        let patient = claim.get("patient").and_then(Json::as_str).ok_or_else(|| malformed("package.json names nobody"))?;
+        let patient =
+            claim.get("patient").and_then(Json::as_str).ok_or_else(|| malformed("package.json names nobody"))?;
         let time = |key| match claim.get(key) {
             Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => match text.parse::<Timestamp>() {
@@ -167,7 +168,11 @@ pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Re
         let name = inclusion_name(*seq);
         let bytes = file(&name)?;
         let one = InclusionProof::parse(bytes)?;
-        if one.seq != *seq || one.line != line.as_bytes() || one.checkpoint != checkpoint || bytes.len() > MAX_PROOF_BYTES {
+        if one.seq != *seq
+            || one.line != line.as_bytes()
+            || one.checkpoint != checkpoint
+            || bytes.len() > MAX_PROOF_BYTES
+        {
             return Err(CheckError::Contradicted(format!("{name} is about something else")));
         }
         crate::merkle::verify_inclusion(*seq, size, Hash::leaf(&one.line), &one.path, root)?;

@@ -19,7 +19,8 @@ mod tests {
     /// either without its hash would leave a page that does nothing.
     #[test]
     fn the_page_may_run_its_own_script_and_reach_nothing() {
-        let policy = PAGE.split("Content-Security-Policy\" content=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let policy =
+            PAGE.split("Content-Security-Policy\" content=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         let hash = |from: &str, to: &str| {
             let inner = PAGE.split(from).nth(1).and_then(|rest| rest.split(to).next()).unwrap();
             format!("'sha256-{}'", STANDARD.encode(Hash::of(inner.as_bytes()).as_bytes()))
@@ -28,7 +29,9 @@ mod tests {
         let expected =
             format!("default-src 'none'; script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'");
         assert_eq!(policy, expected);
-        for reaching in ["http:", "https:", "src=", "href=", "fetch(", "XMLHttpRequest", "WebSocket", "innerHTML", "import("] {
+        for reaching in
+            ["http:", "https:", "src=", "href=", "fetch(", "XMLHttpRequest", "WebSocket", "innerHTML", "import("]
+        {
             assert!(!PAGE.contains(reaching), "{reaching}");
         }
     }
