@@ -38,6 +38,7 @@ mod said_truly;
 mod settled;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
+mod three_checkers;
 mod unknown_values;
 #[path = "../../../../tests/witness/mod.rs"]
 mod witness;
