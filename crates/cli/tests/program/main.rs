@@ -12,6 +12,7 @@ mod cli_anchors;
 mod cli_backup;
 mod cli_manage;
 mod cli_mistakes;
+mod cli_package;
 mod cli_prove;
 mod cli_read;
 mod cli_record;

@@ -358,13 +358,7 @@ impl Page {
         self.opt_value(row.purpose.as_deref(), "not stated");
         self.tag("</td><td>");
         self.tag(if row.success() == Some(true) { "<span>" } else { "<span class=\"bad\">" });
-        self.text(match row.outcome_name() {
-            "ok" => "succeeded",
-            "tool_error" => "tool failed",
-            "protocol_error" => "tool not reached",
-            "timeout" => "timed out",
-            other => other,
-        });
+        self.text(row.outcome_words());
         self.tag("</span>");
         if row.showed_data {
             self.tag("<span class=\"sub\">data shown</span>");

@@ -307,7 +307,7 @@ fn purpose(row: &Access) -> String {
 }
 
 fn outcome(row: &Access) -> String {
-    let mut text = row.outcome_name().to_owned();
+    let mut text = row.outcome_words().to_owned();
     if row.showed_data {
         text.push_str(", data shown");
     }

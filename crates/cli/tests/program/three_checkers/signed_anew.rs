@@ -11,7 +11,7 @@ use attestlog::note::{Checkpoint, SignedCheckpoint, SigningKey};
 use attestlog::proof::InclusionProof;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the log that the test signs for.
 const NAME: &str = "test/log";
@@ -200,7 +200,13 @@ fn package(base: &Folder, log: &Log, dice: &mut Dice) -> Folder {
         .iter()
         .map(|one| seq_of(one.get("line").unwrap().as_str().unwrap()))
         .collect();
-    let shown: Vec<u64> = shown.into_iter().filter(|seq| *seq < log.size).collect();
+    let mut shown: BTreeSet<u64> = shown.into_iter().filter(|seq| *seq < log.size).collect();
+    // Entries that have nothing to do with it are shown, or one that it takes is not.
+    match dice.below(8) {
+        0 => _ = shown.insert(*dice.of(&log.lines.keys().copied().collect::<Vec<_>>())),
+        1 => _ = shown.remove(&dice.of(&shown.iter().copied().collect::<Vec<_>>()).clone()),
+        _ => {}
+    }
     let path = |seq: u64| merkle::inclusion_proof(log, seq, log.size).unwrap();
     let entries = shown.iter().map(|seq| {
         let hashes: Vec<String> = path(*seq).iter().map(Hash::to_string).collect();
