@@ -80,6 +80,17 @@ impl Browser {
         Err("the page's script does not run".to_owned())
     }
 
+    /// Chooses files in an input of the page, as a reader does.
+    pub fn choose(&mut self, session: &str, input: &str, files: Vec<String>) -> Result<(), String> {
+        let number = |json: &Json, name: &str| json.get(name).cloned().ok_or(format!("no {name}"));
+        let root = self.call(Some(session), "DOM.getDocument", super::object([]))?;
+        let root = number(root.get("root").ok_or("no root")?, "nodeId")?;
+        let query = super::object([("nodeId", root), ("selector", input.into())]);
+        let node = number(&self.call(Some(session), "DOM.querySelector", query)?, "nodeId")?;
+        let params = super::object([("files", files.into()), ("nodeId", node)]);
+        self.call(Some(session), "DOM.setFileInputFiles", params).map(drop)
+    }
+
     /// The value of an expression, waited for.
     pub fn evaluate(&mut self, session: &str, expression: &str) -> Result<Json, String> {
         let params = super::object([

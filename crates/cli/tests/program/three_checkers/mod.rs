@@ -306,3 +306,53 @@ fn the_three_checkers_never_disagree() {
         Err(why) => println!("SKIPPED: verify.html in Chromium: {why}"),
     }
 }
+
+/// What a reader does: opens the page from the folder, chooses the folder's files, and enters what came by another way. Until then nothing is
+/// called proved. What callers wrote is text on the page.
+#[test]
+fn the_page_tells_a_reader_what_was_proved() {
+    let place =
+        Place::with_lines(&call("c", "<b>dr</b>", "read_chart", r#""patient_id":"P-1","purpose":"<img src=x>""#));
+    let told = place.run(&["report", "package", "s", "out", "--patient", "P-1"]).ok();
+    let mut browser = match browser::Browser::start() {
+        Ok(browser) => browser,
+        Err(why) => return println!("SKIPPED: {why}"),
+    };
+    let page = place.path("out/verify.html");
+    let session = browser.open(&page).unwrap();
+    let mut files = Files::new();
+    read(&place.path("out"), "", &mut files);
+    let paths: Vec<String> =
+        files.keys().map(|name| place.path("out").join(name).to_str().unwrap().to_owned()).collect();
+    browser.choose(&session, "#files", paths).unwrap();
+    let mut check = |key: &str, page: &str| {
+        let expression = format!(
+            "(async () => {{ const at = id => document.getElementById(id); at('key').value = {}; at('page').value = {}; \
+             const done = new Promise(done => new MutationObserver(() => at('progress').textContent || done()) \
+             .observe(at('progress'), {{ childList: true }})); at('check').click(); await done; \
+             return [at('verdict').textContent, at('words').textContent, String(at('words').querySelectorAll('b, img').length)]; }})()",
+            Json::from(key).to_canonical(),
+            Json::from(page).to_canonical(),
+        );
+        let said = browser.evaluate(&session, &expression).unwrap();
+        let said: Vec<String> = said.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+        assert_eq!(said[2], "0", "what callers wrote is no markup");
+        (said[0].clone(), said[1].clone())
+    };
+    let key = String::from_utf8(files["public-key"].clone()).unwrap();
+    let hash = attestlog::Hash::of(&files["verify.html"]).to_string();
+    assert!(told.contains(&hash));
+    let (verdict, words) = check("", "");
+    assert_eq!(verdict, "CONSISTENT, BUT NOT PINNED");
+    assert!(words.contains("The key is not pinned") && words.contains("This page is not pinned"), "{words}");
+    assert_eq!(check(key.trim(), "").0, "PROVED, if this page is the right one");
+    let (verdict, words) = check(key.trim(), &hash);
+    assert_eq!(verdict, "PROVED");
+    assert!(
+        words.contains("exactly the following 1 ") && words.contains("<b>dr</b>") && words.contains("<img src=x>"),
+        "{words}"
+    );
+    assert_eq!(check(key.trim(), &"0".repeat(64)).0, "THIS IS NOT THE PAGE THAT YOU EXPECT");
+    let other = Place::empty().run(&["init", "s"]).ok();
+    assert_eq!(check(other.trim(), &hash).0, "REFUSED");
+}
