@@ -87,6 +87,13 @@ pub fn changed(base: &Folder, evidence: &Folder, dice: &mut Dice) -> Folder {
     match dice.below(12) {
         0 => {}
         1..=3 => _ = log.lines.insert(seq, spelled(&line, dice)),
+        4 => {
+            // What a call follows stands under one of two names, as its trigger says.
+            let mut members = changes::members(&line);
+            members.insert("call_trigger", *dice.of(&["follow_up", "retry", "system"]));
+            members.insert(*dice.of(&["follow_up_of", "retry_of"]), 1u64);
+            log.lines.insert(seq, Json::from(members).to_canonical().as_str().to_owned());
+        }
         _ => {
             let mut json = Json::from(changes::members(&line));
             match dice.below(3) {
@@ -147,7 +154,7 @@ fn spelled(line: &str, dice: &mut Dice) -> String {
     if dice.below(10) == 0 {
         let deep = *dice.of(&[250, 254, 255, 256, 257, 300]);
         let nested = format!("\"treated\":{}1{}}}", "[".repeat(deep), "]".repeat(deep));
-        return line.strip_suffix('}').map(|line| format!("{line},{nested}")).unwrap();
+        return line.replacen(",\"user_id\":", &format!(",{nested},\"user_id\":"), 1);
     }
     if places.is_empty() {
         return line.to_owned();
