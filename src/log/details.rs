@@ -186,8 +186,12 @@ impl OpenStore {
         text("prompt_id", |call| around(call)?.prompt_id.as_ref(), &mut own.prompt_id);
         text("parent_agent_id", |call| around(call)?.parent_agent_id.as_ref(), &mut own.parent_agent_id);
         text("parent_call_id", |call| around(call)?.parent_call_id.as_ref(), &mut own.parent_call_id);
-        if !weighed.keeps("approval", first(all, approval), approval(here)) {
-            own.approval = None;
+        match (first(all, approval), approval(here)) {
+            (Some(there), Some(here)) if there != here && is_one_decision(there, here) => {
+                weighed.added.push("approval")
+            }
+            (there, here) if weighed.keeps("approval", there, here) => {}
+            _ => own.approval = None,
         }
         // Resources are compared as they are written, which a policy may hide; then they are told again.
         own.resources
@@ -272,6 +276,12 @@ fn around(call: &Call) -> Option<&Circumstances> {
     call.circumstances.as_deref()
 }
 
+/// Whether two tell of the same decision, each in its words: a rule of the one is the configuration of the other.
+fn is_one_decision(there: &Approval, here: &Approval) -> bool {
+    let by = there.by.as_ref().zip(here.by.as_ref());
+    there.decision == here.decision && by.is_none_or(|(there, here)| there == here)
+}
+
 fn approval(call: &Call) -> Option<&Approval> {
     around(call)?.approval.as_ref()
 }
@@ -279,9 +289,10 @@ fn approval(call: &Call) -> Option<&Approval> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Entry;
     use crate::json::Json;
     use crate::query::{Query, Statistics};
-    use attestlog_proof::entry::{Approval, Decision, Source};
+    use attestlog_proof::entry::{Approval, Decision, Source, SourceKind};
 
     fn hook(id: &str) -> ToolCall {
         ToolCall::new("c", "u", "Bash").arguments(Json::from("ls")).call_id(id).source(Source::new(SourceKind::Hook))
@@ -339,6 +350,24 @@ mod tests {
         let mut other = session("1");
         other.conversation_id = "d".to_owned();
         assert_eq!(log.tell(other, None)?, Told::Unknown);
+        Ok(())
+    }
+
+    /// The hook named a rule, the session the configuration in which it stands, and that was shown as a contradiction.
+    #[test]
+    fn who_decided_is_told_in_several_words() -> Result<()> {
+        let log = OpenStore::in_memory()?;
+        let refused = |source: &str| Approval { source: Some(source.to_owned()), ..Approval::new(Decision::Denied) };
+        log.record(hook("1").approval(refused("rule")))?;
+        let entry = added(&log, session("1").approval(refused("config")))?;
+        assert!(
+            entry.line().contains(r#""added":["approval"]"#) && !entry.line().contains("contradicts"),
+            "{}",
+            entry.line()
+        );
+        log.record(hook("2").approval(refused("rule")))?;
+        let entry = added(&log, session("2").approval(Approval::new(Decision::Allowed)))?;
+        assert!(entry.line().contains(r#""contradicts":["approval"]"#), "{}", entry.line());
         Ok(())
     }
 
