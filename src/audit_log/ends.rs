@@ -52,8 +52,9 @@ impl AuditLog {
     /// Records what another source tells of a call that is in the log, such as the agent's session file of a call that a hook
     /// recorded: what the log does not have is kept as details of that call, with the names of these members in
     /// `sources[].added`; where the source says otherwise, `contradicts` names the member. The call is found by its conversation,
-    /// tool and call id, if several have this id by its arguments, then by order; each kind of source tells of a call once. Results
-    /// and durations are kept only if the log has none.
+    /// tool and call id, if several have this id by its arguments, then by order; each source, which is its kind and its program, tells
+    /// of a call once, and one that sees calls (a hook, the proxy) of its beginning and of its end. Results and durations are kept only if
+    /// the log has none. With a [sender](ToolCall::sender), a number tells once.
     ///
     /// # Errors
     /// As [`AuditLog::record`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if `call` names no source.
@@ -64,7 +65,7 @@ impl AuditLog {
     /// let log = AuditLog::in_memory()?;
     /// let call = |kind| ToolCall::new("c", "u", "Bash").call_id("call_1").source(Source::new(kind));
     /// let seen = log.record(call(SourceKind::Hook))?;
-    /// let Told::Added(details) = log.tell(call(SourceKind::Session).model("opus"))? else { panic!() };
+    /// let Told::Added(details, _) = log.tell(call(SourceKind::Session).model("opus"))? else { panic!() };
     /// assert_eq!(log.entry(details.seq)?.call().unwrap().detail_of(), Some(seen.seq));
     /// assert_eq!(log.tell(call(SourceKind::Session).model("opus"))?, Told::NothingNew(seen.seq));
     /// # Ok::<(), attestlog::Error>(())

@@ -1,7 +1,8 @@
 //! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, `privacy` (revealing and
 //! erasing sealed values), `ends` (ends of calls that other processes began), and `details`
-//! (what another source tells of a call). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
+//! (what another source tells of a call, which `alike` finds). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
 
+mod alike;
 mod details;
 mod ends;
 #[cfg(test)]

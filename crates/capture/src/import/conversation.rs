@@ -251,7 +251,9 @@ impl<'a> Conversation<'a> {
                 sooner.push(other);
             }
         }
-        Source { session, sooner, id: None, weak }
+        // A bare number is the name of many sessions; a name that was given with the file is meant.
+        let apart = weak && self.options.conversation.is_none();
+        Source { session, sooner, id: None, weak, apart }
     }
 
     /// The conversation's id. If the file gives none, it is a hash of the messages up to the first answer, which stay the

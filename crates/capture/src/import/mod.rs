@@ -15,8 +15,8 @@
 //! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
 //! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
 //! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
-//! value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each call its identity, and `record`
-//! records each call once.
+//! value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each call its identity, `record`
+//! records each call once, and `tell` tells more of the calls that the log has from somebody else.
 
 mod answer;
 mod anthropic;
@@ -48,6 +48,7 @@ mod record;
 mod session;
 mod sniff;
 mod speaks;
+mod tell;
 mod trajectories;
 
 pub use format::Format;

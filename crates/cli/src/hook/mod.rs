@@ -2,7 +2,8 @@
 //!
 //! `event` is what an agent runs for each event; `through` finds or starts the process that has the store open. `config` writes and
 //! removes configurations: `agents` says what each agent needs, `shell` how its command is written, `file` reads and replaces the
-//! file, `json_text` changes its text, `diff` shows the change; `status` tells what is in force.
+//! file, `json_text` changes its text, `diff` shows the change; `status` tells what is in force, and asks Codex
+//! for it (`trust`).
 
 mod agents;
 mod config;
@@ -13,6 +14,7 @@ mod json_text;
 mod shell;
 mod status;
 mod through;
+mod trust;
 
 use super::context::Context;
 use super::exit::Outcome;

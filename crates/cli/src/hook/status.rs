@@ -3,6 +3,7 @@
 use super::agents::{self, Folders, Scope};
 use super::config::is_plugin;
 use super::file::Configured;
+use super::trust;
 use crate::exit::Failure;
 use attestlog::json::{Json, Object};
 use attestlog_capture::hook::Agent;
@@ -59,8 +60,9 @@ pub fn of(folders: &Folders, agent: Agent, store: &Path, scopes: &[Scope]) -> Re
             status.remarks.push(why);
             runs = Some(false);
         } else if runs == Some(true) && agent == Agent::Codex {
-            status.remarks.push("only Codex knows whether you have trusted these hooks: type /hooks in it".to_owned());
-            runs = None;
+            let (answer, remark) = trust::of(&folders.project, &commands);
+            status.remarks.push(remark);
+            runs = answer;
         }
         (status.runs, status.can_be_disabled_by) = (runs, disabled_by(folders, agent, *scope));
         return Ok(status);

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
-/// In a larger file there may be so many entries that are not indexed yet that reading them takes long.
-const LARGE: u64 = 4 << 20;
+/// Opening a larger file takes more than 40 ms of processor time, as measured (docs/agents/README.md).
+const LARGE: u64 = 512 << 10;
 /// How often a store that is marked as open is looked at again: the events of tools that run at the same time come at the same time.
 const OPENING: usize = 20;
 /// The most of its messages that is repeated.

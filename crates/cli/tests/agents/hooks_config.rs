@@ -125,6 +125,8 @@ fn other_hooks_and_settings_stay_as_they_are() {
     let settings = place.path("home/.claude/settings.json");
     let texts = [
         "{}",
+        "{\n  \"hooks\": {},\n  \"a\": 1\n}\n",
+        "{\"hooks\": {\"PreToolUse\": [ ]}}",
         "{\"z\":1.0,\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"mine\"}]}]}}",
         "{\n    \"permissions\": {\"allow\": [ ]},\n    \"hooks\": {\n        \"Stop\": [\n            {\"hooks\": []}\n        ]\n    },\n    \"a\": 1.50\n}\n",
     ];
@@ -258,4 +260,54 @@ fn the_plugin_records_and_throws_if_it_cannot() {
         ended.lines().map(|line| json(line).get("outcome").unwrap().as_str().unwrap().to_owned()).collect();
     assert_eq!(outcomes, ["ok", "tool_error"], "{ended}");
     assert!(ended.contains(r#""model":"m""#) && ended.contains(r#""parent_session_id":"p""#), "{ended}");
+}
+
+/// `hook status` could not say whether Codex runs the hooks, which it does only once they are trusted.
+#[test]
+fn codex_is_asked_whether_its_hooks_are_trusted() {
+    let place = place();
+    let store = store(&place);
+    run(&place, &["hook", "install", "codex", &store]).ok();
+    let (_, text) = files(&place).remove(0);
+    let mut listed = Vec::new();
+    for (event, elements) in json(&text).get("hooks").unwrap().as_object().unwrap().iter() {
+        let mut found = Vec::new();
+        commands(elements, &mut found);
+        listed.extend(found.into_iter().map(|command| {
+            serde_json::json!({"eventName": event[..1].to_lowercase() + &event[1..], "command": command, "enabled": true})
+        }));
+    }
+    std::fs::create_dir(place.path("bin")).unwrap();
+    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
+    let status = |script: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let codex = place.path("bin/codex");
+        std::fs::write(&codex, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&codex, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = place.command(&["hook", "status", "codex", &store, "--json"]);
+        command.env_remove("CODEX_HOME").env("HOME", place.path("home")).env("PATH", &path);
+        command.env("ATTESTLOG_MACHINE_ROOT", place.path("machine")).current_dir(place.path("work"));
+        let out = command.output().unwrap();
+        let told = json(std::str::from_utf8(&out.stdout).unwrap());
+        (told.get("runs").unwrap().as_bool(), told.get("remarks").unwrap().to_canonical().to_string())
+    };
+    let answer = |trust: &dyn Fn(usize) -> &'static str| {
+        let mut hooks = listed.clone();
+        hooks.iter_mut().enumerate().for_each(|(n, hook)| hook["trustStatus"] = trust(n).into());
+        let answer = serde_json::json!({"id": 1, "result": {"data": [{"cwd": "/", "hooks": hooks}]}});
+        std::fs::write(place.path("answer"), format!("{{\"id\":0,\"result\":{{}}}}\n{answer}\n")).unwrap();
+        // It reads what it is asked, and goes on until it is ended.
+        status(&format!("read a; read b; read c; cat '{}'; read d", place.path("answer").display()))
+    };
+    assert_eq!(answer(&|_| "trusted").0, Some(true));
+    let (runs, remarks) = answer(&|n| if n == 0 { "untrusted" } else { "trusted" });
+    assert!(runs == Some(false) && remarks.contains("not trusted 1 of these"), "{remarks}");
+    for script in [
+        "exit 1",
+        "read a; read b; read c; echo '{\"id\":1,\"error\":{}}'",
+        "read a; read b; read c; echo '{\"id\":1,\"result\":{}}'",
+    ] {
+        let (runs, remarks) = status(script);
+        assert!(runs.is_none() && remarks.contains("type /hooks"), "{remarks}");
+    }
 }

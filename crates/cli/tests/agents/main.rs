@@ -28,3 +28,4 @@ mod readers;
 mod sessions;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
+mod told;
