@@ -294,6 +294,8 @@ fn a_reader_that_was_stopped_is_named() {
     tail.signal(Signal::SIGSTOP);
     let ran = record(&place, "c").code(3);
     assert!(ran.err.contains(&format!("kill -CONT {}", tail.child.id())), "{}", ran.err);
+    // Nothing was said until the command gave up.
+    assert!(ran.err.starts_with("attestlog: s: not open after two seconds"), "{}", ran.err);
     tail.signal(Signal::SIGCONT);
     record(&place, "c").ok();
 }

@@ -347,7 +347,6 @@ impl Page {
         self.tag("</td><td>");
         self.tag(if row.success() == Some(true) { "<span>" } else { "<span class=\"bad\">" });
         self.text(match row.outcome_name() {
-            "ok" => "succeeded",
             "tool_error" => "tool failed",
             "protocol_error" => "tool not reached",
             "timeout" => "timed out",
