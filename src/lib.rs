@@ -163,7 +163,7 @@ pub use audit_log::{AtCheckpoint, AuditLog, Begun, Hits, Sharing, Timeline, grou
 pub use entry::input::{CallResult, ToolCall};
 #[doc(hidden)]
 pub use entry::reserved::{IMPORTED, NOWHERE};
-pub use log::{Abandoned, Health, Purged, Unmatched, Unsealed};
+pub use log::{Abandoned, Health, Purged, Told, Unmatched, Unsealed};
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::Neighbours;
 pub use query::filter::Query;

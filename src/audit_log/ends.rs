@@ -1,8 +1,8 @@
-//! Ending calls that other processes began.
+//! Ending calls that other processes began, and telling more of calls that are in the log.
 
 use super::{AuditLog, Role, closed};
 use crate::entry::ToolCall;
-use crate::log::{Abandoned, Unmatched};
+use crate::log::{Abandoned, Told, Unmatched};
 use crate::{Receipt, Result};
 #[cfg(feature = "owner")]
 use crate::{
@@ -39,7 +39,44 @@ impl AuditLog {
             #[cfg(feature = "owner")]
             Role::Away(_) => {
                 let own = OwnSender::draw(&*self.options().random);
-                self.ask(requests::EndOldest { call: RemoteCall::of(&call, Phase::Whole), unmatched, own })
+                self.ask(requests::EndOldest {
+                    call: RemoteCall::of(&call, Phase::Whole),
+                    unmatched: unmatched.sent(),
+                    own,
+                })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
+    /// Records what another source tells of a call that is in the log, such as the agent's session file of a call that a hook
+    /// recorded: what the log does not have is kept as details of that call, with the names of these members in
+    /// `sources[].added`; where the source says otherwise, `contradicts` names the member. The call is found by its conversation,
+    /// tool and call id, if several have this id by its arguments, then by order; each kind of source tells of a call once. Results
+    /// and durations are kept only if the log has none.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if `call` names no source.
+    ///
+    /// ```
+    /// use attestlog::entry::{Source, SourceKind};
+    /// use attestlog::{AuditLog, Told, ToolCall};
+    /// let log = AuditLog::in_memory()?;
+    /// let call = |kind| ToolCall::new("c", "u", "Bash").call_id("call_1").source(Source::new(kind));
+    /// let seen = log.record(call(SourceKind::Hook))?;
+    /// let Told::Added(details) = log.tell(call(SourceKind::Session).model("opus"))? else { panic!() };
+    /// assert_eq!(log.entry(details.seq)?.call().unwrap().detail_of(), Some(seen.seq));
+    /// assert_eq!(log.tell(call(SourceKind::Session).model("opus"))?, Told::NothingNew(seen.seq));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn tell(&self, call: ToolCall) -> Result<Told> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().tell(call, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                let call = RemoteCall::of(&call, Phase::Whole);
+                self.ask(requests::Tell { call, own }).map(Told::of_sent)
             }
             Role::Closed => Err(closed()),
         }
@@ -67,7 +104,7 @@ impl AuditLog {
         match &*self.role()? {
             Role::Owner(owned) => owned.store().abandon(which),
             #[cfg(feature = "owner")]
-            Role::Away(_) => self.ask(requests::Abandon { which: which.clone() }),
+            Role::Away(_) => self.ask(requests::Abandon { which: which.clone().into() }),
             Role::Closed => Err(closed()),
         }
     }

@@ -30,7 +30,7 @@ const LOOKED_AT: usize = 1_000;
 const MOST: usize = 10_000;
 
 /// What to do with the end of a call of which no unfinished beginning is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmatched {
     /// Record it as a whole call; if the call was abandoned, as its late answer.
     Record,
@@ -41,8 +41,7 @@ pub enum Unmatched {
 }
 
 /// Unfinished calls that nobody will finish any more.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Abandoned {
     /// Only calls of this conversation.
@@ -50,7 +49,6 @@ pub struct Abandoned {
     /// Only calls of this user.
     pub user: Option<String>,
     /// Only calls of this agent; `Some(None)`: only calls without an agent.
-    #[serde(default, with = "agent")]
     pub agent: Option<Option<String>>,
     /// Only calls of which this kind of source told first.
     pub source: Option<SourceKind>,
@@ -60,16 +58,50 @@ pub struct Abandoned {
     pub reason: String,
 }
 
-/// `None` and `Some(None)` are two things, which JSON's `null` alone does not tell apart.
-mod agent {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// [`Abandoned`] as it is sent between processes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SentAbandoned {
+    conversation: Option<String>,
+    user: Option<String>,
+    /// A list, because JSON's `null` alone does not tell no agent from any.
+    agent: Option<[Option<String>; 1]>,
+    source: Option<SourceKind>,
+    begun_before: Option<Timestamp>,
+    reason: String,
+}
 
-    pub(super) fn serialize<S: Serializer>(agent: &Option<Option<String>>, out: S) -> Result<S::Ok, S::Error> {
-        agent.as_ref().map(|agent| [agent]).serialize(out)
+impl From<Abandoned> for SentAbandoned {
+    fn from(which: Abandoned) -> SentAbandoned {
+        let Abandoned { conversation, user, agent, source, begun_before, reason } = which;
+        SentAbandoned { conversation, user, agent: agent.map(|agent| [agent]), source, begun_before, reason }
+    }
+}
+
+impl From<SentAbandoned> for Abandoned {
+    fn from(sent: SentAbandoned) -> Abandoned {
+        let SentAbandoned { conversation, user, agent, source, begun_before, reason } = sent;
+        Abandoned { conversation, user, agent: agent.map(|[agent]| agent), source, begun_before, reason }
+    }
+}
+
+impl Unmatched {
+    /// As it is sent between processes: whether to record, and if so, only what is new.
+    #[cfg(feature = "owner")]
+    pub(crate) fn sent(self) -> Option<bool> {
+        match self {
+            Unmatched::Record => Some(false),
+            Unmatched::RecordIfNew => Some(true),
+            Unmatched::Leave => None,
+        }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-        Ok(Option::<[Option<String>; 1]>::deserialize(from)?.map(|[agent]| agent))
+    pub(crate) fn of_sent(sent: Option<bool>) -> Unmatched {
+        match sent {
+            Some(false) => Unmatched::Record,
+            Some(true) => Unmatched::RecordIfNew,
+            None => Unmatched::Leave,
+        }
     }
 }
 

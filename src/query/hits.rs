@@ -144,6 +144,8 @@ impl OpenStore {
     }
 
     fn count_once(&self, query: &Query) -> Result<u64> {
+        // Taken first: a purge that comes later makes the count begin again.
+        let purged = self.engine().purged();
         let mut hits = self.query(query)?;
         guarded(|| {
             let mut count = 0;
@@ -153,7 +155,7 @@ impl OpenStore {
                 let Some((plan, snapshot)) = reading else { break };
                 // Without conditions, only at the ends of a time range does it take the entry to say whether it is meant.
                 let there = match plan.is_timed(seq) && !hits.query.conditions.any() {
-                    true => snapshot.exists(seq)?,
+                    true => !purged.contains(seq),
                     false => hits.meant(snapshot, seq)?.is_some(),
                 };
                 hits.served += u64::from(there);

@@ -16,7 +16,7 @@ use crate::files::absolute;
 use crate::grants::{Grant, GrantState};
 use crate::json::Json;
 use crate::keyless::Keyless;
-use crate::log::{Abandoned, Unmatched};
+use crate::log::{SentAbandoned, Unmatched};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
@@ -39,11 +39,14 @@ use std::time::Duration;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 requests! {
-    // Ends of calls that other processes began, which need no more than recording does.
-    EndOldest { call: RemoteCall, unmatched: Unmatched, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
-        store.end_oldest(of.call.call()?.0, of.unmatched, Some(of.own.sender()?))
+    // Ends and details of calls that other processes recorded, which need no more than recording does.
+    EndOldest { call: RemoteCall, unmatched: Option<bool>, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
+        store.end_oldest(of.call.call()?.0, Unmatched::of_sent(of.unmatched), Some(of.own.sender()?))
     };
-    Abandon { which: Abandoned } -> u64: Append Records, |of, store| store.abandon(&of.which);
+    Tell { call: RemoteCall, own: OwnSender } -> (Option<Receipt>, Option<u64>): Append Records, |of, store| {
+        Ok(store.tell(of.call.call()?.0, Some(of.own.sender()?))?.sent())
+    };
+    Abandon { which: SentAbandoned } -> u64: Append Records, |of, store| store.abandon(&of.which.into());
 
     // Reads that need no keys.
     GetEntry { seq: u64 } -> Entry: Read Reads, |of, store| store.entry(of.seq);

@@ -36,7 +36,7 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
         }
         Some("event") => bus(told, &part("event")?, identity),
         Some(_) if told.has("input") && part("input").is_ok_and(|input| input.has("callID")) => {
-            unknown(AGENT, name.as_deref(), &part("input")?).and_then(|_| Ok(Event::none()))
+            unknown(AGENT, name.as_deref(), &part("input")?).map(|_| Event::none())
         }
         Some(_) => Ok(Event::none()),
         None => unknown(AGENT, None, told),

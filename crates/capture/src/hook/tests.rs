@@ -8,9 +8,7 @@ use attestlog::{AuditLog, Call, Entry, ErrorKind, Kind, Outcome, Query};
 const NOW: &str = "2026-11-29T12:00:00Z";
 
 fn ada() -> Identity {
-    let mut identity = Identity::default();
-    identity.user = "ada".to_owned();
-    identity
+    Identity { user: "ada".to_owned(), ..Identity::default() }
 }
 
 /// A log, and an agent that reports to it.

@@ -615,11 +615,13 @@ pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
     // More particular kinds come first: their files also hold words of the others.
     let kind = kinds.iter().find(|(of, words, _)| *of != format && holds(words));
     let known = kind.map(|(of, _, what)| format!("{what}: say --format {of}, or leave --format out"));
-    known.or_else(|| {
-        let begins_json = text.trim_ascii_start().starts_with(b"{") || text.trim_ascii_start().starts_with(b"[");
-        let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
-        (!begins_json && !text.trim_ascii().is_empty()).then(|| {
-            format!("text that is no JSON; what can be imported is JSON, or JSON lines, as {}", names.join(", "))
-        })
-    })
+    known.or_else(|| no_json(text))
+}
+
+/// What can be imported, if the text begins with nothing that JSON begins with.
+pub(super) fn no_json(text: &[u8]) -> Option<String> {
+    let text = text.trim_ascii_start();
+    let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
+    (!text.is_empty() && !text.starts_with(b"{") && !text.starts_with(b"["))
+        .then(|| format!("text that is no JSON; what can be imported is JSON, or JSON lines, as {}", names.join(", ")))
 }

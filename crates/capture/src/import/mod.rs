@@ -429,9 +429,11 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         Format::Jsonl => jsonl::read(text, options),
         _ => transcript(&mut known, text, options),
     };
-    let looks_like = || match format {
-        Format::Auto => None,
-        _ => detect::looks_like(text, format),
+    // What is of this format holds words of others too.
+    let looks_like = || match file::read(text, options).map(|file| sniff::sniff(&file)) {
+        Ok(told) if format == Format::Auto || told == Some(format) => None,
+        Ok(_) => detect::looks_like(text, format),
+        Err(_) => detect::no_json(text),
     };
     match read {
         Ok(mut imported) => {
