@@ -365,7 +365,7 @@ impl OpenStore {
     }
 
     fn each_call(&self, query: &Query, mut each: impl FnMut(u64, &Call) -> Result<()>) -> Result<()> {
-        for entry in self.query(query)? {
+        for entry in self.query(query)?.beside() {
             let entry = match entry {
                 Err(e) if self.goes_on() && e.seq().is_some() => continue,
                 other => other?,

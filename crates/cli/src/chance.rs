@@ -53,7 +53,7 @@ pub fn compare((part, all): (u64, u64), (part_before, all_before): (u64, u64)) -
 mod tests {
     use super::*;
 
-    /// Worked out from the formula by hand (and 56/70 against 48/80 is Newcombe's own example, at 95 % from 0.0524 to 0.3339).
+    /// Worked out from the formula by hand.
     #[test]
     fn wilson_intervals() {
         let (low, high) = wilson(56, 70);

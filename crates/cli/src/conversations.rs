@@ -4,7 +4,7 @@ use super::context::Context;
 use super::exit::{End, Outcome};
 use super::filter::Filters;
 use super::render::{Style, clean, count};
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right, whole};
 use attestlog::json::Json;
 use attestlog::query::Conversation;
@@ -35,6 +35,7 @@ pub fn run(cx: &Context, args: &ConversationsArgs) -> Outcome {
     let found = log.conversations(&query, args.limit)?;
     let mut out = cx.out();
     if args.json {
+        damage_line(&log, &mut out)?;
         for conversation in &found.newest {
             out.line(json(conversation).to_canonical().as_str())?;
         }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::exit::{End, Outcome};
 use super::render::{self, Out, Style, brief, clean, clean_json, width};
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_json, say_found};
 use super::zone::{Zone, ZoneArgs};
 use attestlog::entry::{CLAIMED_TIME_BOUND, Circumstances};
 use attestlog::json::{Json, Object};
@@ -34,7 +34,13 @@ pub fn run(cx: &Context, args: &ShowArgs) -> Outcome {
     let proof = Proof::of(&log, &whole)?;
     let mut out = cx.out();
     match args.json {
-        true => out.line(json(args.seq, &whole, &proof).to_canonical().as_str())?,
+        true => {
+            let mut json = json(args.seq, &whole, &proof);
+            if let (Json::Object(members), Some(damage)) = (&mut json, damage_json(&log)?) {
+                members.insert("damage", damage.get("damage").cloned());
+            }
+            out.line(json.to_canonical().as_str())?;
+        }
         false => Page { out: &mut out, zone: args.zone.shown() }.show(args.seq, &whole, &proof)?,
     }
     out.flush()?;
