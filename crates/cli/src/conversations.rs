@@ -17,15 +17,15 @@ use std::io::Write;
 pub struct ConversationsArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Conversations with an entry that these select; each is told whole
-    #[command(flatten)]
-    filters: Filters,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: u64,
     /// Print JSON, one object per line: {"id","users","first","last","calls","failed","unfinished"}
     #[arg(long)]
     json: bool,
+    /// Conversations with an entry that these select; each is told whole
+    #[command(flatten)]
+    filters: Filters,
 }
 
 pub fn run(cx: &Context, args: &ConversationsArgs) -> Outcome {

@@ -113,7 +113,7 @@ fn tasks(command: &Command) -> String {
         text += &format!("{task}:\n");
         for name in *names {
             let about = command.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
-            text += &format!("  {name:<14}{}\n", about.unwrap_or_default());
+            text += &format!("  {name:<15}{}\n", about.unwrap_or_default());
         }
         text.push('\n');
     }

@@ -430,8 +430,10 @@ fn held(log: &AuditLog, selector: &HoldSelector) -> Option<u64> {
         (Facet::Patient, &selector.patients),
         (Facet::Tool, &selector.tools),
     ];
+    // By the clear name all entries are found, under whichever pseudonym.
+    let names = log.retention().names_in(selector).ok()?;
     let each = facets.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
-    let named = each.fold(Query::new(), |query, (field, value)| query.facet(field, value));
+    let named = each.fold(Query::new(), |query, (field, value)| query.facet(field, names.get(value).unwrap_or(value)));
     if selector.seqs.is_empty() {
         return log.count(&named).ok();
     }

@@ -22,8 +22,6 @@ use std::sync::Arc;
 pub struct QueryArgs {
     #[command(flatten)]
     store: StoreArgs,
-    #[command(flatten)]
-    filters: Filters,
     /// At most this many
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = super::named::number)]
     limit: Option<u64>,
@@ -45,6 +43,8 @@ pub struct QueryArgs {
     /// Print the canonical lines, byte for byte what was hashed
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filters: Filters,
 }
 
 impl QueryArgs {

@@ -27,8 +27,6 @@ pub struct StatsArgs {
     /// Beside the period before, of this length, such as 7d; without --since, the figures are of the last such period
     #[arg(long, value_name = "PERIOD", value_parser = super::named::time)]
     pub compare: Option<Duration>,
-    #[command(flatten)]
-    pub filters: Filters,
     /// Print JSON: an object for one tool, an array when none is named
     #[arg(long, conflicts_with_all = ["csv", "plot"])]
     pub json: bool,
@@ -38,6 +36,8 @@ pub struct StatsArgs {
     /// Draw bars of how many calls there were and how many failed
     #[arg(long)]
     pub plot: bool,
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 fn grouping(name: &str) -> Result<Grouping, String> {

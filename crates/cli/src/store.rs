@@ -18,8 +18,7 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The store, for commands that open one.
@@ -153,33 +152,6 @@ fn check_unprotected(store: &Path) -> Result<(), Failure> {
 #[cfg(not(unix))]
 fn check_unprotected(_: &Path) -> Result<(), Failure> {
     Ok(())
-}
-
-/// How long a command opens a store before it says that it is waiting.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// While it lives, a command that is not done with opening a store says so after two seconds, once: a process that has the store open
-/// and was stopped kept everybody waiting without a word.
-struct Waiting {
-    _done: mpsc::Sender<()>,
-}
-
-impl Waiting {
-    fn begin(cx: &Context, store: &Path) -> Waiting {
-        let (done, wait) = mpsc::channel();
-        let (cx, store) = (cx.clone(), store.display().to_string());
-        let watch = move || {
-            if wait.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                cx.complain(format!(
-                    "{store}: not open after two seconds. Another process has it open and does not answer, because it was stopped or is \
-                     busy; or this one still reads what a crash has left. Waiting"
-                ));
-            }
-        };
-        // Without a thread nothing is said, and the store is opened all the same.
-        let _ = std::thread::Builder::new().name("waiting".to_owned()).spawn(watch);
-        Waiting { _done: done }
-    }
 }
 
 /// Whether a process that records runs alert rules while it owns the store.
@@ -387,9 +359,7 @@ impl StoreArgs {
             // If this process opens the file itself, its answer says which key the store has.
             sharing.public_key = Some(known.clone());
         }
-        let waiting = Waiting::begin(cx, &self.store);
         let log = options.clone().open_with(&self.store, sharing).map_err(failed)?;
-        drop(waiting);
         match log.owner()? {
             Owner::This => warn(cx, &log),
             other => {
@@ -422,9 +392,7 @@ impl StoreArgs {
         anchors::of(&self.store)?;
         let mut sharing = self.sharing(cx, alerts);
         sharing.public_key = known.cloned();
-        let waiting = Waiting::begin(cx, &self.store);
         let log = options.open_with(&self.store, sharing).map_err(|e| self.name(&e, Failure::Store(e.to_string())))?;
-        drop(waiting);
         say_found(cx, &log);
         say_clock(cx, &log);
         let own = if log.is_owner() { log.check_recording().err() } else { None };

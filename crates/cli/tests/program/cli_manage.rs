@@ -154,7 +154,7 @@ fn a_policy_that_is_shown_can_be_set() {
 fn help_is_by_task_and_for_every_shell() {
     let place = Place::empty();
     let help = place.run(&["--help"]).ok();
-    for said in ["\nAsk:\n  query         Find entries\n", "\nKeep and remove:\n", "Exit codes: 0"] {
+    for said in ["\nAsk:\n  query          Find entries\n", "\nKeep and remove:\n", "Exit codes: 0"] {
         assert!(help.contains(said), "{said:?} in {help}");
     }
     let stats = place.run(&["stats", "--help"]).ok();

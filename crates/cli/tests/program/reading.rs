@@ -22,7 +22,7 @@ const READS: &[&[&str]] = &[
     &["timeline", "s", "c"],
     &["show", "s", "3"],
     &["conversations", "s"],
-    &["query", "s", "--grep", "u7"],
+    &["query", "s", "--columns", "seq,user,took"],
     &["export", "s", "--format", "csv"],
     &["export", "s", "--format", "jsonl"],
     &["report", "access", "s", "--patient", "P-1"],
