@@ -21,7 +21,7 @@ use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
 use crate::query::Step;
-use crate::query::{Persons, Statistics, ToolStatistics, UnknownValue};
+use crate::query::{Breakdown, Conversations, Group, Persons, Statistics, ToolStatistics, UnknownValue, WholeCall};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldSelector, PurgePlan};
 use crate::store::{OpenStore, OwnSender, RemoteCall};
@@ -54,6 +54,9 @@ requests! {
     GetTimeline { conversation: String, from: Option<Cursor> } -> Page<Step>: Read Reads, |of, store| pages::steps(store, &of.conversation, of.from);
     WaitBeyond { seen: u64, at_most: Duration } -> bool: Read Reads, |of, store| store.wait_beyond(of.seen, Some(of.at_most.min(LONGEST_WAIT)));
     Count { query: Query } -> u64: Read Reads, |of, store| store.count(&of.query);
+    GetBreakdown { of: Breakdown } -> Vec<Group>: Read Reads, |of, store| store.breakdown(&of.of);
+    GetConversations { query: Query, most: u64 } -> Conversations: Read Reads, |of, store| store.conversations(&of.query, of.most);
+    GetWholeCall { seq: u64 } -> WholeCall: Read Reads, |of, store| store.whole_call(of.seq);
     GetStatistics { of: Statistics } -> Vec<ToolStatistics>: Read Reads, |of, store| store.statistics(&of.of);
     Size {} -> u64: Read Reads, |_of, store| store.checked_size();
     Unanswered { seqs: Vec<u64> } -> Vec<u64>: Read Reads, |of, store| store.unanswered(&of.seqs);

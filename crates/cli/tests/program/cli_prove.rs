@@ -119,6 +119,10 @@ fn an_answer_is_proven_complete() {
         assert_eq!(checked.get("seqs").unwrap().as_array().unwrap().len(), n, "{flag}");
         let text = place.run(&["check", "all", "--public-key", &key]).ok();
         assert!(text.contains(&format!("exactly {n} entries have")) && text.contains("It does not show"), "{text}");
+        // The verdict stood above hundreds of lines of JSON.
+        assert!(text.lines().count() < 12 && !text.contains("\"kind\""), "{text}");
+        let whole = place.run(&["check", "all", "--public-key", &key, "--verbose"]).ok();
+        assert_eq!(whole.lines().filter(|line| line.starts_with("  entry  ")).count(), n, "{whole}");
         // One entry less is not the answer; nor is one member more.
         let cut = proof.replacen("\"entries\":[{", "\"entries\":[{\"x\":1,", 1);
         place.write("all", cut);
