@@ -46,10 +46,11 @@ pub fn record(log: &AuditLog, event: Event) -> Result<u64> {
 /// Records the end of a call; returns whether it was recorded.
 fn end(log: &AuditLog, call: ToolCall, unmatched: Unmatched) -> Result<bool> {
     // Mostly the event before has begun the call, and nobody else knows of it.
-    if call.call_id.is_some() && unmatched != Unmatched::Leave {
-        if log.end_oldest(call.clone(), Unmatched::Leave)?.is_some() || is_told(log, &call)? {
-            return Ok(true);
-        }
+    if call.call_id.is_some()
+        && unmatched != Unmatched::Leave
+        && (log.end_oldest(call.clone(), Unmatched::Leave)?.is_some() || is_told(log, &call)?)
+    {
+        return Ok(true);
     }
     Ok(log.end_oldest(call, unmatched)?.is_some())
 }
