@@ -88,7 +88,10 @@ fn plain(made: &[Made], by: &[Grouping], wanted: impl Fn(&Made) -> bool) -> BTre
                 _ if m.resources.is_empty() => [None].into(),
                 _ => m.resources.iter().map(|name| own(name)).collect(),
             };
-            keys = keys.iter().flat_map(|key| values.iter().map(|v| [key.as_slice(), std::slice::from_ref(v)].concat())).collect();
+            keys = keys
+                .iter()
+                .flat_map(|key| values.iter().map(|v| [key.as_slice(), std::slice::from_ref(v)].concat()))
+                .collect();
         }
         for key in keys {
             let group = groups.entry(key).or_default();
