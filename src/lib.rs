@@ -154,7 +154,7 @@ mod toml_reader;
 
 pub use attestlog_proof::{
     Body, Call, Content, Entry, Error, ErrorKind, Facet, Hash, Kind, Outcome, ParseHashError, Place, Result, Sender,
-    SystemEvent, Timestamp, Trigger, json, merkle, note, proof,
+    SystemEvent, Timestamp, Trigger, folders, json, merkle, note, proof, verifiers,
 };
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
 #[cfg(feature = "owner")]

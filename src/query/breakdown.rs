@@ -336,8 +336,8 @@ impl OpenStore {
         if of.by != [Grouping::Tool] || !facets.is_empty() || conditions.any() {
             return Ok(None);
         }
-        let statistics = since.into_iter().fold(Statistics::new(), |of, since| of.since(*since));
-        let statistics = self.statistics(&until.into_iter().fold(statistics, |of, until| of.until(*until)))?;
+        let statistics = since.iter().fold(Statistics::new(), |of, since| of.since(*since));
+        let statistics = self.statistics(&until.iter().fold(statistics, |of, until| of.until(*until)))?;
         let mut errors: HashMap<String, Sum> = HashMap::new();
         self.each_call(&of.of.clone().kind(Kind::ToolCall).failed(), |seq, call| {
             if call.is_counted() && !mended.contains(&seq) {

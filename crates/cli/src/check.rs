@@ -1,5 +1,6 @@
 //! `check`: checks what a proof proves, with only the log's public key.
 
+use super::check_folder;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::filter::told_apart;
@@ -22,13 +23,13 @@ const MAX_SUCCESSION: u64 = 16 << 20;
 const MAX_CHECKPOINT: u64 = 1 << 20;
 const MAX_LATER: u64 = 1 << 20;
 
-/// Check a proof of any kind, or a checkpoint, without a store
+/// Check a proof of any kind, a checkpoint, a package or an evidence folder, without a store
 ///
 /// Exit code 1 if it proves nothing, contradicts what you kept, is about another value than the one you name, was signed in an epoch
 /// that is closed while nothing shows that the log went on from there, or rests on pseudonyms of which nothing shows whose they are.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The proof, or a checkpoint; `-` is standard input
+    /// The proof, a checkpoint, or a folder that `report package` or `evidence` wrote; `-` is standard input
     #[arg(value_name = "PROOF-FILE")]
     proof: PathBuf,
     /// The log's public key, or a file with it
@@ -122,6 +123,13 @@ impl AboutArgs {
 }
 
 pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
+    if args.proof.is_dir() {
+        if args.succession.is_some() || args.old.is_some() || args.key.is_some() {
+            let message = "for a folder there are only --public-key and --patient: check the files in it for the rest, such as proofs/complete.json";
+            return Err(Failure::Input(message.to_owned()));
+        }
+        return check_folder::check(cx, &args.proof, &args.public_key, args.about.get(), args.json);
+    }
     let source = cx.source_whole(&args.proof)?;
     let name = source.name.clone();
     let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;

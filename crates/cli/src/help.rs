@@ -184,7 +184,8 @@ mod tests {
     }
 
     /// What stands in `log.pub`, which is read while the arguments are parsed.
-    const KEY: &str = "attestlog/7d28a7899e18cad0d2edde8c44139532+3110c04a+AcE/KAaVPVScLbDcQNGjb7O9KEcdX1wwWfqzyjqhhyZ1";
+    const KEY: &str =
+        "attestlog/7d28a7899e18cad0d2edde8c44139532+3110c04a+AcE/KAaVPVScLbDcQNGjb7O9KEcdX1wwWfqzyjqhhyZ1";
 
     /// An example that the program does not take teaches nothing.
     #[test]

@@ -12,6 +12,7 @@ mod cli_anchors;
 mod cli_backup;
 mod cli_manage;
 mod cli_mistakes;
+mod cli_package;
 mod cli_prove;
 mod cli_read;
 mod cli_record;
@@ -39,6 +40,7 @@ mod said_truly;
 mod settled;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
+mod three_checkers;
 mod unknown_values;
 #[path = "../../../../tests/witness/mod.rs"]
 mod witness;
