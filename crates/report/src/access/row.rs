@@ -222,7 +222,6 @@ impl Access {
     /// The outcome as people read it.
     pub(super) fn outcome_words(&self) -> &'static str {
         match self.outcome_name() {
-            "ok" => "succeeded",
             "tool_error" => "tool failed",
             "protocol_error" => "tool not reached",
             "timeout" => "timed out",
