@@ -73,6 +73,20 @@ fn many_events_at_once_are_all_recorded_with_and_without_an_owner() {
     assert!(place.run(&["verify", "s"]).ok().starts_with("nothing wrong found"));
 }
 
+/// Hooks that are configured twice run at the same time.
+#[test]
+fn the_same_event_at_the_same_time_is_recorded_once() {
+    let place = Place::with_store();
+    for name in ["PreToolUse", "PostToolUse"] {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| passes(hook(&place, &event(name, "1"), &["--deadline", "120"])));
+            }
+        });
+    }
+    assert_eq!((place.count(&["--kind", "call_begun"]), place.count(&["--kind", "tool_call"])), (1, 1));
+}
+
 /// R105.
 #[test]
 fn what_cannot_be_recorded_is_refused_unless_nothing_can_be_stopped() {
