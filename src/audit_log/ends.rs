@@ -13,6 +13,33 @@ use crate::{
 use attestlog_proof::entry::Phase;
 
 impl AuditLog {
+    /// Records the beginning of a call that another process will end, unless this has been told already: a call with this
+    /// conversation, user, tool, call id and arguments is unfinished, or a hook has told of its end before its beginning. Returns
+    /// the receipt of what was recorded. A call without an id is always recorded.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = || ToolCall::new("conv_1", "usr_1", "lookup").call_id("call_1");
+    /// assert!(log.begin_once(call())?.is_some());
+    /// assert_eq!(log.begin_once(call())?, None);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn begin_once(&self, call: ToolCall) -> Result<Option<Receipt>> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().begin_once(call, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                self.ask(requests::BeginOnce { call: RemoteCall::of(&call, Phase::Whole), own })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
     /// Records the end of a call that another process may have begun: of the oldest unfinished call of this conversation, user and
     /// tool with this call id, or if `call` has no id, with these arguments. If there are several, the end's
     /// `session_metadata.ended_oldest_of` says how many. If there is none, `unmatched` says what to do. Returns the receipt of

@@ -43,6 +43,9 @@ requests! {
     EndOldest { call: RemoteCall, unmatched: Option<bool>, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
         store.end_oldest(of.call.call()?.0, Unmatched::of_sent(of.unmatched), Some(of.own.sender()?))
     };
+    BeginOnce { call: RemoteCall, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
+        store.begin_once(of.call.call()?.0, Some(of.own.sender()?))
+    };
     Tell { call: RemoteCall, own: OwnSender } -> (Option<Receipt>, Option<u64>): Append Records, |of, store| {
         Ok(store.tell(of.call.call()?.0, Some(of.own.sender()?))?.sent())
     };

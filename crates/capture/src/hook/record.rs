@@ -27,11 +27,8 @@ pub fn record(log: &AuditLog, event: Event) -> Result<u64> {
     for step in event.steps {
         recorded += match step {
             Step::Begin(call) if is_told(log, &call)? => 1,
-            Step::Begin(call) => {
-                // The process of another event ends it.
-                drop(log.begin(*call)?);
-                1
-            }
+            // The process of another event ends it.
+            Step::Begin(call) => u64::from(log.begin_once(*call)?.is_some()),
             Step::End(call, unmatched) => u64::from(end(log, *call, unmatched)?),
             Step::Settle(denied, alone) => {
                 let ended = log.end_oldest(*denied, Unmatched::Leave)?.is_some();

@@ -10,7 +10,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq)]
 struct Node {
     at: Range<usize>,
-    /// The elements of an array, or the members of an object with their names.
+    /// The elements of an array with their numbers, or the members of an object with their names.
     inside: Vec<Child>,
 }
 
@@ -69,10 +69,14 @@ impl JsonText {
         &self.text
     }
 
-    /// The value at this path of names.
+    /// The value at this path of names; an element of an array is named by its number.
     pub fn value(&self, path: &[&str]) -> Option<Json> {
         let value = Json::parse(self.text.as_bytes()).ok()?.value;
-        path.iter().try_fold(&value, |value, name| value.get(name)).cloned()
+        let at = |value: &'_ Json, name: &str| match value {
+            Json::Array(items) => items.get(name.parse::<usize>().ok()?).cloned(),
+            other => other.get(name).cloned(),
+        };
+        path.iter().try_fold(value, |value, name| at(&value, name))
     }
 
     /// Adds an element at the end of the array at this path, whose objects and the array itself are made if they are missing.
@@ -247,7 +251,7 @@ fn read(text: &str, at: &mut usize) -> Node {
                     }
                     Some(_) => {}
                 }
-                let mut name = String::new();
+                let mut name = inside.len().to_string();
                 if *open == b'{' {
                     let written = read(text, at).at;
                     let parsed = text.get(written).and_then(|name| Json::parse(name.as_bytes()).ok());

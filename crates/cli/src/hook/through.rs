@@ -45,8 +45,10 @@ pub fn record(cx: &Context, args: &EventArgs, event: Event) -> Result<(), Failur
     }
     let mut sharing = Sharing::default();
     sharing.public_key = args.public_key.clone();
-    let told = cx.clone();
-    sharing.on_trouble = Some(std::sync::Arc::new(move |message| told.complain(message)));
+    if reached {
+        let told = cx.clone();
+        sharing.on_trouble = Some(std::sync::Arc::new(move |message| told.complain(message)));
+    }
     let log = options.open_with(&args.store.store, sharing).map_err(|e| failed(&e))?;
     if log.is_owner() {
         log.check_recording().map_err(|e| failed(&e))?;
