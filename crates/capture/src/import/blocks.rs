@@ -30,7 +30,7 @@ pub(super) const CALL_IDS: &[&str] =
 pub(super) const ANSWER_IDS: &[&str] =
     &["tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "call_id", "tool_id", "callID"];
 const TOOLS: &[&str] = &["name", "tool_name", "toolName", "tool", "function_name", "functionName"];
-const GIVEN: &[&str] = &["arguments", "args", "input", "tool_args", "parameters", "tool_input"];
+pub(super) const GIVEN: &[&str] = &["arguments", "args", "input", "tool_args", "parameters", "tool_input"];
 const SAID: &[&str] = &["content", "output", "result", "response", "value", "text"];
 /// The members of a call that are known: those above, and what says nothing of input or answer.
 const CALL: Known = &[
