@@ -151,3 +151,163 @@ fn a_run_is_one_call_and_a_call_without_a_run_is_named() {
     let place = "[0].outputs.generations[0][0].message.kwargs.tool_calls[0]";
     assert_found(&json!([asks("zz"), tool]).to_string(), &[("f", r#"{"a":1}"#)], &[place]);
 }
+
+/// Calls that only events of a rollout, or only its shortened history, tell of were passed over.
+#[test]
+fn events_of_codex_are_compared_with_its_items() {
+    let row =
+        |kind: &str, payload: Value| json!({"timestamp": "2026-01-01T00:00:00Z", "type": kind, "payload": payload});
+    let rollout = |more: Value| {
+        let call =
+            json!({"type": "function_call", "name": "shell", "arguments": "{\"command\":[\"ls\"]}", "call_id": "c1"});
+        let output = json!({"type": "function_call_output", "call_id": "c1", "output": "x"});
+        let search = json!({"type": "web_search_call", "status": "completed", "action": {"query": "q"}});
+        let meta = row("session_meta", json!({"id": "s"}));
+        lines(&[meta, row("response_item", call), row("response_item", output), row("response_item", search), more])
+    };
+    let event = |kind: &str, id: &str, more: Value| {
+        let mut payload = json!({"type": kind, "call_id": id});
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row("event_msg", payload)
+    };
+    let invocation =
+        json!({"invocation": {"server": "srv", "tool": "t", "arguments": {"a": 1}}, "result": {"Err": "boom"}});
+    let imported = auto(rollout(event("mcp_tool_call_end", "c4", invocation)));
+    let call = imported.calls.last().unwrap();
+    assert_eq!((imported.calls.len(), imported.not_taken.len()), (3, 0), "{:?}", imported.not_taken);
+    assert_eq!(
+        (call.tool_name.as_str(), call.tool_server.as_deref(), call.outcome),
+        ("t", Some("srv"), Some(Outcome::ToolError))
+    );
+    let history = |id: &str| json!({"replacement_history": [{"type": "function_call", "name": "f", "arguments": "{\"command\":[\"ls\"]}", "call_id": id}]});
+    let named = [
+        event("exec_command_end", "c5", json!({"command": ["rm"], "exit_code": 0})),
+        event("patch_apply_begin", "c6", json!({"changes": {}})),
+        event("view_image_tool_call", "c7", json!({"path": "x"})),
+        event("exec_approval_request", "c8", json!({"command": ["rm"]})),
+        // Another command than that of its item.
+        event("exec_command_end", "c1", json!({"command": ["rm", "-rf", "/"], "exit_code": 0})),
+        row("compacted", history("old")),
+    ];
+    for other in named {
+        let imported = auto(rollout(other.clone()));
+        assert_eq!((imported.calls.len(), imported.not_taken.len()), (2, 1), "{other}: {:?}", imported.not_taken);
+        assert!(imported.not_taken[0].place.starts_with("line 5"), "{:?}", imported.not_taken);
+    }
+    let quiet = [
+        event("exec_command_end", "c1", json!({"command": ["bash", "-lc", "ls"], "exit_code": 0})),
+        event("exec_command_end", "mine", json!({"command": ["rm"], "source": "user_shell"})),
+        event("web_search_end", "ws_1", json!({"query": "q"})),
+        row("compacted", history("c1")),
+    ];
+    for other in quiet {
+        let imported = auto(rollout(other.clone()));
+        assert_eq!((imported.calls.len(), imported.not_taken), (2, vec![]), "{other}");
+    }
+}
+
+/// Of two copies of a call, or of an answer, in one message that say different things one was chosen in silence.
+#[test]
+fn copies_that_contradict_each_other_are_named() {
+    let call = |more: Value| {
+        let mut message =
+            json!({"role": "assistant", "content": null, "tool_calls": [openai_call("c", "f", "{\"a\":1}")]});
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([user(), message, openai_answer("c", "x")])
+    };
+    let answer = |more: Value| {
+        let mut message = openai_answer("c", "x");
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([user(), openai_calls(&[openai_call("c", "f", "{\"a\":1}")]), message])
+    };
+    let direct = |call: Value| json!([user(), {"role": "assistant", "content": null, "tool_calls": [call]}, openai_answer("c", "x")]);
+    let calls = |arguments: &str| json!({"tool_calls": [openai_call("c", "f", arguments)]});
+    let named = [
+        call(json!({"content": [tool_use("c", "f", json!({"a": 9}))]})),
+        call(json!({"additional_kwargs": calls("{\"a\":2}")})),
+        call(json!({"additional_kwargs": {"function_call": {"name": "g", "arguments": "{\"a\":1}"}}})),
+        direct(json!({"id": "c", "name": "f", "args": {"a": 1}, "input": {"a": 2}})),
+        direct(json!({"id": "c", "name": "g", "function": {"name": "f", "arguments": "{}"}})),
+        answer(json!({"result": "other"})),
+        answer(json!({"output": "other"})),
+        answer(json!({"response": {"a": 1}})),
+        answer(json!({"data": {"a": 1}})),
+        answer(json!({"artifact": {"a": 1}})),
+    ];
+    for text in named {
+        let imported = auto(text.to_string());
+        assert_eq!((imported.calls.len(), imported.not_taken.len()), (1, 1), "{text}: {:?}", imported.not_taken);
+    }
+    let quiet = [
+        call(json!({"content": [tool_use("c", "f", json!({"a": 1}))]})),
+        call(json!({"additional_kwargs": calls("{\"a\": 1}")})),
+        call(json!({"additional_kwargs": {"function_call": {"name": "f", "arguments": "{\"a\":1}"}}})),
+        direct(json!({"id": "c", "name": "f", "args": {"a": 1}, "input": "{\"a\":1}"})),
+        answer(json!({"result": "x", "output": "", "data": null})),
+    ];
+    for text in quiet {
+        let imported = auto(text.to_string());
+        assert_eq!((imported.calls.len(), imported.not_taken), (1, vec![]), "{text}");
+    }
+}
+
+/// A list of attributes that is a call, a log record named as one, and calls without ids of which a model asked for more than there
+/// are spans were passed over.
+#[test]
+fn calls_in_lists_of_attributes_and_records_are_named() {
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let list = |all: Value| json!({"kvlistValue": {"values": all}});
+    let tool = |id: &str, name: &str| {
+        json!({"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "name": format!("execute_tool {name}"),
+            "attributes": [attribute("gen_ai.operation.name", "execute_tool"), attribute("gen_ai.tool.name", name)]})
+    };
+    let spans = |all: &[Value]| json!({"resourceSpans": [{"scopeSpans": [{"spans": all}]}]}).to_string();
+    let with = |value: Value| {
+        let other = json!({"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "0af7651916cd43d1", "name": "step",
+            "attributes": [{"key": "data", "value": value}]});
+        spans(&[tool("0af7651916cd43d2", "f"), other])
+    };
+    let logs = |record: Value| json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}).to_string();
+    let pair = || json!([attribute("name", "rm"), attribute("arguments", "{\"a\":1}")]);
+    for (text, calls) in [
+        (with(list(json!([attribute("tool_name", "rm"), attribute("args", "{}")]))), 1),
+        (with(json!({"arrayValue": {"values": [list(pair())]}})), 1),
+        (logs(json!({"body": list(pair())})), 0),
+        (logs(json!({"eventName": "x.tool_call", "attributes": [attribute("function_name", "rm")]})), 0),
+    ] {
+        let imported = auto(&text);
+        assert_eq!((imported.calls.len(), imported.not_taken.len()), (calls, 1), "{text}: {:?}", imported.not_taken);
+    }
+    let asks = |names: &[(&str, u64)]| {
+        let parts: Vec<_> =
+            names.iter().map(|(name, a)| json!({"type": "tool_call", "name": name, "arguments": {"a": a}})).collect();
+        let said = json!([{"role": "assistant", "parts": parts}]).to_string();
+        let chat = json!({"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "0af7651916cd43d1", "name": "chat",
+            "attributes": [attribute("gen_ai.operation.name", "chat"), attribute("gen_ai.output.messages", &said)]});
+        auto(spans(&[chat, tool("0af7651916cd43d2", "f")])).not_taken.len()
+    };
+    assert_eq!([asks(&[("f", 1)]), asks(&[("f", 1), ("h", 2)]), asks(&[("f", 1), ("f", 2), ("f", 3)])], [0, 1, 2]);
+}
+
+/// The id of an answer without a call, and the name of an unknown member, were printed as they stood in the file.
+#[test]
+fn what_is_named_shows_no_secret() {
+    let secret = "sk-ant-api03-QWERTYUIOPASDFGHJKLZXCVBNM";
+    let imported =
+        auto(json!([user(), openai_calls(&[openai_call("c", "f", "{}")]), openai_answer(secret, "x")]).to_string());
+    let said = format!("{:?}", imported.not_taken);
+    assert!(imported.not_taken.len() == 1 && !said.contains("QWERTYUIOP"), "{said}");
+}
+
+/// A request to the Gemini API in its object had no calls; the bare list of its contents did.
+#[test]
+fn contents_in_a_request_are_read_like_the_bare_list() {
+    let contents = json!([{"role": "user", "parts": [{"text": "q"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": 1}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"b": 1}}}]}]);
+    for text in
+        [contents.clone(), json!({"contents": contents}), json!({"model": "m", "contents": contents, "tools": []})]
+    {
+        assert_found(&text.to_string(), &[("f", r#"{"a":1}"#)], &[]);
+    }
+}

@@ -58,7 +58,8 @@ const GIVEN: &[&str] =
 /// Members that hold a tool's name.
 const NAMES: &[&str] = &["name", "tool", "toolname", "function", "functionname"];
 /// Members that hold a tool's arguments, if they have a value.
-const ARGUMENTS: &[&str] = &["arguments", "args", "input", "toolinput", "rawinput", "parameters"];
+const ARGUMENTS: &[&str] =
+    &["arguments", "args", "input", "toolinput", "rawinput", "parameters", "functionargs", "functionarguments"];
 /// Members that show that an object is a description or holds a conversation, and is not a call.
 const OTHERWISE: &[&str] = &["inputschema", "outputschema", "jsonschema", "schema", "messages", "traj", "spans"];
 /// Endings of the names of members that give the kind of a span, a run or a step.
@@ -242,6 +243,12 @@ impl Walk<'_> {
                 self.push(path, kind, &what);
                 return;
             }
+        }
+        // A list of attributes stands for an object.
+        if let Some(list) = members.get("kvlistValue").and_then(|list| list.get("values")?.as_array())
+            && let Some(name) = in_list(list)
+        {
+            return self.push(path, Untaken::Call, &format!("the attribute {:?}", super::clip(&name)));
         }
         // In OpenTelemetry's form a member is an object with its name under `key`.
         if let (2, Some(Json::String(key)), Some(value)) = (members.len(), members.get("key"), members.get("value"))
@@ -513,13 +520,33 @@ fn beside_its_input(members: &Object) -> Option<&str> {
 /// An event or span of OpenTelemetry's that by its name, or with its attributes taken for members, is a call or an answer.
 fn in_attributes(members: &Object) -> Option<(Untaken, String)> {
     let attributes = members.get("attributes")?.as_array()?;
-    let name = members.get("name").and_then(Json::as_str).unwrap_or_default();
-    if let Some(kind) = typed(name) {
+    let of_event = attributes.iter().find(|one| one.get("key").and_then(Json::as_str) == Some("event.name"));
+    let names = [
+        members.get("name"),
+        members.get("eventName"),
+        of_event.and_then(|one| one.get("value")?.get("stringValue")),
+        members.get("body").and_then(|body| body.get("stringValue")),
+    ];
+    // A body may be a text that somebody wrote.
+    let named = names.into_iter().flatten().filter_map(Json::as_str).filter(|name| !name.contains(' '));
+    if let Some((kind, name)) = named.filter_map(|name| Some((typed(name)?, name))).next() {
         return Some((kind, format!("the name {:?}", super::clip(name))));
     }
     let whole: Object = flat(attributes).into_iter().map(|(key, value)| (key, value.clone())).collect();
     let name = given_to(&whole).or_else(|| beside_its_input(&whole))?;
     Some((Untaken::Call, format!("the attribute {name:?} with what it is given")))
+}
+
+/// The attribute of a list that names a tool, if the list has what the tool was given, or is named as only tools' are.
+fn in_list(attributes: &[Json]) -> Option<String> {
+    let all = flat(attributes);
+    let is_tool_s =
+        |key: &str| matches!(Plain::of(key).as_str(), "genaitoolname" | "toolname" | "tooluseid" | "toolcallid");
+    if let Some((key, _)) = all.iter().find(|(key, value)| is_tool_s(key) && !is_zero(value)) {
+        return Some(key.clone());
+    }
+    let whole: Object = all.into_iter().map(|(key, value)| (key, value.clone())).collect();
+    given_to(&whole).or_else(|| beside_its_input(&whole)).map(str::to_owned)
 }
 
 /// Attributes nested deeper are not examined.

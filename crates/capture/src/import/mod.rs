@@ -26,6 +26,7 @@ mod beginning;
 mod blocks;
 mod claude_code;
 mod codex;
+mod codex_events;
 mod containers;
 mod conversation;
 mod detect;
@@ -57,7 +58,7 @@ pub use record::{Log, Recorded, Stopped, record};
 
 use attestlog::entry::CallLimits;
 use attestlog::entry::failure::{failure, reads_as_failure};
-use attestlog::redact::Policy;
+use attestlog::redact::{self, Policy, Root, Sanitizer, Secrets};
 use attestlog::{self, CallResult, json};
 use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
@@ -248,6 +249,24 @@ pub struct NotTaken {
     pub call_id: Option<String>,
     /// Why it was not taken.
     pub why: String,
+}
+
+impl NotTaken {
+    /// What is quoted from the file has not been through the store's policy. It goes through the default policy, so that no secret
+    /// ends up in the log of a terminal or a service.
+    fn hide(&mut self) {
+        let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default());
+        let treat = |text: &mut String| {
+            let treated = match &sanitizer {
+                Ok(sanitizer) => sanitizer.treat_text(Root::Text, text, &mut redact::Context::new()).is_ok(),
+                Err(_) => false,
+            };
+            if !treated {
+                "cannot be shown".clone_into(text);
+            }
+        };
+        [&mut self.place, &mut self.why].into_iter().chain(&mut self.call_id).for_each(treat);
+    }
 }
 
 impl fmt::Display for NotTaken {
@@ -446,6 +465,7 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     };
     match read {
         Ok(mut imported) => {
+            imported.not_taken.iter_mut().for_each(NotTaken::hide);
             imported.policy.clone_from(&options.policy);
             imported.format = known;
             if !imported.not_taken.is_empty() {

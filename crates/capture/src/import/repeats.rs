@@ -31,15 +31,12 @@ impl<'a> Repeats<'a> {
     /// Whether an object has the id of a call, itself or in what it holds directly; with why it is not told by that call, if it
     /// says something else.
     pub(super) fn by_id(&self, members: &Object) -> Option<Option<String>> {
-        const OWN: &[&str] = &["id", "callid", "toolid"];
         if self.by_id.is_empty() {
             return None;
         }
-        let id = members.iter().find_map(|(key, value)| {
-            let plain = Plain::of(key);
-            let names = OWN.contains(&plain.as_str()) || detect::IDS.contains(&plain.as_str());
-            value.as_str().filter(|id| names && self.by_id.contains_key(id))
-        })?;
+        let id = members
+            .iter()
+            .find_map(|(key, value)| value.as_str().filter(|id| is_id(key) && self.by_id.contains_key(id)))?;
         let calls = self.by_id.get(id).map(Vec::as_slice).unwrap_or_default();
         let given = given(members).filter(|_| calls.len() <= MOST);
         let agrees =
@@ -51,8 +48,16 @@ impl<'a> Repeats<'a> {
     /// Whether an object without an id has the input of a call.
     pub(super) fn by_input(&self, members: &Object) -> bool {
         let has = |value: &Json| canonical(value).is_some_and(|text| self.inputs.contains(&text));
-        given(members).is_some_and(has) || members.get("action").is_some_and(has)
+        let is_named = members.iter().any(|(key, value)| is_id(key) && value.as_str().is_some());
+        !is_named && (given(members).is_some_and(has) || members.get("action").is_some_and(has))
     }
+}
+
+/// Whether a member with this name gives the id of a call.
+fn is_id(key: &str) -> bool {
+    const OWN: &[&str] = &["id", "callid", "toolid"];
+    let plain = Plain::of(key);
+    OWN.contains(&plain.as_str()) || detect::IDS.contains(&plain.as_str())
 }
 
 /// The input in a call's object, or in its `function`.
