@@ -204,6 +204,11 @@ impl<'a> Conversation<'a> {
         session
     }
 
+    /// Tells it from the other sessions of the file.
+    pub(super) fn number(&self) -> usize {
+        self.number.unwrap_or(1)
+    }
+
     /// Whether only its messages tell it from others.
     pub(super) fn is_weak(&self) -> bool {
         self.name.as_ref().is_none_or(|name| name.weak)
