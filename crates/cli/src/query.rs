@@ -169,11 +169,13 @@ impl QueryArgs {
         let most = if newest { NEWEST } else { self.limit.unwrap_or(u64::MAX) };
         let progress = Arc::new(cx.progress("searching", Unit::Entries));
         let bar = progress.clone();
-        let found = log.query(&query)?.telling(Arc::new(move |done, all| bar.at(done, all)));
+        let mut found = log.query(&query)?.telling(Arc::new(move |done, all| bar.at(done, all)));
         let rows = Rows::new(&self.columns, self.filters.shown(), out);
         let (mut kept, mut shown, mut more) = (VecDeque::new(), 0, false);
         let mut table = Table::new(out, &rows.head());
-        for entry in found {
+        // Whoever names a number is answered without a look at what comes after it.
+        while newest || shown < most {
+            let Some(entry) = found.next() else { break };
             let Ok(entry) = withheld.take(entry)? else { continue };
             if !listed(&entry) {
                 continue;
@@ -206,7 +208,7 @@ impl QueryArgs {
                 out.styled(Style::Dim, &format!("… {older}: --limit N lists from the oldest on, --since a part")),
             )?;
         }
-        if shown == 0 && !more && self.after.is_none() {
+        if shown == 0 && most > 0 && !more && self.after.is_none() {
             cx.note("no entries match")?;
         }
         out.flush()?;

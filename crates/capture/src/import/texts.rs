@@ -52,7 +52,7 @@ impl<'a> Texts<'a> {
         rest.split(|byte| *byte == b'\n').next().unwrap_or_default()
     }
 
-    fn to_next_line(&mut self) {
+    fn next_line(&mut self) {
         self.at += self.rest().len() + 1;
         self.line += 1;
     }
@@ -63,11 +63,11 @@ impl<'a> Texts<'a> {
         let line = rest.trim_ascii();
         let indent = rest.len() - rest.trim_ascii_start().len();
         if line.is_empty() {
-            return self.to_next_line();
+            return self.next_line();
         }
         if is_nul(line) {
             self.bad("the line is nothing but NUL bytes".to_owned(), false);
-            return self.to_next_line();
+            return self.next_line();
         }
         let begun = self.at + indent;
         let end = if line.starts_with(b"{") || line.starts_with(b"[") { end(self.text, begun) } else { None };
@@ -86,7 +86,7 @@ impl<'a> Texts<'a> {
                 self.bad("the line has something else after its JSON".to_owned(), true);
                 self.line += count(value);
                 self.at = rest;
-                self.to_next_line();
+                self.next_line();
             }
             (Err(e), _) => self.torn(line, indent, &e.to_string()),
         }
@@ -107,7 +107,7 @@ impl<'a> Texts<'a> {
         let begins = line.starts_with(b"{") || line.starts_with(b"[");
         let (first, error) = (self.line, self.read.bad.len());
         self.bad(format!("the line is no JSON: {why}"), true);
-        self.to_next_line();
+        self.next_line();
         while begins && self.at < self.text.len() {
             let rest = self.rest();
             let further = rest.len() - rest.trim_ascii_start().len();
@@ -116,7 +116,7 @@ impl<'a> Texts<'a> {
             if !belongs || is_nul(next) && !next.is_empty() {
                 break;
             }
-            self.to_next_line();
+            self.next_line();
         }
         let last = self.line - 1;
         if let Some(bad) = self.read.bad.get_mut(error).filter(|_| last > first) {
