@@ -1,7 +1,7 @@
 //! Recording what events say.
 
 use super::{Event, Step};
-use attestlog::{AuditLog, Result, Unmatched};
+use attestlog::{AuditLog, Result};
 
 /// Has the log do the steps of an event, in order; returns how many entries were recorded.
 ///
@@ -29,10 +29,7 @@ pub fn record(log: &AuditLog, event: Event) -> Result<u64> {
             // The process of another event ends it.
             Step::Begin(call) => u64::from(log.begin_once(*call)?.is_some()),
             Step::End(call, unmatched) => u64::from(log.end_oldest(*call, unmatched)?.is_some()),
-            Step::Settle(denied, alone) => {
-                let ended = log.end_oldest(*denied, Unmatched::Leave)?.is_some();
-                u64::from(ended || log.end_oldest(*alone, Unmatched::RecordIfNew)?.is_some())
-            }
+            Step::Settle(calls) => log.settle(calls)?,
             Step::Abandon(which) => log.abandon(&which)?,
         };
     }
