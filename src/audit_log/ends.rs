@@ -76,6 +76,35 @@ impl AuditLog {
         }
     }
 
+    /// Ends several calls in one batch, each in one of two ways: as the first of a pair if the call is unfinished; if it is not in the
+    /// log at all, the second is recorded, and if it was abandoned, as its late answer. Returns how many were recorded.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = |id| ToolCall::new("conv_1", "usr_1", "lookup").call_id(id);
+    /// drop(log.begin(call("call_1"))?);
+    /// let both = |id| (call(id).result(true), call(id).error("no such tool"));
+    /// assert_eq!(log.settle(vec![both("call_1"), both("call_2")])?, 2);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn settle(&self, calls: Vec<(ToolCall, ToolCall)>) -> Result<u64> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().settle(calls, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                let sent = |call: &ToolCall| RemoteCall::of(call, Phase::Whole);
+                let calls = calls.iter().map(|(ended, alone)| (sent(ended), sent(alone))).collect();
+                self.ask(requests::Settle { calls, own })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
     /// Records what another source tells of a call that is in the log, such as the agent's session file of a call that a hook
     /// recorded: what the log does not have is kept as details of that call, with the names of these members in
     /// `sources[].added`; where the source says otherwise, `contradicts` names the member. The call is found by its conversation,

@@ -191,6 +191,41 @@ impl OpenStore {
         Err(Error::new(ErrorKind::Busy, "others end calls of that conversation at the same time; try again"))
     }
 
+    /// Ends these calls in one batch, each in one of two ways: as the first if it is unfinished; if it is not in the log at all, the
+    /// second is recorded. `own`: as with [`end_oldest`](OpenStore::end_oldest). Returns how many were recorded.
+    pub(crate) fn settle(&self, calls: Vec<(ToolCall, ToolCall)>, own: Option<Sender>) -> Result<u64> {
+        if let Some(own) = &own
+            && self.engine().recorded_under(own)?.is_some()
+        {
+            return Ok(calls.len() as u64);
+        }
+        let (mut ends, mut taken) = (Vec::new(), BTreeSet::new());
+        for (ended, alone) in &calls {
+            let step = match (self.candidates(ended, false)?.oldest, self.known(alone)?) {
+                (Some(begun), _) => Some((begun, (ended.clone(), Phase::Finished(begun)))),
+                (None, Known::GivenUp(seq)) => Some((seq, (late(alone, seq), Phase::Whole))),
+                (None, Known::Nothing) => {
+                    ends.push((alone.clone(), Phase::Whole));
+                    None
+                }
+                (None, Known::Id | Known::There { .. }) => None,
+            };
+            ends.extend(step.filter(|(seq, _)| taken.insert(*seq)).map(|(_, end)| end));
+        }
+        match self.record_phases(ends, false, own) {
+            Ok(receipts) => Ok(receipts.len() as u64),
+            // One of them has ended meanwhile, or together they are too large.
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::TooLarge) => {
+                let one = |(ended, alone)| match self.end_oldest(ended, Unmatched::Leave, None)? {
+                    Some(_) => Ok(1),
+                    None => Ok(u64::from(self.end_oldest(alone, Unmatched::RecordIfNew, None)?.is_some())),
+                };
+                calls.into_iter().map(one).sum()
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// The facets of the entries that can be the beginning of this call, or are of the same tool.
     fn facets(&self, call: &ToolCall, kind: Kind) -> Vec<(Facet, Vec<String>)> {
         let policies = self.engine().policies();

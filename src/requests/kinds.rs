@@ -46,6 +46,10 @@ requests! {
     BeginOnce { call: RemoteCall, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
         store.begin_once(of.call.call()?.0, Some(of.own.sender()?))
     };
+    Settle { calls: Vec<(RemoteCall, RemoteCall)>, own: OwnSender } -> u64: Append Records, |of, store| {
+        let pair = |(ended, alone): (RemoteCall, RemoteCall)| Ok((ended.call()?.0, alone.call()?.0));
+        store.settle(of.calls.into_iter().map(pair).collect::<Result<_>>()?, Some(of.own.sender()?))
+    };
     Tell { call: RemoteCall, own: OwnSender } -> (Option<Receipt>, Option<u64>): Append Records, |of, store| {
         Ok(store.tell(of.call.call()?.0, Some(of.own.sender()?))?.sent())
     };

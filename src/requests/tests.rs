@@ -20,7 +20,7 @@ fn what_reads_without_keys_is_a_list() {
 #[test]
 fn what_records_without_keys_is_a_list() {
     let appends: Vec<&str> = ROWS.iter().filter(|row| row.need == Need::Append).map(|row| row.name).collect();
-    assert_eq!(appends, ["EndOldest", "BeginOnce", "Tell", "Abandon"]);
+    assert_eq!(appends, ["EndOldest", "BeginOnce", "Settle", "Tell", "Abandon"]);
 }
 
 /// The owner could not tell two requests with the same name apart.

@@ -143,9 +143,10 @@ impl Dialect<'_> {
                 false => ended.clone(),
             };
             let alone = note(alone, "first_heard_of", "PostToolBatch");
-            Ok(Step::Settle(ended.into(), alone.into()))
+            Ok((ended, alone))
         };
-        self.told.list("tool_calls")?.into_iter().map(settle).collect()
+        let calls = self.told.list("tool_calls")?.into_iter().map(settle).collect::<Result<_>>()?;
+        Ok(vec![Step::Settle(calls)])
     }
 }
 

@@ -114,8 +114,8 @@ pub enum Step {
     Begin(Box<ToolCall>),
     /// A call ends: the oldest unfinished one that this can be.
     End(Box<ToolCall>, Unmatched),
-    /// A call ends in one of two ways: as the first if it is unfinished; if it is not in the log at all, the second is recorded.
-    Settle(Box<ToolCall>, Box<ToolCall>),
+    /// Calls end, each in one of two ways: as the first if it is unfinished; if it is not in the log at all, the second is recorded.
+    Settle(Vec<(ToolCall, ToolCall)>),
     /// Nobody finishes these calls any more.
     Abandon(Abandoned),
 }

@@ -45,6 +45,26 @@ fn a_call_whose_end_was_not_recorded_ended_as_the_list_says_and_not_twice() {
     assert!(s.calls()[2].line().contains(r#""approval":{"decision":"denied","source":"rule"}"#));
 }
 
+/// The calls of a message were ended one after the other, each with a write of its own: a long list ran into the deadline, with half of
+/// it recorded.
+#[test]
+fn a_list_of_calls_is_recorded_whole_or_not_at_all() {
+    let s = Session::of(Agent::ClaudeCode);
+    s.tell(&[&tool("PreToolUse", "Bash", "1", "")]);
+    let one =
+        |id: &str| format!(r#"{{"tool_name":"Bash","tool_input":{{}},"tool_use_id":"{id}","tool_response":"x"}}"#);
+    let list = |ids: &[&str]| {
+        let calls: Vec<String> = ids.iter().map(|id| one(id)).collect();
+        said("PostToolBatch", &format!(r#""tool_calls":[{}]"#, calls.join(",")))
+    };
+    let too_long = "x".repeat(100_000);
+    s.try_tell(&list(&["1", "2", &too_long])).unwrap_err();
+    assert_eq!((s.ends().len(), s.unfinished()), (0, 1));
+    assert_eq!(s.try_tell(&list(&["1", "2", "1"])).unwrap(), 2);
+    assert_eq!(s.ends(), [end("Bash", "1", Outcome::Ok), end("Bash", "2", Outcome::Ok)]);
+    assert_eq!(s.try_tell(&list(&["1", "2"])).unwrap(), 0);
+}
+
 /// Hooks that were configured for the user and for the project ran twice for each event: every call was counted twice, and one half
 /// of them was abandoned. An event that overtook the one before it did the same.
 #[test]
