@@ -1,11 +1,7 @@
 //! Recording what events say.
 
 use super::{Event, Step};
-<<<<<<< HEAD
 use attestlog::{AuditLog, Result, Told, ToolCall, Unmatched};
-=======
-use attestlog::{AuditLog, Result};
->>>>>>> hooks2
 
 /// Has the log do the steps of an event, in order; returns how many entries were recorded.
 ///
@@ -33,16 +29,8 @@ pub fn record(log: &AuditLog, event: Event) -> Result<u64> {
             Step::Begin(call) if is_told(log, &call)? => 1,
             // The process of another event ends it.
             Step::Begin(call) => u64::from(log.begin_once(*call)?.is_some()),
-<<<<<<< HEAD
             Step::End(call, unmatched) => u64::from(end(log, *call, unmatched)?),
-            Step::Settle(denied, alone) => {
-                let ended = log.end_oldest(*denied, Unmatched::Leave)?.is_some();
-                u64::from(ended || end(log, *alone, Unmatched::RecordIfNew)?)
-            }
-=======
-            Step::End(call, unmatched) => u64::from(log.end_oldest(*call, unmatched)?.is_some()),
             Step::Settle(calls) => log.settle(calls)?,
->>>>>>> hooks2
             Step::Abandon(which) => log.abandon(&which)?,
         };
     }
