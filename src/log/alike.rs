@@ -93,7 +93,7 @@ impl OpenStore {
             };
             match there.detail_of() {
                 Some(of) => found.details.push((of, by == own, entry)),
-                None if is_call && by != own && (is_one_name(there, here) || is_one_program(by, own)) => {
+                None if is_call && is_another(by, own) && (is_one_name(there, here) || is_one_program(by, own)) => {
                     found.calls.push(entry);
                 }
                 None => {}
@@ -118,6 +118,13 @@ fn others_tell(snapshot: &Snapshot, conversation: &(Facet, Vec<String>), own: Te
         Ok(!others && left > 0)
     })?;
     Ok(others)
+}
+
+/// Whether what one told of can be told by the other too. The hooks of two agents never tell of one call: they may share a
+/// conversation, and their ids are each agent's own.
+fn is_another(there: Teller<'_>, here: Teller<'_>) -> bool {
+    let is_hook = |teller: Teller<'_>| teller.is_some_and(|(kind, _)| kind == SourceKind::Hook);
+    there != here && !(is_hook(there) && is_hook(here))
 }
 
 /// Whether two calls are of the same tool. Agents call the tool of an MCP server `mcp__SERVER__TOOL`, and the server calls it `TOOL`.
