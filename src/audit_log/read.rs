@@ -166,7 +166,7 @@ impl AuditLog {
     /// # use attestlog::{AuditLog, ToolCall};
     /// # let log = AuditLog::in_memory()?;
     /// let begun = log.begin(ToolCall::new("conv_1", "usr_1", "lookup"))?;
-    /// let seq = begun.seq();
+    /// let seq = begun.receipt().seq;
     /// begun.finish(|call| call.error("no such order"))?;
     /// let whole = log.whole_call(seq)?;
     /// assert_eq!(whole.parts.len(), 2, "its beginning and its end");
