@@ -257,7 +257,7 @@ pub fn show(checked: &Checked, verbose: bool, out: &mut Out) -> std::io::Result<
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
     let Some(epoch) = checked.epoch() else {
         out.line("  epoch  not checked (that takes --succession)")?;
-        return paragraph("Whoever ever held the log key and the key of any epoch could have signed this", out);
+        return paragraph("Anyone who has ever held the log key and the key of any epoch could have signed this", out);
     };
     out.line(format!("  epoch  {epoch}"))?;
     match checked.standing() {
