@@ -8,7 +8,6 @@ import sys
 import time
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, overload
 
 from ._errors import ClosedError, Error, InputError
 from ._native import Log, PreparedCall, Receipt
@@ -16,12 +15,11 @@ from ._plain import plain
 from ._proofs import Verification
 from ._wait import although_cancelled, on_thread
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
-    from typing import Any, TypeVar
-
-    F = TypeVar("F", bound=Callable[..., Any])
+    from typing import Any
 
 _MEMBERS: ContextVar[Mapping[str, Any]] = ContextVar("attestlog_members", default={})
 
@@ -124,14 +122,6 @@ class AuditLog(Log):
     async def close_async(self) -> None:
         """As ``close``, without blocking the event loop."""
         await although_cancelled(on_thread(self.close))
-
-    @overload
-    def tool(self, function: F, /) -> F: ...
-
-    @overload
-    def tool(
-        self, *, name: str | None = None, two_step: bool = True, default: Any = plain, **members: Any
-    ) -> Callable[[F], F]: ...
 
     def tool(
         self,

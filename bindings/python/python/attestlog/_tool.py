@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING
 
 from ._errors import Error, InputError, NotRecordedError
 from ._log import Begun, current, outcome_of
 from ._wait import although_cancelled, on_thread
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
