@@ -20,6 +20,13 @@ def test_the_readmes_first_lines_work(tmp_path):
     assert "'order_id': 'o-1'" in done.stdout and "entry 3 is in the log" in done.stdout and "ok=True" in done.stdout
 
 
+def test_the_first_page_of_the_project_shows_the_same_lines():
+    (own, *_), (shown, *_) = (
+        re.findall(r"```python\n(.*?)```", readme.read_text(), re.S) for readme in (HERE / "README.md", HERE.parent.parent / "README.md")
+    )
+    assert own.startswith(shown)
+
+
 def test_the_import_loads_nothing_that_takes_long():
     """Twenty milliseconds are promised; asyncio and inspect alone would take them."""
     code = "import sys, attestlog; print(*(name for name in ('asyncio', 'inspect', 'typing', 'json', 'logging', 're') if name in sys.modules))"
