@@ -1,5 +1,6 @@
 //! `check`: checks what a proof proves, with only the log's public key.
 
+use super::about::AboutArgs;
 use super::check_folder;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
@@ -47,6 +48,7 @@ pub struct CheckArgs {
     /// there, if this proof was signed in an epoch that is closed
     #[arg(long, value_name = "PROOF-FILE", requires = "succession")]
     extended_by: Option<PathBuf>,
+    /// The value that a completeness proof must be about. Without it, whoever made the proof chose the value.
     #[command(flatten)]
     about: AboutArgs,
     /// The log's key file, for those who have it: shows whether the pseudonyms in a completeness proof are those of its value
@@ -62,64 +64,6 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// The value that a completeness proof must be about. Without it, whoever made the proof chose the value.
-#[derive(Debug, Args)]
-#[group(id = "about", multiple = false)]
-struct AboutArgs {
-    /// The proof must be that nothing about this patient is missing. Likewise for the other names below
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    patient: Option<String>,
-    /// … of this user
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    user: Option<String>,
-    /// … of this tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    tool: Option<String>,
-    /// … of this conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    conversation: Option<String>,
-    /// … of this model
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    model: Option<String>,
-    /// … of this purpose
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
-    purpose: Option<String>,
-    /// … of this agent
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    agent: Option<String>,
-    /// … of this tool server
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    server: Option<String>,
-    /// … of this resource
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    resource: Option<String>,
-    /// … of this distributed trace
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    trace: Option<String>,
-    /// … of this program of a recording process
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
-    peer: Option<String>,
-}
-
-impl AboutArgs {
-    fn get(&self) -> Option<(Facet, &str)> {
-        let all = [
-            (Facet::Patient, &self.patient),
-            (Facet::User, &self.user),
-            (Facet::Tool, &self.tool),
-            (Facet::Conversation, &self.conversation),
-            (Facet::Model, &self.model),
-            (Facet::Purpose, &self.purpose),
-            (Facet::Agent, &self.agent),
-            (Facet::Server, &self.server),
-            (Facet::Resource, &self.resource),
-            (Facet::Trace, &self.trace),
-            (Facet::Peer, &self.peer),
-        ];
-        all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
-    }
 }
 
 pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {

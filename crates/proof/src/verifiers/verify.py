@@ -961,7 +961,7 @@ def tell_package(found, say):
     say("These are all %d entries that the log has of this patient in the period:" % len(found["entries"]))
     for entry in found["entries"]:
         who = "%s, %s, %s" % (entry["user_id"], entry["tool_name"], entry.get("purpose", "purpose not stated"))
-        ended = "succeeded" if entry.get("outcome") == "ok" else entry.get("outcome", "not ended")
+        ended = entry.get("outcome", "not ended")
         say("  %d  recorded %s, stated %s: %s: %s" % (entry["seq"], entry["recorded_at"], entry["timestamp"], clean(who), ended))
     if found["purged"]:
         say("These entries had the patient too and were purged, as the log records: " + found["purged"])
