@@ -131,6 +131,19 @@ fn check_continues(log: &AuditLog, last: &Last) -> Result<(), Failure> {
     }
 }
 
+/// Rows that are written together.
+#[derive(Debug, Default)]
+struct Batch {
+    rows: Vec<u8>,
+    entries: u64,
+    /// The entry of the last row.
+    last: Option<Last>,
+    /// How many entries before it had been purged.
+    purged: u64,
+    /// The seq after the last entry that was looked at.
+    next: u64,
+}
+
 struct Forward<'a> {
     cx: &'a Context,
     store: &'a StoreArgs,
@@ -165,50 +178,79 @@ impl Forward<'_> {
 
     /// Writes the rows of the next entries, of those below `size`.
     fn batch(&mut self, size: u64) -> Result<(), Failure> {
-        let (mut rows, mut last, mut missing, mut entries, mut unreadable) = (Vec::new(), None, 0, 0u64, None);
-        let mut next = self.next;
+        let (mut batch, mut unreadable) = (Batch { next: self.next, ..Batch::default() }, None);
         for found in self.read()? {
             let found = match found {
                 // What a purge took meanwhile is left out when the rest is asked for again.
-                Err(e) if e.kind() == ErrorKind::Busy && last.is_some() => break,
-                found => self.withheld.take(found).map_err(|e| self.store.failed(e))?,
+                Err(e) if e.kind() == ErrorKind::Busy && batch.last.is_some() => break,
+                found => found,
             };
-            let Some(seq) = found.as_ref().map_or_else(Error::seq, |entry| Some(entry.seq)) else {
-                unreadable = found.err();
-                continue;
-            };
-            missing += seq.saturating_sub(next);
-            next = seq + 1;
-            rows.extend_from_slice(self.row(seq, &found).as_bytes());
-            rows.push(b'\n');
-            last = Some(Last { seq, hash: found.ok().map(|entry| entry.hash()) });
-            entries += 1;
-            if entries as usize >= BATCH || rows.len() >= BATCH_BYTES || next >= size {
+            let seq = found.as_ref().map_or_else(Error::seq, |entry| Some(entry.seq));
+            match seq {
+                // An entry that has no place in the order is named last; it was looked at where it is missing.
+                Some(seq) if seq < batch.next => continue,
+                Some(seq) => {
+                    self.missing(&mut batch, seq)?;
+                    self.add(&mut batch, seq, found)?;
+                }
+                None => unreadable = self.take(found)?.err(),
+            }
+            if batch.entries as usize >= BATCH || batch.rows.len() >= BATCH_BYTES || batch.next >= size {
                 break;
             }
         }
-        let Some(last) = last else {
-            if let Some(e) = unreadable {
-                return Err(self.store.failed(e));
-            }
-            // Only purged entries are left below the size.
-            self.next = size;
-            return Ok(());
-        };
-        self.target.write(&rows, &last)?;
-        if missing > 0 {
+        if batch.last.is_none() && unreadable.is_none() {
+            self.missing(&mut batch, size)?;
+        }
+        if let Some(last) = batch.last {
+            self.target.write(&batch.rows, &last)?;
+        } else if let Some(e) = unreadable {
+            return Err(self.store.failed(e));
+        }
+        if batch.purged > 0 {
+            let it = if batch.purged == 1 { "it" } else { "them" };
             self.cx.complain(format!(
-                "{} not forwarded because a purge had removed {} before: the rows from {} to {} say by their hashes that something lies \
-                 between them",
-                counted(missing, "entry was", "entries were"),
-                if missing == 1 { "it" } else { "them" },
-                count(self.next),
-                count(last.seq)
+                "{} not forwarded because a purge had removed {it} before; the hashes in the rows show that there is a gap between {} and {}",
+                counted(batch.purged, "entry was", "entries were"),
+                count(self.next.saturating_sub(1)),
+                count(batch.next)
             ));
         }
-        self.written += entries;
-        self.next = next;
+        self.written += batch.entries;
+        self.next = batch.next;
         Ok(())
+    }
+
+    /// Looks at the entries that an answer lacks, from the next one of the batch to this one: they were purged or, in a store that
+    /// was opened with damage, cannot be read.
+    fn missing(&mut self, batch: &mut Batch, to: u64) -> Result<(), Failure> {
+        if batch.next < to && self.log.damage().map_err(|e| self.store.failed(e))?.is_some() {
+            for seq in batch.next..to {
+                match self.log.entry(seq) {
+                    Err(e) if e.kind() == ErrorKind::NoSuchEntry => batch.purged += 1,
+                    found => self.add(batch, seq, found.map_err(|e| e.about(seq)))?,
+                }
+            }
+        } else {
+            batch.purged += to.saturating_sub(batch.next);
+        }
+        batch.next = batch.next.max(to);
+        Ok(())
+    }
+
+    /// Adds the row of an entry, or the one that takes its place.
+    fn add(&mut self, batch: &mut Batch, seq: u64, found: attestlog::Result<Entry>) -> Result<(), Failure> {
+        let found = self.take(found)?;
+        batch.rows.extend_from_slice(self.row(seq, &found).as_bytes());
+        batch.rows.push(b'\n');
+        batch.last = Some(Last { seq, hash: found.ok().map(|entry| entry.hash()) });
+        batch.entries += 1;
+        batch.next = seq + 1;
+        Ok(())
+    }
+
+    fn take(&mut self, found: attestlog::Result<Entry>) -> Result<Result<Entry, Error>, Failure> {
+        self.withheld.take(found).map_err(|e| self.store.failed(e))
     }
 
     /// The entries from the next one on.

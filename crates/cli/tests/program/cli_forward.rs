@@ -246,7 +246,14 @@ fn an_edited_entry_has_a_row_that_says_so() {
     let place = Place::with_lines(&calls.concat());
     assert!(overwrite(&place.path("s"), b"charlie", b"chariot") > 0);
     let ran = place.run(&["forward", "s", "--to", TO]).code(3);
-    assert!(ran.err.contains("is not the one that was recorded"), "{}", ran.err);
+    assert!(ran.err.contains("entry 4 is not the one that was recorded"), "{}", ran.err);
+    assert!(!ran.err.contains("purge"), "{}", ran.err);
+    place.run(&["forward", "s", "--to", "file:lines", "--format", "jsonl"]).code(3);
+    let lines = rows(&place, "lines");
+    assert!(lines.lines().nth(4).unwrap().starts_with("{\"differs\":{"), "{lines}");
+    // The next run goes on behind it.
+    let said = place.run(&["forward", "s", "--to", "file:lines", "--format", "jsonl"]).code(3).out;
+    assert!(said.contains("forwarded 0 entries"), "{said}");
     let all: Vec<Json> = rows(&place, "siem.json").lines().map(json).collect();
     let sequence = |row: &Json| at(row, "metadata.sequence").and_then(Json::as_u64).unwrap();
     assert_eq!(all.iter().map(sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
