@@ -488,7 +488,7 @@ pub fn clock(cx: &Context, command: &ClockCommand) -> Outcome {
     match command {
         ClockCommand::Show { store } => {
             let status = store.read(cx)?.retention().clock()?;
-            out.line(format!("expiry clock  {}", status.now))?;
+            out.line(format!("expiry time   {}", status.now))?;
             out.line(format!("system clock  {}", status.wall))?;
             let days = |d: std::time::Duration| count(d.as_secs() / 86_400);
             let state = match &status.frozen {
@@ -522,14 +522,14 @@ pub fn clock(cx: &Context, command: &ClockCommand) -> Outcome {
                     ),
                 },
                 ClockEvent::Confirmed { from, to, .. } if to < from => format!(
-                    "confirmed: the expiry clock, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
+                    "confirmed: the time by which entries expire, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
                      either the clock was confirmed wrongly before or the store was edited",
                     render::moment(from),
                     render::moment(to)
                 ),
                 ClockEvent::Confirmed { from, to, .. } => {
                     format!(
-                        "confirmed: the expiry clock, which stood at {}, goes on at {}",
+                        "confirmed: the time by which entries expire, which stood at {}, goes on at {}",
                         render::moment(from),
                         render::moment(to)
                     )
