@@ -12,6 +12,7 @@ pub(crate) mod fuzzing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing_pages;
 mod health;
+mod held;
 mod privacy;
 mod purge;
 mod restore;
