@@ -1,5 +1,5 @@
 //! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, `privacy` (revealing and
-//! erasing sealed values), `ends` (calls that one process begins and another ends; `known` finds them, `abandon` gives them up), and
+//! erasing sealed values), `ends` (calls that one process begins and another ends; `known` finds them, `abandon` gives them up),
 //! `details` (what another source tells of a call, which `alike` finds). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
 
 mod abandon;
@@ -13,6 +13,7 @@ pub(crate) mod fuzzing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing_pages;
 mod health;
+mod held;
 mod known;
 mod privacy;
 mod purge;
