@@ -246,7 +246,6 @@ fn after_end(call: &ToolCall, seq: u64) -> ToolCall {
 mod tests {
     use super::super::Abandoned;
     use super::*;
-    use crate::Outcome;
     use crate::json::Json;
     use crate::query::Query;
     use attestlog_proof::entry::{Source, SourceKind};
