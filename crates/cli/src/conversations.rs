@@ -76,7 +76,7 @@ pub fn run(cx: &Context, args: &ConversationsArgs) -> Outcome {
         cx.note("no entries match")?;
     }
     if found.next.is_some() {
-        out.line(out.styled(Style::Dim, "… and older ones: --limit N"))?;
+        out.line(out.styled(Style::Dim, "… older ones: --limit N"))?;
     }
     out.flush()?;
     Ok(End::Done)
