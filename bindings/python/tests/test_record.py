@@ -71,7 +71,7 @@ def test_an_end_that_is_refused_can_be_recorded_otherwise(log):
     begun = log.begin(NAMES)
     with pytest.raises(TypeError, match=r"result\[1\]: a value of type bytes"):
         begun.finish([1, b"2"])
-    with pytest.raises(TypeError, match="an end has no member "model""):
+    with pytest.raises(TypeError, match="an end has no member .model."):
         begun.finish(1, model="m")
     assert log.entry(begun.finish([1, b"2"], default=attestlog.plain).seq).success
 

@@ -120,6 +120,9 @@ class Receipt:
 class PreparedCall:
     """A call, checked and read, that is not recorded yet; ``record`` and ``record_batch`` take it in place of a dict."""
 
+    def ended(self, ends: Mapping[str, Any], default: _Default = None) -> PreparedCall:
+        """The same with its end: ``result``, ``error``, ``outcome``, ``duration_ms``."""
+
 @final
 class Entry:
     """An entry of the log, as it was hashed. Members of calls are None in entries about the log itself."""

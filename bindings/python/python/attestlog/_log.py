@@ -8,7 +8,6 @@ import sys
 import time
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, overload
 
 from ._errors import ClosedError, Error, InputError
 from ._native import Log, PreparedCall, Receipt
@@ -16,12 +15,11 @@ from ._plain import plain
 from ._proofs import Verification
 from ._wait import although_cancelled, on_thread
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
-    from typing import Any, TypeVar
-
-    F = TypeVar("F", bound=Callable[..., Any])
+    from typing import Any
 
 _MEMBERS: ContextVar[Mapping[str, Any]] = ContextVar("attestlog_members", default={})
 
@@ -125,14 +123,6 @@ class AuditLog(Log):
         """As ``close``, without blocking the event loop."""
         await although_cancelled(on_thread(self.close))
 
-    @overload
-    def tool(self, function: F, /) -> F: ...
-
-    @overload
-    def tool(
-        self, *, name: str | None = None, two_step: bool = True, default: Any = plain, **members: Any
-    ) -> Callable[[F], F]: ...
-
     def tool(
         self,
         function: Any = None,
@@ -167,25 +157,62 @@ class AuditLog(Log):
         await self.close_async()
 
 
-class Begun:
+class Ending:
+    """A call whose end is to be recorded: how long it took, and what it answered."""
+
+    __slots__ = ("_began", "_call", "_log", "end", "result")
+
+    def __init__(self, log: AuditLog, call: PreparedCall) -> None:
+        self._log = log
+        self._call = call
+        self._began = time.perf_counter_ns()
+        self.end: Receipt | None = None
+        """The receipt of the end, once it is recorded."""
+        self.result: Any = ...
+        """What the tool answered; ``...`` while there is no answer."""
+
+    def _record(self, call: PreparedCall) -> Receipt:
+        """Records the call as one entry."""
+        self.end = self._log.record(call)
+        return self.end
+
+    def _ended(self, result: Any, ends: dict[str, Any], default: Any) -> PreparedCall:
+        if result is not ...:
+            ends["result"] = result
+        if ends.get("duration_ms") is None:
+            ends["duration_ms"] = (time.perf_counter_ns() - self._began) / 1e6
+        return self._call.ended(ends, default)
+
+    def _ended_anyhow(self, error: BaseException | None, default: Any) -> PreparedCall:
+        """The end as it can be kept: with the reason where the result cannot be."""
+        if error is not None:
+            return self._ended(..., {"error": error, "outcome": outcome_of(error)}, default)
+        try:
+            return self._ended(self.result, {}, default)
+        except Exception as refused:
+            return self._ended({"result_not_kept": str(refused)}, {}, default)
+
+    def _record_anyhow(self, call: PreparedCall) -> Receipt:
+        try:
+            return self._record(call)
+        except InputError as refused:
+            # Too large as an entry: what it answered is not needed to know that it ended.
+            return self._record(self._ended({"result_not_kept": str(refused)}, {}, None))
+
+
+class Begun(Ending):
     """A call that was begun: say how it ended. As a context manager it records the end of its block, and ``result`` if it is set.
 
     What cannot be recorded as it is raises an error in ``finish`` and ``fail``; the end of a block is recorded in any case, with
     the reason in place of the result.
     """
 
-    __slots__ = ("_began", "_call", "_log", "end", "receipt", "result")
+    __slots__ = ("receipt",)
 
     def __init__(self, log: AuditLog, call: PreparedCall, receipt: Receipt) -> None:
-        self._log = log
-        self._call = call
-        self._began = time.perf_counter_ns()
+        super().__init__(log, call)
         self.receipt = receipt
         """The receipt of the beginning."""
-        self.end: Receipt | None = None
-        """The receipt of the end, once it is recorded."""
-        self.result: Any = ...
-        """What the block's tool answered; ``...`` while there is no answer."""
 
     def finish(self, result: Any = ..., *, default: Any = None, **ends: Any) -> Receipt:
         """Records the end: the call as it was begun, with its result, and ``outcome`` and ``duration_ms`` if they do not follow."""
@@ -213,32 +240,9 @@ class Begun:
         """As ``abandon``, without blocking the event loop."""
         return await self.finish_async(outcome="abandoned", error=reason)
 
-    def _ended(self, result: Any, ends: dict[str, Any], default: Any) -> PreparedCall:
-        if result is not ...:
-            ends["result"] = result
-        if ends.get("duration_ms") is None:
-            ends["duration_ms"] = (time.perf_counter_ns() - self._began) / 1e6
-        return self._call.ended(ends, default)
-
-    def _ended_anyhow(self, error: BaseException | None, default: Any) -> PreparedCall:
-        """The end as it can be kept: with the reason where the result cannot be."""
-        if error is not None:
-            return self._ended(..., {"error": error, "outcome": outcome_of(error)}, default)
-        try:
-            return self._ended(self.result, {}, default)
-        except Exception as refused:
-            return self._ended({"result_not_kept": str(refused)}, {}, default)
-
     def _record(self, call: PreparedCall) -> Receipt:
         self.end = self._log.record_end(call, self.receipt.seq)
         return self.end
-
-    def _record_anyhow(self, call: PreparedCall) -> Receipt:
-        try:
-            return self._record(call)
-        except InputError as refused:
-            # Too large as an entry: what it answered is not needed to know that it ended.
-            return self._record(self._ended({"result_not_kept": str(refused)}, {}, None))
 
     def __enter__(self) -> Begun:
         return self

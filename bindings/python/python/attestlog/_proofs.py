@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._native import check as _check
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
     from typing import Any
 

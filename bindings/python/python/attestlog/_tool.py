@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING
 
-from ._errors import Error, InputError, NotRecordedError
-from ._log import Begun, current, outcome_of
+from ._errors import Error, NotRecordedError
+from ._log import Begun, Ending, current
 from ._wait import although_cancelled, on_thread
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from ._log import AuditLog
-    from ._native import PreparedCall, Receipt
-
-
-class _Once:
-    """A call that is recorded once, at its end: what ``Begun`` is for one in two steps."""
-
-    def __init__(self, log: AuditLog, call: PreparedCall) -> None:
-        import time
-
-        self._began = time.perf_counter_ns()
-        self._log = log
-        self._call = call
-        self.result: Any = ...
-
-    _ended = Begun._ended
-    _ended_anyhow = Begun._ended_anyhow
-
-    def _record_anyhow(self, call: PreparedCall) -> Receipt:
-        try:
-            return self._log.record(call)
-        except InputError as refused:
-            return self._log.record(self._ended({"result_not_kept": str(refused)}, {}, None))
+    from ._native import PreparedCall
 
 
 class _Tool:
@@ -58,28 +37,28 @@ class _Tool:
         members = {**current(), **self.members, "tool_name": self.name, "arguments": arguments}
         return self.log.prepare(members, default=self.default)
 
-    def begin(self, prepared: PreparedCall) -> Begun | _Once:
+    def begin(self, prepared: PreparedCall) -> Ending:
         if self.two_step:
             return Begun(self.log, prepared, self.log.record_begin(prepared))
-        return _Once(self.log, prepared)
+        return Ending(self.log, prepared)
 
-    async def begin_async(self, prepared: PreparedCall) -> Begun | _Once:
-        return await self.log.begin_async(prepared) if self.two_step else _Once(self.log, prepared)
+    async def begin_async(self, prepared: PreparedCall) -> Ending:
+        return await self.log.begin_async(prepared) if self.two_step else Ending(self.log, prepared)
 
-    def end(self, call: Begun | _Once, error: BaseException | None) -> None:
+    def end(self, call: Ending, error: BaseException | None) -> None:
         try:
             call._record_anyhow(call._ended_anyhow(error, self.default))
         except Error as failed:
             raise _not_recorded(call, error, failed) from failed
 
-    async def end_async(self, call: Begun | _Once, error: BaseException | None) -> None:
+    async def end_async(self, call: Ending, error: BaseException | None) -> None:
         try:
             await although_cancelled(on_thread(call._record_anyhow, call._ended_anyhow(error, self.default)))
         except Error as failed:
             raise _not_recorded(call, error, failed) from failed
 
 
-def _not_recorded(call: Begun | _Once, error: BaseException | None, failed: Error) -> NotRecordedError:
+def _not_recorded(call: Ending, error: BaseException | None, failed: Error) -> NotRecordedError:
     raised = NotRecordedError(f"the call was made, but its end could not be recorded: {failed}", seq=failed.seq)
     raised.result = None if call.result is ... else call.result
     raised.exception = error
@@ -184,6 +163,3 @@ def _async_generator(tool: _Tool, function: Any) -> Any:
         await tool.end_async(call, None)
 
     return recorded
-
-
-__all__ = ["outcome_of", "wrapped"]

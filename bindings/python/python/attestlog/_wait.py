@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this package
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
