@@ -230,6 +230,7 @@ class Begun:
         error: BaseException | str | Mapping[str, Any] | None = None,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     def fail(
         self,
@@ -237,6 +238,7 @@ class Begun:
         *,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     def abandon(self, reason: str | None = None) -> Receipt: ...
     async def finish_async(
@@ -247,6 +249,7 @@ class Begun:
         error: BaseException | str | Mapping[str, Any] | None = None,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     async def fail_async(
         self,
@@ -254,6 +257,7 @@ class Begun:
         *,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     async def abandon_async(self, reason: str | None = None) -> Receipt: ...
     def __enter__(self) -> Self: ...

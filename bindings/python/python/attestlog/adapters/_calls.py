@@ -337,7 +337,7 @@ def parsed(arguments: Any) -> Any:
 
 def _name(value: Any) -> str:
     """A name or an id that the log takes: what cannot be part of one is escaped, and a long one is cut and told apart by its hash."""
-    text = str(value) or "(none)"
+    text = "(none)" if value is None or value == "" else str(value)
     if "\0" in text or not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     if len(text) > NAME:
