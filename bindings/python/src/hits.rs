@@ -84,7 +84,12 @@ impl Entries {
 
     /// The answer as a DataFrame of pandas.
     fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("pandas")?.getattr("DataFrame")?.call_method1("from_arrow", (slf,))
+        let frame = slf.py().import("pandas")?.getattr("DataFrame")?;
+        match frame.getattr_opt("from_arrow")? {
+            Some(read) => read.call1((slf,)),
+            // Before pandas 3.
+            None => Entries::to_arrow(slf)?.call_method0("to_pandas"),
+        }
     }
 
     /// The answer as a DataFrame of polars.

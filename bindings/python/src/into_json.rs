@@ -242,8 +242,12 @@ impl<'py> Reader<'py> {
             true => a.cmp(b),
             false => a.encode_utf16().cmp(b.encode_utf16()),
         });
-        if let Some(twice) = all.windows(2).find(|two| two[0].0 == two[1].0) {
-            let message = format!("{}two keys are written {:?}", self.shown(here), twice[0].0);
+        let twice = all.windows(2).find_map(|two| match two {
+            [(one, _), (other, _)] if one == other => Some(one),
+            _ => None,
+        });
+        if let Some(twice) = twice {
+            let message = format!("{}two keys are written {twice:?}", self.shown(here));
             return Err(PyValueError::new_err(message));
         }
         Ok(Json::Object(all.into_iter().collect()))
@@ -360,6 +364,6 @@ pub fn type_name(value: &Bound<'_, PyAny>) -> String {
 /// A text with U+FFFD for each half of a surrogate pair.
 fn without_halves(text: &Bound<'_, PyString>) -> PyResult<String> {
     let units = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?.extract::<Vec<u8>>()?;
-    let units = units.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let units = units.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair));
     Ok(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
 }

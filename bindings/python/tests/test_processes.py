@@ -25,6 +25,18 @@ def run(code, *arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
+def python(code, *arguments, after=None):
+    """Starts a script in a Python of its own, and returns when it has printed its first line, "open"."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if process.stdout.readline() != "open\n":
+        process.kill()
+        if after is not None:
+            after.kill()
+        pytest.fail("the script did not begin")
+    return process
+
+
 def attest(*arguments, **options):
     """Runs a command of the program; what it printed."""
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
@@ -207,16 +219,15 @@ def test_a_server_that_forks_its_workers_records_in_each(path):
 
 def test_another_process_takes_over_when_the_owner_is_killed(path):
     """The owner is killed in the middle: what it acknowledged is there, and recording goes on through the guest."""
-    owner = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent("""
-            import sys, attestlog
-            log = attestlog.AuditLog.create(sys.argv[1])
-            print("open", flush=True)
-            sys.stdin.readline()
-        """), str(path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    owner = python(
+        """
+        import sys, attestlog
+        log = attestlog.AuditLog.create(sys.argv[1])
+        print("open", flush=True)
+        sys.stdin.readline()
+        """,
+        path,
     )
-    assert owner.stdout.readline() == "open\n"
     with attestlog.AuditLog.open(path) as log:
         assert not log.is_owner
         first = log.record(NAMES)
@@ -225,6 +236,50 @@ def test_another_process_takes_over_when_the_owner_is_killed(path):
         second = log.record(NAMES)
         assert (log.is_owner, second.seq) == (True, first.seq + 1)
         assert log.verify().ok
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals as of Unix")
+def test_an_interrupt_ends_the_wait_for_a_verification(path):
+    """The owner is stopped, so that it never answers: Ctrl-C ended nothing, since Python looks for signals only between calls."""
+    owner = python(
+        """
+        import sys, attestlog
+        log = attestlog.AuditLog.create(sys.argv[1])
+        print("open", flush=True)
+        sys.stdin.readline()
+        """,
+        path,
+    )
+    guest = python(
+        """
+        import sys, attestlog
+        log = attestlog.AuditLog.open(sys.argv[1])
+        print("open", flush=True)
+        sys.stdin.readline()
+        try:
+            print("asks", flush=True)
+            log.verify()
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            import os
+            os._exit(0)
+        """,
+        path,
+        after=owner,
+    )
+    try:
+        owner.send_signal(signal.SIGSTOP)
+        guest.stdin.write("go\n")
+        guest.stdin.flush()
+        assert guest.stdout.readline() == "asks\n"
+        guest.send_signal(signal.SIGINT)
+        assert guest.stdout.readline() == "interrupted\n"
+        assert guest.wait(60) == 0
+    finally:
+        owner.send_signal(signal.SIGCONT)
+        owner.kill()
+        owner.wait(60)
+        guest.kill()
 
 
 @program

@@ -5,6 +5,7 @@
 //! `ATTESTLOG_REQUIRE_PYTHON=1` that is a failure.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,7 +13,7 @@ use std::process::{Command, Output};
 fn the_python_package_is_built_installed_and_tested() {
     if let Err(why) = try_it() {
         assert!(std::env::var_os("ATTESTLOG_REQUIRE_PYTHON").is_none(), "required, but {why}");
-        println!("SKIPPED: the Python package was not tested: {why}");
+        say(&format!("SKIPPED: the Python package was not tested: {why}"));
     }
 }
 
@@ -41,7 +42,7 @@ fn try_it() -> Result<(), String> {
         .env("ATTESTLOG_PROGRAM", env!("CARGO_BIN_EXE_attestlog")));
     let said = said(&tested);
     assert!(tested.status.success(), "{said}");
-    said.lines().filter(|line| line.contains("SKIPPED") || line.contains(" passed")).for_each(|line| println!("{line}"));
+    said.lines().filter(|line| line.contains("SKIPPED") || line.contains(" passed")).for_each(say);
     Ok(())
 }
 
@@ -55,7 +56,8 @@ fn python(place: &Path) -> Result<PathBuf, String> {
     let new_enough = "import sys; sys.exit(sys.version_info < (3, 10) and 'Python is older than 3.10')";
     done("python3", Command::new("python3").args(["-c", new_enough]))?;
     done("python3 -m venv", Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-    let wanted = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "maturin>=1.9,<2", "nanoarrow", "pytest"];
+    let wanted =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "maturin>=1.9,<2", "nanoarrow", "pytest"];
     done("pip install", quiet(&python).args(wanted))?;
     Ok(python)
 }
@@ -75,6 +77,11 @@ fn ran(command: &mut Command) -> Output {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Writes directly to standard error, which the test runner does not capture.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn done(what: &str, command: &mut Command) -> Result<(), String> {
