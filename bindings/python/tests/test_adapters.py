@@ -200,7 +200,15 @@ def test_names_stay_apart(log):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [('{"a": 1}', {"a": 1}), ("", {}), (None, {}), ('{"a": ', '{"a": '), ({"a": 1}, {"a": 1}), ("[" * 100_000, "[" * 100_000), (b"[1]", [1])],
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("", {}),
+        (None, {}),
+        ('{"a": ', '{"a": '),
+        ({"a": 1}, {"a": 1}),
+        ("[" * 100_000, "[" * 100_000),
+        (b"[1]", [1]),
+    ],
 )
 def test_arguments_as_a_model_writes_them(text, value):
     assert parsed(text) == value

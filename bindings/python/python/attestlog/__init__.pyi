@@ -121,7 +121,7 @@ class PreparedCall:
     """A call, checked and read, that is not recorded yet; ``record`` and ``record_batch`` take it in place of a dict."""
 
     def ended(self, ends: Mapping[str, Any], default: _Default = None) -> PreparedCall:
-        """The same with its end: ``result``, ``error``, ``outcome``, ``duration_ms``."""
+        """The same with its end: ``result``, ``error``, ``outcome``, ``duration_ms``, ``approval``."""
 
 @final
 class Entry:

@@ -1,9 +1,10 @@
 """What every framework's agent is made to do, and what the log must say afterwards.
 
 A scenario is what a fake model asks for, turn by turn, and how each call must end. The tests of a framework build an agent with the tools
-`add`, `add_later` (async), `boom` (raises), `forever` (waits until it is cancelled) and `mail` (needs an approval, which is refused), play
-the turns to it, and call `check`.
+`add`, `add_later` (async), `boom` (fails, and the model is told), `bang` (fails, and the run with it), `forever` (waits until it is
+cancelled), `mail` (needs an approval, which is refused) and `helper` (another agent), play the turns to it, and call `check`.
 """
+
 from __future__ import annotations
 
 import json
@@ -42,12 +43,15 @@ SCENARIOS = {
     "parallel": Scenario([_adds("p1", "p2", "p3")], _ok("p1", "p2", "p3")),
     "turns": Scenario([_adds("t1"), _adds("t2")], _ok("t1", "t2")),
     "async": Scenario([_adds("a1", "a2", tool="add_later")], _ok("a1", "a2")),
-    "failing": Scenario([[Asked("f1", "boom", {"text": "no such order"}), *_adds("f2")]], {"f1": ("tool_error", "no such order"), **_ok("f2")}),
+    "failing": Scenario(
+        [[Asked("f1", "boom", {"text": "no such order"}), *_adds("f2")]], {"f1": ("tool_error", "no such order"), **_ok("f2")}
+    ),
     "unknown": Scenario([[Asked("u1", "nope", {"x": 1})]], {"u1": ("protocol_error", "UnknownTool")}),
     "denied": Scenario([[Asked("d1", "mail", {"to": "the team"})]], {"d1": ("denied", "")}),
     "cancelled": Scenario([[Asked("c1", "forever", {})]], {"c1": ("abandoned", "")}),
     "sibling": Scenario(
-        [[Asked("s1", "forever", {}), Asked("s2", "boom", {"text": "first"})]], {"s1": ("abandoned", ""), "s2": ("tool_error", "first")}
+        [[Asked("s1", "forever", {}), Asked("s2", "bang", {"text": "first"})]],
+        {"s1": ("abandoned", ""), "s2": ("tool_error", "first")},
     ),
     "sub-agent": Scenario([[Asked("o1", "helper", {"request": "add"})]], _ok("o1", "i1")),
 }

@@ -1,4 +1,4 @@
-"""The adapter for the Claude Agent SDK: the real SDK, the real Claude Code that it brings, and a model on loopback that plays a scenario."""
+"""The adapter for the Claude Agent SDK: the real SDK, the real Claude Code in it, and a model on loopback that plays a scenario."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ class Played(http.server.BaseHTTPRequestHandler):
                 {"type": "content_block_delta", "index": index, "delta": delta},
                 {"type": "content_block_stop", "index": index},
             ]
-        events.append({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": {"output_tokens": 1}})
+        events.append(
+            {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": {"output_tokens": 1}}
+        )
         events.append({"type": "message_stop"})
         self.answer(200, "text/event-stream", "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events).encode())
 
@@ -191,7 +193,9 @@ def test_denied(log, played):
 
 
 def test_denied_by_a_rule(log, played):
-    played(AuditHooks(log, user_id=USER), [[Asked("d2", "add", {"a": 1, "b": 2})]], disallowed_tools=[named("add")], allowed_tools=[])
+    played(
+        AuditHooks(log, user_id=USER), [[Asked("d2", "add", {"a": 1, "b": 2})]], disallowed_tools=[named("add")], allowed_tools=[]
+    )
     assert ended(log)["d2"]["outcome"] in ("denied", "protocol_error") and not ran
 
 

@@ -99,9 +99,7 @@ def by_order(log, name):
 def test_calls(log, name):
     play(server(log), SCENARIOS[name].turns)
     scenario, found = SCENARIOS[name], by_order(log, name)
-    assert {id: line["outcome"] for id, line in found.items()} == {
-        id: outcome for id, (outcome, _) in scenario.ends.items()
-    }
+    assert {id: line["outcome"] for id, line in found.items()} == {id: outcome for id, (outcome, _) in scenario.ends.items()}
     for line in found.values():
         assert line["tool_server"] == "orders" and line["user_id"] == USER and line["begun_seq"] < line["seq"]
         assert line["session_metadata"]["framework"] == "fastmcp" and line["session_metadata"]["client"]["name"]

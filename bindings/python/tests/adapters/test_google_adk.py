@@ -161,12 +161,10 @@ def test_cancelled(log):
 
 
 def test_cancelled_with_a_failing_sibling(log):
-    turns = [[Asked("s1", "forever", {}), Asked("s2", "bang", {"text": "first"})]]
     with pytest.raises(ValueError, match="first"):
-        asyncio.run(play(agent(turns), AuditPlugin(log)))
-    found = ended(log)
-    assert found["s1"]["outcome"] == "abandoned"
-    assert found["s2"]["outcome"] == "tool_error" and found["s2"]["error"] == {"type": "ValueError", "message": "first"}
+        asyncio.run(play(agent(SCENARIOS["sibling"].turns), AuditPlugin(log)))
+    found = check(log, "sibling")
+    assert found["s2"]["error"] == {"type": "ValueError", "message": "first"}
 
 
 def test_unknown(log):
@@ -179,9 +177,7 @@ def test_denied(log, allowed):
     async def run():
         audit = AuditPlugin(log)
         runner, events = await play(agent(SCENARIOS["denied"].turns), audit)
-        asked = next(
-            call for event in events for call in event.get_function_calls() if call.name == "adk_request_confirmation"
-        )
+        asked = next(call for event in events for call in event.get_function_calls() if call.name == "adk_request_confirmation")
         answer = types.FunctionResponse(id=asked.id, name=asked.name, response={"confirmed": allowed})
         await play(None, audit, message=types.Content(role="user", parts=[types.Part(function_response=answer)]), runner=runner)
 

@@ -56,7 +56,8 @@ class Played(BaseChatModel):
 
         message = self._message(messages)
         chunks = [
-            {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": at} for at, call in enumerate(message.tool_calls)
+            {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": at}
+            for at, call in enumerate(message.tool_calls)
         ]
         yield ChatGenerationChunk(
             message=AIMessageChunk(message.content, tool_call_chunks=chunks, response_metadata=message.response_metadata)
@@ -177,12 +178,10 @@ def test_cancelled(log):
 
 
 def test_cancelled_with_a_failing_sibling(log):
-    turns = [[Asked("s1", "forever", {}), Asked("s2", "bang", {"text": "first"})]]
     with pytest.raises(ValueError, match="first"):
-        asyncio.run(agent(turns).ainvoke(GO, config(AuditHandler(log, user_id=USER))))
-    found = ended(log)
-    assert found["s1"]["outcome"] == "abandoned"
-    assert found["s2"]["outcome"] == "tool_error" and found["s2"]["error"] == {"type": "ValueError", "message": "first"}
+        asyncio.run(agent(SCENARIOS["sibling"].turns).ainvoke(GO, config(AuditHandler(log, user_id=USER))))
+    found = check(log, "sibling")
+    assert found["s2"]["error"] == {"type": "ValueError", "message": "first"}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -236,7 +235,8 @@ def test_a_tool_that_interrupts(log):
 def test_tools_without_an_agent(log):
     audit = AuditHandler(log, user_id=USER, conversation_id="conv_7", agent_id="script")
     assert add.invoke({"a": 1, "b": 2}, {"callbacks": [audit]}) == 3
-    assert isinstance(add.invoke({"type": "tool_call", "name": "add", "args": {"a": 1, "b": 2}, "id": "x1"}, {"callbacks": [audit]}), ToolMessage)
+    asked = {"type": "tool_call", "name": "add", "args": {"a": 1, "b": 2}, "id": "x1"}
+    assert isinstance(add.invoke(asked, {"callbacks": [audit]}), ToolMessage)
     lines = [line for line in calls(log) if line["kind"] == "tool_call"]
     assert [line.get("call_id") for line in lines] == [None, "x1"]
     assert all((line["conversation_id"], line["agent_id"], line["outcome"]) == ("conv_7", "script", "ok") for line in lines)

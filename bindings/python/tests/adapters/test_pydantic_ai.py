@@ -138,12 +138,10 @@ def test_cancelled(log):
 
 
 def test_cancelled_with_a_failing_sibling(log):
-    turns = [[Asked("s1", "forever", {}), Asked("s2", "bang", {"text": "first"})]]
     with pytest.raises(ValueError, match="first"):
-        agent(turns, capability(log)).run_sync("go")
-    found = ended(log)
-    assert found["s1"]["outcome"] == "abandoned"
-    assert found["s2"]["outcome"] == "tool_error" and found["s2"]["error"] == {"type": "ValueError", "message": "first"}
+        agent(SCENARIOS["sibling"].turns, capability(log)).run_sync("go")
+    found = check(log, "sibling")
+    assert found["s2"]["error"] == {"type": "ValueError", "message": "first"}
 
 
 def test_unknown(log):

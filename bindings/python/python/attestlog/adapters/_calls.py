@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 # The most characters of a name or an id, and of an error's message: a model may have chosen them.
 NAME, MESSAGE = 1_000, 4_000
 # The members of a call that are names and ids.
-_NAMES = ("tool_name", "call_id", "conversation_id", "user_id", "agent_id", "model", "tool_server", "parent_agent_id", "parent_call_id", "prompt_id")
+_NAMES = (
+    "tool_name", "call_id", "conversation_id", "user_id", "agent_id", "model", "tool_server", "parent_agent_id", "parent_call_id", "prompt_id",
+)  # fmt: skip
 
 NOT_RUN = "the model asked for the call, and the framework did not run it"
 CANCELLED = "the task that waited for the call was cancelled"
@@ -72,7 +74,9 @@ class Calls:
         around = current()
         call = {**self._members, **around, **{name: value for name, value in said.items() if value is not None}}
         call["tool_name"] = tool_name
-        call["conversation_id"] = around.get("conversation_id") or self._conversation or said.get("conversation_id") or self._made_up
+        call["conversation_id"] = (
+            around.get("conversation_id") or self._conversation or said.get("conversation_id") or self._made_up
+        )
         given = self._user(context) if callable(self._user) else self._user
         call["user_id"] = around.get("user_id") or given or said.get("user_id")
         if not call["user_id"]:

@@ -17,6 +17,7 @@ Not seen: the model (give `model`; that of a background sub-agent is told), who 
 Fails closed: a call that cannot be recorded is denied, with the reason. One whose recording takes longer than `timeout` seconds (60) is
 blocked since version 0.2.189 of the SDK; older ones let it run.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -33,11 +34,25 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditHooks"]
 
-_EVENTS = ("PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "PermissionDenied", "SubagentStop", "Stop", "SessionEnd")
+_EVENTS = (
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PostToolBatch",
+    "PermissionDenied",
+    "SubagentStop",
+    "Stop",
+    "SessionEnd",
+)
 _CAN_BLOCK = any(field.name == "on_failure" for field in dataclasses.fields(HookMatcher))
 # How the text begins that stands in place of a result if no tool was run, and by whom that was decided.
 _NOT_RUN = "<tool_use_error>"
-_REFUSED = (("PreToolUse:", "hook"), ("Hook PreToolUse:", "hook"), ("The user doesn't want", "user"), ("Permission to use ", "rule"))
+_REFUSED = (
+    ("PreToolUse:", "hook"),
+    ("Hook PreToolUse:", "hook"),
+    ("The user doesn't want", "user"),
+    ("Permission to use ", "rule"),
+)
 
 
 class AuditHooks:
@@ -104,10 +119,15 @@ class AuditHooks:
         key, response = _key(event, event), event.get("tool_response")
         if name == "PostToolUse":
             if isinstance(response, Mapping) and response.get("agentId"):
-                self._started.put((event.get("session_id"), response["agentId"]), (event.get("tool_use_id"), response.get("resolvedModel")))
+                by = (event.get("tool_use_id"), response.get("resolvedModel"))
+                self._started.put((event.get("session_id"), response["agentId"]), by)
             ending = _ended(response)
         elif name == "PermissionDenied":
-            ending = {"outcome": "denied", "error": error("Denied", event.get("reason")), "approval": {"decision": "denied", "source": "mode"}}
+            ending = {
+                "outcome": "denied",
+                "error": error("Denied", event.get("reason")),
+                "approval": {"decision": "denied", "source": "mode"},
+            }
         else:
             outcome = "abandoned" if event.get("is_interrupt") else "tool_error"
             ending = {"outcome": outcome, "error": error(None, event.get("error"))}

@@ -14,6 +14,7 @@ Not seen: the model and its agent; who the user is without authentication; calls
 the server.
 Fails closed: a call that cannot be recorded is answered with an error, and the tool does not run.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["AuditMiddleware"]
 
 # What these exceptions of FastMCP, MCP and Pydantic mean: the tool did not run.
-_REFUSED = {"AuthorizationError": "denied", "PermissionError": "denied", "NotFoundError": "protocol_error", "ValidationError": "protocol_error"}
+_REFUSED = {
+    "AuthorizationError": "denied",
+    "InsufficientScopeError": "denied",
+    "PermissionError": "denied",
+    "DisabledError": "protocol_error",
+    "NotFoundError": "protocol_error",
+    "ValidationError": "protocol_error",
+}
 
 
 class AuditMiddleware(Middleware):
@@ -99,7 +107,9 @@ def _user() -> str | None:
 def _ending(result: Any) -> dict[str, Any]:
     shown = getattr(result, "structured_content", None)
     if shown is None:
-        shown = [getattr(block, "text", None) or {"type": getattr(block, "type", "")} for block in getattr(result, "content", None) or []]
+        shown = [
+            getattr(block, "text", None) or {"type": getattr(block, "type", "")} for block in getattr(result, "content", None) or []
+        ]
     if getattr(result, "is_error", False) or getattr(result, "isError", False):
         return {"outcome": "tool_error", "error": error(None, shown)}
     return {"result": shown}

@@ -16,6 +16,7 @@ Not seen: tools that the model's provider runs (`google_search`); tools in live 
 about them. A call that another plugin or an agent's own callback answers in the tool's place looks like one that the tool answered.
 Fails closed: a call that cannot be recorded raises, and the tool does not run.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -126,7 +127,10 @@ def _ending(result: Any, context: Any) -> dict[str, Any]:
     if confirmation is not None and not confirmation.confirmed:
         return {"outcome": "denied", "error": error("Denied", result.get("error") if isinstance(result, dict) else result)}
     if context.function_call_id in (getattr(context.actions, "requested_tool_confirmations", None) or {}):
-        return {"outcome": "abandoned", "error": error("ConfirmationRequested", "the tool waits for a confirmation and is called again")}
+        return {
+            "outcome": "abandoned",
+            "error": error("ConfirmationRequested", "the tool waits for a confirmation and is called again"),
+        }
     return {"result": result}
 
 

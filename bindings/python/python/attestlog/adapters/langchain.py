@@ -6,15 +6,16 @@
     audit = AuditHandler(AuditLog.open_or_create("audit.log"), user_id="usr_1")
     agent.invoke(question, config={"callbacks": [audit], "configurable": {"thread_id": "conv_1"}})
 
-Seen: every tool that runs under these callbacks: in parallel, async, streamed, failing, in sub-graphs and in agents that are called as tools
-(with the outer call as their parent); tools whose error became an answer; tools that do not exist, arguments that are no JSON, and calls
-that a person or a middleware refused, as soon as the model is asked again or the run ends. With the thread as the conversation (else the run),
-the model, the call's id, the agent or the graph's node.
+Seen: every tool that runs under these callbacks: in parallel, async, streamed, failing, in sub-graphs and in agents that are called as
+tools (with the outer call as their parent); tools whose error became an answer; tools that do not exist, arguments that are no JSON, and
+calls that a person or a middleware refused, as soon as the model is asked again or the run ends. With the thread as the conversation (else
+the run), the model, the call's id, the agent and the graph's node.
 Not seen: tools that are called without these callbacks; a call that a middleware answers in the tool's place looks like one that was
 refused; the user, unless `user_id` or the run's metadata (`user_id`) names one.
 Fails closed: `raise_error` is set, so a call that cannot be recorded raises in the tool's place, and the tool does not run. LangGraph's
 `ToolNode(handle_tool_errors=True)` then tells the model about it.
 """
+
 from __future__ import annotations
 
 import threading
@@ -119,7 +120,9 @@ class AuditHandler(BaseCallbackHandler):
                 call = self._describe(run_id, asked["name"], metadata, arguments=asked["args"], call_id=asked["id"], model=model)
                 self._calls.ask((scope, asked["id"]), call)
             for asked in message.invalid_tool_calls:
-                call = self._describe(run_id, asked["name"], metadata, arguments=parsed(asked["args"]), call_id=asked["id"], model=model)
+                call = self._describe(
+                    run_id, asked["name"], metadata, arguments=parsed(asked["args"]), call_id=asked["id"], model=model
+                )
                 why = error("InvalidArguments", asked.get("error") or "the arguments are no JSON")
                 self._calls.record(call, outcome="protocol_error", error=why)
         self._runs.end(run_id)
@@ -178,7 +181,9 @@ class AuditHandler(BaseCallbackHandler):
         outer = self._outer(run_id)
         # Within the tool of another agent, the metadata still name that one.
         agent = (metadata.get("lc_agent_name") if outer is None else None) or self._runs.graph(run_id)
-        node = {member: metadata[member] for member in ("langgraph_node", "langgraph_step", "checkpoint_ns") if metadata.get(member)}
+        node = {
+            member: metadata[member] for member in ("langgraph_node", "langgraph_step", "checkpoint_ns") if metadata.get(member)
+        }
         call = self._calls.describe(
             name, metadata, conversation_id=conversation or f"run-{self._runs.root(run_id)}", user_id=metadata.get("user_id"), agent_id=agent,
             noted=node, **said,
@@ -270,7 +275,10 @@ def _refused(message: ToolMessage) -> dict[str, Any]:
 
 def _raised(e: BaseException) -> dict[str, Any]:
     if _is_interrupt(e):
-        return {"outcome": "abandoned", "error": error(type(e).__name__, "the tool was interrupted and runs again when the graph goes on")}
+        return {
+            "outcome": "abandoned",
+            "error": error(type(e).__name__, "the tool was interrupted and runs again when the graph goes on"),
+        }
     return failed(e)
 
 

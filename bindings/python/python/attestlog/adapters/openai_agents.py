@@ -21,6 +21,7 @@ without these hooks; why a call was refused, beyond the text that the model is t
 Fails closed: function, shell, computer and patch tools do not run if they cannot be recorded. Hand-offs and what the provider runs are
 recorded afterwards.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -84,7 +85,9 @@ class AuditHooks(RunHooks[Any]):
             self._asked(run, context.tool_call_id)
             said.update(arguments=parsed(context.tool_arguments) or {}, call_id=context.tool_call_id)
         else:
-            asked = self._calls.asked_first(lambda key, call: key[:2] == run and call["tool_name"] == _LOCAL.get(type(tool).__name__))
+            asked = self._calls.asked_first(
+                lambda key, call: key[:2] == run and call["tool_name"] == _LOCAL.get(type(tool).__name__)
+            )
             said.update(arguments=asked.get("arguments"), call_id=asked.get("call_id"))
         call = self._describe(tool.name, context, agent, said)
         opened = await begin_async(self._calls, _key(context, agent, tool), call)

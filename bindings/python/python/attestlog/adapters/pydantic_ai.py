@@ -15,6 +15,7 @@ Not seen: output tools and output functions, which are how the agent answers; wh
 run; the user, whom `user_id` must name or find in the run's context.
 Fails closed: a call that cannot be recorded raises, and the tool does not run.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,11 @@ def _answers(messages: list[Any]) -> list[Any]:
     for message in reversed(messages):
         if not isinstance(message, ModelRequest):
             break
-        new.extend(part for part in message.parts if getattr(part, "tool_call_id", None) and part.part_kind in ("tool-return", "retry-prompt"))
+        new.extend(
+            part
+            for part in message.parts
+            if getattr(part, "tool_call_id", None) and part.part_kind in ("tool-return", "retry-prompt")
+        )
     return new
 
 
@@ -171,7 +176,9 @@ def _by_provider(response: ModelResponse) -> list[tuple[Any, Any]]:
     """The calls that the model's provider has run, with their answers."""
     kinds = ("builtin-tool-call", "native-tool-call")
     calls = [part for part in response.parts if part.part_kind in kinds]
-    answers = {part.tool_call_id: part for part in response.parts if part.part_kind in ("builtin-tool-return", "native-tool-return")}
+    answers = {
+        part.tool_call_id: part for part in response.parts if part.part_kind in ("builtin-tool-return", "native-tool-return")
+    }
     return [(call, answers.get(call.tool_call_id)) for call in calls]
 
 
