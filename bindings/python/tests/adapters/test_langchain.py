@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -230,6 +231,19 @@ def test_a_tool_that_interrupts(log):
     orders.invoke(Command(resume="yes"), config(audit))
     outcomes = [line["outcome"] for line in calls(log) if line["kind"] == "tool_call"]
     assert outcomes == ["abandoned", "ok"]
+
+
+def test_calls_that_a_run_leaves_open(log):
+    # The handler asked the open calls for an attribute that they did not have, as soon as a run ended while another had one open.
+    audit, first, second = AuditHandler(log, user_id=USER), uuid4(), uuid4()
+    for root in (first, second):
+        audit.on_chain_start({}, {}, run_id=root, name="graph", metadata={"thread_id": str(root)})
+        audit.on_tool_start({"name": "add"}, "", run_id=uuid4(), parent_run_id=root, tool_call_id=str(root), inputs={})
+    audit.on_chain_error(asyncio.CancelledError(), run_id=first)
+    assert [(line["call_id"], line["outcome"]) for line in calls(log) if "outcome" in line] == [(str(first), "abandoned")]
+    assert len(audit._calls.all()) == 1
+    audit.on_chain_end({}, run_id=second)
+    assert set(ended(log)) == {str(first), str(second)} and not audit._runs._runs
 
 
 def test_tools_without_an_agent(log):

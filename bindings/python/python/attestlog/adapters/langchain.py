@@ -75,8 +75,10 @@ class AuditHandler(BaseCallbackHandler):
         name = (serialized or {}).get("name") or kwargs.get("name") or asked.get("tool_name") or ""
         arguments = parsed(input_str) if inputs is None else {name: value for name, value in inputs.items() if not _injected(value)}
         call = self._describe(run_id, name, metadata, arguments=arguments, call_id=tool_call_id, model=asked.get("model"))
+        opened = self._calls.opened(run_id, call)
+        opened.kept = root
         try:
-            self._calls.begin(run_id, call)
+            self._calls.start(opened)
         except BaseException:
             self._runs.end(run_id)
             raise
@@ -161,7 +163,10 @@ class AuditHandler(BaseCallbackHandler):
         root, scopes = self._runs.root(run_id), self._scopes(run_id)
         self._runs.end(run_id)
         if root == run_id:
-            self._calls.abandon(why, lambda opened: opened.root == root)
+            for opened in self._calls.all():
+                if opened.kept == root:
+                    self._runs.end(opened.key)
+            self._calls.abandon(why, lambda opened: opened.kept == root)
             # A thread may go on after an interrupt; what an ended run alone asked for is over.
             self._calls.unasked(why, lambda key: key[0] == root or (failed and key[0] in scopes))
 

@@ -99,7 +99,7 @@ class AuditCapability(AbstractCapability[Any]):
         if tool_def.kind == "output":
             return await handler(args)
         asked = self._calls.asked(_key(ctx, call.tool_call_id))
-        described = self._describe(ctx, call, args, asked and asked.get("model"))
+        described = self._describe(ctx, call, args, (asked or {}).get("model"))
         if ctx.tool_call_approved:
             described["approval"] = {"decision": "allowed"}
         return await around(self._calls, described, lambda: handler(args), raised=_raised)
