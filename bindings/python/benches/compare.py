@@ -1,12 +1,13 @@
 """Recording from Python: attestlog beside the sqlite3 of Python with a hash chain. `python3 compare.py [--quick]`
 
-The table is what a good engineer writes by hand: WAL, synchronous=FULL, the columns that are searched with an index each, the line
-as JSON, a SHA-256 chain. It has no proofs, signatures, redaction or summaries, and its rows are not checked when they are read.
+The table is what a good engineer writes by hand: WAL, synchronous=FULL, a column for each member, five indexes, triggers against
+changes, a SHA-256 chain. It has no proofs, signatures, redaction or summaries, and its rows are not checked when they are read.
 Both record the same calls, each by turns, into files of one folder; the median of several rounds is told.
 """
 
 import hashlib
 import json
+import os
 import random
 import sqlite3
 import statistics
@@ -30,6 +31,10 @@ def calls(count: int) -> list[dict]:
             "tool_name": f"tool_{chance.randrange(20)}",
             "turn_number": n % 12,
             "model": "gpt-4.1",
+            "patient_id": f"P-{chance.randrange(300)}",
+            "call_trigger": "user_request",
+            "purpose": "operations",
+            "session_metadata": {"user_role": "support_agent", "client_ip": f"10.0.{n % 200}.7"},
             "arguments": {"order_id": f"o-{n}", "note": " ".join(chance.choices(WORDS, k=12)), "amount": n / 8},
             "result": {"id": n, "status": "shipped", "text": " ".join(chance.choices(WORDS, k=12))},
             "duration_ms": chance.uniform(1, 500),
@@ -38,28 +43,46 @@ def calls(count: int) -> list[dict]:
     ]
 
 
+SCHEMA = """
+    PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, conversation_id TEXT NOT NULL, turn_number INTEGER,
+        user_id TEXT NOT NULL, model TEXT, tool_name TEXT NOT NULL, patient_id TEXT, call_trigger TEXT, purpose TEXT,
+        outcome TEXT NOT NULL, duration_ms REAL, arguments TEXT, result TEXT, error TEXT, session_metadata TEXT,
+        recorded_at INTEGER NOT NULL, nonce BLOB NOT NULL, hash BLOB NOT NULL);
+    CREATE INDEX by_conversation ON entries (conversation_id);
+    CREATE INDEX by_user ON entries (user_id);
+    CREATE INDEX by_tool ON entries (tool_name);
+    CREATE INDEX by_patient ON entries (patient_id) WHERE patient_id IS NOT NULL;
+    CREATE INDEX by_time ON entries (timestamp);
+    CREATE TRIGGER no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+    CREATE TRIGGER no_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+"""
+TEXTS = ["conversation_id", "turn_number", "user_id", "model", "tool_name", "patient_id", "call_trigger", "purpose"]
+VALUES = ["arguments", "result", "error", "session_metadata"]
+INSERT = f"INSERT INTO entries VALUES ({', '.join('?' * 19)})"
+
+
 class Sqlite:
-    """The log as a table with a hash chain."""
+    """The log as a table with a hash chain: the schema of benches/compare/sqlite.rs."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
-        self.db.executescript("""
-            PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-            CREATE TABLE entries (seq INTEGER PRIMARY KEY, at REAL, conversation TEXT, user TEXT, tool TEXT, line TEXT, hash BLOB);
-            CREATE INDEX by_conversation ON entries (conversation); CREATE INDEX by_user ON entries (user);
-            CREATE INDEX by_tool ON entries (tool); CREATE INDEX by_time ON entries (at);
-        """)
-        self.head = bytes(32)
+        self.db.executescript(SCHEMA)
+        self.head, self.seq = bytes(32).hex(), 0
 
     def record_batch(self, calls: list[dict]) -> None:
         rows = []
         for call in calls:
-            now = time.time()
-            line = json.dumps({**call, "at": now, "prev": self.head.hex()}, sort_keys=True, separators=(",", ":"))
-            self.head = hashlib.sha256(line.encode()).digest()
-            rows.append((now, call["conversation_id"], call["user_id"], call["tool_name"], line, self.head))
+            now, nonce = time.time_ns(), os.urandom(16)
+            line = {**call, "seq": self.seq, "recorded_at": now, "nonce": nonce.hex(), "prev": self.head}
+            digest = hashlib.sha256(json.dumps(line, sort_keys=True, separators=(",", ":")).encode())
+            values = [json.dumps(call[name]) if name in call else None for name in VALUES]
+            texts = [call.get(name) for name in TEXTS]
+            rows.append((self.seq, now, *texts, "ok", call["duration_ms"], *values, now, nonce, digest.digest()))
+            self.head, self.seq = digest.hexdigest(), self.seq + 1
         self.db.execute("BEGIN IMMEDIATE")
-        self.db.executemany("INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?)", rows)
+        self.db.executemany(INSERT, rows)
         self.db.execute("COMMIT")
 
     def record(self, call: dict) -> None:

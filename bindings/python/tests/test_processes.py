@@ -292,7 +292,7 @@ def test_the_program_reads_through_python_and_python_through_the_program(path):
         assert json.loads(attest("stats", path, "--json"))
         attest("record", path, input=json.dumps({**NAMES, "user_id": "usr_8"}))
         assert log.count(user="usr_8") == 1
-        attest("verify", path, "--public-key", "/dev/stdin", input=log.public_key())
+        attest("verify", path, "--public-key", log.public_key())
         key = log.public_key()
     serving = subprocess.Popen([PROGRAM, "serve", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
