@@ -18,6 +18,7 @@ FRAMEWORKS = {
     "pydantic_ai": ["pydantic-ai-slim==2.68.0"],
     "langchain": ["langchain==1.5.2", "langgraph==1.2.24"],
     "fastmcp": ["fastmcp==4.2.3"],
+    "agent_framework": ["agent-framework-core==1.23.0"],
     "smolagents": ["smolagents==1.26.0"],
     "google_adk": ["google-adk==2.13.0"],
     "claude_agent_sdk": ["claude-agent-sdk==0.2.189"],

@@ -8,6 +8,7 @@ Each is a module of its own, which needs its framework; this package needs none 
 * ``fastmcp``: ``AuditMiddleware``, for ``FastMCP.add_middleware(…)``
 * ``google_adk``: ``AuditPlugin``, for ``Runner(plugins=[…])``
 * ``claude_agent_sdk``: ``AuditHooks``, for ``ClaudeAgentOptions(hooks=….hooks())``
+* ``agent_framework`` (Microsoft's): ``AuditMiddleware``, for ``Agent(middleware=….middleware())``
 * ``smolagents``: ``audited(agent, log)``
 
 Who starts the calls, and to which conversation they belong, is said by ``attestlog.session`` around the run, by the adapter's

@@ -74,9 +74,7 @@ class Calls:
         around = current()
         call = {**self._members, **around, **{name: value for name, value in said.items() if value is not None}}
         call["tool_name"] = tool_name
-        call["conversation_id"] = (
-            around.get("conversation_id") or self._conversation or said.get("conversation_id") or self._made_up
-        )
+        call["conversation_id"] = self.conversation(said.get("conversation_id"))
         given = self._user(context) if callable(self._user) else self._user
         call["user_id"] = around.get("user_id") or given or said.get("user_id")
         if not call["user_id"]:
@@ -84,6 +82,10 @@ class Calls:
         call["session_metadata"] = {**(call.get("session_metadata") or {}), **self._framework, **(noted or {})}
         call.update({name: _name(call[name]) for name in _NAMES if name in call})
         return call
+
+    def conversation(self, said: str | None) -> str:
+        """The conversation of a call of which the framework says this."""
+        return _name(current().get("conversation_id") or self._conversation or said or self._made_up)
 
     # ---- calls that run
 
@@ -169,13 +171,11 @@ class Calls:
         with self._lock:
             return self._asked.pop(key, None)
 
-    def asked_first(self, which: Callable[[Any, dict[str, Any]], bool]) -> dict[str, Any]:
-        """As ``asked``, for the oldest call of which ``which`` is true; an empty one if there is none."""
+    def asked_all(self, which: Callable[[Any, dict[str, Any]], bool], most: int | None = None) -> list[dict[str, Any]]:
+        """As ``asked``, for all calls of which ``which`` is true, the oldest first, or so many of them."""
         with self._lock:
-            for key, call in self._asked.items():
-                if which(key, call):
-                    return self._asked.pop(key)
-        return {}
+            keys = [key for key, call in self._asked.items() if which(key, call)][:most]
+            return [self._asked.pop(key) for key in keys]
 
     def unasked(self, why: str = NOT_RUN, which: Callable[[Any], bool] = lambda _: True) -> None:
         """Records what was asked for and not run, under the keys of which ``which`` is true, as abandoned."""
@@ -325,6 +325,11 @@ class Newest:
         """The value, or ``None``."""
         with self._lock:
             return self._values.get(key)
+
+    def pop(self, key: Any) -> Any:
+        """Takes the value, or ``None``."""
+        with self._lock:
+            return self._values.pop(key, None)
 
 
 def parsed(arguments: Any) -> Any:

@@ -102,12 +102,8 @@ class AuditHandler(BaseCallbackHandler):
         """LangChain calls it before it asks a model: the messages have the answers to calls that no tool was run for."""
         self._runs.begin(run_id, parent_run_id, metadata)
         scopes = self._scopes(run_id)
-        for batch in messages:
-            for message in reversed(batch):
-                if isinstance(message, AIMessage):
-                    break
-                if isinstance(message, ToolMessage):
-                    self._settle(scopes, message)
+        for message in (message for batch in messages for message in _messages(batch)):
+            self._settle(scopes, message)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         """LangChain calls it after a model has answered."""
@@ -145,7 +141,7 @@ class AuditHandler(BaseCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         """LangChain calls it after them: answers to calls that no tool was run for are in what a node gives."""
         scopes = self._scopes(run_id)
-        for message in _messages(outputs):
+        for message in _messages(outputs.get("messages") if isinstance(outputs, dict) else outputs):
             self._settle(scopes, message)
         self._over(run_id, "the run ended before the call did")
 
@@ -296,6 +292,12 @@ def _injected(value: Any) -> bool:
     return type(value).__name__ in ("ToolRuntime", "Runtime", "InMemoryStore") or hasattr(value, "stream_writer")
 
 
-def _messages(outputs: Any) -> list[ToolMessage]:
-    messages = outputs.get("messages") if isinstance(outputs, dict) else outputs
-    return [message for message in messages if isinstance(message, ToolMessage)] if isinstance(messages, (list, tuple)) else []
+def _messages(messages: Any) -> list[ToolMessage]:
+    """The answers to calls in what came after the model last spoke: older ids may have been used again since."""
+    new: list[ToolMessage] = []
+    for message in reversed(messages if isinstance(messages, (list, tuple)) else []):
+        if isinstance(message, AIMessage):
+            break
+        if isinstance(message, ToolMessage):
+            new.append(message)
+    return new

@@ -82,12 +82,12 @@ class AuditHooks(RunHooks[Any]):
         run = _run(context, agent)
         said: dict[str, Any] = {"model": _model(agent, getattr(context, "run_config", None))}
         if isinstance(context, ToolContext):
-            self._asked(run, context.tool_call_id)
-            said.update(arguments=parsed(context.tool_arguments) or {}, call_id=context.tool_call_id)
+            arguments = parsed(context.tool_arguments)
+            self._asked(run, {context.tool_call_id: (context.tool_name, arguments)})
+            said.update(arguments=arguments, call_id=context.tool_call_id)
         else:
-            asked = self._calls.asked_first(
-                lambda key, call: key[:2] == run and call["tool_name"] == _LOCAL.get(type(tool).__name__)
-            )
+            name = _LOCAL.get(type(tool).__name__)
+            (asked,) = self._calls.asked_all(lambda key, call: key[:2] == run and call["tool_name"] == name, 1) or ({},)
             said.update(arguments=asked.get("arguments"), call_id=asked.get("call_id"))
         call = self._describe(tool.name, context, agent, said)
         opened = await begin_async(self._calls, _key(context, agent, tool), call)
@@ -112,7 +112,7 @@ class AuditHooks(RunHooks[Any]):
         for item in response.output:
             kind, said = getattr(item, "type", None), {"call_id": getattr(item, "call_id", None)}
             if kind in ("function_call", "custom_tool_call"):
-                said["arguments"] = parsed(getattr(item, "arguments", None) or getattr(item, "input", None)) or {}
+                said["arguments"] = parsed(getattr(item, "arguments", None) or getattr(item, "input", None))
                 call = self._describe(item.name, context, agent, said)
                 if known is not None and item.name not in known:
                     end = {"outcome": "protocol_error", "error": error("UnknownTool", f"there is no tool {item.name!r}")}
@@ -129,7 +129,7 @@ class AuditHooks(RunHooks[Any]):
     async def on_handoff(self, context: Any, from_agent: Any, to_agent: Any) -> None:
         """The SDK calls it when an agent has handed over to another."""
         run, names = _run(context, from_agent), _handoffs(from_agent, to_agent)
-        call = self._calls.asked_first(lambda key, call: key[:2] == run and call["tool_name"] in names)
+        (call,) = self._calls.asked_all(lambda key, call: key[:2] == run and call["tool_name"] in names, 1) or ({},)
         self._handed.put((run[0], to_agent.name), (from_agent.name, call.get("call_id")))
         if call:
             await off_loop(lambda: self._calls.record(call, result={"agent": to_agent.name}))
@@ -141,28 +141,35 @@ class AuditHooks(RunHooks[Any]):
 
     # ----
 
-    def _asked(self, run: tuple[Any, ...], call_id: Any) -> dict[str, Any]:
-        """What the model asked for under this id: in this run, or in one that goes on in this one after an approval."""
-        asked = self._calls.asked((*run, call_id))
-        return asked or self._calls.asked_first(lambda key, _: key[1:] == (run[1], call_id))
+    def _asked(self, run: tuple[Any, ...], calls: dict[Any, tuple[str, Any]]) -> list[dict[str, Any]]:
+        """What the model asked for under these ids, each with a name and arguments: in this run, or in one that goes on in this one,
+        after an approval."""
+        asked = [(id, self._calls.asked((*run, id))) for id in calls]
+        rest = {id: calls[id] for id, call in asked if call is None}
+
+        def resumed(key: Any, call: dict[str, Any]) -> bool:
+            return key[1] == run[1] and rest.get(key[2]) == (call["tool_name"], call["arguments"])
+
+        return [call for _, call in asked if call is not None] + self._calls.asked_all(resumed)
 
     def _settle(self, run: tuple[Any, ...], items: list[Any]) -> None:
-        for item in items:
-            answer = item if isinstance(item, Mapping) else {}
-            if not str(answer.get("type", "")).endswith("_output"):
-                continue
-            call = self._asked(run, answer.get("call_id"))
-            if call:
-                text = str(answer.get("output"))
-                unknown = text == f"Tool '{call['tool_name']}' not found."
-                end = ("protocol_error", "UnknownTool") if unknown else ("denied", "Denied")
-                self._calls.record(call, outcome=end[0], error=error(end[1], text))
+        given = [item for item in items if isinstance(item, Mapping)]
+        texts = {item.get("call_id"): str(item.get("output")) for item in given if str(item.get("type", "")).endswith("_output")}
+        calls = {id: ("", None) for id in texts}
+        for item in given:
+            if item.get("call_id") in texts and item.get("type") in ("function_call", "custom_tool_call"):
+                calls[item["call_id"]] = (str(item.get("name")), parsed(item.get("arguments") or item.get("input")))
+        for call in self._asked(run, calls):
+            text = texts.get(call["call_id"], "")
+            unknown = text == f"Tool '{call['tool_name']}' not found."
+            end = ("protocol_error", "UnknownTool") if unknown else ("denied", "Denied")
+            self._calls.record(call, outcome=end[0], error=error(end[1], text))
 
     def _describe(self, name: str, context: Any, agent: Any, said: dict[str, Any]) -> dict[str, Any]:
         trace, span = get_current_trace(), get_current_span()
         metadata: dict[str, Any] = {}
+        said["conversation_id"] = _conversation()
         if trace is not None and trace.trace_id != "no-op":
-            said["conversation_id"] = getattr(trace, "group_id", None) or trace.trace_id
             said["trace_id"] = trace.trace_id
             metadata["workflow"] = trace.name
         if span is not None and span.span_id != "no-op" and "trace_id" in said:
@@ -194,7 +201,7 @@ class _Spans(TracingProcessor):
     """Ends the calls of which hooks are not told how they end: the tool raised out of the run, or was cancelled. Their spans end."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, tuple[Calls, OpenCall]] = {}
+        self._calls = Newest()
         self._added = False
 
     def follow(self, calls: Calls, opened: OpenCall) -> None:
@@ -205,11 +212,11 @@ class _Spans(TracingProcessor):
         if not self._added:
             self._added = True
             add_trace_processor(self)
-        self._calls[span.span_id] = (calls, opened)
+        self._calls.put(span.span_id, (calls, opened))
 
     def on_span_end(self, span: Any) -> None:
-        calls, opened = self._calls.pop(span.span_id, (None, None))
-        if calls is None or opened is None or opened.ended:
+        calls, opened = self._calls.pop(span.span_id) or (None, None)
+        if opened is None or opened.ended:
             return
         calls.forget(opened)
         opened.end(**(_wrong(span) or {"outcome": "abandoned", "error": error("Abandoned", CANCELLED)}))
@@ -232,6 +239,11 @@ def _run(context: Any, agent: Any) -> tuple[Any, ...]:
 def _key(context: Any, agent: Any, tool: Any) -> tuple[Any, ...]:
     # Tools that are told no call id run one after another.
     return (id(context),) if isinstance(context, ToolContext) else (*_run(context, agent), tool.name)
+
+
+def _conversation() -> str | None:
+    trace = get_current_trace()
+    return None if trace is None or trace.trace_id == "no-op" else getattr(trace, "group_id", None) or trace.trace_id
 
 
 def _model(agent: Any, config: Any) -> str | None:
