@@ -7,6 +7,7 @@ import math
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from conftest import NAMES
@@ -166,6 +167,8 @@ def test_plain_says_what_usual_values_are(log):
         "error": KeyError("k"),
         "colour": enum.Enum("Colour", {"RED": {"r": 1}}).RED,
         "other": Secretive(),
+        "mock": mock.MagicMock(),
+        "class": Order,
     }
     entry = log.entry(log.record(NAMES, arguments=values, default=attestlog.plain).seq)
     assert entry.arguments["order"] == {"id": "o-1", "at": "2026-07-06"}
@@ -176,6 +179,7 @@ def test_plain_says_what_usual_values_are(log):
     assert entry.arguments["error"] == {"type": "KeyError", "message": "'k'"}
     assert entry.arguments["colour"] == {"r": 1}
     assert entry.arguments["other"]["class"].endswith("Secretive")
+    assert entry.arguments["class"] == {"class": "builtins.type"}
     assert b"hunter2" not in entry.line
 
 

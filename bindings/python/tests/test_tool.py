@@ -32,6 +32,18 @@ def test_a_function_is_recorded_with_its_arguments_by_name(log):
     assert str(inspect.signature(lookup)) == "(order_id, *rest, verbose=False, **more)"
 
 
+def test_arguments_that_the_function_does_not_take_are_a_recorded_failure(log):
+    @log.tool(**SESSION)
+    def lookup(order_id):
+        return order_id
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'order'"):
+        lookup(order="o-1")
+    (call,) = calls(log)
+    assert (call.outcome, call.error["type"]) == ("tool_error", "TypeError")
+    assert call.arguments == {"args": [], "kwargs": {"order": "o-1"}}
+
+
 def test_a_method_is_recorded_without_its_object(log):
     class Shop:
         @log.tool(name="shop.cancel", **SESSION)

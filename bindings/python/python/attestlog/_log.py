@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from contextvars import ContextVar
 
 from ._errors import ClosedError, Error, InputError
@@ -114,7 +115,8 @@ class AuditLog(Log):
             await although_cancelled(on_thread(begin))
         except BaseException:
             for one in begun:
-                await although_cancelled(one.abandon_async("cancelled before it was made"))
+                with suppress(Error):  # then it stays unfinished, and the cancellation is what the caller learns
+                    await although_cancelled(one.abandon_async("cancelled before it was made"))
             raise
         begun[0]._began = time.perf_counter_ns()
         return begun[0]

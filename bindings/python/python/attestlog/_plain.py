@@ -21,11 +21,11 @@ def plain(value: Any) -> Any:
         return sorted(value, key=lambda item: (type(item).__name__, str(item)))
     if isinstance(value, BaseException):
         return {"type": type(value).__qualname__, "message": str(value)}
-    for method in ("isoformat", "model_dump", "_asdict"):
-        if callable(made := getattr(value, method, None)) and not isinstance(value, type):
-            return made()
-    if hasattr(value, "__fspath__"):
-        return value.__fspath__()
+    # Asked of the class: an object that makes up members when they are asked for, as mocks do, has none of these.
+    kind = type(value)
+    for method in ("isoformat", "model_dump", "__fspath__"):
+        if callable(getattr(kind, method, None)):
+            return getattr(value, method)()
     if _is(value, "enum", "Enum"):
         return value.value
     if _is(value, "uuid", "UUID") or _is(value, "decimal", "Decimal") or _is(value, "fractions", "Fraction"):
@@ -34,15 +34,15 @@ def plain(value: Any) -> Any:
         return value.total_seconds()
     if _is(value, "collections.abc", "Mapping"):
         return dict(value)
-    for names in (getattr(value, "__dataclass_fields__", None), getattr(value, "__attrs_attrs__", None)):
-        if names is not None and not isinstance(value, type):
+    for names in (getattr(kind, "__dataclass_fields__", None), getattr(kind, "__attrs_attrs__", None)):
+        if names is not None:
             fields = [name if isinstance(name, str) else name.name for name in names]
             return {name: getattr(value, name) for name in fields if hasattr(value, name)}
     # Arrays and numbers of numpy.
-    if callable(made := getattr(value, "tolist", None)) and not isinstance(value, type):
-        return made()
+    if callable(getattr(kind, "tolist", None)):
+        return value.tolist()
     # Its `repr` might show what must not be stored.
-    return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}"}
 
 
 def _is(value: Any, module: str, name: str) -> bool:

@@ -32,8 +32,12 @@ class _Tool:
         self.signature = inspect.signature(function)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
-        bound = self.signature.bind(*args, **kwargs)
-        arguments = {name: value for name, value in bound.arguments.items() if name not in ("self", "cls")}
+        try:
+            bound = self.signature.bind(*args, **kwargs).arguments
+            arguments = {name: value for name, value in bound.items() if name not in ("self", "cls")}
+        except TypeError:
+            # Not what the function takes: it will say so itself, and that is recorded.
+            arguments = {"args": args, "kwargs": kwargs}
         members = {**current(), **self.members, "tool_name": self.name, "arguments": arguments}
         return self.log.prepare(members, default=self.default)
 
