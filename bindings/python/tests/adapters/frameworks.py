@@ -24,7 +24,7 @@ FRAMEWORKS = {
     "claude_agent_sdk": ["claude-agent-sdk==0.2.189"],
 }
 # Installed within a minute, and small.
-QUICK = ["openai_agents", "pydantic_ai", "langchain", "fastmcp"]
+QUICK = ["openai_agents", "pydantic_ai", "langchain"]
 # How long an installation, and the tests of a framework, may take, in seconds.
 INSTALLING, TESTING = 900, 600
 
