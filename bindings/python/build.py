@@ -1,7 +1,7 @@
-"""Builds the wheel: `python3 build.py OUT [PROFILE]`, with maturin in this Python's environment.
+"""Builds the wheel: `python3 build.py OUT`, with maturin in this Python's environment.
 
 Nothing in the wheel names a folder of this machine: the compiler is told other names for them, and the finished wheel is searched.
-`pip wheel .` builds the same, for whoever is not to give it away.
+`python3 build.py OUT dev` builds one for tests: quickly, from what was compiled before, and not to be given away.
 """
 
 import os
@@ -25,13 +25,15 @@ def folders() -> dict[Path, str]:
 
 def build(out: Path, profile: str) -> Path:
     """Builds the wheel into `out`, and returns its path."""
-    remap = [f"--remap-path-prefix={folder}={name}" for folder, name in folders().items()]
-    flags = [flag for flag in os.environ.get("RUSTFLAGS", "").split() if flag] + remap
-    env = {**os.environ, "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags)}
+    env = dict(os.environ)
+    if profile == "release":
+        remap = [f"--remap-path-prefix={folder}={name}" for folder, name in folders().items()]
+        env["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join([*env.get("RUSTFLAGS", "").split(), *remap])
     env.setdefault("CARGO_TARGET_DIR", str(ROOT / "target" / "python"))
     for old in out.glob("attestlog-*.whl"):
         old.unlink()
     maturin = [sys.executable, "-m", "maturin", "build", "--locked", "--profile", profile, "--out", str(out)]
+    maturin += ["--compression-level", "9"] if profile == "release" else []
     subprocess.run(maturin, cwd=HERE, env=env, check=True)
     (wheel,) = out.glob("attestlog-*.whl")
     return wheel
@@ -50,8 +52,9 @@ def named_folders(wheel: Path) -> list[str]:
 def main() -> None:
     out = Path(sys.argv[1]).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    wheel = build(out, sys.argv[2] if len(sys.argv) > 2 else "release")
-    if found := named_folders(wheel):
+    profile = sys.argv[2] if len(sys.argv) > 2 else "release"
+    wheel = build(out, profile)
+    if profile == "release" and (found := named_folders(wheel)):
         sys.exit("the wheel names folders of this machine:\n" + "\n".join(found))
     print(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
 

@@ -29,7 +29,7 @@ pub struct PreparedCall(ToolCall);
 
 #[pymethods]
 impl PreparedCall {
-    /// The same call with its end: of `ends` the members result, error, outcome and duration_ms.
+    /// The same call with its end: of `ends` the members result, error, outcome, duration_ms and approval.
     #[pyo3(signature = (ends, default=None))]
     fn ended(
         &self,
@@ -37,7 +37,7 @@ impl PreparedCall {
         ends: &Bound<'_, PyDict>,
         default: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PreparedCall> {
-        const ENDS: &[&str] = &["result", "error", "outcome", "duration_ms"];
+        const ENDS: &[&str] = &["result", "error", "outcome", "duration_ms", "approval"];
         for name in ends.keys() {
             let name = name.extract::<String>()?;
             if !ENDS.contains(&name.as_str()) {
@@ -52,6 +52,9 @@ impl PreparedCall {
         let end = read(py, Some(names.as_any()), Some(ends), default)?;
         let mut call = self.0.clone();
         (call.result, call.outcome, call.duration_ms) = (end.result, end.outcome, end.duration_ms);
+        if end.circumstances.approval.is_some() {
+            call.circumstances.approval = end.circumstances.approval;
+        }
         call.restated.extend(end.restated);
         call.sender = None;
         Ok(PreparedCall(call))

@@ -121,7 +121,7 @@ class PreparedCall:
     """A call, checked and read, that is not recorded yet; ``record`` and ``record_batch`` take it in place of a dict."""
 
     def ended(self, ends: Mapping[str, Any], default: _Default = None) -> PreparedCall:
-        """The same with its end: ``result``, ``error``, ``outcome``, ``duration_ms``."""
+        """The same with its end: ``result``, ``error``, ``outcome``, ``duration_ms``, ``approval``."""
 
 @final
 class Entry:
@@ -230,6 +230,7 @@ class Begun:
         error: BaseException | str | Mapping[str, Any] | None = None,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     def fail(
         self,
@@ -237,6 +238,7 @@ class Begun:
         *,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     def abandon(self, reason: str | None = None) -> Receipt: ...
     async def finish_async(
@@ -247,6 +249,7 @@ class Begun:
         error: BaseException | str | Mapping[str, Any] | None = None,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     async def fail_async(
         self,
@@ -254,6 +257,7 @@ class Begun:
         *,
         outcome: Outcome | None = None,
         duration_ms: float | None = None,
+        approval: Mapping[str, Any] | None = None,
     ) -> Receipt: ...
     async def abandon_async(self, reason: str | None = None) -> Receipt: ...
     def __enter__(self) -> Self: ...

@@ -217,7 +217,7 @@ class Begun(Ending):
         """The receipt of the beginning."""
 
     def finish(self, result: Any = ..., *, default: Any = None, **ends: Any) -> Receipt:
-        """Records the end: the call as it was begun, with its result, and ``outcome`` and ``duration_ms`` if they do not follow."""
+        """Records the end: the call as it was begun, with its result, ``outcome`` and ``duration_ms`` if they do not follow, and ``approval``."""
         return self._record(self._ended(result, ends, default))
 
     def fail(self, error: BaseException | str | Mapping[str, Any], *, outcome: str | None = None, **ends: Any) -> Receipt:
