@@ -10,6 +10,7 @@ mod claimed_times;
 mod cli_alerts;
 mod cli_anchors;
 mod cli_backup;
+mod cli_forward;
 mod cli_manage;
 mod cli_mistakes;
 mod cli_package;

@@ -26,7 +26,7 @@ fn try_it() -> Result<(), String> {
     done("cargo fetch", Command::new(env!("CARGO")).args(fetch).arg(package.join("Cargo.toml")))?;
 
     let wheels = place.join("wheels");
-    let built = ran(&mut quiet(&python).arg(package.join("build.py")).arg(&wheels).arg("dev"));
+    let built = ran(quiet(&python).arg(package.join("build.py")).arg(&wheels).arg("dev"));
     assert!(built.status.success(), "the wheel cannot be built:\n{}", said(&built));
     let wheel = fs::read_dir(&wheels).unwrap().map(|file| file.unwrap().path()).next().unwrap();
     let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"];
