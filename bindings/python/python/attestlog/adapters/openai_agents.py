@@ -215,9 +215,10 @@ class _Spans(TracingProcessor):
         self._calls.put(span.span_id, (calls, opened))
 
     def on_span_end(self, span: Any) -> None:
-        calls, opened = self._calls.pop(span.span_id) or (None, None)
-        if opened is None or opened.ended:
+        followed = self._calls.pop(span.span_id)
+        if followed is None or followed[1].ended:
             return
+        calls, opened = followed
         calls.forget(opened)
         opened.end(**(_wrong(span) or {"outcome": "abandoned", "error": error("Abandoned", CANCELLED)}))
 
