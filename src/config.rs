@@ -3,6 +3,8 @@
 //! Each section is read next to the code that it configures. This file adds the check that none of them can make: that
 //! every table is known, because a misspelt table would be a policy that silently has no effect.
 
+mod written;
+
 use crate::Result;
 use crate::alert::{Receivers, Rules};
 use crate::anchor::AnchorConfig;

@@ -1,6 +1,7 @@
 //! File system operations that the store, its key file and its anchors share. Every file that this program makes or appends to is
 //! opened here, after `kept` was asked whether it may be (R98).
 
+mod folder;
 mod kept;
 
 use crate::{Error, Result};
@@ -8,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use folder::NewFolder;
 pub use kept::{COMPANION_LINE, Writes, beside, check, check_beside, is_same_file, resolve};
 pub(crate) use kept::{STORE_MAGIC, check_only_name, is_database, is_same};
 

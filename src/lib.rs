@@ -154,7 +154,7 @@ mod toml_reader;
 
 pub use attestlog_proof::{
     Body, Call, Content, Entry, Error, ErrorKind, Facet, Hash, Kind, Outcome, ParseHashError, Place, Result, Sender,
-    SystemEvent, Timestamp, Trigger, json, merkle, note, proof,
+    SystemEvent, Timestamp, Trigger, folders, json, merkle, note, proof, verifiers,
 };
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
 #[cfg(feature = "owner")]
@@ -163,7 +163,7 @@ pub use audit_log::{AtCheckpoint, AuditLog, Begun, Hits, Sharing, Timeline, grou
 pub use entry::input::{CallResult, ToolCall};
 #[doc(hidden)]
 pub use entry::reserved::{IMPORTED, NOWHERE};
-pub use log::{Abandoned, Health, Purged, Unmatched, Unsealed};
+pub use log::{Abandoned, Health, Purged, Told, Unmatched, Unsealed};
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::Neighbours;
 pub use query::filter::Query;

@@ -80,7 +80,9 @@ pub(crate) fn telemetry_seeds() -> Vec<Vec<u8>> {
     ]);
     // A span in protobuf: the ids of trace and span, the name, one attribute.
     let pair = b"\x0a\x10gen_ai.tool.name\x12\x03\x0a\x01f";
-    let span = [&b"\x0a\x01\x01\x12\x01\x02\x2a\x0eexecute_tool f\x39\x01\0\0\0\0\0\0\0\x4a"[..], &[pair.len() as u8], pair].concat();
+    let span =
+        [&b"\x0a\x01\x01\x12\x01\x02\x2a\x0eexecute_tool f\x39\x01\0\0\0\0\0\0\0\x4a"[..], &[pair.len() as u8], pair]
+            .concat();
     let wrap = |inner: &[u8], number: u8| [&[number << 3 | 2, inner.len() as u8], inner].concat();
     all.push(wrap(&wrap(&wrap(&span, 2), 2), 1));
     all
@@ -96,7 +98,23 @@ pub(crate) fn packed_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) const WORDS: &[&str] = &[
-    "\"role\":\"assistant\"", "\"role\":\"tool\"", "\"type\":\"tool_use\"", "\"type\":\"tool_result\"", "\"tool_calls\":[", "\"content\":[",
-    "\"parts\":[", "\"messages\":[", "\"id\":\"c\"", "\"call_id\":\"c\"", "\"name\":\"f\"", "\"arguments\":\"{}\"", "\"attributes\":{",
-    "\"timestamp\":\"2025-01-01T00:00:00\"", "\"run_type\":\"tool\"", "\"info\":{", "\"payload\":{", "null", "\n",
+    "\"role\":\"assistant\"",
+    "\"role\":\"tool\"",
+    "\"type\":\"tool_use\"",
+    "\"type\":\"tool_result\"",
+    "\"tool_calls\":[",
+    "\"content\":[",
+    "\"parts\":[",
+    "\"messages\":[",
+    "\"id\":\"c\"",
+    "\"call_id\":\"c\"",
+    "\"name\":\"f\"",
+    "\"arguments\":\"{}\"",
+    "\"attributes\":{",
+    "\"timestamp\":\"2025-01-01T00:00:00\"",
+    "\"run_type\":\"tool\"",
+    "\"info\":{",
+    "\"payload\":{",
+    "null",
+    "\n",
 ];

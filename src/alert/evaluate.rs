@@ -446,6 +446,14 @@ impl Compiled {
     }
 }
 
+/// Whether this is what somebody who saw a call tells of one that is only in a recording: for the rules it is the call, since a
+/// recording could have been made up to hide it (R68).
+fn is_seen(call: &Call, recorded: &Entry) -> bool {
+    call.detail_of().is_some()
+        && !call.is_from_recording()
+        && recorded.call().is_some_and(|recorded| recorded.is_from_recording())
+}
+
 impl Evaluator {
     /// The rules with nothing counted yet; `begins` is the recording time of the newest entry that will not be fed,
     /// `None` if the log's first entry comes next.
@@ -509,6 +517,7 @@ impl Evaluator {
             // Nobody can tell what its call counted for.
             return Ok(Vec::new());
         }
+        let begun = begun.filter(|begun| !is_seen(call, begun));
         let history = entry.is_history(begun);
         let first = match self.wants_pairs {
             true => self.first_accesses(entry.seq, call, !history, world)?,
@@ -603,6 +612,7 @@ impl Evaluator {
             let Some(call) = entry.call().filter(|call| !call.is_from_recording() && !lone(call)) else {
                 return Ok(true);
             };
+            let begun = begun.filter(|begun| !is_seen(call, begun));
             if entry.body.recorded_at <= oldest {
                 return Ok(false);
             }

@@ -1,8 +1,8 @@
-//! Ending calls that other processes began.
+//! Ending calls that other processes began, and telling more of calls that are in the log.
 
 use super::{AuditLog, Role, closed};
 use crate::entry::ToolCall;
-use crate::log::{Abandoned, Unmatched};
+use crate::log::{Abandoned, Told, Unmatched};
 use crate::{Receipt, Result};
 #[cfg(feature = "owner")]
 use crate::{
@@ -13,6 +13,33 @@ use crate::{
 use attestlog_proof::entry::Phase;
 
 impl AuditLog {
+    /// Records the beginning of a call that another process will end, unless this has been told already: a call with this
+    /// conversation, user, tool, call id and arguments is unfinished, or a hook has told of its end before its beginning. Returns
+    /// the receipt of what was recorded. A call without an id is always recorded.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = || ToolCall::new("conv_1", "usr_1", "lookup").call_id("call_1");
+    /// assert!(log.begin_once(call())?.is_some());
+    /// assert_eq!(log.begin_once(call())?, None);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn begin_once(&self, call: ToolCall) -> Result<Option<Receipt>> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().begin_once(call, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                self.ask(requests::BeginOnce { call: RemoteCall::of(&call, Phase::Whole), own })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
     /// Records the end of a call that another process may have begun: of the oldest unfinished call of this conversation, user and
     /// tool with this call id, or if `call` has no id, with these arguments. If there are several, the end's
     /// `session_metadata.ended_oldest_of` says how many. If there is none, `unmatched` says what to do. Returns the receipt of
@@ -39,7 +66,74 @@ impl AuditLog {
             #[cfg(feature = "owner")]
             Role::Away(_) => {
                 let own = OwnSender::draw(&*self.options().random);
-                self.ask(requests::EndOldest { call: RemoteCall::of(&call, Phase::Whole), unmatched, own })
+                self.ask(requests::EndOldest {
+                    call: RemoteCall::of(&call, Phase::Whole),
+                    unmatched: unmatched.sent(),
+                    own,
+                })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
+    /// Ends several calls in one batch, each in one of two ways: as the first of a pair if the call is unfinished; if it is not in the
+    /// log at all, the second is recorded, and if it was abandoned, as its late answer. Returns how many were recorded.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let call = |id| ToolCall::new("conv_1", "usr_1", "lookup").call_id(id);
+    /// drop(log.begin(call("call_1"))?);
+    /// let both = |id| (call(id).result(true), call(id).error("no such tool"));
+    /// assert_eq!(log.settle(vec![both("call_1"), both("call_2")])?, 2);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn settle(&self, calls: Vec<(ToolCall, ToolCall)>) -> Result<u64> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().settle(calls, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                let sent = |call: &ToolCall| RemoteCall::of(call, Phase::Whole);
+                let calls = calls.iter().map(|(ended, alone)| (sent(ended), sent(alone))).collect();
+                self.ask(requests::Settle { calls, own })
+            }
+            Role::Closed => Err(closed()),
+        }
+    }
+
+    /// Records what another source tells of a call that is in the log, such as the agent's session file of a call that a hook
+    /// recorded: what the log does not have is kept as details of that call, with the names of these members in
+    /// `sources[].added`; where the source says otherwise, `contradicts` names the member. The call is found by its conversation,
+    /// tool and call id, if several have this id by its arguments, then by order; each source, which is its kind and its program, tells
+    /// of a call once, and one that sees calls (a hook, the proxy) of its beginning and of its end. Results and durations are kept only if
+    /// the log has none. With a [sender](ToolCall::sender), a number tells once.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if `call` names no source.
+    ///
+    /// ```
+    /// use attestlog::entry::{Source, SourceKind};
+    /// use attestlog::{AuditLog, Told, ToolCall};
+    /// let log = AuditLog::in_memory()?;
+    /// let call = |kind| ToolCall::new("c", "u", "Bash").call_id("call_1").source(Source::new(kind));
+    /// let seen = log.record(call(SourceKind::Hook))?;
+    /// let Told::Added(details, _) = log.tell(call(SourceKind::Session).model("opus"))? else { panic!() };
+    /// assert_eq!(log.entry(details.seq)?.call().unwrap().detail_of(), Some(seen.seq));
+    /// assert_eq!(log.tell(call(SourceKind::Session).model("opus"))?, Told::NothingNew(seen.seq));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn tell(&self, call: ToolCall) -> Result<Told> {
+        match &*self.role()? {
+            Role::Owner(owned) => owned.store().tell(call, None),
+            #[cfg(feature = "owner")]
+            Role::Away(_) => {
+                let own = OwnSender::draw(&*self.options().random);
+                let call = RemoteCall::of(&call, Phase::Whole);
+                self.ask(requests::Tell { call, own }).map(Told::of_sent)
             }
             Role::Closed => Err(closed()),
         }
@@ -67,7 +161,7 @@ impl AuditLog {
         match &*self.role()? {
             Role::Owner(owned) => owned.store().abandon(which),
             #[cfg(feature = "owner")]
-            Role::Away(_) => self.ask(requests::Abandon { which: which.clone() }),
+            Role::Away(_) => self.ask(requests::Abandon { which: which.clone().into() }),
             Role::Closed => Err(closed()),
         }
     }

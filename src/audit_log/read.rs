@@ -2,11 +2,16 @@
 
 use super::AuditLog;
 use crate::query::Cursor;
-use crate::query::{Statistics, Step, ToolStatistics};
+use crate::query::{Breakdown, Conversations, Group, Statistics, Step, ToolStatistics, WholeCall};
 use crate::requests::{Found, Page};
+use crate::verify::Progress;
 use crate::{Entry, Query, Result, query, requests};
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
+
+/// After how many entries that were read for nothing the progress of a query is told.
+const PATIENCE: u64 = 8192;
 
 impl AuditLog {
     /// The entry at `seq`.
@@ -44,10 +49,10 @@ impl AuditLog {
     /// ```
     pub fn query(&self, query: &Query) -> Result<Hits> {
         match self.here()? {
-            Some(store) if !store.gives_way() => store.query(query).map(|hits| Hits(Source::Here(Box::new(hits)))),
+            Some(store) if !store.gives_way() => store.query(query).map(|hits| Hits::of(Source::Here(Box::new(hits)))),
             _ => {
                 let ask = Entries { query: query.clone(), as_stored: false };
-                Pages::begin(self, ask).map(|pages| Hits(Source::Pages(Box::new(pages))))
+                Pages::begin(self, ask).map(|pages| Hits::of(Source::Pages(Box::new(pages))))
             }
         }
     }
@@ -114,6 +119,63 @@ impl AuditLog {
         self.ask(requests::GetStatistics { of: of.clone() })
     }
 
+    /// How groups of calls went: by tool, model, agent, server, user, resource or day.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) also for more groups than [`Breakdown::MOST_GROUPS`], and for a query of other
+    /// entries than calls that ended; otherwise as [`AuditLog::query`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// use attestlog::query::{Breakdown, Grouping};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").server("crm").error("no such order"))?;
+    /// let by = Breakdown::new([Grouping::Tool, Grouping::Server], Query::new());
+    /// let groups = log.breakdown(&by)?;
+    /// assert_eq!(groups[0].by, [Some("lookup".to_owned()), Some("crm".to_owned())]);
+    /// assert_eq!((groups[0].figures.total_calls, groups[0].errors["tool_error"]), (1, 1));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn breakdown(&self, of: &Breakdown) -> Result<Vec<Group>> {
+        self.ask(requests::GetBreakdown { of: of.clone() })
+    }
+
+    /// The newest conversations with an entry that matches `query`, newest first, at most `most`; each is told whole.
+    ///
+    /// # Errors
+    /// As [`AuditLog::query`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").error("no such order"))?;
+    /// let failed = log.conversations(&Query::new().failed(), 50)?;
+    /// assert_eq!((failed.newest[0].id.as_str(), failed.newest[0].failed), ("conv_1", 1));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn conversations(&self, query: &Query, most: u64) -> Result<Conversations> {
+        self.ask(requests::GetConversations { query: query.clone(), most })
+    }
+
+    /// The call that the entry at `seq` is a part of, with all its parts, and with the calls that retried or followed it up.
+    ///
+    /// # Errors
+    /// [`NoSuchEntry`](crate::ErrorKind::NoSuchEntry): there is none, or it was purged; otherwise as [`AuditLog::query`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let begun = log.begin(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// let seq = begun.receipt().seq;
+    /// begun.finish(|call| call.error("no such order"))?;
+    /// let whole = log.whole_call(seq)?;
+    /// assert_eq!(whole.parts.len(), 2, "its beginning and its end");
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn whole_call(&self, seq: u64) -> Result<WholeCall> {
+        self.ask(requests::GetWholeCall { seq })
+    }
+
     /// The number of recorded entries, including system events and purged entries.
     ///
     /// # Errors
@@ -175,9 +237,17 @@ impl AuditLog {
 /// the entries after it. If the tree is not the one that was signed, one error says so, and the entries follow. An entry that
 /// cannot be read ends the iteration. So does a purge that takes entries which are still to be read: an error of the kind
 /// [`Busy`](crate::ErrorKind::Busy) says so, and the query must be asked again (R102).
-#[derive(Debug)]
 #[must_use = "entries are read as they are asked for"]
-pub struct Hits(Source);
+pub struct Hits {
+    source: Source,
+    told: Option<Progress>,
+}
+
+impl fmt::Debug for Hits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hits").field(&self.source).finish()
+    }
+}
 
 #[derive(Debug)]
 enum Source {
@@ -239,22 +309,38 @@ impl<P: Paged> Pages<P> {
         Ok(Pages { log: log.clone(), of, found: found.into(), first, next })
     }
 
+    fn next_on_page(&mut self) -> Option<Result<P::Item>> {
+        self.found.pop_front().map(Found::result)
+    }
+
+    /// Fetches the next page, if there is one. A failed request is returned, and ends the iteration.
+    fn turn(&mut self) -> Option<Result<P::Item>> {
+        let from = self.next.take()?;
+        match self.of.page(&self.log, Some(from)) {
+            Ok(Page { found, next, .. }) => (self.found, self.next) = (found.into(), next),
+            Err(e) => return Some(Err(e)),
+        }
+        None
+    }
+
     fn next(&mut self) -> Option<Result<P::Item>> {
         loop {
-            if let Some(found) = self.found.pop_front() {
-                return Some(found.result());
+            if let Some(found) = self.next_on_page() {
+                return Some(found);
             }
-            let from = self.next.take()?;
-            match self.of.page(&self.log, Some(from)) {
-                Ok(Page { found, next, .. }) => (self.found, self.next) = (found.into(), next),
-                // A failed request ends the iteration.
-                Err(e) => return Some(Err(e)),
+            self.next?;
+            if let Some(failed) = self.turn() {
+                return Some(failed);
             }
         }
     }
 }
 
 impl Pages<Entries> {
+    fn passed(&self) -> (u64, u64) {
+        self.next.map_or((0, 0), |next| next.passed(self.of.query.newest_first))
+    }
+
     /// Starts again from the beginning of the same snapshot.
     fn stored(mut self) -> Pages<Entries> {
         self.of.as_stored = true;
@@ -277,10 +363,34 @@ impl Hits {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn as_stored(self) -> Hits {
-        Hits(match self.0 {
+        let source = match self.source {
             Source::Here(hits) => Source::Here(Box::new(hits.stored())),
             Source::Pages(pages) => Source::Pages(Box::new(pages.stored())),
-        })
+        };
+        Hits { source, ..self }
+    }
+
+    /// Tells `progress` from time to time how many seqs the query has passed, and how many it will pass: for those that read every
+    /// entry, such as [`Query::containing`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query};
+    /// # let log = AuditLog::in_memory()?;
+    /// let rare = log.query(&Query::new().containing("order 59XX6W"))?;
+    /// let found = rare.telling(std::sync::Arc::new(|done, all| eprintln!("{done} of {all}")));
+    /// assert_eq!(found.count(), 0);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn telling(self, progress: Progress) -> Hits {
+        let source = match self.source {
+            Source::Here(hits) => Source::Here(Box::new(hits.pausing(PATIENCE))),
+            pages => pages,
+        };
+        Hits { source, told: Some(progress) }
+    }
+
+    fn of(source: Source) -> Hits {
+        Hits { source, told: None }
     }
 }
 
@@ -288,9 +398,23 @@ impl Iterator for Hits {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        match &mut self.0 {
-            Source::Here(hits) => hits.next(),
-            Source::Pages(pages) => pages.next(),
+        loop {
+            let ((done, all), next) = match &mut self.source {
+                Source::Here(hits) => match hits.next() {
+                    None if hits.has_paused() => (hits.passed(), None),
+                    next => return next,
+                },
+                Source::Pages(pages) => match pages.next_on_page() {
+                    None if pages.next.is_some() => (pages.passed(), pages.turn()),
+                    next => return next,
+                },
+            };
+            if let Some(told) = &self.told {
+                told(done, all);
+            }
+            if next.is_some() {
+                return next;
+            }
         }
     }
 }

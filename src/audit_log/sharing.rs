@@ -9,12 +9,15 @@
 use super::owned::Owned;
 use super::{AuditLog, Inner, Role, Sharing, closed};
 use crate::entry::ToolCall;
-use crate::owner::{Confirmed, Connection, Lost, Remote, Server, Trust, perhaps_recorded, reach, sockets};
+use crate::owner::{
+    Confirmed, Connection, Lost, Remote, Server, Trust, perhaps_recorded, reach, reach_telling, sockets,
+};
 use crate::process::Process;
 use crate::requests::{self, Request};
 use crate::store::{Access, Giving, OpenStore, OwnSender};
 use crate::{Error, ErrorKind, Options, Receipt, Result};
 use attestlog_proof::entry::Phase;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -143,10 +146,18 @@ impl Shared {
     fn find(&self, options: &Options, lost: bool) -> Result<Role> {
         let (mut began, mut lost) = (Instant::now(), lost);
         let (mut pause, mut asked) = (Duration::from_millis(1), 0);
+        let told = Cell::new(false);
+        let silent = |process: u32| {
+            if let Some(tell) = self.sharing.on_trouble.as_ref().filter(|_| !told.replace(true)) {
+                tell(&format!(
+                    "process {process} has the store open and has not answered for two seconds: it was stopped, or is busy; waiting"
+                ));
+            }
+        };
         loop {
             // What answers at the socket although it cannot be the owner, or does not answer as one.
             let mut wrong = None;
-            match reach(&self.store) {
+            match reach_telling(&self.store, &silent) {
                 Ok(None) => {}
                 Err(e) => wrong = Some(e),
                 Ok(Some(connection)) if connection.reads() && !is_reader(options) => take_over(connection, &mut asked)?,

@@ -27,10 +27,8 @@ pub use attestlog_proof::entry::{
 pub(crate) use circumstances::{SAID_AROUND, said_around};
 pub(crate) use failure::is_no_error;
 pub use input::CallLimits;
-#[cfg(feature = "owner")]
-pub(crate) use input::OWN_SENDER;
 pub(crate) use input::follows_member;
-pub(crate) use input::{CallResult, ToolCall};
+pub(crate) use input::{CallResult, OWN_SENDER, ToolCall};
 pub(crate) use sealed::destroyed;
 pub(crate) use shown::shows_only_error;
 pub use summary::{ResultPolicy, Summary};

@@ -18,7 +18,6 @@ use crate::store::layout::state::State;
 use crate::store::layout::stored_entry::encode_body;
 use crate::store::layout::tail_row::{TailRow, TailRows};
 use crate::{Hash, Result, ToolCall, line};
-use redb::ReadableTable;
 pub use redb::StorageBackend;
 
 /// How many kinds of stored value there are.

@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the owner may take to identify itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long it may take before whoever waits is told.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// How long to wait for an owner that does not accept these keys to exit or to replace a key: it may be a command that only
 /// reads.
@@ -51,9 +53,14 @@ pub struct Connection {
 /// [`Io`](ErrorKind::Io) if something at the socket's path must not be trusted;
 /// [`Locked`](ErrorKind::Locked) if the owner is a version of this program with another protocol, or does not answer.
 pub fn reach(store: &Path) -> Result<Option<Connection>> {
+    reach_telling(store, &|_| ())
+}
+
+/// The same. `silent` is told the id of a process that has not identified itself for two seconds; it is waited for a little longer.
+pub(crate) fn reach_telling(store: &Path, silent: &dyn Fn(u32)) -> Result<Option<Connection>> {
     let mut wrong = None;
     for path in place::sockets(store).unwrap_or_default() {
-        match reach_at(&path) {
+        match reach_at(&path, silent) {
             Ok(None) => {}
             Ok(reached) => return Ok(reached),
             Err(e) => wrong = wrong.or(Some(e)),
@@ -62,7 +69,7 @@ pub fn reach(store: &Path) -> Result<Option<Connection>> {
     wrong.map_or(Ok(None), Err)
 }
 
-fn reach_at(path: &Path) -> Result<Option<Connection>> {
+fn reach_at(path: &Path, silent: &dyn Fn(u32)) -> Result<Option<Connection>> {
     // A directory that is not this user's holds no socket of this user. An owner that cannot listen anywhere reports it.
     if path.parent().is_none_or(|directory| place::check(directory).is_err()) {
         return Ok(None);
@@ -78,16 +85,29 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
         return Ok(None);
     }
     let place = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Connection::greet(stream, peer, place).map_err(Error::from)?.transpose()
+    Connection::greet(stream, peer, place, silent).map_err(Error::from)?.transpose()
 }
 
 impl Connection {
     /// Reads the owner's first frame; `None` if the owner is just exiting.
-    fn greet(mut stream: Stream, peer: Peer, place: String) -> io::Result<Option<Result<Connection>>> {
+    fn greet(
+        mut stream: Stream,
+        peer: Peer,
+        place: String,
+        told: &dyn Fn(u32),
+    ) -> io::Result<Option<Result<Connection>>> {
         let Peer { process: listener, name } = peer;
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let hello: Hello = match wire::receive(&mut reader, wire::MAX_HELLO, &mut |_| false) {
+        stream.set_read_timeout(Some(QUIET))?;
+        let mut waited = Duration::ZERO;
+        let mut waits = |_: bool| {
+            if waited.is_zero() {
+                told(listener);
+            }
+            waited += QUIET;
+            waited < PATIENCE
+        };
+        let hello: Hello = match wire::receive(&mut reader, wire::MAX_HELLO, &mut waits) {
             Ok(Some(hello)) => hello,
             Ok(None) => return Ok(None),
             Err(e) if is_gone(&e) => return Ok(None),

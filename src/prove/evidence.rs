@@ -4,7 +4,7 @@
 //! entries missing from them are exactly those that `purges.jsonl` lists. Rows are written as they are read; a folder
 //! that could not be finished is removed.
 
-use crate::files::Writes;
+use crate::files::NewFolder;
 use crate::json::{Json, Object};
 use crate::merkle::Nodes;
 use crate::note::SignedCheckpoint;
@@ -13,16 +13,16 @@ use crate::store::OpenStore;
 use crate::store::{Snapshot, guarded};
 use crate::verify::{Verification, VerifyOptions};
 use crate::{Error, ErrorKind, Result};
-use std::fs::{DirBuilder, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use attestlog_proof::verifiers;
+use std::io::Write;
+use std::path::Path;
 
 /// The read transaction is renewed after this many entries: an open one prevents pages from being reused.
 const RENEW: u64 = 65_536;
 
-/// The files in the folder.
-const FILES: [&str; 7] =
-    ["entries.jsonl", "checkpoint", "public-key", "purges.jsonl", "succession.json", "report.json", "README.txt"];
+const README: &str = include_str!("evidence/README.txt");
+const CHECK: &str = include_str!("evidence/check.py");
+const INDEX: &str = include_str!("evidence/index.html");
 
 impl OpenStore {
     /// Writes all of the log into a new folder that can be checked with standard tools: every entry's line, the hashes
@@ -39,15 +39,15 @@ impl OpenStore {
         dir: &Path,
         options: &VerifyOptions,
     ) -> Result<Verification> {
-        let folder = Folder::new(dir)?;
-        let verification = self.write_into(&folder, checkpoint, options).map_err(|e| e.in_file(dir))?;
+        let mut folder = NewFolder::new(dir)?;
+        let verification = self.write_into(&mut folder, checkpoint, options).map_err(|e| e.in_file(dir))?;
         folder.put_in_place()?;
         Ok(verification)
     }
 
     fn write_into(
         &self,
-        folder: &Folder,
+        folder: &mut NewFolder,
         checkpoint: &SignedCheckpoint,
         options: &VerifyOptions,
     ) -> Result<Verification> {
@@ -76,8 +76,17 @@ impl OpenStore {
         folder.write("succession.json", |out| Ok(writeln!(out, "{}", succession.to_json().to_canonical())?))?;
         let verification = self.verify(options)?;
         folder.write("report.json", |out| Ok(writeln!(out, "{}", verification.to_json().to_canonical())?))?;
-        folder.write("README.txt", |out| Ok(out.write_all(README.as_bytes())?))?;
-        folder.sync()?;
+        let index = index(checkpoint, &gone, &verification);
+        let texts = [
+            ("README.txt", README),
+            ("check.py", CHECK),
+            ("index.html", &index),
+            ("verify.html", verifiers::PAGE),
+            ("verify.py", verifiers::SCRIPT),
+        ];
+        for (name, text) in texts {
+            folder.write(name, |out| Ok(out.write_all(text.as_bytes())?))?;
+        }
         Ok(verification)
     }
 
@@ -152,125 +161,23 @@ fn write_gap(out: &mut dyn Write, snapshot: &Snapshot, first: u64, end: u64, gon
     Ok(())
 }
 
-/// A folder that is being written, under another name until it is finished. It is removed if it is dropped before.
-struct Folder {
-    path: PathBuf,
-    dest: PathBuf,
-    finished: bool,
+/// The page with which a reader begins.
+fn index(checkpoint: &SignedCheckpoint, gone: &SeqSet, verification: &Verification) -> String {
+    let checkpoint = checkpoint.checkpoint();
+    let findings = match verification.findings.len() {
+        0 => "found nothing wrong".to_owned(),
+        found => format!("FOUND SOMETHING WRONG ({found}): see report.json"),
+    };
+    // A name of a log has no white space and no control characters, but may have others that mean something in HTML.
+    let escaped =
+        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let values = [
+        ("SIZE", checkpoint.size().to_string()),
+        ("PURGED", gone.len().to_string()),
+        ("ROOT", checkpoint.root().to_string()),
+        ("FINDINGS", findings),
+        // The last, so that nothing in it is replaced.
+        ("ORIGIN", escaped(checkpoint.origin())),
+    ];
+    values.iter().fold(INDEX.to_owned(), |page, (name, value)| page.replacen(name, value, 1))
 }
-
-impl Folder {
-    fn new(dest: &Path) -> Result<Folder> {
-        crate::files::check(dest, Writes::Output)?;
-        free(dest)?;
-        let path = crate::files::beside(dest, &format!("part-{}", std::process::id()));
-        let mut builder = DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(|e| Error::from(e).in_file(&path))?;
-        Ok(Folder { path, dest: dest.to_owned(), finished: false })
-    }
-
-    fn put_in_place(mut self) -> Result<()> {
-        free(&self.dest)?;
-        crate::files::put_in_place(&self.path, &self.dest, Writes::Output)?;
-        crate::files::sync_parent(&self.dest).map_err(|e| Error::from(e).in_file(&self.dest))?;
-        self.finished = true;
-        Ok(())
-    }
-
-    fn write(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        let mut out = BufWriter::with_capacity(1 << 16, crate::files::create(&self.path.join(name), Writes::Output)?);
-        write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<()> {
-        if cfg!(unix) {
-            File::open(&self.path)?.sync_all()?;
-        }
-        Ok(())
-    }
-}
-
-/// Refuses a place where anything is.
-fn free(dest: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(dest) {
-        Ok(_) => {
-            let message = "something exists there already; evidence goes into a new folder";
-            Err(Error::new(ErrorKind::AlreadyExists, message).in_file(dest))
-        }
-        Err(_) => Ok(()),
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.finished {
-            for name in FILES {
-                let _ = std::fs::remove_file(self.path.join(name));
-            }
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
-}
-
-const README: &str = "\
-EVIDENCE OF AN AUDIT LOG
-
-entries.jsonl    the log, one row per line, in order of seq from 0. A row is an entry's line, byte for byte what was
-                 hashed, or {\"purged\":{\"first\":N,\"count\":2^k,\"hash\":HEX}}: the Merkle node that stands for the
-                 entries N to N+2^k-1, which were purged after their retention had ended
-checkpoint       a signed note (C2SP signed-note and tlog-checkpoint): the log's name, its size, the root of its Merkle
-                 tree (RFC 6962, SHA-256) in base64, an empty line, and the signatures of the log key and the epoch key
-public-key       the log key (NAME+ID+BASE64). COMPARE IT WITH ONE THAT YOU HAVE FROM ELSEWHERE: whoever rewrites a log
-                 and signs it anew also writes this file anew
-purges.jsonl     for each purge the seq of its entry, the exact set of seqs that it took, and what its entry says
-succession.json  the epoch keys, each handed over to by a signature of the one before it (where the log was restored from a copy of
-                 before a hand-over, the restore entry has what it lacks; that epoch's key signs after that entry)
-report.json      what the program's own verification found when this folder was written (\"findings\"), how far
-                 signatures reach (\"signed_size\") and whether anything kept elsewhere was compared (\"anchored\")
-
-HOW TO CHECK IT WITH OTHER TOOLS
-
-1. One entry. Its hash is SHA-256 of a zero byte and the line, without the newline. For row 1 (the entry with seq 0):
-       (printf '\\000'; sed -n 1p entries.jsonl | tr -d '\\n') | sha256sum
-   The next entry names this hash as its \"prev\". A row that is missing or was edited breaks that link.
-
-2. The whole log. Hash every row, put the hashes together in pairs as RFC 6962 section 2.1 says (SHA-256 of a byte 1,
-   the left hash, the right hash; a purged row is a node by itself), and compare with the checkpoint's third line:
-       import base64, hashlib, json
-       H = lambda *parts: hashlib.sha256(b''.join(parts)).digest()
-       parts = []
-       for row in open('entries.jsonl', 'rb'):
-           gone = json.loads(row).get('purged')
-           count, node = (gone['count'], bytes.fromhex(gone['hash'])) if gone else (1, H(b'\\0', row[:-1]))
-           while parts and parts[-1][0] == count:
-               count, node = 2 * count, H(b'\\1', parts.pop()[1], node)
-           parts.append((count, node))
-       while len(parts) > 1:
-           (_, left), (_, right) = parts[-2:]
-           parts[-2:] = [(0, H(b'\\1', left, right))]
-       print(base64.b64encode(parts[0][1]).decode() == open('checkpoint').read().split('\\n')[2])
-
-3. The signature. A signature line ends in the base64 of 4 bytes of key id and 64 bytes of Ed25519 over the text before
-   the empty line, its last newline included. The public key's base64 is a byte 1 and the 32 bytes of the key:
-       from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-       name, _, key = open('public-key').read().strip().split('+', 2)
-       text, signatures = open('checkpoint').read().rsplit('\\n\\n', 1)
-       line = [s for s in signatures.split('\\n') if s.split(' ')[1:2] == [name]][0]
-       Ed25519PublicKey.from_public_bytes(base64.b64decode(key)[1:]).verify(
-           base64.b64decode(line.split(' ')[2])[4:], (text + '\\n').encode())
-   It raises InvalidSignature where the signature does not hold.
-
-4. What was purged. Each line of purges.jsonl names the entry of a purge; that entry's \"seqs\" is the SHA-256 of the
-   set's ranges with a newline after each:  printf '0-4\\n7-7\\n' | sha256sum
-   All sets together are exactly the seqs for which entries.jsonl has no line.
-
-WHAT IT DOES NOT SHOW
-
-That the key is the right one: compare it. Whose a pseudonym (\"ps_...\") is: only the holder of the log's key file can tell, so
-\"nothing about P-1\" cannot be read from entries with pseudonyms. That this is the newest state of the log: compare the checkpoint with later
-ones, or with those that a witness or a time-stamping authority holds. That a call that was never recorded did not happen.
-";

@@ -1,5 +1,6 @@
 //! [`Query`]: which entries to find, and the spellings under which the store may hold their values.
 
+use super::condition::Conditions;
 use crate::chain_state::ChainState;
 use crate::json::{Json, Object};
 use crate::policy::Policies;
@@ -11,6 +12,7 @@ use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::Members;
 use attestlog_proof::names::normal_of;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Facets, each with all spellings of the values to look for.
 pub(crate) type Facets = Vec<(Facet, Vec<String>)>;
@@ -41,6 +43,7 @@ pub struct Query {
     pub(crate) limit: Option<u64>,
     pub(crate) newest_first: bool,
     pub(crate) unfinished: bool,
+    pub(crate) conditions: Conditions,
 }
 
 impl Query {
@@ -270,6 +273,53 @@ impl Query {
         self.facet(Facet::Peer, program)
     }
 
+    /// Calls that failed in this way: with an error of this type, or, if their error has none, with this outcome. A further one is
+    /// an alternative. Each entry that the facets leave is read.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").error("no such order"))?;
+    /// assert_eq!(log.count(&Query::new().error("tool_error").error("Busy"))?, 1);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn error(mut self, how: impl Into<String>) -> Query {
+        self.conditions.errors.push(how.into());
+        self
+    }
+
+    /// Calls that took longer than this. Each entry that the facets leave is read.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # use std::time::Duration;
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").duration(Duration::from_secs(2)))?;
+    /// assert_eq!(log.count(&Query::new().slower_than(Duration::from_millis(1999)))?, 1);
+    /// assert_eq!(log.count(&Query::new().slower_than(Duration::from_secs(2)))?, 0);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn slower_than(mut self, least: Duration) -> Query {
+        self.conditions.slower_than = Some(least);
+        self
+    }
+
+    /// Entries that have this text in their arguments, result, error or session metadata, as the store holds them: what a policy
+    /// hides cannot be found, and of a result only the summary is there. Capital and small ASCII letters are the same; text is found
+    /// as it was given and as it stands in JSON. Each entry that the facets leave is read.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup").error("no such \"order\""))?;
+    /// assert_eq!(log.count(&Query::new().containing("Such \"ORDER"))?, 1);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn containing(mut self, text: impl Into<String>) -> Query {
+        self.conditions.containing = Some(text.into());
+        self
+    }
+
     /// Entries whose timestamp is at this time or later.
     ///
     /// ```
@@ -350,7 +400,7 @@ impl Query {
             (Some(since), Some(until)) if since > until => {
                 Err(Error::invalid(format!("the time range is inverted: it begins at {since} and ends at {until}")))
             }
-            _ => Ok(()),
+            _ => self.conditions.check(),
         }
     }
 
@@ -380,8 +430,8 @@ impl Query {
 }
 
 impl Form for Query {
-    /// `{"facets":{"patient":["P-1"]},"since","until","after","limit","newest_first":true,"unfinished":true}`,
-    /// without the members that ask for nothing.
+    /// `{"facets":{"patient":["P-1"]},"since","until","after","limit","newest_first":true,"unfinished":true,"errors":["Busy"],
+    /// "slower_than":NANOSECONDS,"containing":"text"}`, without the members that ask for nothing.
     fn form(&self) -> Json {
         let yes = |yes: bool| yes.then_some(Json::Bool(true));
         let members = [
@@ -392,6 +442,9 @@ impl Form for Query {
             ("limit", self.limit.map(Json::from)),
             ("newest_first", yes(self.newest_first)),
             ("unfinished", yes(self.unfinished)),
+            ("errors", (!self.conditions.errors.is_empty()).then(|| self.conditions.errors.form())),
+            ("slower_than", self.conditions.slower_than.map(|least| least.form())),
+            ("containing", self.conditions.containing.as_deref().map(Json::from)),
         ];
         Json::Object(members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<Object>())
     }
@@ -406,6 +459,11 @@ impl Form for Query {
             limit: member(&mut members, "limit")?,
             newest_first: member::<Option<_>>(&mut members, "newest_first")?.unwrap_or_default(),
             unfinished: member::<Option<_>>(&mut members, "unfinished")?.unwrap_or_default(),
+            conditions: Conditions {
+                errors: member::<Option<_>>(&mut members, "errors")?.unwrap_or_default(),
+                slower_than: member(&mut members, "slower_than")?,
+                containing: member(&mut members, "containing")?,
+            },
         };
         members.end()?;
         if let Some((facet, _)) = query.facets.iter().find(|(_, values)| values.is_empty()) {

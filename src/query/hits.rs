@@ -1,6 +1,7 @@
 //! Iterates over the entries that a query finds.
 
 use super::Query;
+use super::condition::Prepared;
 use crate::store::OpenStore;
 use crate::store::read::stream::{Direction, Plan};
 use crate::store::{Snapshot, Standing, guarded, not_placed};
@@ -63,6 +64,12 @@ pub(crate) struct Hits {
     told: Option<Option<Entry>>,
     /// Whether the iteration can continue after the last error.
     goes_on: bool,
+    /// What else the query asks of each entry.
+    conditions: Prepared,
+    /// After how many entries that are not meant it pauses.
+    patience: Option<u64>,
+    /// Whether it has paused: there may be more.
+    paused: bool,
 }
 
 impl OpenStore {
@@ -93,6 +100,9 @@ impl OpenStore {
             unplaced: Vec::new(),
             told: None,
             goes_on: false,
+            conditions: query.conditions.prepared(),
+            patience: None,
+            paused: false,
         })
     }
 
@@ -134,6 +144,8 @@ impl OpenStore {
     }
 
     fn count_once(&self, query: &Query) -> Result<u64> {
+        // Taken first: a purge that comes later makes the count begin again.
+        let purged = self.engine().purged();
         let mut hits = self.query(query)?;
         guarded(|| {
             let mut count = 0;
@@ -141,9 +153,9 @@ impl OpenStore {
             let reading = &mut *lock(&cell);
             while let Some(seq) = hits.next_seq(reading)? {
                 let Some((plan, snapshot)) = reading else { break };
-                // Only at the ends of a time range does it take the entry to say whether it is meant.
-                let there = match plan.is_timed(seq) {
-                    true => snapshot.exists(seq)?,
+                // Without conditions, only at the ends of a time range does it take the entry to say whether it is meant.
+                let there = match plan.is_timed(seq) && !hits.query.conditions.any() {
+                    true => !purged.contains(seq),
                     false => hits.meant(snapshot, seq)?.is_some(),
                 };
                 hits.served += u64::from(there);
@@ -173,6 +185,15 @@ impl Cursor {
     pub(super) fn size(&self) -> u64 {
         self.size
     }
+
+    /// How many seqs a query has passed here, and of how many.
+    pub(crate) fn passed(&self, newest_first: bool) -> (u64, u64) {
+        let from = self.from.unwrap_or_default();
+        match newest_first {
+            true => (from.saturating_sub(self.at.unwrap_or_default()), from.saturating_add(1)),
+            false => (self.at.unwrap_or(self.size).saturating_sub(from), self.size.saturating_sub(from)),
+        }
+    }
 }
 
 impl Hits {
@@ -197,6 +218,22 @@ impl Hits {
     /// not the one that was signed.
     pub(crate) fn beside(self) -> Hits {
         Hits { against: Against::Beside, ..self }
+    }
+
+    /// Pauses after this many entries that were read and are not meant, again and again, so that whoever waits can be told how far it
+    /// is: the iteration ends although [`Hits::has_paused`].
+    pub(crate) fn pausing(self, after: u64) -> Hits {
+        Hits { patience: Some(after), ..self }
+    }
+
+    /// Whether the iteration has only paused.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// How many seqs it has passed, and of how many.
+    pub(crate) fn passed(&self) -> (u64, u64) {
+        self.cursor().passed(self.query.newest_first)
     }
 
     /// Leaves out the entries from `size` on.
@@ -313,7 +350,7 @@ impl Hits {
             Against::Signed => snapshot.standing(&entry, hash)?,
         };
         let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
-        let wanted = self.time().is_none_or(inside);
+        let wanted = self.time().is_none_or(inside) && self.conditions.fit(&entry);
         match standing {
             Standing::Other(e) => {
                 self.goes_on = true;
@@ -336,11 +373,17 @@ impl Hits {
         }
         let cell = self.reading.clone();
         let reading = &mut *lock(&cell);
+        let mut left = self.patience;
         while let Some(seq) = self.next_seq(reading)? {
             let Some((_, snapshot)) = reading else { break };
             if let Some(entry) = self.meant(snapshot, seq)? {
                 self.served += 1;
                 return Ok(Some(entry));
+            }
+            left = left.map(|left| left.saturating_sub(1));
+            if left == Some(0) {
+                self.paused = true;
+                return Ok(None);
             }
         }
         let lacking = self.lacking();
@@ -353,7 +396,7 @@ impl Iterator for Hits {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        self.goes_on = false;
+        (self.goes_on, self.paused) = (false, false);
         let step = guarded(|| self.step()).transpose();
         if matches!(step, Some(Err(_))) && !self.goes_on {
             // After an error that ends the iteration, nothing is read again.

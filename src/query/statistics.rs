@@ -152,17 +152,13 @@ impl ToolStatistics {
     }
 
     fn of(tool: String, cell: &mut Cell) -> ToolStatistics {
-        let ms = |nanos: u64| nanos as f64 / 1e6;
-        let timed = cell.timed > 0;
-        let mut percentile = |p| cell.percentile(p).map(ms);
-        let (p50, p95, p99) = (percentile(0.50), percentile(0.95), percentile(0.99));
+        let Durations { avg, max, p50, p95, p99 } = Durations::of(cell);
         ToolStatistics {
             tool,
             total_calls: cell.calls,
             successes: cell.successes,
-            // More digits than whole nanoseconds would be noise of the division.
-            avg_duration_ms: timed.then(|| (cell.sum_nanos as f64 / cell.timed as f64).round() / 1e6),
-            max_duration_ms: timed.then(|| ms(cell.max_nanos)),
+            avg_duration_ms: avg,
+            max_duration_ms: max,
             p50_duration_ms: p50,
             p95_duration_ms: p95,
             p99_duration_ms: p99,
@@ -170,6 +166,31 @@ impl ToolStatistics {
             users_may_repeat: false,
             since: None,
             unfinished: 0,
+        }
+    }
+}
+
+/// Durations of a cell, in milliseconds; `None` if no call has one.
+pub(super) struct Durations {
+    pub avg: Option<f64>,
+    pub max: Option<f64>,
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+impl Durations {
+    pub(super) fn of(cell: &mut Cell) -> Durations {
+        let ms = |nanos: u64| nanos as f64 / 1e6;
+        let timed = cell.timed > 0;
+        let mut percentile = |p| cell.percentile(p).map(ms);
+        Durations {
+            p50: percentile(0.50),
+            p95: percentile(0.95),
+            p99: percentile(0.99),
+            // More digits than whole nanoseconds would be noise of the division.
+            avg: timed.then(|| (cell.sum_nanos as f64 / cell.timed as f64).round() / 1e6),
+            max: timed.then(|| ms(cell.max_nanos)),
         }
     }
 }
@@ -264,9 +285,29 @@ impl OpenStore {
         if sums.cells.values().all(|cell| cell.successes >= cell.calls) {
             return Ok(());
         }
+        for tool in self.mended_of(snapshot, of.tool.as_deref(), |call| of.includes(call))?.into_values() {
+            if let Some(cell) = sums.cells.get_mut(&tool) {
+                cell.successes += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The calls that failed at first and whose late answer says that they succeeded, as far as they are `wanted`.
+    pub(super) fn mended(&self, tool: Option<&str>, wanted: impl Fn(&Call) -> bool) -> Result<HashSet<u64>> {
+        Ok(self.mended_of(&self.snapshot()?, tool, wanted)?.into_keys().collect())
+    }
+
+    /// The same, each with its tool.
+    fn mended_of(
+        &self,
+        snapshot: &Snapshot,
+        tool: Option<&str>,
+        wanted: impl Fn(&Call) -> bool,
+    ) -> Result<HashMap<u64, String>> {
         let query = Query::new().kind(Kind::ToolCall).trigger(Trigger::FollowUp).outcome(Outcome::Ok);
-        let query = of.tool.iter().fold(query, |q, tool| q.tool(tool.as_str()));
-        let mut mended = HashSet::new();
+        let query = tool.into_iter().fold(query, |q, tool| q.tool(tool));
+        let mut mended = HashMap::new();
         for entry in self.query(&query)?.within(snapshot.size) {
             let answer = match entry {
                 Err(e) if self.goes_on() && e.seq().is_some() => continue,
@@ -282,17 +323,12 @@ impl OpenStore {
                 if call.late_answer {
                     // A late answer may follow another. Each follows an entry before it, so this ends.
                     at = call.follows.filter(|before| *before < seq);
-                } else if call.is_counted()
-                    && call.success() == Some(false)
-                    && of.includes(call)
-                    && mended.insert(seq)
-                    && let Some(cell) = sums.cells.get_mut(&call.tool_name)
-                {
-                    cell.successes += 1;
+                } else if call.is_counted() && call.success() == Some(false) && wanted(call) {
+                    mended.insert(seq, call.tool_name.clone());
                 }
             }
         }
-        Ok(())
+        Ok(mended)
     }
 
     /// The number of calls without an end, by tool.

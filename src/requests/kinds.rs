@@ -16,12 +16,12 @@ use crate::files::absolute;
 use crate::grants::{Grant, GrantState};
 use crate::json::Json;
 use crate::keyless::Keyless;
-use crate::log::{Abandoned, Unmatched};
+use crate::log::{SentAbandoned, Unmatched};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
 use crate::query::Step;
-use crate::query::{Persons, Statistics, ToolStatistics, UnknownValue};
+use crate::query::{Breakdown, Conversations, Group, Persons, Statistics, ToolStatistics, UnknownValue, WholeCall};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldSelector, PurgePlan};
 use crate::store::{OpenStore, OwnSender, RemoteCall};
@@ -39,11 +39,21 @@ use std::time::Duration;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 requests! {
-    // Ends of calls that other processes began, which need no more than recording does.
-    EndOldest { call: RemoteCall, unmatched: Unmatched, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
-        store.end_oldest(of.call.call()?.0, of.unmatched, Some(of.own.sender()?))
+    // Ends and details of calls that other processes recorded, which need no more than recording does.
+    EndOldest { call: RemoteCall, unmatched: Option<bool>, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
+        store.end_oldest(of.call.call()?.0, Unmatched::of_sent(of.unmatched), Some(of.own.sender()?))
     };
-    Abandon { which: Abandoned } -> u64: Append Records, |of, store| store.abandon(&of.which);
+    BeginOnce { call: RemoteCall, own: OwnSender } -> Option<Receipt>: Append Records, |of, store| {
+        store.begin_once(of.call.call()?.0, Some(of.own.sender()?))
+    };
+    Settle { calls: Vec<(RemoteCall, RemoteCall)>, own: OwnSender } -> u64: Append Records, |of, store| {
+        let pair = |(ended, alone): (RemoteCall, RemoteCall)| Ok((ended.call()?.0, alone.call()?.0));
+        store.settle(of.calls.into_iter().map(pair).collect::<Result<_>>()?, Some(of.own.sender()?))
+    };
+    Tell { call: RemoteCall, own: OwnSender } -> (Option<Receipt>, Option<u64>): Append Records, |of, store| {
+        Ok(store.tell(of.call.call()?.0, Some(of.own.sender()?))?.sent())
+    };
+    Abandon { which: SentAbandoned } -> u64: Append Records, |of, store| store.abandon(&of.which.into());
 
     // Reads that need no keys.
     GetEntry { seq: u64 } -> Entry: Read Reads, |of, store| store.entry(of.seq);
@@ -51,6 +61,9 @@ requests! {
     GetTimeline { conversation: String, from: Option<Cursor> } -> Page<Step>: Read Reads, |of, store| pages::steps(store, &of.conversation, of.from);
     WaitBeyond { seen: u64, at_most: Duration } -> bool: Read Reads, |of, store| store.wait_beyond(of.seen, Some(of.at_most.min(LONGEST_WAIT)));
     Count { query: Query } -> u64: Read Reads, |of, store| store.count(&of.query);
+    GetBreakdown { of: Breakdown } -> Vec<Group>: Read Reads, |of, store| store.breakdown(&of.of);
+    GetConversations { query: Query, most: u64 } -> Conversations: Read Reads, |of, store| store.conversations(&of.query, of.most);
+    GetWholeCall { seq: u64 } -> WholeCall: Read Reads, |of, store| store.whole_call(of.seq);
     GetStatistics { of: Statistics } -> Vec<ToolStatistics>: Read Reads, |of, store| store.statistics(&of.of);
     Size {} -> u64: Read Reads, |_of, store| store.checked_size();
     Unanswered { seqs: Vec<u64> } -> Vec<u64>: Read Reads, |of, store| store.unanswered(&of.seqs);

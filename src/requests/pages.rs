@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The size limits of one page.
 const ENTRIES: usize = 512;
 const BYTES: usize = 1 << 20;
+/// A page ends after this many entries that were read and are not meant: whoever asks is answered soon, however rare its entries are.
+const READ: u64 = 8192;
 
 /// An item that was found, or the error in its place.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,10 +50,13 @@ pub(crate) fn entries(store: &OpenStore, query: &Query, as_stored: bool, from: O
         None => store.query(query)?,
         Some(cursor) => store.query_on(query, cursor)?,
     };
-    let mut hits = if as_stored { hits.stored() } else { hits };
+    let mut hits = if as_stored { hits.stored() } else { hits }.pausing(READ);
     let (first, mut found, mut bytes) = (hits.cursor(), Vec::new(), 0);
     while found.len() < ENTRIES && bytes < BYTES || hits.stays() {
-        let Some(next) = hits.next() else { return Ok(Page { found, first, next: None }) };
+        let Some(next) = hits.next() else {
+            let next = hits.has_paused().then(|| hits.cursor());
+            return Ok(Page { found, first, next });
+        };
         bytes += next.as_ref().map_or(0, |entry| entry.line().len());
         found.push(next.into());
     }

@@ -7,7 +7,8 @@ use super::table::Need;
 #[test]
 fn what_reads_without_keys_is_a_list() {
     let reads: Vec<&str> = ROWS.iter().filter(|row| row.need == Need::Read).map(|row| row.name).collect();
-    let expected = "GetEntry, FindEntries, GetTimeline, WaitBeyond, Count, GetStatistics, Size, Unanswered, GetDamage, CheckFile, \
+    let expected = "GetEntry, FindEntries, GetTimeline, WaitBeyond, Count, GetBreakdown, GetConversations, GetWholeCall, GetStatistics, \
+                    Size, Unanswered, GetDamage, CheckFile, \
                     CheckRecording, Warnings, GetHealth, PublicKey, GetSuccession, RecordedWithoutKey, Policies, Holds, NamesIn, \
                     GetClock, PurgedSince, GetRestored, Emergencies, Alerts, Anchors, Attestations, GetPersons, UnknownValues, \
                     ValuesMatching, LookAlikes, Spellings, GetVerifications, Verify, RootAt, Signed, KeyConflict, ProveSigned, \
@@ -19,7 +20,7 @@ fn what_reads_without_keys_is_a_list() {
 #[test]
 fn what_records_without_keys_is_a_list() {
     let appends: Vec<&str> = ROWS.iter().filter(|row| row.need == Need::Append).map(|row| row.name).collect();
-    assert_eq!(appends, ["EndOldest", "Abandon"]);
+    assert_eq!(appends, ["EndOldest", "BeginOnce", "Settle", "Tell", "Abandon"]);
 }
 
 /// The owner could not tell two requests with the same name apart.

@@ -7,6 +7,7 @@ use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::receipt::Receipt;
 use crate::store::file::panic_guard::guarded;
 use crate::store::options::Access;
+use crate::store::read::call_ids::CallIds;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Entry, Error, ErrorKind, Outcome, Result};
 use attestlog_proof::entry::{Facet, Phase, Sender};
@@ -24,6 +25,8 @@ pub(crate) struct OpenStore {
     keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
     /// Whether reads are answered even if the store was opened with damage.
     despite: bool,
+    /// The calls of the conversation of which a source told last.
+    ids: Arc<Mutex<CallIds>>,
 }
 
 /// The background thread. It stops when the last handle is dropped.
@@ -73,7 +76,7 @@ impl OpenStore {
             }
         };
         let worker = Arc::new(Worker { engine: engine.clone(), thread: Mutex::new(thread) });
-        Ok(OpenStore { engine, worker, keyless: None, despite: false })
+        Ok(OpenStore { engine, worker, keyless: None, despite: false, ids: Arc::default() })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -111,6 +114,11 @@ impl OpenStore {
             return Ok(Vec::new());
         }
         self.engine.submit_batch(batch)
+    }
+
+    /// The calls of the conversation of which a source told last.
+    pub(crate) fn ids(&self) -> &Mutex<CallIds> {
+        &self.ids
     }
 
     /// The entry at `seq`.

@@ -402,6 +402,12 @@ fn share(
             epoch_began: Mutex::default(),
             grant_times: Mutex::new(grant_times),
         },
-        jobs: Jobs { work: Work::default(), anchoring, news: News::default(), delivering: Delivering::default() },
+        jobs: Jobs {
+            work: Work::default(),
+            anchoring,
+            news: News::default(),
+            delivering: Delivering::default(),
+            beginning: Mutex::default(),
+        },
     }))
 }

@@ -64,6 +64,22 @@ fn details_of_a_call_count_for_what_they_add() {
     assert_eq!(fired(&log, [busy(), refused(), patients()]), [format!("refused:{denied}"), format!("patients:{more}")]);
 }
 
+/// Rules pass over recordings. A session that somebody made up and had imported before its calls were made took these calls, when a
+/// hook saw them, out of the rules' sight, as details of a recording [R68].
+#[test]
+fn what_a_hook_sees_counts_although_a_recording_told_of_it_before() {
+    let (log, _) = log();
+    let read =
+        |kind| ToolCall::new("s", "u", "Read").call_id("1").resource("file", "/etc/shadow").source(Source::new(kind));
+    let secrets = || Rule::new("secrets").when(Facet::Resource, "/etc/*").key([Part::USER]);
+    log.record(read(SourceKind::Import).backfilled().result(true)).unwrap();
+    assert!(fired(&log, [secrets()]).is_empty());
+    let attestlog::Told::Added(seen, _) = log.tell(read(SourceKind::Hook)).unwrap() else {
+        panic!("it is a call that is there")
+    };
+    assert_eq!(fired(&log, [secrets()]), [format!("secrets:{}", seen.seq)]);
+}
+
 /// Of several resources of a call, rules saw only the last.
 #[test]
 fn a_rule_looks_at_every_resource_of_a_call() {

@@ -29,6 +29,30 @@ fn the_documented_example_is_read_whole() {
     }
 }
 
+/// `policy show` printed JSON, which `policy set` did not take.
+#[test]
+fn a_policy_is_written_as_the_file_that_gives_it_again() {
+    let texts = [
+        String::new(),
+        example(),
+        "[retention]\nbuiltin = false\ndefault = 'x'\n[retention.classes]\nx = '18 months'\n".to_owned(),
+        "[redaction]\npreset = 'pci'\nallow_secrets = true\n[redaction.fields]\npassword = 'keep'\n".to_owned(),
+        "[redaction]\npreset = 'hipaa'\n[redaction.detectors]\nown = { pattern = 'a\"\\d+é', action = 'seal' }\n".to_owned(),
+        "[redaction]\npreset = 'floor'\nobject_keys = false\n[redaction.facets]\nuser = 'pseudonymise'\n".to_owned(),
+        "[keys]\nrotate_entries = 'never'\nrotate_days = 'never'\n[results]\nidentifying = []\n".to_owned(),
+        "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'failures'\ncount = 3\n".to_owned(),
+        "[[alerts]]\nname = 'volume'\nbaseline = { multiple = 2.5, periods = 7, at_least = 10 }\n[[alerts]]\nname = 'off-hours'\n\
+         off_hours = { zone = 'Europe/Berlin', days = ['mon'], from = '07:00', to = '19:00', holidays = ['2025-12-25'] }\n\
+         [[alerts]]\nname = 'first-access'\n"
+            .to_owned(),
+    ];
+    for text in texts {
+        let set = PolicySet::from_toml(&text, "given").unwrap();
+        let written = set.to_toml();
+        assert_eq!(PolicySet::from_toml(&written, "written").unwrap(), set, "{text}\n---\n{written}");
+    }
+}
+
 #[test]
 fn an_empty_file_is_the_defaults() {
     assert_eq!(PolicySet::from_toml("# nothing\n", "f").unwrap(), PolicySet::default());

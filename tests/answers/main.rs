@@ -12,6 +12,7 @@ mod anchoring;
 mod anchors;
 mod anchors_witness;
 mod break_glass;
+mod breakdown;
 mod call_counts;
 mod completeness;
 mod config;

@@ -7,7 +7,7 @@ use attestlog::emergency::EmergencyAccess;
 use attestlog::entry::{Approval, Decision, Peer, Source, SourceKind};
 use attestlog::host::ManualClock;
 use attestlog::json::Json;
-use attestlog::query::Statistics;
+use attestlog::query::{Breakdown, Grouping, Statistics};
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::retention::HoldSelector;
 use attestlog::verify::VerifyOptions;
@@ -79,6 +79,7 @@ fn everything(two: &Two, queries: &[Query], size: u64) {
     }
     for seq in 0..=size {
         two.same(|log| log.entry(seq));
+        two.same(|log| log.whole_call(seq));
     }
     two.same(AuditLog::size);
     two.same(|log| log.unanswered(&(0..size).collect::<Vec<_>>()));
@@ -86,6 +87,19 @@ fn everything(two: &Two, queries: &[Query], size: u64) {
         two.same(|log| Ok(all(log.timeline(conversation)?)));
     }
     two.same(|log| log.statistics(&Statistics::new()));
+    for by in [&[][..], &[Grouping::Tool], &[Grouping::User, Grouping::Day]] {
+        two.same(|log| log.breakdown(&Breakdown::new(by.iter().copied(), Query::new())));
+        two.same(|log| log.breakdown(&Breakdown::new(by.iter().copied(), Query::new().error("tool_error"))));
+    }
+    for query in [Query::new(), Query::new().failed()] {
+        two.same(|log| log.conversations(&query, 2));
+    }
+    for query in
+        [Query::new().containing("IT failed"), Query::new().slower_than(Duration::from_millis(6)).newest_first()]
+    {
+        two.same(|log| Ok(all(log.query(&query)?)));
+        two.same(|log| log.count(&query));
+    }
     two.same(AuditLog::health);
     two.same(AuditLog::warnings);
     two.same(AuditLog::damage);

@@ -149,8 +149,8 @@ fn whatever_is_edited_is_found_and_named() {
         &[&[7][..], br#"{"a":2}"#].concat(),
         &[&[smuggled.len() as u8 - 1], &smuggled[1..]].concat(),
     );
-    // Phase, policy, six absent members, and the trigger.
-    let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    // Phase, policy, five absent members, and the trigger.
+    let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0]);
     // The row has one entry, whose length stands behind two hashes: less than 128, so one byte.
     assert_eq!((usize::from(system_row[64]), usize::from(system_row[65])), (system_row.len() - 65, 1));
     // It becomes longer, which takes two.

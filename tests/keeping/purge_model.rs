@@ -239,6 +239,13 @@ impl Game {
     fn open(&mut self) {
         self.seed += 1;
         self.log = Some(options(&self.clock, self.seed).open(self.path()).unwrap());
+        // A clock that is further ahead than the system clock and the newest entry explain is set back to that entry [R77].
+        let now = self.log().retention().clock().unwrap().now;
+        if now < self.expiry {
+            let entries = self.log().query(&Query::new()).unwrap().map(|entry| entry.unwrap().body.recorded_at);
+            assert!(Some(now) >= entries.max(), "the expiry clock ran back further than to the newest entry");
+            self.expiry = now;
+        }
     }
 
     fn play(&mut self, step: &Step) {

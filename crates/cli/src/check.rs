@@ -1,5 +1,6 @@
 //! `check`: checks what a proof proves, with only the log's public key.
 
+use super::check_folder;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::filter::told_apart;
@@ -22,13 +23,13 @@ const MAX_SUCCESSION: u64 = 16 << 20;
 const MAX_CHECKPOINT: u64 = 1 << 20;
 const MAX_LATER: u64 = 1 << 20;
 
-/// Check a proof of any kind, or a checkpoint, without a store
+/// Check a proof of any kind, a checkpoint, a package or an evidence folder, without a store
 ///
 /// Exit code 1 if it proves nothing, contradicts what you kept, is about another value than the one you name, was signed in an epoch
 /// that is closed while nothing shows that the log went on from there, or rests on pseudonyms of which nothing shows whose they are.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The proof, or a checkpoint; `-` is standard input
+    /// The proof, a checkpoint, or a folder that `report package` or `evidence` wrote; `-` is standard input
     #[arg(value_name = "PROOF-FILE")]
     proof: PathBuf,
     /// The log's public key, or a file with it
@@ -55,6 +56,9 @@ pub struct CheckArgs {
     /// ATTESTLOG_PASSPHRASE, if it is set]
     #[arg(long, value_name = "FILE", requires = "key", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
+    /// Also the entries and roots that the verdict is about
+    #[arg(long, conflicts_with = "json")]
+    verbose: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -119,6 +123,13 @@ impl AboutArgs {
 }
 
 pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
+    if args.proof.is_dir() {
+        if args.succession.is_some() || args.old.is_some() || args.key.is_some() {
+            let message = "for a folder there are only --public-key and --patient: check the files in it for the rest, such as proofs/complete.json";
+            return Err(Failure::Input(message.to_owned()));
+        }
+        return check_folder::check(cx, &args.proof, &args.public_key, args.about.get(), args.json);
+    }
     let source = cx.source_whole(&args.proof)?;
     let name = source.name.clone();
     let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;
@@ -162,7 +173,7 @@ pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
     };
     match args.json {
         true => out.line(checked.to_json().to_canonical().as_str())?,
-        false => show(&checked, &mut out)?,
+        false => show(&checked, args.verbose, &mut out)?,
     }
     out.flush()?;
     Ok(if checked.holds() { End::Done } else { End::Found })
@@ -185,8 +196,8 @@ fn input(cx: &Context, path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     cx.source_whole(path)?.read_all(limit)
 }
 
-/// Writes for people what a proof proves.
-pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
+/// Writes for people what a proof proves: the verdict, and if it is `verbose` the entries and roots that it is about.
+pub fn show(checked: &Checked, verbose: bool, out: &mut Out) -> std::io::Result<()> {
     let valid = match (checked.standing(), checked.proven().mapping()) {
         (Standing::Closed, _) => out.styled(Style::Bad, "NOT PROVEN, only the signatures hold"),
         (_, Mapping::Unproven) => out.styled(Style::Bad, "NOT PROVEN OF ANYBODY, only of pseudonyms"),
@@ -195,14 +206,18 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
     match checked.proven() {
         Proven::Inclusion { seq, size, root, line } => {
             out.line(format!("{valid}: entry {seq} is one of the first {} of the log", count(*size)))?;
-            out.line(format!("  root   {root}"))?;
-            out.line(format!("  entry  {}", clean_json(line)))?;
+            if verbose {
+                out.line(format!("  root   {root}"))?;
+                out.line(format!("  entry  {}", clean_json(line)))?;
+            }
         }
         Proven::Consistency { old_size, old_root, new_size, new_root } => {
             let (old, new) = (count(*old_size), count(*new_size));
             out.line(format!("{valid}: the log of {new} entries begins with the {old} of the earlier checkpoint"))?;
-            out.line(format!("  old root  {old_root}"))?;
-            out.line(format!("  new root  {new_root}"))?;
+            if verbose {
+                out.line(format!("  old root  {old_root}"))?;
+                out.line(format!("  new root  {new_root}"))?;
+            }
             match checked.old_confirmed() {
                 true => out.line("  the old state is that of the checkpoint that you kept")?,
                 false => paragraph(
@@ -212,13 +227,15 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
                 )?,
             }
         }
-        Proven::Complete { .. } => show_complete(checked, &valid, out)?,
+        Proven::Complete { .. } => show_complete(checked, &valid, verbose, out)?,
         Proven::Reveal { seq, path, value, size, root, line } => {
             let value = clean_json(value.to_canonical().as_str());
             out.line(format!("{valid}: the value sealed at {} in entry {seq} is {value}", clean(&path.to_string())))?;
             out.line(format!("  of the first {} of the log", counted(*size, "entry", "entries")))?;
-            out.line(format!("  root   {root}"))?;
-            out.line(format!("  entry  {}", clean_json(line)))?;
+            if verbose {
+                out.line(format!("  root   {root}"))?;
+                out.line(format!("  entry  {}", clean_json(line)))?;
+            }
         }
         Proven::Checkpoint { size, root } => {
             out.line(format!(
@@ -233,6 +250,9 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
         }
         // For kinds that only a later version of the library knows, the JSON is shown.
         _ => out.line(format!("{valid}: {}", checked.to_json().to_canonical()))?,
+    }
+    if !verbose && !matches!(checked.proven(), Proven::Checkpoint { .. }) {
+        out.line("  --verbose prints the entries and roots that this is about")?;
     }
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
     let Some(epoch) = checked.epoch() else {
@@ -255,7 +275,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
 }
 
 /// Writes for people what a completeness proof proves.
-fn show_complete(checked: &Checked, valid: &str, out: &mut Out) -> std::io::Result<()> {
+fn show_complete(checked: &Checked, valid: &str, verbose: bool, out: &mut Out) -> std::io::Result<()> {
     let Proven::Complete { facet, value, terms, mapping, size, root, entries, purged, unknown, purges, newest } =
         checked.proven()
     else {
@@ -270,7 +290,9 @@ fn show_complete(checked: &Checked, valid: &str, out: &mut Out) -> std::io::Resu
     let (all, size) = (counted(entries.len() as u64, "entry has", "entries have"), count(*size));
     out.line(format!("{valid}: of the first {size} entries of the log exactly {all} {what}"))?;
     look_alike(checked.proven(), out)?;
-    out.line(format!("  root   {root}"))?;
+    if verbose {
+        out.line(format!("  root   {root}"))?;
+    }
     if let Some(at) = newest {
         let age = SystemClock::default().now().since(*at);
         out.line(format!(
@@ -279,7 +301,7 @@ fn show_complete(checked: &Checked, valid: &str, out: &mut Out) -> std::io::Resu
             duration(age.as_secs_f64() * 1000.0)
         ))?;
     }
-    for (seq, line) in entries {
+    for (seq, line) in entries.iter().filter(|_| verbose) {
         out.line(format!("  entry  {seq} {}", clean_json(line)))?;
     }
     if !purged.is_empty() {

@@ -212,7 +212,7 @@ fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.command(&format!("attestlog check {PROOF} --public-key {PUBLIC_KEY}"))?;
     let checked = attestlog::proof::check(proof.as_bytes(), &key);
     let checked = checked.map_err(|e| Failure::Found(format!("{PROOF}: proves nothing: {e}")))?;
-    check::show(&checked, &mut stage.out)?;
+    check::show(&checked, false, &mut stage.out)?;
     Ok(())
 }
 

@@ -3,9 +3,12 @@
 use super::context::Context;
 use super::exit::Failure;
 use super::render::clean;
+use super::zone::{When, Zone, ZoneArgs, length, when};
+use attestlog::host::{Clock, SystemClock};
 use attestlog::{AuditLog, Facet, Kind, Outcome, Query, Timestamp, Trigger};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::time::Duration;
 
 /// Which entries to select.
 #[derive(Debug, Clone, Default, Args)]
@@ -65,12 +68,24 @@ pub struct Filters {
     /// Only calls that were begun and have no end
     #[arg(long)]
     unfinished: bool,
-    /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<Timestamp>,
+    /// Kind of failure: the type of the error or, if it has none, the outcome
+    #[arg(long, value_name = "TYPE", allow_hyphen_values = true, value_parser = super::named::named)]
+    error: Vec<String>,
+    /// Only calls that took longer than this, such as 500ms or 2s
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    slower_than: Option<Duration>,
+    /// Only entries with this text in their arguments, result, error or session metadata, as they are stored. This reads every entry
+    /// that the other filters leave. Capital and small letters are the same
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
+    grep: Option<String>,
+    /// From this time on: 7d, 2h (ago), yesterday, 2026-11, YYYY-MM-DD (UTC without --tz), RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    since: Option<When>,
     /// Before this time
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    until: Option<When>,
+    #[command(flatten)]
+    zone: ZoneArgs,
 }
 
 /// Whether a value is a pattern.
@@ -181,7 +196,7 @@ impl Filters {
     /// The query for these entries of a log. A value with `*` or `?` stands for all values that match it, as in policy
     /// rules. If no entry has a value, standard error says so.
     pub fn query(&self, cx: &Context, log: &AuditLog) -> Result<Query, Failure> {
-        let mut query = self.fixed();
+        let mut query = self.fixed()?;
         for (field, values) in self.open() {
             for value in values {
                 let fits = match is_pattern(value) {
@@ -201,7 +216,7 @@ impl Filters {
 
     /// The query for entries that are still to come. Patterns are refused, since they would only match values that exist now.
     pub fn query_to_come(&self) -> Result<Query, Failure> {
-        let mut query = self.fixed();
+        let mut query = self.fixed()?;
         for (field, values) in self.open() {
             for value in values {
                 if is_pattern(value) {
@@ -234,7 +249,7 @@ impl Filters {
     }
 
     /// The query for the other filters.
-    fn fixed(&self) -> Query {
+    fn fixed(&self) -> Result<Query, Failure> {
         let mut query = Query::new();
         query = self.kind.iter().fold(query, |q, &kind| q.kind(kind));
         query = self.trigger.iter().fold(query, |q, &trigger| q.trigger(trigger));
@@ -245,8 +260,49 @@ impl Filters {
         if self.unfinished {
             query = query.unfinished();
         }
-        query = self.since.into_iter().fold(query, Query::since);
-        self.until.into_iter().fold(query, Query::until)
+        query = self.error.iter().fold(query, Query::error);
+        query = self.slower_than.into_iter().fold(query, Query::slower_than);
+        query = self.grep.iter().fold(query, Query::containing);
+        let (since, until) = self.times()?;
+        query = since.into_iter().fold(query, Query::since);
+        Ok(until.into_iter().fold(query, Query::until))
+    }
+
+    /// The time range.
+    pub fn times(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), Failure> {
+        let now = SystemClock::default().now();
+        let moment = |when: Option<When>| when.map(|when| when.moment(now, &self.zone)).transpose();
+        Ok((moment(self.since)?, moment(self.until)?))
+    }
+
+    /// The zone in which times are shown.
+    pub fn shown(&self) -> Zone {
+        self.zone.shown()
+    }
+
+    /// Whether every entry is read that the other filters leave.
+    pub fn scans(&self) -> bool {
+        self.grep.is_some()
+    }
+
+    /// Whether kinds of entries were asked for.
+    pub fn names_kinds(&self) -> bool {
+        !self.kind.is_empty() || self.unfinished
+    }
+
+    /// The only tool, if nothing is asked for but a tool and times: what plain statistics can tell.
+    pub fn only_tool(&self) -> Option<Option<&str>> {
+        let Filters { kind, tool, outcome, trigger, emergency, failed, unfinished, error, slower_than, grep, .. } =
+            self;
+        let others = self.open().into_iter().any(|(facet, values)| facet != Facet::Tool && !values.is_empty());
+        let conditions = !error.is_empty() || slower_than.is_some() || grep.is_some();
+        let closed =
+            !kind.is_empty() || !outcome.is_empty() || !trigger.is_empty() || *emergency || *failed || *unfinished;
+        match (others || conditions || closed, tool.as_slice()) {
+            (false, []) => Some(None),
+            (false, [tool]) => Some(Some(tool)),
+            _ => None,
+        }
     }
 
     /// Reports users and patients in the log that only look like those asked for.

@@ -14,15 +14,21 @@ mod anchors;
 mod backup;
 mod beside;
 mod break_glass;
+mod breakdown;
+mod chance;
 mod check;
+mod check_folder;
+mod columns;
 mod config;
 mod context;
+mod conversations;
 mod demo;
 mod ending;
 mod exit;
 mod export;
 mod filter;
 mod health;
+mod help;
 mod hook;
 mod import;
 mod init;
@@ -31,6 +37,7 @@ mod manage;
 mod mcp;
 mod named;
 mod not_compared;
+mod package;
 mod privacy;
 mod progress;
 mod prove;
@@ -42,6 +49,8 @@ mod render;
 mod report;
 mod sender_gaps;
 mod serve;
+mod shared;
+mod show;
 mod starter;
 mod stats;
 mod store;
@@ -54,8 +63,9 @@ mod verify_args;
 mod watch;
 mod weaker;
 mod withheld;
+mod zone;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 /// Tamper-evident audit log for the tool calls of AI agents.
 #[derive(Debug, Parser)]
@@ -77,8 +87,10 @@ enum Command {
     Import(import::ImportArgs),
     Watch(watch::WatchArgs),
     Query(Box<query::QueryArgs>),
+    Show(show::ShowArgs),
     Timeline(timeline::TimelineArgs),
-    Stats(stats::StatsArgs),
+    Conversations(Box<conversations::ConversationsArgs>),
+    Stats(Box<stats::StatsArgs>),
     Tail(Box<tail::TailArgs>),
     Serve(serve::ServeArgs),
     Mcp(Box<mcp::McpArgs>),
@@ -115,13 +127,16 @@ enum Command {
     Reveal(privacy::RevealArgs),
     Erase(privacy::EraseArgs),
     Redact(redact::RedactArgs),
+    Man(help::ManArgs),
+    Completions(help::CompletionsArgs),
 }
 
 fn main() -> std::process::ExitCode {
     hide_memory();
     say_only_own_panics();
     // Usage errors end the process here, with clap's message and code 2.
-    let cli = Cli::try_parse().unwrap_or_else(|mut e| {
+    let taken = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = taken.unwrap_or_else(|mut e| {
         if e.kind() == clap::error::ErrorKind::UnknownArgument {
             // The tip to pass the flag as a value behind `--` helps nobody who has mistaken a flag.
             e.remove(clap::error::ContextKind::Suggested);
@@ -159,6 +174,8 @@ fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
         Command::Import(args) => import::run(cx, args),
         Command::Watch(args) => watch::run(cx, args),
         Command::Query(args) => query::run(cx, args),
+        Command::Show(args) => show::run(cx, args),
+        Command::Conversations(args) => conversations::run(cx, args),
         Command::Timeline(args) => timeline::run(cx, args),
         Command::Stats(args) => stats::run(cx, args),
         Command::Tail(args) => tail::run(cx, args),
@@ -187,5 +204,7 @@ fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
         Command::Reveal(args) => privacy::reveal(cx, args),
         Command::Erase(args) => privacy::erase(cx, args),
         Command::Redact(args) => redact::run(cx, args),
+        Command::Man(args) => help::man(cx, args),
+        Command::Completions(args) => help::completions(cx, args),
     }
 }

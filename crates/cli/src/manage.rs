@@ -127,11 +127,16 @@ pub fn close(store: &StoreArgs, log: Opened) -> Result<(), Failure> {
 /// Show and set the policies of a store
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Print the policies in force
+    /// Print the policies in force, as the TOML that `policy set` takes
     Show {
         #[command(flatten)]
         store: StoreArgs,
+        /// Print JSON, as it stands in the log
+        #[arg(long)]
+        json: bool,
     },
+    /// Print a file with everything that a policy can say, to begin from
+    Example,
     /// Put the policies of a TOML file into force
     Set {
         #[command(flatten)]
@@ -147,9 +152,14 @@ pub enum PolicyCommand {
 pub fn policy(cx: &Context, command: &PolicyCommand) -> Outcome {
     let mut out = cx.out();
     match command {
-        PolicyCommand::Show { store } => {
-            out.line(store.read(cx)?.retention().policies()?.to_json().to_canonical().as_str())?;
+        PolicyCommand::Show { store, json } => {
+            let policies = store.read(cx)?.retention().policies()?;
+            match json {
+                true => out.line(policies.to_json().to_canonical().as_str())?,
+                false => out.line(policies.to_toml().trim_end())?,
+            }
         }
+        PolicyCommand::Example => out.line(include_str!("example.toml").trim_end())?,
         PolicyCommand::Set { store, file, no_receivers } => {
             let text = config::text(cx, file)?;
             let policies = config::policies(&text, file)?;
@@ -340,10 +350,19 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
                 log.retention().place_hold(&place.case, place.selector(), Justification { actor, reason }),
             )?;
             let done = format!("hold {} is placed{}", receipt.seq, named.as_deref().unwrap_or_default());
-            if named.is_some() {
-                cx.complain(&done);
-            }
-            told::told(told::line(&mut out, receipt.seq.to_string()), close(&place.store, log), &done)?;
+            let held = held(&log, &place.selector()).map(|n| format!("; it keeps {}", counted(n, "entry", "entries")));
+            let said = format!("{done}{}, and those recorded later that match", held.unwrap_or_default());
+            // A script takes the hold's number from standard output.
+            let line = match out.width() {
+                Some(_) => said,
+                None => {
+                    if named.is_some() {
+                        cx.complain(said);
+                    }
+                    receipt.seq.to_string()
+                }
+            };
+            told::told(told::line(&mut out, line), close(&place.store, log), &done)?;
         }
         HoldCommand::Release { store, id, actor } => {
             let log = store.open(cx)?;
@@ -374,26 +393,53 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
                         members.insert("id", *id);
                         let names = log.retention().names_in(&hold.selector)?;
                         members.insert("names", names.into_iter().collect::<Object>());
+                        members.insert("entries", held(&log, &hold.selector));
                     }
                     all.push(object);
                 }
                 out.line(Json::Array(all).to_canonical().as_str())?;
             } else {
-                let columns = [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS")];
+                let columns =
+                    [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS"), right("ENTRIES")];
                 let mut table = Table::new(&mut out, &columns);
                 for (id, hold) in &holds {
                     let selector = clean(&covers(&hold.selector, &log.retention().names_in(&hold.selector)?));
                     let plain = |text: String| (text, Style::Plain);
                     let (case, actor, reason) = (clean(&hold.case), clean(&hold.actor), clean(&hold.reason));
                     let id = (id.to_string(), Style::Bold);
-                    table.row(vec![id, plain(case), plain(actor), plain(reason), plain(selector)])?;
+                    let entries = held(&log, &hold.selector).map_or("?".to_owned(), count);
+                    table.row(vec![id, plain(case), plain(actor), plain(reason), plain(selector), plain(entries)])?;
                 }
                 table.finish()?;
+                if holds.is_empty() {
+                    cx.note("no hold is in force")?;
+                }
             }
         }
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// How many entries a hold names that are there now; `None` if that cannot be told, because its names are pseudonyms whose key is not
+/// here. Alerts and emergency grants about the same people are kept too, and not counted.
+fn held(log: &AuditLog, selector: &HoldSelector) -> Option<u64> {
+    let facets = [
+        (Facet::Conversation, &selector.conversations),
+        (Facet::User, &selector.users),
+        (Facet::Patient, &selector.patients),
+        (Facet::Tool, &selector.tools),
+    ];
+    // By the clear name all entries are found, under whichever pseudonym.
+    let names = log.retention().names_in(selector).ok()?;
+    let each = facets.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
+    let named = each.fold(Query::new(), |query, (field, value)| query.facet(field, names.get(value).unwrap_or(value)));
+    if selector.seqs.is_empty() {
+        return log.count(&named).ok();
+    }
+    let after = |seq: Option<u64>| log.count(&seq.into_iter().fold(named.clone(), Query::after)).ok();
+    let within = |(first, last): (u64, u64)| Some(after(first.checked_sub(1))?.saturating_sub(after(Some(last))?));
+    selector.seqs.ranges().map(within).sum()
 }
 
 /// Describes what a hold covers, with clear names for the pseudonyms that can be resolved.

@@ -1,28 +1,27 @@
 //! `query`: finds entries.
 
+use super::columns::{Column, Rows, column};
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
-use super::render::{self, Out, Style, brief, clean, clean_json};
+use super::progress::Unit;
+use super::render::{self, Out, Style, clean};
 use super::store::{StoreArgs, damage_line, say_found};
-use super::table::{Cell, Table, left, right, whole};
+use super::table::{Cell, Table};
 use super::withheld::{self, Withheld};
-use attestlog::entry::CLAIMED_TIME_BOUND;
+use super::zone::ZoneArgs;
 use attestlog::json::Json;
-use attestlog::{AuditLog, Call, Entry, Query, Trigger};
+use attestlog::{AuditLog, Call, Entry, Kind, Query, Trigger};
 use clap::Args;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
-
-/// The maximum number of characters of an entry that is not about a call; `--json` shows all of it.
-const MOST: usize = 300;
+use std::sync::Arc;
 
 /// Find entries
 #[derive(Debug, Args)]
 pub struct QueryArgs {
     #[command(flatten)]
     store: StoreArgs,
-    #[command(flatten)]
-    filters: Filters,
     /// At most this many
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = super::named::number)]
     limit: Option<u64>,
@@ -32,12 +31,20 @@ pub struct QueryArgs {
     /// Newest first
     #[arg(long)]
     newest_first: bool,
+    /// On a terminal, also the log's own entries; elsewhere they are listed anyway
+    #[arg(long)]
+    all: bool,
+    /// The columns of the table, such as seq,time,model,took,error
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = column, conflicts_with_all = ["count", "json"])]
+    columns: Vec<Column>,
     /// Only the number of entries
     #[arg(long)]
     count: bool,
     /// Print the canonical lines, byte for byte what was hashed
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filters: Filters,
 }
 
 impl QueryArgs {
@@ -79,18 +86,19 @@ impl QueryArgs {
         Ok(())
     }
 
-    fn query(&self, cx: &Context, log: &AuditLog) -> Result<Query, Failure> {
-        let mut query = self.filters.query(cx, log)?;
+    fn query(&self, filtered: &Query) -> Query {
+        let mut query = filtered.clone();
         query = self.limit.into_iter().fold(query, Query::limit);
         query = self.after.into_iter().fold(query, Query::after);
-        Ok(if self.newest_first { query.newest_first() } else { query })
+        if self.newest_first { query.newest_first() } else { query }
     }
 }
 
 pub fn run(cx: &Context, args: &QueryArgs) -> Outcome {
     let log = args.store.read(cx)?;
     say_found(cx, &log);
-    let query = args.query(cx, &log)?;
+    let filtered = args.filters.query(cx, &log)?;
+    let query = args.query(&filtered);
     let size = log.size()?;
     if let Some(after) = args.after.filter(|after| *after >= size) {
         let newest = size.checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
@@ -99,7 +107,7 @@ pub fn run(cx: &Context, args: &QueryArgs) -> Outcome {
     args.filters.tell_look_alikes(cx, &log)?;
     let mut out = cx.out();
     if args.count {
-        let entries = log.count(&query)?;
+        let entries = args.counted(cx, &log, &query)?;
         out.line(entries.to_string())?;
         out.flush()?;
         args.tell_parts(cx, &log, &query)?;
@@ -112,20 +120,23 @@ pub fn run(cx: &Context, args: &QueryArgs) -> Outcome {
         out.flush()?;
         return withheld.end();
     } else {
-        return show(cx, &log, &query, &mut out);
+        return args.show(cx, &log, &filtered, &mut out);
     }
     out.flush()?;
     Ok(End::Done)
 }
 
-/// Writes the table for people.
+/// How many of the newest calls a terminal shows.
+const NEWEST: u64 = 50;
+
+/// Writes every entry of a query for people.
 pub fn show(cx: &Context, log: &AuditLog, query: &Query, out: &mut Out) -> Outcome {
-    let columns = [right("SEQ"), whole("TIME (UTC)"), left("USER"), left("TOOL"), whole("OUTCOME"), left("WITH")];
-    let mut table = Table::new(out, &columns);
+    let rows = Rows::new(&[], ZoneArgs::default().shown(), out);
     let mut withheld = Withheld::new(cx);
+    let mut table = Table::new(out, &rows.head());
     for entry in log.query(query)? {
         if let Ok(entry) = withheld.take(entry)? {
-            table.row(row(&entry))?;
+            table.row(rows.row(&entry))?;
         }
     }
     table.finish()?;
@@ -133,23 +144,86 @@ pub fn show(cx: &Context, log: &AuditLog, query: &Query, out: &mut Out) -> Outco
     withheld.end()
 }
 
-/// The row of an entry for people.
-pub fn row(entry: &Entry) -> Vec<Cell> {
-    let seq = (entry.seq.to_string(), Style::Dim);
-    let time = (render::moment(entry.timestamp()), Style::Plain);
-    let plain = |text: String| (text, Style::Plain);
-    match (entry.call(), entry.own()) {
-        (Some(call), _) => {
-            let tool = plain(clean(&call.tool_name));
-            vec![seq, time, plain(clean(&call.user_id)), tool, outcome(call), plain(with(entry, call))]
+impl QueryArgs {
+    /// Writes the table for people: into a file everything, on a terminal the newest calls.
+    fn show(&self, cx: &Context, log: &AuditLog, filtered: &Query, out: &mut Out) -> Outcome {
+        let mut withheld = Withheld::new(cx);
+        let query = filtered.clone();
+        let calls = out.width().is_some() && !self.all && !self.filters.names_kinds();
+        let begun = query.clone().kind(Kind::CallBegun).unfinished();
+        let mut open = BTreeSet::new();
+        let query = if calls {
+            for entry in log.query(&begun)? {
+                open.extend(withheld.take(entry)?.ok().map(|entry| entry.seq));
+            }
+            query.kind(Kind::ToolCall).kind(Kind::CallBegun)
+        } else {
+            query
+        };
+        // A beginning whose end is listed too would make two calls of one.
+        let listed = |entry: &Entry| !calls || entry.kind() == Kind::ToolCall || open.contains(&entry.seq);
+        let whole = self.limit.is_some() || self.after.is_some();
+        let newest = out.width().is_some() && !whole;
+        let query = self.after.into_iter().fold(query, Query::after);
+        let query = if self.newest_first || newest { query.newest_first() } else { query };
+        let most = if newest { NEWEST } else { self.limit.unwrap_or(u64::MAX) };
+        let progress = Arc::new(cx.progress("searching", Unit::Entries));
+        let bar = progress.clone();
+        let mut found = log.query(&query)?.telling(Arc::new(move |done, all| bar.at(done, all)));
+        let rows = Rows::new(&self.columns, self.filters.shown(), out);
+        let (mut kept, mut shown, mut more) = (VecDeque::new(), 0, false);
+        let mut table = Table::new(out, &rows.head());
+        // Whoever names a number is answered without a look at what comes after it.
+        while newest || shown < most {
+            let Some(entry) = found.next() else { break };
+            let Ok(entry) = withheld.take(entry)? else { continue };
+            if !listed(&entry) {
+                continue;
+            }
+            more = shown == most;
+            if more {
+                break;
+            }
+            shown += 1;
+            match newest && !self.newest_first {
+                true => kept.push_front(rows.row(&entry)),
+                false => table.row(rows.row(&entry))?,
+            }
         }
-        (None, Some(own)) => {
-            let kind = (own.kind.to_string(), Style::Warn);
-            // A whole policy is longer than anybody reads in a table.
-            let detail = render::cut(&brief(&own.detail.to_json()), MOST);
-            vec![seq, time, plain("·".to_owned()), kind, plain(String::new()), plain(detail)]
+        drop(progress);
+        kept.into_iter().try_for_each(|row| table.row(row))?;
+        table.finish()?;
+        if newest && more {
+            let older = match self.filters.scans() {
+                true => "older ones".to_owned(),
+                false => {
+                    let counted = match calls {
+                        true => log.count(&filtered.clone().kind(Kind::ToolCall))? + open.len() as u64,
+                        false => log.count(filtered)?,
+                    };
+                    format!("{} more", render::count(counted.saturating_sub(shown)))
+                }
+            };
+            out.line(
+                out.styled(Style::Dim, &format!("… {older}: --limit N lists from the oldest on, --since a part")),
+            )?;
         }
-        (None, None) => vec![seq, time],
+        if shown == 0 && most > 0 && !more && self.after.is_none() {
+            cx.note("no entries match")?;
+        }
+        out.flush()?;
+        withheld.end()
+    }
+
+    /// The number of entries. A search is counted as it is read, with a progress bar.
+    fn counted(&self, cx: &Context, log: &AuditLog, query: &Query) -> Result<u64, Failure> {
+        if !self.filters.scans() {
+            return Ok(log.count(query)?);
+        }
+        let progress = Arc::new(cx.progress("searching", Unit::Entries));
+        let bar = progress.clone();
+        let mut found = log.query(query)?.telling(Arc::new(move |done, all| bar.at(done, all)));
+        Ok(found.try_fold(0, |n, entry| entry.map(|_| n + 1))?)
     }
 }
 
@@ -164,7 +238,7 @@ pub fn outcome(call: &Call) -> Cell {
 }
 
 /// What the policy did to the entry, as numbers of places: `2 masked, 1 sealed`. The line names the places.
-fn treated(summary: &Json) -> Option<String> {
+pub fn treated(summary: &Json) -> Option<String> {
     let count = |detectors: &Json| {
         let paths = detectors.as_object().into_iter().flat_map(|d| d.iter()).filter_map(|(_, paths)| paths.as_array());
         paths.map(<[Json]>::len).sum::<usize>()
@@ -184,37 +258,4 @@ fn treated(summary: &Json) -> Option<String> {
     });
     let done: Vec<String> = done.collect();
     (!done.is_empty()).then(|| done.join(", "))
-}
-
-/// The details of a call: a time that is only claimed, patients, arguments, what was treated, error.
-fn with(entry: &Entry, call: &Call) -> String {
-    let mut parts = Vec::new();
-    if let Some(of) = call.part_of().filter(|_| call.adds_to_call()) {
-        // It looked like a further call.
-        let what = match call.detail_of() {
-            Some(_) => "details of",
-            None if call.late_answer => "late answer to",
-            None => "further patients of",
-        };
-        parts.push(format!("{what} {of}"));
-    }
-    parts.extend(entry.claimed_time(CLAIMED_TIME_BOUND).map(|claimed| claimed.to_string()));
-    if !call.patient_ids.is_empty() {
-        let shown: Vec<String> = call.patient_ids.iter().take(3).map(|p| clean(p)).collect();
-        let more = call.patient_ids.len().saturating_sub(3);
-        let more = if more > 0 { format!(", … {more} more") } else { String::new() };
-        parts.push(format!("patient {}{more}", shown.join(", ")));
-    }
-    if call.emergency {
-        parts.push("emergency".to_owned());
-    }
-    if let Some(arguments) = call.arguments.as_ref().map(|a| brief(&a.to_json())).filter(|a| !a.is_empty()) {
-        parts.push(arguments);
-    }
-    parts.extend(call.treated.as_ref().and_then(|t| treated(&t.to_json())));
-    if let Some(error) = call.completion.as_ref().and_then(|c| c.error.as_ref()) {
-        let message = clean_json(&error.message);
-        parts.push(if message.is_empty() { "✗ (no message)".to_owned() } else { format!("✗ {message}") });
-    }
-    parts.join(" · ")
 }

@@ -30,6 +30,7 @@ const BATCH: usize = 1000;
 
 /// Append tool calls, one JSON object per line
 #[derive(Debug, Args)]
+#[command(after_help = MEMBERS)]
 pub struct RecordArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -55,6 +56,33 @@ pub struct RecordArgs {
     #[arg(long)]
     no_alerts: bool,
 }
+
+/// What a line can say.
+const MEMBERS: &str = "\
+Members of a line (the first three are required; an unknown one is refused):
+  conversation_id, user_id, tool_name   whose call of which tool
+  timestamp         RFC 3339; now, if absent
+  arguments         a JSON object or any other value
+  result            any JSON value; one with a member `error`, or an MCP result with isError, is a failure
+  error             in place of a result: a text, or {\"type\",\"message\"}
+  outcome           ok, tool_error, protocol_error, denied, timeout, abandoned
+  duration_ms       how long it took
+  turn_number, call_id   the turn of the conversation; the provider's id of the call
+  model, agent_id, tool_server   who decided, in which agent, and who offers the tool
+  user_role, session_metadata   the user's role; an object: client_ip, user_agent, anything
+  patient_id, purpose   a text or a list; why the data was accessed
+  call_trigger      user_request, proactive, retry, follow_up, system
+  retry_of, follow_up_of   the seq of an earlier call
+  emergency, grant  true; the seq of an emergency grant
+  retention_class, retain_until   a longer period than the policy's
+  trace_id, span_id, prompt_id   where it belongs in a trace; the prompt that led to it
+  parent_agent_id, parent_call_id   the agent that started this one, and the call in which it did
+  approval, resources   who allowed it; what it read or changed: [{\"kind\",\"name\"}]
+  digests           of what was in force
+  sender            {\"id\",\"number\"}: a call that is sent again is not recorded again
+  backfilled        true: it was recorded later than it happened
+
+{\"conversation_id\":\"c1\",\"user_id\":\"anna\",\"tool_name\":\"get_order\",\"arguments\":{\"id\":7},\"result\":{\"status\":\"sent\"}}";
 
 type Parsed = Line<Result<ToolCall, Error>>;
 

@@ -3,12 +3,14 @@
 
 use super::context::Context;
 use super::exit::{Failure, Outcome};
-use super::export::{ToolArgs, broken_pipe};
+use super::export::{OutFile, ToolArgs, broken_pipe};
 use super::filter::{refuse_pattern, say_unknown, tell_look_alikes};
+use super::package::{self, PackageArgs};
 use super::render::Out;
 use super::store::StoreArgs;
 use super::verify::verify_with;
 use super::verify_args::TrustArgs;
+use attestlog::files::Writes;
 use attestlog::json::Json;
 use attestlog::verify::Verification;
 use attestlog::{AuditLog, Error, ErrorKind, Facet, Kind, Query, Timestamp};
@@ -17,6 +19,7 @@ use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 use clap::{Args, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Reports for people and authorities
 #[derive(Debug, Subcommand)]
@@ -24,6 +27,9 @@ pub enum ReportCommand {
     /// Who accessed a patient's data, when, with which tool, what was viewed, for which purpose; or everything that one
     /// user's agents accessed
     Access(AccessArgs),
+    /// A folder about one patient for an outside expert, who checks it with a browser or Python and without this program: report,
+    /// entries, the proof that none is missing. Signs a checkpoint
+    Package(PackageArgs),
     /// To whom a patient's data was disclosed in the last six years, without treatment, payment and operations
     Disclosures(DisclosuresArgs),
 }
@@ -65,6 +71,9 @@ struct FormArgs {
     /// The format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Write to this file instead of standard output; it is replaced in one step when all of it is written
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Mark accesses whose time, as given by their caller, is further than this from the time of recording
     #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = attestlog::alert::parse_duration)]
     claimed_time_bound: std::time::Duration,
@@ -95,6 +104,7 @@ pub fn run(cx: &Context, command: &ReportCommand) -> Outcome {
         ReportCommand::Disclosures(DisclosuresArgs { store, patient, form }) => {
             (store, form, Subject::Disclosures(patient.clone()))
         }
+        ReportCommand::Package(args) => return package::package(cx, args),
     };
     // The period is checked first: somebody who mistypes it should not wait for a verification.
     let mut context = asked(form, subject)?;
@@ -111,21 +121,39 @@ pub fn run(cx: &Context, command: &ReportCommand) -> Outcome {
     let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification, form.trust.gives_kept())?;
     say_unknown(cx, &log, &of_subject(&context.subject))?;
-    let mut out = cx.out();
-    match form.format {
-        Format::Text => {
-            let text = access_since(&log, context, began)?.to_text(&style(&out));
-            out.write_all(text.as_bytes())?;
+    match form.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        None => {
+            let mut out = cx.out();
+            let style = style(&out);
+            write(&log, (context, began), form, &style, &mut out)?;
+            out.flush()?;
         }
-        Format::Json => out.line(access_since(&log, context, began)?.to_json().to_canonical().as_str())?,
-        Format::Csv => access_since(&log, context, began)?.write_csv(&mut out).map_err(broken_pipe)?,
-        Format::Html => out.write_all(access_since(&log, context, began)?.to_html().as_bytes())?,
-        Format::FhirR4 => fhir(&log, FhirRelease::R4, (context, began), form, &mut out)?,
-        Format::FhirR5 => fhir(&log, FhirRelease::R5, (context, began), form, &mut out)?,
+        Some(path) => {
+            let mut file = OutFile::create(path, Writes::Output)?;
+            write(&log, (context, began), form, &TextStyle::plain(100), &mut file.out)?;
+            file.finish()?;
+        }
     }
-    out.flush()?;
     // The report states the findings itself; a script reads the exit code.
     Ok(form.trust.verdict(&verification))
+}
+
+fn write(
+    log: &AuditLog,
+    (context, began): (Asked, u64),
+    form: &FormArgs,
+    style: &TextStyle,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match form.format {
+        Format::Text => out.write_all(access_since(log, context, began)?.to_text(style).as_bytes())?,
+        Format::Json => writeln!(out, "{}", access_since(log, context, began)?.to_json().to_canonical())?,
+        Format::Csv => access_since(log, context, began)?.write_csv(out).map_err(broken_pipe)?,
+        Format::Html => out.write_all(access_since(log, context, began)?.to_html().as_bytes())?,
+        Format::FhirR4 => fhir(log, FhirRelease::R4, (context, began), form, out)?,
+        Format::FhirR5 => fhir(log, FhirRelease::R5, (context, began), form, out)?,
+    }
+    Ok(())
 }
 
 /// Writes a resource for each row, and one for each entry about an emergency grant of the report; such an entry is not a
@@ -135,7 +163,7 @@ fn fhir(
     release: FhirRelease,
     (context, began): (Asked, u64),
     form: &FormArgs,
-    out: &mut Out,
+    out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut options = FhirOptions::default().about(&context);
     options.tools = form.tools.kinds();
@@ -160,7 +188,7 @@ fn fhir(
     }
     // What was written so far is no whole Bundle.
     check_same_moment(log, began)?;
-    Ok(fhir.finish().map_err(broken_pipe)?.line("")?)
+    Ok(writeln!(fhir.finish().map_err(broken_pipe)?)?)
 }
 
 /// Builds the report of which the verification and everything else were read since the log had `began` entries.
@@ -234,7 +262,10 @@ pub fn complete(
     let unknown = unknown.into_iter().find(|value| value.named_by.is_empty());
     context.may_have_others = unknown.as_ref().is_some_and(|value| value.may_have_others);
     context.unknown = unknown.map(|value| value.similar);
-    context.log = log.public_key()?.map(|key| key.name().to_owned());
+    let key = log.public_key()?;
+    context.log = key.as_ref().map(|key| key.name().to_owned());
+    context.public_key = key.map(|key| key.to_string());
+    (context.size, context.root) = (Some(verification.size), Some(verification.root));
     context.integrity_verified = verification.ok();
     for finding in &verification.findings {
         *context.findings.entry(finding.kind.as_str().to_owned()).or_default() += 1;
@@ -276,7 +307,7 @@ fn wrong_clocks(log: &AuditLog) -> attestlog::Result<WrongClocks> {
 }
 
 /// The pseudonyms under which the store knows the subject; none if it holds the id itself, or without the key.
-fn pseudonyms(log: &AuditLog, subject: &Subject) -> Vec<String> {
+pub fn pseudonyms(log: &AuditLog, subject: &Subject) -> Vec<String> {
     let by_user = matches!(subject, Subject::User(_));
     let known =
         log.values().spellings(if by_user { Facet::User } else { Facet::Patient }, subject.shown()).unwrap_or_default();

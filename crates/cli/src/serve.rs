@@ -30,12 +30,25 @@ pub struct ServeArgs {
     detached: bool,
 }
 
+/// Closes what this process has inherited beside its standard streams: a pipe or lock of an agent would stay open as long as it
+/// does. It has opened nothing itself yet.
+#[cfg(unix)]
+fn close_inherited() {
+    let open = std::fs::read_dir("/dev/fd").into_iter().flatten();
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
+        // One of them was that of the folder, which is closed already.
+        let _ = nix::unistd::close(number);
+    }
+}
+
 #[cfg(unix)]
 pub fn run(cx: &Context, args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     if args.detached {
         // Refused to the leader of a group of processes, which nobody ends together with others.
         let _ = nix::unistd::setsid();
+        close_inherited();
     }
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;

@@ -2,15 +2,16 @@
 
 use super::context::Context;
 use super::exit::{End, Outcome};
-use super::filter::{is_pattern, say_unknown};
+use super::filter::{Filters, is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count, counted};
 use super::store::{StoreArgs, damage_json, say_found};
 use super::table::{Table, left, right};
 use attestlog::json::Json;
-use attestlog::query::{Statistics, ToolStatistics};
+use attestlog::query::{Grouping, Statistics, ToolStatistics};
 use attestlog::{AuditLog, Facet, Kind, Query, Timestamp};
 use clap::Args;
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// How many tools with calls without an end are named.
 const NAMED: usize = 5;
@@ -20,39 +21,61 @@ const NAMED: usize = 5;
 pub struct StatsArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Only this tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    tool: Option<String>,
-    /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
-    #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// Before this time
-    #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
+    /// A row for each value of these, and each combination of several: tool, model, agent, server, user, resource, day
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = grouping)]
+    pub by: Vec<Grouping>,
+    /// Beside the period before, of this length, such as 7d; without --since, the figures are of the last such period
+    #[arg(long, value_name = "PERIOD", value_parser = super::named::time)]
+    pub compare: Option<Duration>,
     /// Print JSON: an object for one tool, an array when none is named
+    #[arg(long, conflicts_with_all = ["csv", "plot"])]
+    pub json: bool,
+    /// Print CSV
+    #[arg(long, conflicts_with = "plot")]
+    pub csv: bool,
+    /// Draw bars of how many calls there were and how many failed
     #[arg(long)]
-    json: bool,
+    pub plot: bool,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+fn grouping(name: &str) -> Result<Grouping, String> {
+    name.trim().parse().map_err(|_| {
+        let all: Vec<&str> = Grouping::ALL.iter().map(|by| by.as_str()).collect();
+        format!("calls are grouped by {}", all.join(", "))
+    })
 }
 
 pub fn run(cx: &Context, args: &StatsArgs) -> Outcome {
     let log = args.store.read(cx)?;
     say_found(cx, &log);
+    let plain = args.by.is_empty() && args.compare.is_none() && !args.csv && !args.plot;
+    match args.filters.only_tool().filter(|_| plain) {
+        Some(tool) => by_tool(cx, &log, args, tool),
+        None => super::breakdown::run(cx, &log, args),
+    }
+}
+
+/// Statistics of all tools or of one.
+fn by_tool(cx: &Context, log: &AuditLog, args: &StatsArgs, only: Option<&str>) -> Outcome {
+    let (since, until) = args.filters.times()?;
     let mut of = Statistics::new();
-    of = args.since.into_iter().fold(of, Statistics::since);
-    of = args.until.into_iter().fold(of, Statistics::until);
-    let tools = match args.tool.as_deref() {
+    of = since.into_iter().fold(of, Statistics::since);
+    of = until.into_iter().fold(of, Statistics::until);
+    let tools = match only {
         // A pattern matches several tools; their rows are selected from those of all.
         Some(pattern) if is_pattern(pattern) => {
             let fits = log.values().matching(Facet::Tool, pattern)?;
             if fits.is_empty() {
-                say_unknown(cx, &log, &Query::new().tool(pattern))?;
+                say_unknown(cx, log, &Query::new().tool(pattern))?;
             }
             let mut tools = log.statistics(&of)?;
             tools.retain(|tool| fits.contains(&tool.tool));
             tools
         }
         Some(tool) => {
-            say_unknown(cx, &log, &Query::new().tool(tool))?;
+            say_unknown(cx, log, &Query::new().tool(tool))?;
             log.statistics(&of.tool(tool))?
         }
         None => log.statistics(&of)?,
@@ -60,19 +83,20 @@ pub fn run(cx: &Context, args: &StatsArgs) -> Outcome {
     let mut out = cx.out();
     if args.json {
         let mut rows: Vec<Json> = tools.iter().map(ToolStatistics::to_json).collect();
-        let one = args.tool.as_deref().is_some_and(|tool| !is_pattern(tool));
+        let one = only.is_some_and(|tool| !is_pattern(tool));
         let mut answer = match one && rows.len() == 1 {
             true => rows.remove(0),
             false => Json::Array(rows),
         };
-        match (&mut answer, damage_json(&log)?) {
+        match (&mut answer, damage_json(log)?) {
             (Json::Object(row), Some(damage)) => _ = row.insert("damage", damage.get("damage").cloned()),
             (Json::Array(rows), Some(damage)) => rows.insert(0, damage),
             _ => {}
         }
         out.line(answer.to_canonical().as_str())?;
     } else {
-        show(&log, tools, &mut out)?;
+        show(log, tools.clone(), &mut out)?;
+        several_servers(log, &tools, &mut out)?;
     }
     out.flush()?;
     Ok(End::Done)
@@ -135,6 +159,33 @@ fn without_end(tools: &[ToolStatistics], out: &mut Out) -> io::Result<()> {
     out.line(format!("{calls} without an end {are} not counted: {}{more}", of.join(", ")))
 }
 
+/// How many tools and servers are compared to find tools of one name at several servers.
+const COMPARED: usize = 50;
+
+/// Says which rows mix tools of several servers that have one name.
+fn several_servers(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
+    let servers = log.values().matching(Facet::Server, "*").unwrap_or_default();
+    if servers.len() < 2 || servers.len() > COMPARED {
+        return Ok(End::Done);
+    }
+    for tool in tools.iter().take(COMPARED) {
+        let mut of = Vec::new();
+        for server in &servers {
+            let calls = Query::new().tool(&tool.tool).facet(Facet::Server, server).limit(1);
+            if log.count(&calls)? > 0 {
+                of.push(clean(server));
+            }
+        }
+        if of.len() > 1 {
+            let (name, of) = (clean(&tool.tool), of.join(", "));
+            out.line(format!(
+                "{name} is the name of tools of several servers ({of}): --by tool,server tells them apart"
+            ))?;
+        }
+    }
+    Ok(End::Done)
+}
+
 /// The day of a time, as text.
 fn day(of: Timestamp) -> String {
     of.to_string().chars().take(10).collect()
@@ -159,7 +210,7 @@ fn purged(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
 }
 
 /// A share in per cent, rounded; but never rounded up to 100 % or down to 0 %.
-fn percent(part: f64) -> String {
+pub fn percent(part: f64) -> String {
     let rounded = (part * 1000.0).round() / 10.0;
     let shown = match part {
         part if part >= 1.0 || part <= 0.0 => rounded,

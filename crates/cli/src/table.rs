@@ -2,6 +2,7 @@
 //! streamed, so that ten million hits need no more memory than ten.
 
 use super::render::{Out, Style, cut, width};
+use std::borrow::Cow;
 use std::io;
 
 /// How many rows determine the width of a column.
@@ -12,10 +13,10 @@ const WIDEST_PADDED: usize = 60;
 const NARROWEST: usize = 6;
 
 /// One column.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Column {
     /// Its heading.
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     /// Whether it is aligned to the right, as numbers are.
     pub right: bool,
     /// Whether it is shown whole however narrow the terminal is: half a number is a different number.
@@ -24,17 +25,17 @@ pub struct Column {
 
 /// A column of text, which may be cut.
 pub const fn left(title: &'static str) -> Column {
-    Column { title, right: false, whole: false }
+    Column { title: Cow::Borrowed(title), right: false, whole: false }
 }
 
 /// A column of text that is never cut: times, single words.
 pub const fn whole(title: &'static str) -> Column {
-    Column { title, right: false, whole: true }
+    Column { title: Cow::Borrowed(title), right: false, whole: true }
 }
 
 /// A column of numbers.
 pub const fn right(title: &'static str) -> Column {
-    Column { title, right: true, whole: true }
+    Column { title: Cow::Borrowed(title), right: true, whole: true }
 }
 
 /// One cell: text that is already clean, and its style.
@@ -74,7 +75,7 @@ impl<'a> Table<'a> {
     fn lay_out(&mut self) -> io::Result<()> {
         let widest = |i: usize, column: &Column| {
             let cells = self.waiting.iter().filter_map(|row| row.get(i)).map(|(text, _)| width(text));
-            cells.max().unwrap_or(0).max(width(column.title))
+            cells.max().unwrap_or(0).max(width(&column.title))
         };
         let mut widths: Vec<usize> = self.columns.iter().enumerate().map(|(i, c)| widest(i, c)).collect();
         match self.out.width() {
@@ -82,7 +83,7 @@ impl<'a> Table<'a> {
             // In a file nothing is cut, but one long cell must not push all the others apart.
             None => widths.iter_mut().for_each(|w| *w = (*w).min(WIDEST_PADDED)),
         }
-        let titles: Vec<Cell> = self.columns.iter().map(|c| (c.title.to_owned(), Style::Bold)).collect();
+        let titles: Vec<Cell> = self.columns.iter().map(|c| (c.title.clone().into_owned(), Style::Bold)).collect();
         write_row(self.out, &self.columns, &widths, &titles)?;
         for row in std::mem::take(&mut self.waiting) {
             write_row(self.out, &self.columns, &widths, &row)?;

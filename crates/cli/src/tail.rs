@@ -1,10 +1,10 @@
 //! `tail`: follows what is recorded, as text for people or as events for a log pipeline. If the process that has the store open
 //! ends, it goes on with the next, or opens the file itself; if another wants to record, it gives the file up and goes on through it.
 
+use super::columns::Rows;
 use super::context::Context;
 use super::exit::{Failure, Outcome};
 use super::filter::{Filters, say_unknown};
-use super::query;
 use super::render::{Out, counted};
 use super::store::StoreArgs;
 use attestlog::{Entry, Query};
@@ -53,10 +53,11 @@ pub fn run(cx: &Context, args: &TailArgs) -> Outcome {
         }
     };
     let mut out = cx.out();
+    let rows = Rows::new(&[], args.filters.shown(), &out);
     let mut follower = log.follow(from).matching(&query);
     loop {
         match follower.next_within(PULSE)? {
-            Some(entry) => show(&entry, args.json, &mut out)?,
+            Some(entry) => show(&entry, args.json, &rows, &mut out)?,
             None if cx.nobody_listens() => return Err(Failure::Pipe),
             // Nothing will come any more if the store was moved away, or another was put in its place.
             None => log.check_file().map_err(|e| args.store.failed(e))?,
@@ -64,12 +65,12 @@ pub fn run(cx: &Context, args: &TailArgs) -> Outcome {
     }
 }
 
-fn show(entry: &Entry, json: bool, out: &mut Out) -> io::Result<()> {
+fn show(entry: &Entry, json: bool, rows: &Rows, out: &mut Out) -> io::Result<()> {
     if json {
         out.line(entry.event())?;
         return out.flush();
     }
-    let cells = query::row(entry).into_iter().filter(|(text, _)| !text.is_empty());
+    let cells = rows.row(entry).into_iter().filter(|(text, _)| !text.is_empty());
     let text: Vec<String> = cells.map(|(text, style)| out.styled(style, &text)).collect();
     out.line(text.join("  "))?;
     out.flush()

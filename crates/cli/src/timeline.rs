@@ -1,17 +1,20 @@
 //! `timeline`: shows a conversation for people, turn by turn.
 
 use super::context::Context;
-use super::exit::{End, Outcome};
+use super::exit::{End, Failure, Outcome};
 use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, count, counted, wrap};
+use super::shared::{Agents, Shared};
 use super::store::{StoreArgs, damage_line, say_found};
 use super::withheld::{self, Withheld};
+use super::zone::{Zone, ZoneArgs};
 use attestlog::entry::{CLAIMED_TIME_BOUND, Circumstances, ClaimedTime};
 use attestlog::json::Json;
 use attestlog::query::{Calls, Part, Step};
-use attestlog::{AuditLog, Call, ErrorKind, Facet, Query, Timestamp, Trigger};
+use attestlog::redact::sealed_subject;
+use attestlog::{AuditLog, Call, ErrorKind, Facet, Kind, Query, Timestamp, Trigger};
 use clap::Args;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
 /// Show a conversation, turn by turn
@@ -19,64 +22,140 @@ use std::io::{self, Write};
 pub struct TimelineArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The conversation
+    /// The conversation; `attestlog conversations` lists them
     #[arg(allow_hyphen_values = true)]
-    conversation: String,
+    conversation: Option<String>,
+    /// The conversation of the entry with this seq
+    #[arg(long, value_name = "SEQ", conflicts_with = "conversation", value_parser = super::named::number)]
+    seq: Option<u64>,
+    /// Only the last N calls; without a conversation, the newest conversation
+    #[arg(long, value_name = "N", num_args = 0..=1, value_parser = super::named::number)]
+    last: Option<Option<u64>>,
+    /// Only calls that failed
+    #[arg(long)]
+    failed: bool,
+    /// Only calls of this agent
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    agent: Option<String>,
+    /// Arguments, results and errors whole
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    zone: ZoneArgs,
     /// Print the canonical lines, in the order of the timeline
     #[arg(long)]
     json: bool,
 }
 
+impl TimelineArgs {
+    /// The conversation that is meant; `None` if the log has none.
+    fn named(&self, log: &AuditLog) -> Result<Option<String>, Failure> {
+        match (&self.conversation, self.seq, self.last) {
+            (Some(conversation), ..) => {
+                refuse_pattern(log, Facet::Conversation, conversation)?;
+                Ok(Some(conversation.clone()))
+            }
+            (None, Some(seq), _) => match log.entry(seq)?.call() {
+                Some(call) => Ok(Some(call.conversation_id.clone())),
+                None => Err(Failure::Input(format!("entry {seq} is not about a call, so it is of no conversation"))),
+            },
+            (None, None, Some(_)) => {
+                let newest = log.conversations(&Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun), 1)?;
+                Ok(newest.newest.into_iter().next().map(|conversation| conversation.id))
+            }
+            (None, None, None) => Err(Failure::Input(
+                "name a conversation: `attestlog conversations STORE` lists them; or take the newest with --last, or that of an entry \
+                 with --seq"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn chosen(&self) -> Chosen {
+        Chosen {
+            failed: self.failed,
+            agent: self.agent.clone(),
+            last: self.last.flatten(),
+            full: self.full,
+            zone: self.zone.shown(),
+        }
+    }
+}
+
+/// Which steps are shown, and how.
+struct Chosen {
+    failed: bool,
+    agent: Option<String>,
+    last: Option<u64>,
+    full: bool,
+    zone: Zone,
+}
+
+impl Chosen {
+    fn fits(&self, call: &Call) -> bool {
+        (!self.failed || call.success() == Some(false))
+            && self.agent.as_ref().is_none_or(|agent| call.agent_id.as_ref() == Some(agent))
+    }
+
+    /// Whether some steps are left out.
+    fn chooses(&self) -> bool {
+        self.failed || self.agent.is_some() || self.last.is_some()
+    }
+}
+
 pub fn run(cx: &Context, args: &TimelineArgs) -> Outcome {
     let log = args.store.read(cx)?;
     say_found(cx, &log);
-    refuse_pattern(&log, Facet::Conversation, &args.conversation)?;
-    let mut out = cx.out();
-    if args.json {
-        damage_line(&log, &mut out)?;
-        say_unknown(cx, &log, &Query::new().conversation(&args.conversation))?;
-        let mut withheld = Withheld::new(cx);
-        for step in log.timeline(&args.conversation)? {
-            out.line(withheld.take(step)?.map_or_else(|e| withheld::line(&e), |step| step.entry.line()))?;
-        }
-        out.flush()?;
-        return withheld.end();
+    let Some(conversation) = args.named(&log)? else {
+        cx.note("the log has no conversation")?;
+        return Ok(End::Done);
+    };
+    let (chosen, mut out) = (args.chosen(), cx.out());
+    if !args.json {
+        return show_chosen(cx, &log, &conversation, &chosen, &mut out);
     }
-    show(cx, &log, &args.conversation, &mut out)
+    damage_line(&log, &mut out)?;
+    say_unknown(cx, &log, &Query::new().conversation(&conversation))?;
+    let mut withheld = Withheld::new(cx);
+    let from = Overview::of(&log, &conversation, &chosen, &mut Withheld::new(cx))?.from;
+    for step in log.timeline(&conversation)? {
+        match withheld.take(step)? {
+            Err(e) => out.line(withheld::line(&e))?,
+            Ok(step) if step.entry.seq < from || !step.entry.call().is_some_and(|call| chosen.fits(call)) => {}
+            Ok(step) => out.line(step.entry.line())?,
+        }
+    }
+    out.flush()?;
+    withheld.end()
 }
 
-/// Writes the timeline for people.
+/// Writes the whole timeline for people.
 pub fn show(cx: &Context, log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
+    let chosen = Chosen { failed: false, agent: None, last: None, full: false, zone: ZoneArgs::default().shown() };
+    show_chosen(cx, log, conversation, &chosen, out)
+}
+
+fn show_chosen(cx: &Context, log: &AuditLog, conversation: &str, chosen: &Chosen, out: &mut Out) -> Outcome {
     let mut withheld = Withheld::new(cx);
-    let overview = Overview::of(log, conversation, &mut withheld)?;
+    let overview = Overview::of(log, conversation, chosen, &mut withheld)?;
     let Some((first, last)) = overview.times else {
         withheld.end()?;
         say_unknown(cx, log, &Query::new().conversation(conversation))?;
         return Ok(End::Done);
     };
-    let until = if render::day(first) == render::day(last) { render::time(last) } else { render::moment(last) };
-    let users: Vec<String> = overview.users.iter().take(3).map(|u| clean(u)).collect();
-    let more =
-        if overview.users.len() > 3 { format!(", … {} more", overview.users.len() - 3) } else { String::new() };
-    let ended = overview.ended();
-    out.line(out.styled(Style::Bold, &clean(conversation)))?;
-    let calls = counted(overview.calls.calls(), "call", "calls");
-    let all_backfilled = overview.all_backfilled();
-    let source = if all_backfilled { " · from a recording" } else { "" };
-    out.line(format!(
-        "{calls}{ended} · {}{more} · {} to {until} UTC{source}",
-        users.join(", "),
-        render::moment(first)
-    ))?;
+    let zone = chosen.zone;
+    let several_days = zone.day(first) != zone.day(last);
+    overview.head(conversation, (first, last), chosen, out)?;
     let (mut turn, mut on) = (None, None);
-    let several_days = render::day(first) != render::day(last);
     for step in log.timeline(conversation)? {
         let step = match step {
             // Reported above.
             Err(e) if e.kind() == ErrorKind::Damaged => continue,
             step => step?,
         };
-        let Some(call) = step.entry.call() else { continue };
+        let Some(call) = step.entry.call().filter(|call| step.entry.seq >= overview.from && chosen.fits(call)) else {
+            continue;
+        };
         if turn != Some(call.turn_number) {
             turn = Some(call.turn_number);
             let title = call.turn_number.map_or("No turn given".to_owned(), |n| format!("Turn {n}"));
@@ -84,12 +163,12 @@ pub fn show(cx: &Context, log: &AuditLog, conversation: &str, out: &mut Out) -> 
             out.line(out.styled(Style::Bold, &title))?;
         }
         // Steps show only the time of day; turns need not be in the order of their times.
-        let day = render::day(call.timestamp);
+        let day = zone.day(call.timestamp);
         if several_days && on.as_ref() != Some(&day) {
             out.line(format!(" {}", out.styled(Style::Dim, &day)))?;
             on = Some(day);
         }
-        write_step(out, &step, call, &overview)?;
+        write_step(out, &step, call, &overview, chosen)?;
     }
     out.flush()?;
     withheld.end()
@@ -105,30 +184,92 @@ struct Overview {
     users: Vec<String>,
     /// Which calls retry or follow up which other call.
     followers: BTreeMap<u64, Vec<(u64, Trigger)>>,
+    /// What is the same for every call.
+    shared: Option<Shared>,
+    agents: Agents,
+    /// How many steps are shown, and from which entry on.
+    shown: u64,
+    from: u64,
 }
 
 impl Overview {
-    fn of(log: &AuditLog, conversation: &str, withheld: &mut Withheld) -> attestlog::Result<Overview> {
+    fn of(log: &AuditLog, conversation: &str, chosen: &Chosen, withheld: &mut Withheld) -> attestlog::Result<Overview> {
         let mut overview = Overview::default();
+        let mut last = VecDeque::new();
         for step in log.timeline(conversation)? {
             let Ok(Step { entry, .. }) = withheld.take(step)? else { continue };
             let Some(call) = entry.call() else { continue };
             let is_call = overview.calls.take(&entry) == Some(Part::First);
             overview.backfilled += u64::from(is_call && call.is_from_recording());
-            let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
-            overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
+            let (first, latest) = overview.times.unwrap_or((call.timestamp, call.timestamp));
+            overview.times = Some((first.min(call.timestamp), latest.max(call.timestamp)));
             if !overview.users.contains(&call.user_id) {
                 overview.users.push(call.user_id.clone());
             }
             if let (Some(seq), Some(trigger)) = (call.follows, call.trigger) {
                 overview.followers.entry(seq).or_default().push((entry.seq, trigger));
             }
+            match &mut overview.shared {
+                Some(shared) => shared.narrow(call),
+                None => overview.shared = Some(Shared::of(call)),
+            }
+            if is_call {
+                overview.agents.take(call);
+            }
+            if chosen.fits(call) {
+                overview.shown += 1;
+                if let Some(most) = chosen.last {
+                    last.push_back(entry.seq);
+                    if last.len() as u64 > most {
+                        last.pop_front();
+                    }
+                }
+            }
+        }
+        if chosen.last.is_some() {
+            overview.shown = last.len() as u64;
+            overview.from = last.front().copied().unwrap_or(u64::MAX);
         }
         Ok(overview)
     }
-}
 
-impl Overview {
+    /// Writes what is true of the whole conversation.
+    fn head(
+        &self,
+        conversation: &str,
+        (first, last): (Timestamp, Timestamp),
+        chosen: &Chosen,
+        out: &mut Out,
+    ) -> io::Result<()> {
+        let zone = chosen.zone;
+        let until = if zone.day(first) == zone.day(last) { zone.time(last) } else { zone.moment(last) };
+        let users: Vec<String> = self.users.iter().take(3).map(|u| clean(u)).collect();
+        let more = if self.users.len() > 3 { format!(", … {} more", self.users.len() - 3) } else { String::new() };
+        out.line(out.styled(Style::Bold, &clean(conversation)))?;
+        let calls = counted(self.calls.calls(), "call", "calls");
+        let source = if self.all_backfilled() { " · from a recording" } else { "" };
+        out.line(format!(
+            "{calls}{} · {}{more} · {} to {until} {}{source}",
+            self.ended(),
+            users.join(", "),
+            zone.moment(first),
+            zone.name(),
+        ))?;
+        let shared = self.shared.as_ref().map(Shared::words).unwrap_or_default();
+        if !shared.is_empty() {
+            out.line(format!("every call: {shared}"))?;
+        }
+        self.agents.write(out)?;
+        if chosen.chooses() {
+            out.line(format!("shown: {}", counted(self.shown, "entry", "entries")))?;
+        }
+        Ok(())
+    }
+
+    fn shares(&self, what: impl Fn(&Shared) -> bool) -> bool {
+        self.shared.as_ref().is_some_and(what)
+    }
+
     fn all_backfilled(&self) -> bool {
         self.backfilled == self.calls.calls()
     }
@@ -153,41 +294,49 @@ const INDENT: usize = 11;
 /// The maximum number of lines for the arguments.
 const MOST_LINES: usize = 4;
 
-fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> io::Result<()> {
-    let time = out.styled(Style::Dim, &render::time(call.timestamp));
-    // The attribution line escapes control characters itself; here only characters that change the writing direction are
-    // escaped.
-    let head = clean_json(&call.attribution().to_string());
+fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview, chosen: &Chosen) -> io::Result<()> {
+    let time = out.styled(Style::Dim, &chosen.zone.time(call.timestamp));
+    let head = overview.shared.as_ref().map(|shared| shared.rest(call)).unwrap_or_default();
+    let most = if chosen.full { usize::MAX } else { MOST_LINES };
     let seq = format!("#{}", step.entry.seq);
     let room = out.width().unwrap_or(100).saturating_sub(INDENT + 1);
     for (i, line) in wrap(&format!("{head}  {seq}"), room).into_iter().enumerate() {
         let margin = if i == 0 { format!(" {time}  ") } else { " ".repeat(INDENT) };
         out.line(format!("{margin}{line}"))?;
     }
-    let arguments = call.arguments.as_ref().map(|a| brief(&a.to_json())).filter(|a| !a.is_empty());
+    let arguments = call.arguments.as_ref().map(|a| told(&a.to_json(), chosen)).filter(|a| !a.is_empty());
     if let Some(arguments) = arguments {
-        paragraph(out, &format!("with {arguments}"), Style::Plain, room)?;
+        paragraph(out, &format!("with {arguments}"), Style::Plain, room, most)?;
     }
     let about: Vec<String> = [
-        (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
-        call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
+        call.patient_ids
+            .first()
+            .filter(|_| !overview.shares(Shared::patients))
+            .map(|_| format!("patient {}", shown(&call.patient_ids))),
+        call.purpose.as_ref().filter(|_| !overview.shares(Shared::purpose)).map(|p| format!("for {}", clean(p))),
         (call.is_from_recording() && !overview.all_backfilled()).then(|| "from a recording".to_owned()),
-        claimed(step),
+        claimed(step, chosen.zone),
     ]
     .into_iter()
     .flatten()
     .chain(call.circumstances.iter().flat_map(|around| surrounding(around)))
     .collect();
     if !about.is_empty() {
-        paragraph(out, &about.join(" · "), Style::Dim, room)?;
+        paragraph(out, &about.join(" · "), Style::Dim, room, most)?;
     }
-    let (result, style) = result(step, call);
-    paragraph(out, &result, style, room)?;
+    let (result, style) = result(step, call, chosen);
+    paragraph(out, &result, style, room, most)?;
     for (seq, trigger) in overview.followers.get(&step.entry.seq).into_iter().flatten() {
         let how = if *trigger == Trigger::Retry { "retried by" } else { "followed up by" };
-        paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room)?;
+        paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room, most)?;
     }
     Ok(())
+}
+
+/// Arguments in a few words, or whole.
+fn told(arguments: &Json, chosen: &Chosen) -> String {
+    let whole = chosen.full && sealed_subject(arguments).is_none();
+    if whole { clean_json(arguments.to_canonical().as_str()) } else { brief(arguments) }
 }
 
 /// What surrounds the call, as far as a reader of the timeline wants to know it: who approved, what was touched, who told of it.
@@ -215,15 +364,16 @@ fn surrounding(around: &Circumstances) -> Vec<String> {
 }
 
 /// The time of recording, if it is far from the time that the call claims.
-fn claimed(step: &Step) -> Option<String> {
+fn claimed(step: &Step, zone: Zone) -> Option<String> {
     let call = step.entry.call()?;
     let recorded = step.begun_at.unwrap_or(step.entry.body.recorded_at);
     let claimed = ClaimedTime::of(call.timestamp, recorded, CLAIMED_TIME_BOUND)?;
     let at = if matches!(claimed, ClaimedTime::InFuture(_)) { "it was recorded at" } else { "at" };
     Some(format!(
-        "{} UTC is the caller's time; {claimed}, {at} {}",
-        render::moment(call.timestamp),
-        render::moment(recorded)
+        "{} {} is the caller's time; {claimed}, {at} {}",
+        zone.moment(call.timestamp),
+        zone.name(),
+        zone.moment(recorded)
     ))
 }
 
@@ -235,10 +385,10 @@ fn shown(ids: &[String]) -> String {
     }
 }
 
-fn paragraph(out: &mut Out, text: &str, style: Style, room: usize) -> io::Result<()> {
+fn paragraph(out: &mut Out, text: &str, style: Style, room: usize, most: usize) -> io::Result<()> {
     let mut lines = wrap(text, room);
-    if lines.len() > MOST_LINES {
-        lines.truncate(MOST_LINES);
+    if lines.len() > most {
+        lines.truncate(most);
         if let Some(last) = lines.last_mut() {
             *last = render::cut(&format!("{last} …"), room);
         }
@@ -250,7 +400,7 @@ fn paragraph(out: &mut Out, text: &str, style: Style, room: usize) -> io::Result
 }
 
 /// The result of the call.
-fn result(step: &Step, call: &Call) -> (String, Style) {
+fn result(step: &Step, call: &Call, chosen: &Chosen) -> (String, Style) {
     let Some(end) = &call.completion else {
         if let Some(of) = call.detail_of() {
             let took = call.duration_ms().map_or(String::new(), |ms| format!(": it took {}", render::duration(ms)));
@@ -270,7 +420,7 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
         text += &format!(", answered after #{given_up} had given the call up");
     }
     if let Some(begun) = step.begun_at {
-        text += &format!(", begun at {}", render::time(begun));
+        text += &format!(", begun at {}", chosen.zone.time(begun));
     }
     if let Some(error) = &end.error {
         // A call can fail without a word.
@@ -278,7 +428,10 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
         said.for_each(|said| text += &format!(": {}", clean(said)));
     }
     if let Some(summary) = &end.result_summary {
-        text += &returned(&summary.to_json());
+        text += &match chosen.full {
+            true => format!(" · {}", clean_json(summary.as_str())),
+            false => returned(&summary.to_json()),
+        };
     }
     (text, if good { Style::Good } else { Style::Bad })
 }

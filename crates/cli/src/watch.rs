@@ -1,6 +1,6 @@
 //! `watch`: imports what agents write, as they write it.
 //!
-//! A file is looked at again when it has changed, and read from its beginning: what is in the log already is known by its identity
+//! Invariant R110: a file is looked at again when it has changed, and read from its beginning: what is in the log already is known by its identity
 //! (invariant H7). So it does not matter whether a file has grown, was cut off, was replaced by another, or came from elsewhere, nor
 //! how often this command is ended and begun again. A file that takes long to read is looked at less often.
 
@@ -222,14 +222,23 @@ impl Watch<'_> {
             Err(stopped) => (*stopped.recorded, Some(stopped.error)),
         };
         let (calls, answers) = (recorded.receipts.len() as u64, recorded.answers.len() as u64);
-        if calls + answers > 0 {
+        let details = recorded.details.len() as u64;
+        if calls + answers + details > 0 {
             let mut out = self.cx.out();
+            let details = match details {
+                0 => String::new(),
+                n => format!(", details of {}", counted(n, "call of another source", "calls of other sources")),
+            };
             let answers = if answers > 0 {
                 format!(", {}", counted(answers, "late answer", "late answers"))
             } else {
                 String::new()
             };
-            out.line(format!("{}: {}{answers} recorded", clean(&name), counted(calls, "new call", "new calls")))?;
+            out.line(format!(
+                "{}: {}{answers}{details} recorded",
+                clean(&name),
+                counted(calls, "new call", "new calls")
+            ))?;
             out.flush()?;
         }
         if settled {

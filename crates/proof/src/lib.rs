@@ -9,6 +9,7 @@
 mod accents;
 pub mod entry;
 mod error;
+pub mod folders;
 pub mod hash;
 pub mod json;
 #[doc(hidden)]
@@ -31,6 +32,7 @@ pub mod spelling;
 #[doc(hidden)]
 pub mod text;
 mod time;
+pub mod verifiers;
 
 pub use entry::{
     Approval, Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, Circumstances, ClaimedTime, Completion, Content,

@@ -46,6 +46,14 @@ impl PurgeRecord {
         seqs.len() == self.count && seqs.digest() == self.seqs
     }
 
+    /// The record in the detail of the entry with this seq, if it is written as [`PurgeRecord::to_json`] writes it and `set` is what
+    /// that purge took.
+    pub fn took(detail: &Json, seq: u64, set: &SeqSet) -> Option<PurgeRecord> {
+        let record = PurgeRecord::from_json(detail).ok()?;
+        let before = set.bounds().is_none_or(|(_, last)| last < seq);
+        (before && record.is_of(set) && record.to_json() == *detail).then_some(record)
+    }
+
     /// The detail of the `purge` entry.
     pub fn to_json(&self) -> Json {
         let classes: Object = self.classes.iter().map(|(class, n)| (class.as_str(), *n)).collect();

@@ -14,6 +14,7 @@ mod credential;
 mod ends;
 mod iban;
 mod marked;
+mod markup;
 mod mnemonic;
 mod national;
 mod net;

@@ -134,6 +134,8 @@ pub(crate) struct Jobs {
     pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
     pub(crate) delivering: Delivering,
+    /// Held while a call is begun of which it must be known that nobody has begun it yet.
+    pub(crate) beginning: Mutex<()>,
 }
 
 /// What readers see of the newest entries.

@@ -13,7 +13,10 @@ pub(crate) mod given;
 pub(crate) mod names;
 pub(crate) mod prepare;
 pub(crate) mod publish;
-#[cfg(feature = "owner")]
+#[cfg_attr(
+    not(feature = "owner"),
+    allow(dead_code, reason = "nothing is sent to another process, but requests have the form")
+)]
 pub(crate) mod remote_call;
 pub(crate) mod row_mac;
 pub(crate) mod same;

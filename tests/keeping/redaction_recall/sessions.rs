@@ -57,6 +57,8 @@ const EXAMPLES: &[&str] = &[
     "\"password\\\":",
     "t-{n}",
     "PETER_SECRET",
+    "ghp_16C7e42F",
+    "QWERTYUIOPASDFGHJKLZXCVBNM",
 ];
 
 pub fn strings() -> Vec<String> {

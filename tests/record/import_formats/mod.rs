@@ -3,6 +3,7 @@
 mod agents;
 mod anthropic;
 mod conversations;
+mod elsewhere;
 mod evaluations;
 mod failures;
 mod frameworks;
@@ -15,6 +16,7 @@ mod packed;
 mod properties;
 mod real;
 mod telemetry;
+mod texts;
 mod told;
 mod unread;
 

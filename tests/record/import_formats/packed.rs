@@ -101,6 +101,7 @@ fn an_eval_of_inspect_is_an_archive_and_a_damaged_sample_is_named_alone() {
     assert_eq!((torn.calls.len(), torn.not_taken[0].place.as_str()), (1, "line 2"));
 }
 
+/// R109.
 #[test]
 fn what_is_cut_off_damaged_or_made_to_grow_is_refused() {
     let (whole, frame) = (gzip(SESSION.as_bytes()), zstd(&[(0, SESSION.as_bytes())]));

@@ -7,7 +7,7 @@ use attestlog::entry::Decision;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-fn field(number: u64, value: &[u8]) -> Vec<u8> {
+pub(super) fn field(number: u64, value: &[u8]) -> Vec<u8> {
     [vec![(number << 3 | 2) as u8], varint(value.len() as u64), value.to_vec()].concat()
 }
 
@@ -25,15 +25,15 @@ fn fixed(number: u64, value: u64) -> Vec<u8> {
     [vec![(number << 3 | 1) as u8], value.to_le_bytes().to_vec()].concat()
 }
 
-fn pair(key: &str, value: Vec<u8>) -> Vec<u8> {
+pub(super) fn pair(key: &str, value: Vec<u8>) -> Vec<u8> {
     [field(1, key.as_bytes()), field(2, &value)].concat()
 }
 
-fn said(text: &str) -> Vec<u8> {
+pub(super) fn said(text: &str) -> Vec<u8> {
     field(1, text.as_bytes())
 }
 
-fn request() -> Vec<u8> {
+pub(super) fn request() -> Vec<u8> {
     let arguments = field(6, &field(1, &pair("id", [vec![3 << 3], varint(7)].concat())));
     let span = [
         field(1, &[0x0a; 16]),

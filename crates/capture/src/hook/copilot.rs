@@ -25,7 +25,7 @@ pub(super) fn event(told: &Told, identity: &Identity, now: Timestamp) -> Result<
             end(call(told, identity)?.error(error))
         }
         Some("sessionEnd" | "agentStop") => {
-            let which = abandoned(conversation(told, identity)?, identity, "the turn ended");
+            let which = abandoned(AGENT, told, conversation(told, identity)?, identity, "the turn ended");
             Ok(Event::new(Moment::Aside, vec![Step::Abandon(which)]))
         }
         Some("sessionStart") => Ok(Event::new(Moment::Aside, vec![stale(now)])),

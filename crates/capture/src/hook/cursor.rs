@@ -24,7 +24,7 @@ pub(super) fn event(told: &Told, identity: &Identity, now: Timestamp) -> Result<
         Some("beforeMCPExecution") => begin(of.mcp()?),
         Some("afterMCPExecution") => end(answered(of.mcp()?, parsed(told.value("result_json")))),
         Some("stop" | "sessionEnd") => {
-            let which = abandoned(of.conversation()?, identity, "the turn ended");
+            let which = abandoned(AGENT, told, of.conversation()?, identity, "the turn ended");
             Ok(Event::new(Moment::Aside, vec![Step::Abandon(which)]))
         }
         Some("sessionStart") => Ok(Event::new(Moment::Aside, vec![stale(now)])),

@@ -26,18 +26,19 @@ pub(super) fn event(agent: Agent, told: &Told, identity: &Identity, now: Timesta
         Some("PermissionDenied") => (Moment::After, vec![Step::End(of.denied()?.into(), Unmatched::RecordIfNew)]),
         Some("PostToolBatch") => (Moment::After, of.batch()?),
         Some("Stop" | "StopFailure" | "AfterAgent") => {
-            let mut which = abandoned(of.conversation()?, identity, "the turn ended");
+            let mut which = abandoned(agent, told, of.conversation()?, identity, "the turn ended");
             which.agent = Some(told.text("agent_id")?);
             (Moment::Aside, vec![Step::Abandon(which)])
         }
         Some("SubagentStop") => {
-            let mut which = abandoned(of.conversation()?, identity, "the agent ended");
+            let mut which = abandoned(agent, told, of.conversation()?, identity, "the agent ended");
             which.agent = Some(Some(told.needed("agent_id")?));
             (Moment::Aside, vec![Step::Abandon(which)])
         }
-        Some("SessionEnd") => {
-            (Moment::Aside, vec![Step::Abandon(abandoned(of.conversation()?, identity, "the session ended"))])
-        }
+        Some("SessionEnd") => (
+            Moment::Aside,
+            vec![Step::Abandon(abandoned(agent, told, of.conversation()?, identity, "the session ended"))],
+        ),
         Some("SessionStart") => (Moment::Aside, vec![stale(now)]),
         // It names no call: how the request was answered is known when the call ends.
         Some("PermissionRequest" | "BeforeToolSelection") => (Moment::Aside, Vec::new()),
@@ -123,26 +124,29 @@ impl Dialect<'_> {
         Ok(refused(call, Some("mode")).outcome(Outcome::Denied))
     }
 
-    /// The calls of one message of the model, after all of them: those that did not end yet were denied, and those that never began
-    /// had no tool.
+    /// The calls of one message of the model, after all of them. One that did not end yet was denied if the text in place of a
+    /// result says so; otherwise its end was not recorded, and it ended as its response says. One that never began had no tool, or
+    /// its beginning was not recorded either.
     fn batch(&self) -> Result<Vec<Step>> {
         let settle = |of: Told| {
             let (call, response) = (self.call(&of)?, of.value("tool_response"));
-            let text = response.as_ref().map(|response| message(&response.value)).unwrap_or_default();
-            let not_run = text.starts_with(NOT_RUN);
-            let denied = call.clone().error(&*text);
-            let denied = match not_run {
-                true => denied.outcome(Outcome::ToolError),
-                false => refused(denied, refuser(&text)).outcome(Outcome::Denied),
+            let text = response.as_ref().and_then(|response| response.value.as_str()).unwrap_or_default();
+            let (not_run, refuser) = (text.starts_with(NOT_RUN), refuser(text));
+            // What looks like a refusal may be a tool's answer, so it is kept as results are, not as a message.
+            let ended = match refuser {
+                _ if not_run => with_result(call.clone(), response.clone()).outcome(Outcome::ToolError),
+                Some(by) => refused(with_result(call.clone(), response.clone()), Some(by)).outcome(Outcome::Denied),
+                None => succeeded(call.clone(), response.clone()),
             };
             let alone = match not_run {
-                true => call.typed_error("not_run", text).outcome(Outcome::ProtocolError),
-                false => succeeded(call, response),
+                true => with_result(call, response).outcome(Outcome::ProtocolError),
+                false => ended.clone(),
             };
             let alone = note(alone, "first_heard_of", "PostToolBatch");
-            Ok(Step::Settle(denied.into(), alone.into()))
+            Ok((ended, alone))
         };
-        self.told.list("tool_calls")?.into_iter().map(settle).collect()
+        let calls = self.told.list("tool_calls")?.into_iter().map(settle).collect::<Result<_>>()?;
+        Ok(vec![Step::Settle(calls)])
     }
 }
 

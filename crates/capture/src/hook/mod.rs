@@ -16,6 +16,8 @@ mod opencode;
 mod record;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_order;
 mod told;
 
 pub use record::record;
@@ -112,8 +114,8 @@ pub enum Step {
     Begin(Box<ToolCall>),
     /// A call ends: the oldest unfinished one that this can be.
     End(Box<ToolCall>, Unmatched),
-    /// A call ends in one of two ways: as the first if it is unfinished; if it is not in the log at all, the second is recorded.
-    Settle(Box<ToolCall>, Box<ToolCall>),
+    /// Calls end, each in one of two ways: as the first if it is unfinished; if it is not in the log at all, the second is recorded.
+    Settle(Vec<(ToolCall, ToolCall)>),
     /// Nobody finishes these calls any more.
     Abandon(Abandoned),
 }
@@ -165,6 +167,40 @@ pub fn read(agent: Agent, bytes: &[u8], identity: &Identity, now: Timestamp) -> 
     }
 }
 
+/// When an event occurs that [`read`] refuses: as its name says, or if it cannot be read at all, the name that is configured.
+///
+/// ```
+/// use attestlog_capture::hook::{Identity, Moment, moment};
+/// let mut identity = Identity::default();
+/// assert_eq!(moment(br#"{"hook_event_name":"Stop"}"#, &identity), Moment::Aside);
+/// assert_eq!(moment(b"no JSON", &identity), Moment::Before);
+/// identity.event = Some("Stop".to_owned());
+/// assert_eq!(moment(b"no JSON", &identity), Moment::Aside);
+/// ```
+pub fn moment(bytes: &[u8], identity: &Identity) -> Moment {
+    const NAMES: [&str; 4] = ["hook_event_name", "hookEventName", "eventName", "hook"];
+    const ASIDE: [&str; 11] = [
+        "Stop",
+        "StopFailure",
+        "SubagentStop",
+        "AfterAgent",
+        "SessionStart",
+        "SessionEnd",
+        "stop",
+        "subagentStop",
+        "agentStop",
+        "sessionStart",
+        "sessionEnd",
+    ];
+    let named = Told::parse(bytes).ok().and_then(|told| NAMES.iter().find_map(|name| told.text(name).ok()?));
+    let name = named.or_else(|| identity.event.clone());
+    match name {
+        Some(name) if ASIDE.contains(&&*name) => Moment::Aside,
+        Some(name) if name.to_lowercase().starts_with("post") => Moment::After,
+        _ => Moment::Before,
+    }
+}
+
 /// The event has a name that nobody knows: an error if it is about a tool.
 fn unknown(agent: Agent, name: Option<&str>, told: &Told) -> Result<Event> {
     const OF_TOOLS: [&str; 7] =
@@ -172,8 +208,9 @@ fn unknown(agent: Agent, name: Option<&str>, told: &Told) -> Result<Event> {
     let about = OF_TOOLS.iter().find(|member| told.has(member));
     match (name, about) {
         (Some(_), None) => Ok(Event::none()),
-        (Some(name), Some(member)) => Err(Error::invalid(format!(
-            "{name:?} is no event of {} that this version knows, and it is about a tool (it has {member})",
+        // The name is not repeated: it may be anything.
+        (Some(_), Some(member)) => Err(Error::invalid(format!(
+            "this is no event of {} that this version knows, and it is about a tool (it has {member})",
             agent.as_str()
         ))),
         (None, _) => {
@@ -182,9 +219,11 @@ fn unknown(agent: Agent, name: Option<&str>, told: &Told) -> Result<Event> {
     }
 }
 
-/// The unfinished calls of a conversation, given up for this reason.
-fn abandoned(conversation: String, identity: &Identity, reason: &str) -> Abandoned {
+/// The unfinished calls of a conversation, given up for this reason. Other agents and sessions may share the conversation.
+fn abandoned(agent: Agent, told: &Told, conversation: String, identity: &Identity, reason: &str) -> Abandoned {
     let mut which = Abandoned::default();
+    which.program = Some(agent.as_str().to_owned());
+    which.session = told.session(identity);
     which.conversation = Some(conversation);
     which.user = Some(identity.user.clone());
     which.source = Some(SourceKind::Hook);

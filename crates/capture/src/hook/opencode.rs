@@ -36,7 +36,7 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
         }
         Some("event") => bus(told, &part("event")?, identity),
         Some(_) if told.has("input") && part("input").is_ok_and(|input| input.has("callID")) => {
-            unknown(AGENT, name.as_deref(), &part("input")?).and_then(|_| Ok(Event::none()))
+            unknown(AGENT, name.as_deref(), &part("input")?).map(|_| Event::none())
         }
         Some(_) => Ok(Event::none()),
         None => unknown(AGENT, None, told),
@@ -95,8 +95,9 @@ fn bus(told: &Told, event: &Told, identity: &Identity) -> Result<Event> {
             let info = properties.inner("info");
             let deleted = info.map(|info| info.text("id")).transpose()?.flatten();
             let Some(session) = properties.text("sessionID")?.or(deleted) else { return none };
-            let session = identity.conversation.clone().unwrap_or(session);
-            let which = abandoned(session, identity, "the turn ended");
+            let conversation = identity.conversation.clone().unwrap_or_else(|| session.clone());
+            let mut which = abandoned(AGENT, told, conversation, identity, "the turn ended");
+            which.session = identity.conversation.is_some().then_some(session);
             Ok(Event::new(Moment::Aside, vec![Step::Abandon(which)]))
         }
         _ => none,

@@ -7,40 +7,38 @@ use attestlog::{AuditLog, Call, Entry, ErrorKind, Kind, Outcome, Query};
 
 const NOW: &str = "2026-11-29T12:00:00Z";
 
-fn ada() -> Identity {
-    let mut identity = Identity::default();
-    identity.user = "ada".to_owned();
-    identity
+pub(super) fn ada() -> Identity {
+    Identity { user: "ada".to_owned(), ..Identity::default() }
 }
 
 /// A log, and an agent that reports to it.
-struct Session {
-    log: AuditLog,
-    agent: Agent,
+pub(super) struct Session {
+    pub(super) log: AuditLog,
+    pub(super) agent: Agent,
 }
 
 impl Session {
-    fn of(agent: Agent) -> Session {
+    pub(super) fn of(agent: Agent) -> Session {
         Session { log: AuditLog::in_memory().unwrap(), agent }
     }
 
-    fn try_tell(&self, event: &str) -> Result<u64> {
+    pub(super) fn try_tell(&self, event: &str) -> Result<u64> {
         record(&self.log, read(self.agent, event.as_bytes(), &ada(), NOW.parse()?)?)
     }
 
     #[track_caller]
-    fn tell(&self, events: &[&str]) {
+    pub(super) fn tell(&self, events: &[&str]) {
         for event in events {
             self.try_tell(event).unwrap_or_else(|e| panic!("{e}: {event}"));
         }
     }
 
-    fn calls(&self) -> Vec<Entry> {
+    pub(super) fn calls(&self) -> Vec<Entry> {
         self.log.query(&Query::new().kind(Kind::ToolCall)).unwrap().map(|entry| entry.unwrap()).collect()
     }
 
     /// Tool, id and outcome of each call that has ended.
-    fn ends(&self) -> Vec<(String, Option<String>, Outcome)> {
+    pub(super) fn ends(&self) -> Vec<(String, Option<String>, Outcome)> {
         let one = |entry: &Entry| {
             let call = entry.call().unwrap();
             (call.tool_name.clone(), call.call_id.clone(), outcome(call))
@@ -48,7 +46,7 @@ impl Session {
         self.calls().iter().map(one).collect()
     }
 
-    fn unfinished(&self) -> u64 {
+    pub(super) fn unfinished(&self) -> u64 {
         self.log.count(&Query::new().unfinished()).unwrap()
     }
 
@@ -61,21 +59,21 @@ impl Session {
     }
 }
 
-fn outcome(call: &Call) -> Outcome {
+pub(super) fn outcome(call: &Call) -> Outcome {
     call.completion.as_ref().unwrap().outcome
 }
 
-fn end(tool: &str, id: &str, outcome: Outcome) -> (String, Option<String>, Outcome) {
+pub(super) fn end(tool: &str, id: &str, outcome: Outcome) -> (String, Option<String>, Outcome) {
     (tool.to_owned(), Some(id.to_owned()).filter(|id| !id.is_empty()), outcome)
 }
 
 /// An event of Claude Code's dialect in the session `s`.
-fn said(name: &str, more: &str) -> String {
+pub(super) fn said(name: &str, more: &str) -> String {
     let more = if more.is_empty() { String::new() } else { format!(",{more}") };
     format!(r#"{{"session_id":"s","cwd":"/w","permission_mode":"default","hook_event_name":"{name}"{more}}}"#)
 }
 
-fn tool(name: &str, tool: &str, id: &str, more: &str) -> String {
+pub(super) fn tool(name: &str, tool: &str, id: &str, more: &str) -> String {
     let more = if more.is_empty() { String::new() } else { format!(",{more}") };
     said(name, &format!(r#""tool_name":"{tool}","tool_input":{{"file_path":"/w/{id}"}},"tool_use_id":"{id}"{more}"#))
 }
@@ -322,7 +320,7 @@ fn what_cannot_be_read_is_refused_by_name_and_what_is_about_no_tool_is_not() {
         ("[]", "not an object"),
         ("\"PreToolUse\"", "not an object"),
         ("{}", "hook_event_name"),
-        (r#"{"hook_event_name":7,"tool_name":"x"}"#, "\"7\" is no event"),
+        (r#"{"hook_event_name":7,"tool_name":"x"}"#, "this is no event of claude-code"),
         (r#"{"hook_event_name":{},"tool_name":"x"}"#, "hook_event_name: must be a text"),
         (r#"{"hook_event_name":"PreToolUse"}"#, "tool_name: is missing"),
         (r#"{"hook_event_name":"PreToolUse","tool_name":"Bash"}"#, "session_id: is missing"),

@@ -126,6 +126,13 @@ impl Told {
         }
     }
 
+    /// The agent's session, where the conversation is configured and so does not name it.
+    pub(super) fn session(&self, identity: &Identity) -> Option<String> {
+        const NAMES: [&str; 4] = ["session_id", "sessionId", "conversation_id", "sessionID"];
+        identity.conversation.as_ref()?;
+        self.first(&NAMES).ok().flatten()
+    }
+
     /// A call of this tool, with what every event says: who, and these members of the session.
     pub(super) fn call(
         &self,
@@ -134,8 +141,9 @@ impl Told {
         identity: &Identity,
         session: &[&str],
     ) -> ToolCall {
-        let (conversation, tool) = names;
-        let conversation = identity.conversation.clone().unwrap_or(conversation);
+        let (session_of_call, tool) = names;
+        let conversation = identity.conversation.clone().unwrap_or_else(|| session_of_call.clone());
+        let own = self.session(identity).or(Some(session_of_call)).filter(|own| *own != conversation);
         let mut source = Source::new(SourceKind::Hook);
         source.program = Some(agent.as_str().to_owned());
         source.version = identity.version.clone();
@@ -144,6 +152,9 @@ impl Told {
         call.purpose = identity.purpose.clone();
         if let Some(role) = &identity.role {
             call = call.role(role);
+        }
+        if let Some(own) = own {
+            call = call.metadata("session_id", own);
         }
         for name in session {
             if let Some(value) = self.value(name) {

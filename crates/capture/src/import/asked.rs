@@ -17,10 +17,13 @@ pub(super) struct Executed<'a> {
     ids: HashSet<String>,
     /// For each trace, the number of such spans without a call id.
     traces: HashMap<&'a str, usize>,
+    /// For each trace and tool, the number of its spans.
+    tools: HashMap<(&'a str, String), usize>,
 }
 
 impl<'a> Executed<'a> {
-    pub(super) fn add(&mut self, trace: &'a str, id: Option<String>) {
+    pub(super) fn add(&mut self, trace: &'a str, id: Option<String>, tool: String) {
+        *self.tools.entry((trace, tool)).or_default() += 1;
         let without = self.traces.entry(trace).or_default();
         *without += usize::from(id.is_none());
         self.ids.extend(id);
@@ -37,6 +40,15 @@ struct Asked {
     history: BTreeMap<String, String>,
     /// An attribute that mentions calls without ids.
     bare: Option<String>,
+    /// The calls without ids that name their tool: the attribute, the tool and the call.
+    nameless: Vec<(String, String, String)>,
+}
+
+/// A call that an attribute mentions.
+struct Mentioned {
+    id: Option<String>,
+    /// Its tool, and the tool with its input.
+    tool: Option<(String, String)>,
 }
 
 /// Reports the calls that `spans`, which are not tools' spans, ask for and that have no span of their own. Each span
@@ -45,6 +57,7 @@ pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -
     let asked: Vec<Asked> = spans.iter().map(|(_, span)| asked(span)).collect();
     let first: HashSet<&String> = asked.iter().flat_map(|asked| asked.ids.keys()).collect();
     let (mut named, mut spare) = (HashSet::new(), executed.traces.clone());
+    let (mut told_of, mut left) = (HashSet::new(), executed.tools.clone());
     let mut not_taken = Vec::new();
     for ((trace, span), asked) in spans.iter().zip(&asked) {
         let has_tools = executed.traces.contains_key(trace);
@@ -69,6 +82,21 @@ pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -
             let key = clip(key);
             let why = format!(
                 "the attribute {key:?} of a model's span asks for calls, and no span of a tool is in its trace"
+            );
+            not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why });
+        }
+        for (key, tool, call) in asked.nameless.iter().filter(|_| has_tools) {
+            // Several attributes and spans may mention one call.
+            if !told_of.insert((*trace, call)) {
+                continue;
+            }
+            if let Some(left @ 1..) = left.get_mut(&(*trace, tool.clone())) {
+                *left -= 1;
+                continue;
+            }
+            let (key, tool) = (clip(key), clip(tool));
+            let why = format!(
+                "the attribute {key:?} of a model's span asks for a call of {tool:?}, and no span of that tool is left for it"
             );
             not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why });
         }
@@ -120,14 +148,17 @@ impl Asked {
             } else if detect::leads_into_calls(key) {
                 // One attribute for each member of a call: `tool_calls.0.id`.
                 match value.as_str().filter(|_| key.ends_with(".id")) {
-                    Some(id) => found.push(Some(id.to_owned())),
+                    Some(id) => found.push(Mentioned { id: Some(id.to_owned()), tool: None }),
                     None => flat = Some((key.to_owned(), is_told)),
                 }
             } else {
                 search(&value, &mut found);
             }
-            found.extend(cut.then_some(None));
-            for id in found {
+            found.extend(cut.then_some(Mentioned { id: None, tool: None }));
+            for Mentioned { id, tool } in found {
+                if let (None, Some((tool, call)), false) = (&id, tool, is_told) {
+                    self.nameless.push((key.to_owned(), tool, call));
+                }
                 match id {
                     Some(id) if is_told => _ = self.history.entry(id).or_insert_with(|| key.to_owned()),
                     Some(id) => _ = self.ids.entry(id).or_insert_with(|| key.to_owned()),
@@ -150,21 +181,21 @@ fn holds_calls(text: &str) -> bool {
 }
 
 /// The ids of the calls in a member whose name says that it holds calls.
-fn each(value: &Json, found: &mut Vec<Option<String>>) {
+fn each(value: &Json, found: &mut Vec<Mentioned>) {
     match value {
         Json::Array(items) => items.iter().for_each(|item| each(item, found)),
-        Json::Object(_) if !detect::is_zero(value) => found.push(id(value)),
+        Json::Object(_) if !detect::is_zero(value) => found.push(mentioned(value)),
         _ => {}
     }
 }
 
 /// The ids of the calls anywhere in a value.
-fn search(value: &Json, found: &mut Vec<Option<String>>) {
+fn search(value: &Json, found: &mut Vec<Mentioned>) {
     match value {
         Json::Array(items) => items.iter().for_each(|item| search(item, found)),
         Json::Object(members) => {
             if value.get("type").and_then(Json::as_str).is_some_and(detect::is_call) {
-                found.push(id(value));
+                found.push(mentioned(value));
                 return;
             }
             for (key, member) in members.iter() {
@@ -176,6 +207,15 @@ fn search(value: &Json, found: &mut Vec<Option<String>>) {
         }
         _ => {}
     }
+}
+
+fn mentioned(call: &Json) -> Mentioned {
+    let holder = call.get("function").filter(|function| function.as_object().is_some()).unwrap_or(call);
+    let text = |keys: &[&str]| keys.iter().find_map(|key| holder.get(key)?.as_str()).map(str::to_owned);
+    let input = ["arguments", "args", "input"].iter().find_map(|key| holder.get(key)).map(answer::read);
+    let input = input.unwrap_or(Json::Null).to_canonical().to_string();
+    let tool = text(&["name", "toolName", "tool_name"]).map(|tool| (tool.clone(), format!("{tool} {input}")));
+    Mentioned { id: id(call), tool }
 }
 
 fn id(call: &Json) -> Option<String> {

@@ -34,6 +34,7 @@ impl Beginning {
             session,
             id: None,
             weak: true,
+            apart: true,
         }
     }
 }

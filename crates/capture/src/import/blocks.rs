@@ -5,7 +5,7 @@
 //! what each provider wrote. A call that a message has twice in different spellings is one call. Items of the Responses API are
 //! read by `items`. What no rule here knows is left for `detect` to report.
 
-use super::answer::{Answer, parsed};
+use super::answer::{Answer, parsed, tell_the_same};
 use super::conversation::Conversation;
 use super::detect::{self, Plain};
 use super::file::{At, Known, Moment, TIMES};
@@ -30,7 +30,7 @@ pub(super) const CALL_IDS: &[&str] =
 pub(super) const ANSWER_IDS: &[&str] =
     &["tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "call_id", "tool_id", "callID"];
 const TOOLS: &[&str] = &["name", "tool_name", "toolName", "tool", "function_name", "functionName"];
-const GIVEN: &[&str] = &["arguments", "args", "input", "tool_args", "parameters", "tool_input"];
+pub(super) const GIVEN: &[&str] = &["arguments", "args", "input", "tool_args", "parameters", "tool_input"];
 const SAID: &[&str] = &["content", "output", "result", "response", "value", "text"];
 /// The members of a call that are known: those above, and what says nothing of input or answer.
 const CALL: Known = &[
@@ -180,29 +180,33 @@ pub(super) fn facts_of(at: &At<'_>) -> Facts {
 
 /// The calls that a message has beside its content; returns their ids, by which those in its content are known again.
 fn beside<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) -> Vec<String> {
-    let mut ids = Vec::new();
+    let (mut ids, mut all) = (Vec::new(), Vec::new());
     for key in ["tool_calls", "toolCalls", "invalid_tool_calls", "toolInvocations"] {
         for call in at.items(key) {
             if let Some(id) = call.name(CALL_IDS) {
                 ids.push(id);
             }
             self::call(&call, facts, session);
+            all.push(call);
         }
     }
     let mut more = |at: &At<'a>, session: &mut Conversation<'a>| {
         for call in at.items("tool_calls") {
             match call.name(CALL_IDS).filter(|id| ids.contains(id)) {
-                Some(_) => call.take(),
+                Some(_) => {}
                 None => {
                     ids.extend(call.name(CALL_IDS));
                     self::call(&call, facts, session);
+                    all.push(call);
                 }
             }
         }
         if let Some(call) = at.member("function_call").filter(|call| !detect::is_zero(call.value)) {
             match ids.is_empty() {
                 true => self::call(&call, facts, session),
-                false => call.take(),
+                // The older way to say the same, without an id.
+                false if all.iter().any(|one| is_same(one, &call)) => call.take(),
+                false => session.join.refuse_call(&call, "is none of the calls that the message has beside it"),
             }
         }
     };
@@ -215,6 +219,17 @@ fn beside<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) -> Vec
         self::call(&call, facts, session);
     }
     ids
+}
+
+/// Whether two objects of calls name the same tool with the same input.
+fn is_same(one: &At<'_>, other: &At<'_>) -> bool {
+    let of = |at: &At<'_>| {
+        let function = at.member("function").filter(|at| at.value.as_object().is_some());
+        let at = function.as_ref().unwrap_or(at);
+        (at.name(TOOLS), at.first(GIVEN).map_or(Json::Null, |given| given.value.clone()))
+    };
+    let ((tool, given), (other_tool, other_given)) = (of(one), of(other));
+    tool == other_tool && tell_the_same(&given, &other_given)
 }
 
 /// What a block turned out to be.
@@ -247,7 +262,8 @@ pub(super) fn block<'a>(
     ] {
         let Some(inner) = at.member(key).filter(|inner| inner.value.as_object().is_some()) else { continue };
         match kind {
-            Read::Call if inner.name(CALL_IDS).is_some_and(|id| known.contains(&id)) => inner.take(),
+            // Whether it says the same is seen later.
+            Read::Call if inner.name(CALL_IDS).is_some_and(|id| known.contains(&id)) => {}
             Read::Call => call(&inner, facts, session),
             _ => answer(&inner, at, facts.moment, session),
         }
@@ -261,7 +277,7 @@ pub(super) fn block<'a>(
     if items::is_item(at) {
         let kind = if items::is_output(at) { Read::Answer } else { Read::Call };
         match at.name(CALL_IDS).filter(|id| kind == Read::Call && known.contains(id)) {
-            Some(_) => at.take(),
+            Some(_) => {}
             None => items::item(at, facts, session),
         }
         return kind;
@@ -286,7 +302,7 @@ pub(super) fn block<'a>(
         return Read::Call;
     }
     match at.name(CALL_IDS).filter(|id| known.contains(id)) {
-        Some(_) => at.take(),
+        Some(_) => {}
         None => call(at, facts, session),
     }
     Read::Call
@@ -313,12 +329,35 @@ pub(super) fn call<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a
     // Claude Code names the tools of a server `mcp__server__tool`.
     let prefixed = || Some(asked.tool.strip_prefix("mcp__")?.split_once("__")?.0.to_owned());
     asked.server = at.name(&["server_name", "server_label", "mcp_server"]).or_else(prefixed);
+    let (read, named) = (asked.arguments.clone(), asked.tool.to_string());
     session.asked(asked);
+    let own = (inner.place() != at.place()).then_some(&inner);
+    contradictions([Some(at), own].into_iter().flatten(), &named, read, session);
     let ended = ended(at);
     at.take_but(CALL);
     if let Some(answer) = ended {
         session.answered(at, id, None, answer, Moment::default());
         at.take_but(CALL);
+    }
+}
+
+/// Names a second input or name in a call's own object that says something else than the one that was read.
+fn contradictions<'h, 'a: 'h>(
+    holders: impl Iterator<Item = &'h At<'a>>,
+    tool: &str,
+    read: Option<At<'a>>,
+    session: &mut Conversation<'a>,
+) {
+    for holder in holders {
+        for other in GIVEN.iter().filter_map(|key| holder.member(key)) {
+            if read.as_ref().is_some_and(|read| !tell_the_same(read.value, other.value)) {
+                session.join.refuse_call(&other, "is another input than the one that was read of the call");
+            }
+        }
+        if let Some(other) = holder.member("name").filter(|other| other.value.as_str().is_some_and(|name| name != tool))
+        {
+            session.join.refuse_call(&other, "is another tool than the one that was read of the call");
+        }
     }
 }
 
@@ -411,6 +450,7 @@ fn answer<'a>(at: &At<'a>, holder: &At<'a>, moment: Moment, session: &mut Conver
         answer.fail(None);
     }
     session.answered(at, id, tool, answer, at.moment(&["timestamp"]).or(moment));
+    others(at, &keys, session);
     holder.take();
 }
 
@@ -435,6 +475,19 @@ pub(super) fn answer_message<'a>(at: &At<'a>, facts: &Facts, session: &mut Conve
     }
     let answer = answer_in(at, SAID, at.value);
     session.answered(at, id, tool, answer, facts.moment);
+    others(at, SAID, session);
+}
+
+/// Names the members of an answer that may be the answer too, and say something else than the one that was read.
+fn others<'a>(at: &At<'a>, keys: &[&str], session: &mut Conversation<'a>) {
+    let Some(read) = at.first(keys) else { return };
+    for (key, other) in at.members() {
+        let may_be = keys.contains(&key) || ["data", "artifact"].contains(&key);
+        if may_be && key != "error" && other.place() != read.place() && !tell_the_same(read.value, other.value) {
+            let why = format!("the member {key:?} of an answer says something else than the one that was read");
+            session.join.refuse(other.place(), &why);
+        }
+    }
 }
 
 /// Arguments that are JSON in a text, as their own value.

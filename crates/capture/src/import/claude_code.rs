@@ -2,7 +2,8 @@
 //! `--output-format stream-json`.
 //!
 //! A row is an event; those of the types `assistant` and `user` hold a message of the Anthropic API. Other rows repeat messages
-//! (requests to the API, progress of sub-agents, whose own files have their calls) or are about something else.
+//! (requests to the API, progress of sub-agents, whose own files have their calls) or are about something else; a call that only
+//! such a row has is reported.
 
 use super::answer::Answer;
 use super::blocks::{self, Role};
@@ -14,15 +15,23 @@ use attestlog::entry::failure::{is_called, said, text_fails};
 use attestlog::entry::{Approval, Decision};
 use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What the reader remembers of the rows before.
 #[derive(Default)]
 struct Seen<'a> {
-    rows: HashSet<&'a str>,
+    rows: HashMap<&'a str, &'a Json>,
     /// Calls by message and id: a session that is resumed may repeat a message under another row id.
-    calls: HashSet<(String, String)>,
+    calls: HashMap<(String, String), Told<'a>>,
     answers: HashMap<String, &'a Json>,
+}
+
+/// A call as a row told it: its block, and its session and place there.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    block: &'a Json,
+    place: usize,
+    session: usize,
 }
 
 pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
@@ -48,11 +57,15 @@ fn row<'a>(row: &At<'a>, sessions: &mut Sessions<'a>, seen: &mut Seen<'a>) -> Re
         // A row of another type is no message, unless it has its own content.
         if row.value.get("content").is_none() || matches!(kind, "queue-operation" | "summary" | "system" | "attachment")
         {
-            row.take();
+            // The agent's own file has what it did.
+            let is_of_agent = row.member("data").is_some_and(|data| data.name(&["agentId"]).is_some());
+            if is_of_agent { row.take() } else { row.pass() }
         }
         return Ok(());
     };
-    if row.str("uuid").is_some_and(|uuid| !seen.rows.insert(uuid)) {
+    if let Some(uuid) = row.str("uuid")
+        && seen.rows.insert(uuid, row.value).is_some_and(|before| before.get("message") == row.value.get("message"))
+    {
         row.take();
         return Ok(());
     }
@@ -68,7 +81,8 @@ fn row<'a>(row: &At<'a>, sessions: &mut Sessions<'a>, seen: &mut Seen<'a>) -> Re
     }
     for (key, member) in row.members().filter(|(key, _)| *key != "message") {
         if !matches!(key, "toolCalls" | "tool_calls") {
-            member.take();
+            let is_answer = matches!(key, "toolUseResult" | "tool_use_result");
+            if is_answer { member.take() } else { member.pass() }
         }
     }
     Ok(())
@@ -96,12 +110,48 @@ fn assistant<'a>(message: &At<'a>, facts: &Facts, session: &mut Conversation<'a>
     for block in message.items("content") {
         if let Some(id) = block.name(&["id"]).filter(|_| !of.is_empty())
             && block.str("type").is_some_and(|kind| kind.ends_with("tool_use"))
-            && !seen.calls.insert((of.clone(), id))
         {
-            block.take();
-            continue;
+            let told = Told { block: block.value, place: session.join.seen().0, session: session.number() };
+            if let Some(before) = seen.calls.get_mut(&(of.clone(), id.clone())) {
+                again(&block, before, session);
+                continue;
+            }
+            seen.calls.insert((of.clone(), id), told);
         }
         blocks::block(&block, Role::Assistant, facts, &[], session);
+    }
+}
+
+/// A call that a message has again. While a message is streamed, its rows tell more and more of a call's input: the last one
+/// counts. Anything else that differs is another call, which cannot have the same id.
+fn again<'a>(block: &At<'a>, before: &mut Told<'a>, session: &mut Conversation<'a>) {
+    let input = |block: &'a Json| block.get("input").unwrap_or(&Json::Null);
+    let (was, is) = (input(before.block), input(block.value));
+    let is_same = before.block.get("name") == block.value.get("name");
+    if is_same && is_part(is, was) {
+        block.take();
+    } else if is_same && is_part(was, is) && before.session == session.number() {
+        block.take();
+        session.asked_again(before.place, block.member("input"));
+        before.block = block.value;
+    } else {
+        session.join.refuse_call(block, "another call has its id in the same message");
+    }
+}
+
+/// Whether an input is what had arrived of another one.
+fn is_part(part: &Json, whole: &Json) -> bool {
+    match (part, whole) {
+        _ if part == whole => true,
+        (Json::Null, _) => true,
+        (Json::String(part), Json::String(whole)) => whole.starts_with(part.as_str()),
+        (Json::Object(part), Json::Object(whole)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| is_part(part, whole)))
+        }
+        (Json::Array(part), Json::Array(whole)) => {
+            part.len() <= whole.len() && part.iter().zip(whole).all(|(part, whole)| is_part(part, whole))
+        }
+        _ => false,
     }
 }
 

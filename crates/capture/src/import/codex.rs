@@ -1,10 +1,11 @@
 //! Rollouts of Codex (`~/.codex/sessions/…/rollout-*.jsonl`), and what `codex exec --json` prints.
 //!
 //! A row of the type `response_item` holds an item of the Responses API. Events beside them say how a program ended and how long it
-//! took; rollouts before 0.32 have the items themselves as rows.
+//! took, and `codex_events` compares them with the items; rollouts before 0.32 have the items themselves as rows.
 
 use super::answer::Answer;
 use super::blocks;
+use super::codex_events::Events;
 use super::conversation::Conversation;
 use super::file::{At, Moment, Read};
 use super::items;
@@ -22,6 +23,7 @@ struct Reader<'a> {
     session: Option<String>,
     facts: Facts,
     ended: HashMap<String, Ended<'a>>,
+    events: Events<'a>,
     /// The calls of `codex exec --json` that were begun, by item.
     begun: HashSet<String>,
 }
@@ -42,9 +44,8 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
             (None, None) => reader.row(&root, &mut sessions)?,
         }
     }
-    if sessions.is_empty() {
-        reader.open(&mut sessions);
-    }
+    let (facts, events) = (reader.facts(Moment::default()), std::mem::take(&mut reader.events));
+    events.finish(&facts, reader.open(&mut sessions));
     sessions.finish()
 }
 
@@ -79,20 +80,21 @@ impl<'a> Reader<'a> {
         match row.str("type").unwrap_or_default() {
             "session_meta" => {
                 self.meta(&payload);
-                row.take();
+                row.pass();
             }
             "turn_context" => {
                 self.facts.model = payload.name(&["model"]).or(self.facts.model.take());
                 self.facts.prompt = payload.name(&["turn_id"]).or(self.facts.prompt.take());
-                row.take();
+                row.pass();
             }
             "event_msg" => {
                 self.event(&payload);
-                row.take();
+                self.events.event(&payload, moment);
+                row.pass();
             }
             "response_item" => self.item(&payload, moment, sessions)?,
             // The history once more, shortened; the state of the world; counts.
-            _ => row.take(),
+            _ => row.pass(),
         }
         Ok(())
     }
@@ -103,6 +105,9 @@ impl<'a> Reader<'a> {
 
     fn item(&mut self, item: &At<'a>, moment: Moment, sessions: &mut Sessions<'a>) -> Result<()> {
         let facts = self.facts(moment);
+        if items::is_item(item) && !items::is_output(item) {
+            self.events.item(item);
+        }
         let session = self.open(sessions);
         session.hear(item)?;
         if item.is("type", "message") {
@@ -167,7 +172,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
-        row.take();
+        row.pass();
         Ok(())
     }
 
@@ -200,6 +205,12 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// An answer, with what the event of its call's end says.
+pub(super) fn ended(event: &At<'_>, mut answer: Answer) -> Answer {
+    Ended(event.clone()).add_to(&mut answer, None);
+    answer
 }
 
 impl Ended<'_> {

@@ -204,6 +204,11 @@ impl<'a> Conversation<'a> {
         session
     }
 
+    /// Tells it from the other sessions of the file.
+    pub(super) fn number(&self) -> usize {
+        self.number.unwrap_or(1)
+    }
+
     /// Whether only its messages tell it from others.
     pub(super) fn is_weak(&self) -> bool {
         self.name.as_ref().is_none_or(|name| name.weak)
@@ -251,7 +256,9 @@ impl<'a> Conversation<'a> {
                 sooner.push(other);
             }
         }
-        Source { session, sooner, id: None, weak }
+        // A bare number is the name of many sessions; a name that was given with the file is meant.
+        let apart = weak && self.options.conversation.is_none();
+        Source { session, sooner, id: None, weak, apart }
     }
 
     /// The conversation's id. If the file gives none, it is a hash of the messages up to the first answer, which stay the

@@ -7,10 +7,11 @@
 //! types and attributes are compared without regard to case and separators (invariant R41).
 
 use super::file::Document;
+use super::repeats::Repeats;
 use super::speaks;
 use super::{Format, NotTaken, Untaken};
+use attestlog::ToolCall;
 use attestlog::json::{Json, Object};
-use std::collections::HashSet;
 
 // All names are compared in their plain form; see `Plain`.
 
@@ -44,7 +45,7 @@ const ANSWERS: &[&str] = &[
     "codeexecutionresult",
 ];
 /// Members in which an answer gives the id of its call.
-const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
+pub(super) const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
 /// Members that describe tools and make no calls.
 const DESCRIPTIONS: &[&str] = &["tools", "functions", "toolchoice", "toolconfig"];
 /// Members that list the calls expected in a task or by its grader: none of them was made.
@@ -57,7 +58,8 @@ const GIVEN: &[&str] =
 /// Members that hold a tool's name.
 const NAMES: &[&str] = &["name", "tool", "toolname", "function", "functionname"];
 /// Members that hold a tool's arguments, if they have a value.
-const ARGUMENTS: &[&str] = &["arguments", "args", "input", "toolinput", "rawinput", "parameters"];
+const ARGUMENTS: &[&str] =
+    &["arguments", "args", "input", "toolinput", "rawinput", "parameters", "functionargs", "functionarguments"];
 /// Members that show that an object is a description or holds a conversation, and is not a call.
 const OTHERWISE: &[&str] = &["inputschema", "outputschema", "jsonschema", "schema", "messages", "traj", "spans"];
 /// Endings of the names of members that give the kind of a span, a run or a step.
@@ -142,9 +144,10 @@ fn camel(end: &str) -> String {
 
 /// Reports what looks like a call or an answer and was not read.
 ///
-/// What has the id of a call in `known` repeats that call: many files have calls several times.
-pub(super) fn untaken(documents: &[Document], format: Format, known: HashSet<&str>) -> Vec<NotTaken> {
-    let mut walk = Walk { format, known, document: None, found: Vec::new() };
+/// What has the id of one of `calls` repeats that call, unless it says something else: many files have calls several times.
+pub(super) fn untaken(documents: &[Document], format: Format, calls: &[&ToolCall]) -> Vec<NotTaken> {
+    let known = Repeats::new(calls);
+    let mut walk = Walk { format, known, document: None, passed: false, found: Vec::new() };
     for document in documents {
         walk.document = Some(document);
         walk.value(document.value(), &mut String::new());
@@ -154,9 +157,11 @@ pub(super) fn untaken(documents: &[Document], format: Format, known: HashSet<&st
 
 struct Walk<'a> {
     format: Format,
-    /// The ids of the calls that were read.
-    known: HashSet<&'a str>,
+    /// The calls that were read.
+    known: Repeats<'a>,
     document: Option<&'a Document>,
+    /// Whether this is inside something that a reader passed over.
+    passed: bool,
     found: Vec<NotTaken>,
 }
 
@@ -165,15 +170,15 @@ impl Walk<'_> {
         self.document.is_some_and(|document| document.is_taken(path))
     }
 
-    /// Whether an object has the id of a call that was read, itself or in what it holds directly.
-    fn repeats(&self, members: &Object) -> bool {
-        const OWN: &[&str] = &["id", "callid", "toolid"];
-        !self.known.is_empty()
-            && members.iter().any(|(key, value)| {
-                let plain = Plain::of(key);
-                let names = OWN.contains(&plain.as_str()) || IDS.contains(&plain.as_str());
-                names && value.as_str().is_some_and(|id| self.known.contains(id))
-            })
+    /// Whether an object repeats a call that was read. One with its id that says something else is reported.
+    fn repeats(&mut self, members: &Object, path: &str) -> bool {
+        let Some(repeated) = self.known.by_id(members) else {
+            return self.passed && self.known.by_input(members);
+        };
+        if let Some(other) = repeated {
+            self.name(path, Untaken::Call, other);
+        }
+        true
     }
 
     fn push(&mut self, path: &str, kind: Untaken, what: &str) {
@@ -212,18 +217,25 @@ impl Walk<'_> {
         if self.is_taken(path) || self.opened(value, path) {
             return;
         }
+        let before = self.passed;
+        self.passed |= self.document.is_some_and(|document| document.is_passed(path));
         match value {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.value(item, path)),
             Json::Object(members) => self.object(members, path),
             _ => {}
         }
+        self.passed = before;
     }
 
     fn object(&mut self, members: &Object, path: &mut String) {
-        if self.repeats(members) {
+        if self.repeats(members, path) {
             return;
         }
-        if let Some((kind, what)) = looks(members) {
+        if self.passed {
+            if let Some(what) = is_whole(members) {
+                return self.push(path, Untaken::Call, &what);
+            }
+        } else if let Some((kind, what)) = looks(members) {
             // The parts of a tool's message may be answers themselves; each of them is read or reported on its own.
             let parts = members.get("content").and_then(Json::as_array).unwrap_or_default();
             let holds = parts.iter().filter_map(Json::as_object).any(|part| looks(part).is_some());
@@ -231,6 +243,12 @@ impl Walk<'_> {
                 self.push(path, kind, &what);
                 return;
             }
+        }
+        // A list of attributes stands for an object.
+        if let Some(list) = members.get("kvlistValue").and_then(|list| list.get("values")?.as_array())
+            && let Some(name) = in_list(list)
+        {
+            return self.push(path, Untaken::Call, &format!("the attribute {:?}", super::clip(&name)));
         }
         // In OpenTelemetry's form a member is an object with its name under `key`.
         if let (2, Some(Json::String(key)), Some(value)) = (members.len(), members.get("key"), members.get("value"))
@@ -253,7 +271,7 @@ impl Walk<'_> {
 
     fn member(&mut self, key: &str, member: &Json, path: &mut String) {
         let plain = Plain::of(key);
-        match named(plain.as_str()) {
+        match named(plain.as_str()).filter(|_| !self.passed || has_whole(member)) {
             _ if EXPECTED.contains(&plain.as_str()) => {}
             _ if DESCRIPTIONS.contains(&plain.as_str()) && member.as_array().is_none_or(describes) => {}
             Some(kind) => self.named(member, path, kind, key),
@@ -270,7 +288,7 @@ impl Walk<'_> {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.named(item, path, kind, key)),
             // A count, or a flag.
             Json::Bool(_) | Json::Number(_) | Json::Null => {}
-            Json::Object(members) if counts(members) || self.repeats(members) => {}
+            Json::Object(members) if counts(members) || self.repeats(members, path) => {}
             Json::Object(_) | Json::String(_) => self.push(path, kind, &format!("the member {key:?}")),
         }
     }
@@ -381,6 +399,38 @@ fn is_tool(kind: &str) -> bool {
     Plain::of(kind).as_str() == "tool" || is_call(kind.trim_matches('"'))
 }
 
+/// The evidence that an object has all that a call needs: that it is one, a tool or an id, and an input.
+fn is_whole(members: &Object) -> Option<String> {
+    let seen = Members::of(members);
+    let has =
+        |keys: &[&str]| members.iter().any(|(key, value)| keys.contains(&Plain::of(key).as_str()) && !is_zero(value));
+    let is_given = has(ARGUMENTS) || has(&["action", "command", "query", "code"]);
+    if let Some(kind) = seen.kind.filter(|kind| is_call(kind) && is_given) {
+        return Some(format!("the type {:?}", super::clip(kind)));
+    }
+    if let (Some(name), true) = (seen.tool, seen.given) {
+        return Some(format!("the member {name:?}"));
+    }
+    if let Some(run) = seen.run.filter(|_| has(NAMES)) {
+        return Some(format!("the {run} \"tool\""));
+    }
+    given_to(members).map(|name| format!("the member {name:?} with what it is given"))
+}
+
+/// Whether a value is an object that names a tool, or one of several that do.
+fn has_whole(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.iter().any(has_whole),
+        Json::Object(members) => {
+            let names = |members: &Object| {
+                members.iter().any(|(key, value)| NAMES.contains(&Plain::of(key).as_str()) && value.as_str().is_some())
+            };
+            names(members) || members.get("function").and_then(Json::as_object).is_some_and(names)
+        }
+        _ => false,
+    }
+}
+
 /// What an object looks like on its own, and the evidence for it.
 fn looks(members: &Object) -> Option<(Untaken, String)> {
     let seen = Members::of(members);
@@ -470,13 +520,33 @@ fn beside_its_input(members: &Object) -> Option<&str> {
 /// An event or span of OpenTelemetry's that by its name, or with its attributes taken for members, is a call or an answer.
 fn in_attributes(members: &Object) -> Option<(Untaken, String)> {
     let attributes = members.get("attributes")?.as_array()?;
-    let name = members.get("name").and_then(Json::as_str).unwrap_or_default();
-    if let Some(kind) = typed(name) {
+    let of_event = attributes.iter().find(|one| one.get("key").and_then(Json::as_str) == Some("event.name"));
+    let names = [
+        members.get("name"),
+        members.get("eventName"),
+        of_event.and_then(|one| one.get("value")?.get("stringValue")),
+        members.get("body").and_then(|body| body.get("stringValue")),
+    ];
+    // A body may be a text that somebody wrote.
+    let named = names.into_iter().flatten().filter_map(Json::as_str).filter(|name| !name.contains(' '));
+    if let Some((kind, name)) = named.filter_map(|name| Some((typed(name)?, name))).next() {
         return Some((kind, format!("the name {:?}", super::clip(name))));
     }
     let whole: Object = flat(attributes).into_iter().map(|(key, value)| (key, value.clone())).collect();
     let name = given_to(&whole).or_else(|| beside_its_input(&whole))?;
     Some((Untaken::Call, format!("the attribute {name:?} with what it is given")))
+}
+
+/// The attribute of a list that names a tool, if the list has what the tool was given, or is named as only tools' are.
+fn in_list(attributes: &[Json]) -> Option<String> {
+    let all = flat(attributes);
+    let is_tool_s =
+        |key: &str| matches!(Plain::of(key).as_str(), "genaitoolname" | "toolname" | "tooluseid" | "toolcallid");
+    if let Some((key, _)) = all.iter().find(|(key, value)| is_tool_s(key) && !is_zero(value)) {
+        return Some(key.clone());
+    }
+    let whole: Object = all.into_iter().map(|(key, value)| (key, value.clone())).collect();
+    given_to(&whole).or_else(|| beside_its_input(&whole)).map(str::to_owned)
 }
 
 /// Attributes nested deeper are not examined.

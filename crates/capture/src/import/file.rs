@@ -1,10 +1,10 @@
 //! A file as JSON values that know their place in it.
 //!
-//! A file is one JSON text, or one text per line; a line that is not JSON is reported and does not affect the others.
+//! A file is one JSON text, or several (`texts` finds them); what is no JSON is reported and does not affect the others.
 //! Every value is reached through an [`At`], so that an error can give its place, and so that a reader can find out
 //! which of its numbers were restated (stored in another form).
 
-use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
+use super::{ImportOptions, NotTaken, SAY_UTC, clip, texts};
 use attestlog::entry::failure::is_called;
 use attestlog::json::{Json, Limits, Object, Parsed, Path};
 use attestlog::{Error, ErrorKind, Result, Timestamp};
@@ -32,6 +32,17 @@ const SINCE_1973: f64 = 1e8;
 /// The member names that a reader knows for one kind of object.
 pub(super) type Known = &'static [&'static str];
 
+/// What a reader has done with a value.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// Read it, as a call or an answer.
+    All,
+    /// Read it, but for members that it does not know.
+    But(Known),
+    /// Passed over it: it is about something else, and may mention calls that are told elsewhere.
+    Passed,
+}
+
 /// One JSON text of the file.
 pub(super) struct Document {
     value: Json,
@@ -43,9 +54,8 @@ pub(super) struct Document {
     restated: Vec<String>,
     /// Whether a time without a zone is taken as UTC.
     assume_utc: bool,
-    /// Paths of the values that a reader has read as a call or an answer: in full (`None`), or only the members that it
-    /// knows.
-    taken: RefCell<HashMap<String, Option<Known>>>,
+    /// What readers have done with the values at these paths.
+    taken: RefCell<HashMap<String, Taken>>,
 }
 
 /// A file that was read as JSON.
@@ -61,7 +71,7 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     lines.map(|(i, line)| (i + 1, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
 }
 
-/// Reads every JSON text of the file. A line that is not JSON is reported and does not affect the others.
+/// Reads every JSON text of the file. What is no JSON is reported and does not affect the others.
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
     let limits = Limits::bytes(options.max_bytes);
     // If the file holds several texts, this fails after the first.
@@ -71,80 +81,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
         }
         Err(e) => e,
     };
-    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
-    let (mut lines_read, mut first_is_one) = (0, false);
-    for (number, line) in lines(text) {
-        lines_read += 1;
-        match Json::parse_lenient(line, &limits) {
-            Ok(parsed) => {
-                first_is_one |= lines_read == 1;
-                read.documents.push(Document::new(parsed, Some(number), options));
-            }
-            Err(e) => {
-                let why = match line.iter().all(|&b| b == 0) {
-                    true => "the line is nothing but NUL bytes".to_owned(),
-                    false => format!("the line is no JSON: {e}"),
-                };
-                read.bad.push(NotTaken { place: format!("line {number}"), kind: Untaken::Line, call_id: None, why });
-            }
-        }
-    }
-    // A single JSON text may also span many lines; then few of its lines are texts themselves.
-    let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
-    match lines_read > 1 && (first_is_one || records > read.bad.len()) {
-        true => Ok(read),
-        // Texts one after another, each over several lines, as the exporters of SDKs print them.
-        false => match texts(text) {
-            texts if texts.len() > 1 => several(texts, options).ok_or_else(|| whole.into()),
-            _ => Err(whole.into()),
-        },
-    }
-}
-
-/// The objects and arrays of a file that has several, one after another, each with the number of its first line. What stands
-/// between them is left out, and so is one that does not end.
-fn texts(text: &[u8]) -> Vec<(usize, &[u8])> {
-    let (mut found, mut begun, mut depth, mut line, mut began_at) = (Vec::new(), 0, 0usize, 1, 1);
-    let (mut in_string, mut escaped) = (false, false);
-    for (index, byte) in text.iter().enumerate() {
-        line += usize::from(*byte == b'\n');
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' if depth > 0 => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                if depth == 0 {
-                    (begun, began_at) = (index, line);
-                }
-                depth += 1;
-            }
-            b'}' | b']' if depth > 0 => {
-                depth -= 1;
-                if depth == 0 {
-                    found.extend(text.get(begun..=index).map(|text| (began_at, text)));
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Reads several texts; `None` if the first is not JSON.
-fn several(texts: Vec<(usize, &[u8])>, options: &ImportOptions) -> Option<Read> {
-    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
-    for (index, (line, text)) in texts.into_iter().enumerate() {
-        match Json::parse_lenient(text, &Limits::bytes(options.max_bytes)) {
-            Ok(parsed) => read.documents.push(Document::new(parsed, Some(line), options)),
-            Err(_) if index == 0 => return None,
-            Err(e) => {
-                let (place, why) = (format!("line {line}"), format!("what begins here is no JSON: {e}"));
-                read.bad.push(NotTaken { place, kind: Untaken::Line, call_id: None, why });
-            }
-        }
-    }
-    Some(read)
+    texts::read(text, options).ok_or_else(|| whole.into())
 }
 
 impl Read {
@@ -155,7 +92,7 @@ impl Read {
 }
 
 impl Document {
-    fn new(parsed: Parsed, line: Option<usize>, options: &ImportOptions) -> Document {
+    pub(super) fn new(parsed: Parsed, line: Option<usize>, options: &ImportOptions) -> Document {
         let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
         restated.sort_unstable();
         let taken = RefCell::default();
@@ -177,12 +114,19 @@ impl Document {
     }
 
     pub(super) fn is_taken(&self, path: &str) -> bool {
-        matches!(self.taken.borrow().get(path), Some(None))
+        matches!(self.taken.borrow().get(path), Some(Taken::All))
     }
 
     /// The members that a reader knows of a value that it read; `None` if it read the value in full or not at all.
     pub(super) fn known(&self, path: &str) -> Option<Known> {
-        self.taken.borrow().get(path).copied().flatten()
+        match self.taken.borrow().get(path) {
+            Some(Taken::But(known)) => Some(known),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_passed(&self, path: &str) -> bool {
+        matches!(self.taken.borrow().get(path), Some(Taken::Passed))
     }
 
     /// How messages refer to a path in this document.
@@ -252,12 +196,18 @@ impl<'a> At<'a> {
 
     /// Marks the value as read: as a call, as an answer, or as something already reported as not taken.
     pub(super) fn take(&self) {
-        self.document.taken.borrow_mut().insert(self.path.clone(), None);
+        self.document.taken.borrow_mut().insert(self.path.clone(), Taken::All);
     }
 
     /// Marks the value as read except for members not in `known`.
     pub(super) fn take_but(&self, known: Known) {
-        self.document.taken.borrow_mut().insert(self.path.clone(), Some(known));
+        self.document.taken.borrow_mut().insert(self.path.clone(), Taken::But(known));
+    }
+
+    /// Marks the value as something that is about other things than calls. What has all that a call needs in it, and is no call
+    /// that was read, is reported nevertheless.
+    pub(super) fn pass(&self) {
+        self.document.taken.borrow_mut().insert(self.path.clone(), Taken::Passed);
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> Error {

@@ -243,7 +243,7 @@ fn any(value: &Json) -> Json {
 /// An export with OTLP's names in camel case. Names of attributes are values there, and stay.
 fn camel(value: &Json) -> Json {
     match value {
-        Json::Array(items) => Json::Array(items.iter().map(|item| camel(item)).collect()),
+        Json::Array(items) => Json::Array(items.iter().map(camel).collect()),
         Json::Object(members) => {
             let name = |key: &str| {
                 let mut words = key.split('_');

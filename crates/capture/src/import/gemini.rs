@@ -62,13 +62,13 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
         }
         let set = root.member("$set");
         for holder in [Some(&root), set.as_ref()].into_iter().flatten() {
-            for key in ["messages", "history"] {
+            for key in ["messages", "history", "contents"] {
                 holder.items(key).for_each(|row| put(row, &mut rows, &mut by_id));
             }
         }
         match root.value.as_array() {
             Some(_) => root.elements()?.for_each(|row| put(row, &mut rows, &mut by_id)),
-            None if ["messages", "history", "$set", "$rewindTo", "sessionId"]
+            None if ["messages", "history", "contents", "$set", "$rewindTo", "sessionId"]
                 .iter()
                 .any(|key| root.value.get(key).is_some()) => {}
             None => put(root, &mut rows, &mut by_id),

@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) id: Option<String>,
     /// Whether only the messages of the session distinguish it from others.
     pub(super) weak: bool,
+    /// Whether nobody else can have told of the same calls under the same conversation, or it would be a guess that it is the same.
+    pub(super) apart: bool,
 }
 
 /// The identity of a call.

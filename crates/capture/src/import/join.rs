@@ -119,6 +119,11 @@ impl<'a> Join<'a> {
         }
     }
 
+    /// The call that was the `place`th, from 0.
+    pub(super) fn call_at(&mut self, place: usize) -> Option<&mut ToolCall> {
+        self.calls.get_mut(place).map(|(call, _)| call)
+    }
+
     /// Reports a call that cannot be read.
     pub(super) fn refuse_call(&mut self, at: &At<'_>, why: &str) {
         at.take();

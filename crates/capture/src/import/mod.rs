@@ -15,8 +15,9 @@
 //! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
 //! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
 //! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
-//! value. `detect` searches for what they did not read, `identity` (with `beginning`) gives each call its identity, and `record`
-//! records each call once.
+//! value, and `texts`, for files of several. `detect` searches for what they did not read (`repeats` knows again what they did),
+//! `identity` (with `beginning`) gives each call its identity, `record` records each call once, and `tell` tells more of the calls
+//! that the log has from somebody else.
 
 mod answer;
 mod anthropic;
@@ -26,6 +27,7 @@ mod beginning;
 mod blocks;
 mod claude_code;
 mod codex;
+mod codex_events;
 mod containers;
 mod conversation;
 mod detect;
@@ -45,9 +47,12 @@ mod otlp_logs;
 mod packed;
 mod protobuf;
 mod record;
+mod repeats;
 mod session;
 mod sniff;
 mod speaks;
+mod tell;
+mod texts;
 mod trajectories;
 
 pub use format::Format;
@@ -55,7 +60,7 @@ pub use record::{Log, Recorded, Stopped, record};
 
 use attestlog::entry::CallLimits;
 use attestlog::entry::failure::{failure, reads_as_failure};
-use attestlog::redact::Policy;
+use attestlog::redact::{self, Policy, Root, Sanitizer, Secrets};
 use attestlog::{self, CallResult, json};
 use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
@@ -248,6 +253,24 @@ pub struct NotTaken {
     pub why: String,
 }
 
+impl NotTaken {
+    /// What is quoted from the file has not been through the store's policy. It goes through the default policy, so that no secret
+    /// ends up in the log of a terminal or a service.
+    fn hide(&mut self) {
+        let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default());
+        let treat = |text: &mut String| {
+            let treated = match &sanitizer {
+                Ok(sanitizer) => sanitizer.treat_text(Root::Text, text, &mut redact::Context::new()).is_ok(),
+                Err(_) => false,
+            };
+            if !treated {
+                "cannot be shown".clone_into(text);
+            }
+        };
+        [&mut self.place, &mut self.why].into_iter().chain(&mut self.call_id).for_each(treat);
+    }
+}
+
 impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.why)
@@ -335,6 +358,13 @@ impl Imported {
     pub fn answered(mut self) -> Self {
         self.only_answered = true;
         self
+    }
+
+    /// Reports something that looks like a call.
+    fn miss(&mut self, at: &file::At<'_>, why: &str) {
+        at.take();
+        let (place, why) = (at.place(), why.to_owned());
+        self.not_taken.push(NotTaken { place, kind: Untaken::Call, call_id: None, why });
     }
 
     /// Adds a call, or reports it if it exceeds a limit.
@@ -430,13 +460,14 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         _ => transcript(&mut known, text, options),
     };
     // What is of this format holds words of others too.
-    let looks_like = || match file::read(text, options).map(|file| sniff::sniff(&file)) {
+    let looks_like = || match read_as_json(text, format, options).map(|file| sniff::sniff(&file)) {
         Ok(told) if format == Format::Auto || told == Some(format) => None,
         Ok(_) => detect::looks_like(text, format),
         Err(_) => detect::no_json(text),
     };
     match read {
         Ok(mut imported) => {
+            imported.not_taken.iter_mut().for_each(NotTaken::hide);
             imported.policy.clone_from(&options.policy);
             imported.format = known;
             if !imported.not_taken.is_empty() {
@@ -452,17 +483,21 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     }
 }
 
+/// The file as JSON. Protobuf is told first: its texts may hold JSON, and none of it is the file's.
+fn read_as_json(text: &[u8], asked: Format, options: &ImportOptions) -> Result<file::Read> {
+    let request = matches!(asked, Format::Auto | Format::OtlpJson).then(|| protobuf::read(text)).flatten();
+    match request {
+        Some(request) if protobuf::has_records(&request) => Ok(file::Read::of(request, options)),
+        Some(request) => file::read(text, options).or_else(|_| Ok(file::Read::of(request, options))),
+        None => file::read(text, options),
+    }
+}
+
 /// Reads a transcript in JSON, and reports what looks like a call or an answer but was not read. Sets `format` to the one that the
 /// file turns out to be, if it is to be found out.
 fn transcript(format: &mut Format, text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let asked = *format;
-    let mut file = match file::read(text, options) {
-        Err(e) if matches!(asked, Format::Auto | Format::OtlpJson) => match protobuf::read(text) {
-            Some(request) => file::Read::of(request, options),
-            None => return Err(e),
-        },
-        read => read?,
-    };
+    let mut file = read_as_json(text, asked, options)?;
     if asked == Format::Auto {
         *format = sniff::sniff(&file).unwrap_or_default();
     }
@@ -502,8 +537,8 @@ fn transcript(format: &mut Format, text: &[u8], options: &ImportOptions) -> Resu
     // The readers that name every member that they do not know also name repetitions of what they read.
     let is_strict =
         *format == Format::OtlpJson || (asked == *format && matches!(asked, Format::OpenAiChat | Format::Anthropic));
-    let known = imported.calls.iter().filter(|_| !is_strict).filter_map(|call| call.call_id.as_deref()).collect();
-    let untaken = detect::untaken(&file.documents, *format, known);
+    let known: Vec<&ToolCall> = imported.calls.iter().filter(|_| !is_strict).collect();
+    let untaken = detect::untaken(&file.documents, *format, &known);
     imported.not_taken.extend(untaken);
     imported.not_taken.extend(file.bad);
     Ok(imported)

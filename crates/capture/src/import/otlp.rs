@@ -77,7 +77,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
             Ok((true, is_new, id)) => {
                 span.at.take();
                 if is_new {
-                    executed.add(span.id.0, id);
+                    executed.add(span.id.0, id, tool(&span.at).unwrap_or_default());
                     calls.push(span);
                 }
             }

@@ -1,6 +1,6 @@
 //! Packed files: gzip, Zstandard, and the archives that Inspect writes (`.eval`), which are zip files of JSON.
 //!
-//! What comes out is bounded: a file unpacks to at most as many bytes as a file may have, and to at most [`RATIO`] times its own
+//! Invariant R109: what comes out is bounded: a file unpacks to at most as many bytes as a file may have, and to at most [`RATIO`] times its own
 //! size once that is much. A file that goes on beyond this is refused before the rest of it is unpacked.
 
 use super::ImportOptions;

@@ -28,6 +28,18 @@ pub(super) fn read(bytes: &[u8]) -> Option<Json> {
     several.json()
 }
 
+/// Whether a request has a span or a record. A text may happen to be fields of a message, but of none that has.
+pub(super) fn has_records(request: &Json) -> bool {
+    fn list<'a>(of: &'a Json, key: &str) -> &'a [Json] {
+        of.get(key).and_then(Json::as_array).unwrap_or_default()
+    }
+    let has = |resources: &str, scopes: &str, records: &str| {
+        let mut scopes = list(request, resources).iter().flat_map(|of| list(of, scopes));
+        scopes.any(|of| !list(of, records).is_empty())
+    };
+    has("resourceSpans", "scopeSpans", "spans") || has("resourceLogs", "scopeLogs", "logRecords")
+}
+
 #[derive(Default)]
 struct Request {
     spans: Vec<Json>,

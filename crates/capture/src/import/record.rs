@@ -1,7 +1,8 @@
 //! Records imported calls in a log, each call once.
 //!
 //! Invariant H7: importing a file again, unchanged or grown, by any process, records what is new in it and nothing
-//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. A call that
+//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. What the log has from somebody
+//! else is told (see `tell`). A call that
 //! was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
 //! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded: a call
 //! that the log refuses is reported with its place, and does not keep those around it from being recorded.
@@ -12,8 +13,8 @@ use attestlog::NOWHERE;
 use attestlog::entry::SourceKind;
 use attestlog::json::{Json, Object};
 use attestlog::redact::Policy;
-use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
-use std::collections::HashSet;
+use attestlog::{AuditLog, Error, ErrorKind, Outcome, Query, Receipt, Result, Told, ToolCall};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// The most calls in one commit.
@@ -41,6 +42,17 @@ pub trait Log {
     /// # Errors
     /// As [`AuditLog::entry`].
     fn policy(&self) -> Result<Policy>;
+    /// Whether the log has a call of this conversation that somebody else told of than a file which is imported, or that came from
+    /// a file of another `program`.
+    ///
+    /// # Errors
+    /// As [`AuditLog::query`].
+    fn has_others(&self, conversation: &str, program: Option<&str>) -> Result<bool>;
+    /// Records what a file tells of a call that the log has from somebody else.
+    ///
+    /// # Errors
+    /// As [`AuditLog::tell`].
+    fn tell(&self, call: ToolCall) -> Result<Told>;
 }
 
 impl Log for AuditLog {
@@ -59,6 +71,22 @@ impl Log for AuditLog {
     fn policy(&self) -> Result<Policy> {
         Ok(self.retention().policies()?.redaction)
     }
+
+    fn has_others(&self, conversation: &str, program: Option<&str>) -> Result<bool> {
+        for entry in self.query(&Query::new().conversation(conversation))? {
+            let entry = entry?;
+            let Some(call) = entry.call().filter(|call| !call.adds_to_call()) else { continue };
+            let source = call.circumstances.as_ref().and_then(|around| around.sources.first());
+            if source.is_none_or(|source| source.kind != SourceKind::Import || source.program.as_deref() != program) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn tell(&self, call: ToolCall) -> Result<Told> {
+        AuditLog::tell(self, call)
+    }
 }
 
 /// The result of recording a file's calls.
@@ -73,6 +101,9 @@ pub struct Recorded {
     pub repeated: usize,
     /// The receipts of answers to calls that were recorded earlier without an answer.
     pub answers: Vec<Receipt>,
+    /// The receipts of what the file tells of calls that the log has from somebody else, such as a hook. These calls are among those
+    /// that were already there.
+    pub details: Vec<Receipt>,
     /// Calls and answers that were not recorded: the log refused them, has another call under their identity, or another
     /// answer to the call. The caller must report them to the user.
     pub not_taken: Vec<NotTaken>,
@@ -150,6 +181,7 @@ pub fn record(
         refused_as: if imported.of_lines { Untaken::Line } else { Untaken::Call },
         floor: 0,
         new: HashSet::new(),
+        shared: HashMap::new(),
         recorded: Recorded::default(),
     };
     match recorder.all(imported.calls, imported.policy.as_deref(), &mut progress) {
@@ -163,23 +195,25 @@ pub fn record(
 }
 
 /// Records the calls of one file.
-struct Recorder<'a, L: Log> {
-    log: &'a L,
+pub(super) struct Recorder<'a, L: Log> {
+    pub(super) log: &'a L,
     again: bool,
     only_answered: bool,
     places: Vec<String>,
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
     /// What a call that the log refuses is called.
-    refused_as: Untaken,
+    pub(super) refused_as: Untaken,
     /// The number of entries before the import.
-    floor: u64,
+    pub(super) floor: u64,
     /// The seqs of the new calls.
     new: HashSet<u64>,
-    recorded: Recorded,
+    /// Whether others told of calls of a conversation, too: by its name and the program whose file it is in.
+    pub(super) shared: HashMap<(String, Option<String>), bool>,
+    pub(super) recorded: Recorded,
 }
 
 /// A call with its identity, and its index in the file.
-type Identified = (usize, (ToolCall, Identity));
+pub(super) type Identified = (usize, (ToolCall, Identity));
 
 impl<L: Log> Recorder<'_, L> {
     fn all(&mut self, mut calls: Vec<ToolCall>, policy: Option<&str>, progress: &mut impl FnMut(usize)) -> Result<()> {
@@ -211,6 +245,9 @@ impl<L: Log> Recorder<'_, L> {
         let mut done = 0;
         while rest.peek().is_some() {
             let batch: Vec<Identified> = rest.by_ref().take(BATCH).collect();
+            let all = batch.len();
+            let batch = if self.again { batch } else { self.tell(batch)? };
+            done += all - batch.len();
             let calls = batch.iter().map(|(_, (call, identity))| match self.again {
                 true => call.clone(),
                 false => numbered(call, &identity.name),
@@ -261,7 +298,7 @@ impl<L: Log> Recorder<'_, L> {
         Ok(None)
     }
 
-    fn not_taken(&mut self, index: usize, kind: Untaken, call_id: Option<String>, why: String) {
+    pub(super) fn not_taken(&mut self, index: usize, kind: Untaken, call_id: Option<String>, why: String) {
         let place = self.places.get(index).cloned().unwrap_or_default();
         self.recorded.not_taken.push(NotTaken { place, kind, call_id, why });
     }
@@ -414,7 +451,7 @@ fn is_of_a_call(e: &Error) -> bool {
     is_of_input(e) && (named || e.kind() == ErrorKind::TooLarge)
 }
 
-fn is_of_input(e: &Error) -> bool {
+pub(super) fn is_of_input(e: &Error) -> bool {
     use ErrorKind::{Conflict, InvalidInput, NoSuchEntry, TooLarge};
     matches!(e.kind(), InvalidInput | TooLarge | Conflict | NoSuchEntry)
 }

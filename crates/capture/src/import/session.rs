@@ -117,6 +117,14 @@ impl<'a> Conversation<'a> {
         self.join.call(asked.id, asked.tool, call, facts.moment.relative(), &asked.at);
     }
 
+    /// More of what the call at this place among the session's was given.
+    pub(super) fn asked_again(&mut self, place: usize, arguments: Option<At<'a>>) {
+        let Some(call) = self.join.call_at(place) else { return };
+        call.restated.retain(|path| !path.starts_with("arguments"));
+        answer::arguments(call, arguments);
+        name_resources(call);
+    }
+
     /// An answer to the call with this id, or to the oldest one without an id.
     pub(super) fn answered(
         &mut self,

@@ -1,14 +1,15 @@
 //! Trajectories of evaluations: steps of ATIF, actions and observations of SWE-agent, events of OpenHands, runs of LangSmith.
 
-use super::answer::Answer;
+use super::answer::{Answer, tell_the_same};
 use super::blocks;
 use super::conversation::Conversation;
 use super::detect;
 use super::file::{At, Moment, Read};
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported, containers};
-use attestlog::json::Json;
+use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Result};
+use std::collections::{HashMap, HashSet};
 
 /// Every object of the file: the elements of an array, or the documents.
 fn each<'a>(file: &'a Read, mut one: impl FnMut(&At<'a>) -> Result<()>) -> Result<()> {
@@ -81,17 +82,18 @@ pub(super) fn swe_agent(file: &Read, options: &ImportOptions) -> Result<Imported
         Ok(())
     })?;
     if called {
-        // The steps repeat what the history has.
-        steps.iter().filter_map(|root| root.member("trajectory")).for_each(|at| at.take());
-        return containers::read(file, options);
+        let mut imported = containers::read(file, options)?;
+        steps.iter().for_each(|root| unlike_history(root, &mut imported));
+        return Ok(imported);
     }
     let mut sessions = Sessions::new(options)?;
     for root in &steps {
         let session = sessions.unnamed();
         let Some(all) = root.member("trajectory") else {
+            let mut is_open = false;
             for message in root.items("history") {
                 session.hear(&message)?;
-                told(&message, session);
+                is_open = told(&message, is_open, session);
             }
             continue;
         };
@@ -104,18 +106,52 @@ pub(super) fn swe_agent(file: &Read, options: &ImportOptions) -> Result<Imported
     sessions.finish()
 }
 
-/// A message of a history that has no steps beside it: an action of the model, or what came of it.
-fn told<'a>(message: &At<'a>, session: &mut Conversation<'a>) {
+/// Names the steps that the history beside them does not repeat.
+fn unlike_history(root: &At<'_>, imported: &mut Imported) {
+    let Some(trajectory) = root.member("trajectory") else { return };
+    let mut said: HashMap<String, usize> = HashMap::new();
+    let mut given = HashSet::new();
+    for message in root.items("history") {
+        if let Some(action) = message.str("action") {
+            *said.entry(action.trim().to_owned()).or_default() += 1;
+        }
+        for function in message.items("tool_calls").filter_map(|call| call.member("function")) {
+            given.extend(function.name(&["name"]));
+            let call = function.member("arguments").map(|at| super::answer::read(at.value)).unwrap_or(Json::Null);
+            let texts = call.as_object().into_iter().flat_map(Object::iter).filter_map(|(_, value)| value.as_str());
+            given.extend(texts.map(|text| text.trim().to_owned()));
+        }
+    }
+    trajectory.take();
+    for step in root.items("trajectory") {
+        let Some(action) = step.str("action").map(str::trim).filter(|action| !action.is_empty()) else { continue };
+        // A history without actions has them as its calls, with what they were given.
+        let word = action.split_whitespace().next().unwrap_or_default();
+        let is_given = said.is_empty() && (given.contains(action) || given.contains(word));
+        match said.get_mut(action) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ if is_given => {}
+            _ => imported.miss(&step, "this step is not in the history beside it, which was read"),
+        }
+    }
+}
+
+/// A message of a history that has no steps beside it: an action of the model, or what came of it. True if the call that was made
+/// last has no answer yet.
+fn told<'a>(message: &At<'a>, is_open: bool, session: &mut Conversation<'a>) -> bool {
     let action = message.str("action").filter(|_| message.value.get("is_demo") != Some(&Json::Bool(true)));
-    let (calls, answers) = session.join.seen();
+    let before = session.join.seen().0;
     if blocks::role(message) == blocks::Role::Assistant && action.is_some() {
         self::action(message, session);
-    } else if message.is("message_type", "observation") && calls > answers {
+        return session.join.seen().0 > before;
+    }
+    if message.is("message_type", "observation") && is_open {
         let answer = Answer::of(message.member("content"), None);
         session.answered(message, None, None, answer, Moment::default());
-    } else {
-        message.take();
+        return false;
     }
+    message.pass();
+    is_open
 }
 
 fn action<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
@@ -128,6 +164,8 @@ fn action<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
     let word = text.split_whitespace().next().unwrap_or_default();
     let is_name = word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/'));
     let tool = if is_name { word.to_owned() } else { "shell".to_owned() };
+    // What a step before this one did not see stays unanswered.
+    session.join.interrupt();
     session.asked(Asked::new(step, None, tool, Some(action), &Facts::default()));
     if let Some(observation) = step.member("observation") {
         let mut answer = Answer::of(Some(observation), None);
@@ -139,7 +177,7 @@ fn action<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
 
 /// OpenHands: events that are actions of the agent, and the observations they caused.
 pub(super) fn openhands(file: &Read, options: &ImportOptions) -> Result<Imported> {
-    let mut sessions = Sessions::new(options)?;
+    let (mut sessions, mut all) = (Sessions::new(options)?, Vec::new());
     for document in &file.documents {
         let root = document.root();
         let holder = ["history", "events", "trajectory"].into_iter().find_map(|key| root.member(key));
@@ -150,21 +188,29 @@ pub(super) fn openhands(file: &Read, options: &ImportOptions) -> Result<Imported
             (Some(_), None) => sessions.unnamed(),
             (None, _) => sessions.rest(),
         };
-        let events = list.unwrap_or(root);
-        match events.value.as_array() {
-            Some(_) => events.elements()?.try_for_each(|event| event_or_pair(&event, session))?,
-            None => event_or_pair(&events, session)?,
-        }
+        let mut events = Vec::new();
+        flat(list.unwrap_or(root), &mut events)?;
+        events.iter().try_for_each(|at| event(at, session))?;
+        all.extend(events);
     }
-    sessions.finish()
+    let mut imported = sessions.finish()?;
+    without_event(&all, &mut imported);
+    Ok(imported)
 }
 
-/// Older files list pairs of an action and its observation.
-fn event_or_pair<'a>(at: &At<'a>, session: &mut Conversation<'a>) -> Result<()> {
-    match at.value.as_array() {
-        Some(_) => at.elements()?.try_for_each(|event| self::event(&event, session)),
-        None => event(at, session),
+/// The events of a list; older files list pairs of an action and its observation.
+fn flat<'a>(at: At<'a>, events: &mut Vec<At<'a>>) -> Result<()> {
+    if at.value.as_array().is_none() {
+        events.push(at);
+        return Ok(());
     }
+    for item in at.elements()? {
+        match item.value.as_array() {
+            Some(_) => events.extend(item.elements()?),
+            None => events.push(item),
+        }
+    }
+    Ok(())
 }
 
 /// What the agent did on itself or said, and what the program noted.
@@ -187,10 +233,15 @@ const NO_CALLS: &[&str] = &[
 fn event<'a>(at: &At<'a>, session: &mut Conversation<'a>) -> Result<()> {
     session.hear(at)?;
     let facts = Facts { moment: at.moment(&["timestamp"]), ..Facts::default() };
-    if let Some(kind) = at.str("kind") {
-        event_of_sdk(at, kind, &facts, session);
-        return Ok(());
+    match at.str("kind") {
+        Some(kind) => event_of_sdk(at, kind, &facts, session),
+        None => event_of_program(at, facts, session),
     }
+    Ok(())
+}
+
+/// An event of the program before there was an SDK.
+fn event_of_program<'a>(at: &At<'a>, facts: Facts, session: &mut Conversation<'a>) {
     let about = at.member("tool_call_metadata");
     let id = about.as_ref().and_then(|about| about.name(&["tool_call_id"]));
     if let Some(action) = at.str("action") {
@@ -200,25 +251,22 @@ fn event<'a>(at: &At<'a>, session: &mut Conversation<'a>) -> Result<()> {
             session.user_turn();
         }
         if from_user || (about.is_none() && NO_CALLS.contains(&action)) {
-            at.take();
-            return Ok(());
+            return match from_user && !NO_CALLS.contains(&action) {
+                true => session.join.refuse_call(at, "is what a user did, not the agent"),
+                false => at.pass(),
+            };
         }
         let tool = about.as_ref().and_then(|about| about.name(&["function_name"])).unwrap_or_else(|| action.to_owned());
         let asked_for = about.as_ref().and_then(|about| asked_for(about, id.as_deref()));
         let mut facts = facts;
         facts.model = about.and_then(|about| about.member("model_response")?.name(&["model"]));
         let id = id.or_else(|| at.name(&["id"]));
-        session.asked(Asked::new(at, id, tool, asked_for.or_else(|| at.member("args")), &facts));
-        return Ok(());
+        return session.asked(Asked::new(at, id, tool, asked_for.or_else(|| at.member("args")), &facts));
     }
-    let Some(kind) = at.str("observation") else {
-        at.take();
-        return Ok(());
-    };
+    let Some(kind) = at.str("observation") else { return at.pass() };
     let id = id.or_else(|| at.name(&["cause"]));
     if NO_CALLS.contains(&kind) || id.is_none() {
-        at.take();
-        return Ok(());
+        return at.pass();
     }
     let extras = at.member("extras");
     let metadata = extras.as_ref().and_then(|of| of.member("metadata"));
@@ -233,7 +281,25 @@ fn event<'a>(at: &At<'a>, session: &mut Conversation<'a>) -> Result<()> {
         answer.outcome = Some(Outcome::Denied);
     }
     session.answered(at, id, None, answer, facts.moment);
-    Ok(())
+}
+
+/// The calls that a model's response has. Each of them should have an event of its own.
+fn all_asked_for<'a>(event: &At<'a>) -> Vec<(String, At<'a>)> {
+    let response = event.member("tool_call_metadata").and_then(|about| about.member("model_response"));
+    let message = response.and_then(|response| response.items("choices").next()?.member("message"));
+    let calls = message.into_iter().flat_map(|message| message.items("tool_calls").collect::<Vec<_>>());
+    calls.filter_map(|call| Some((call.name(&["id"])?, call))).collect()
+}
+
+/// Names the calls that a model asked for and no event tells of.
+fn without_event(events: &[At<'_>], imported: &mut Imported) {
+    let own = |event: &At<'_>| event.member("tool_call_metadata")?.name(&["tool_call_id"]);
+    let mut told: HashSet<String> = events.iter().filter_map(own).collect();
+    for (id, call) in events.iter().flat_map(all_asked_for) {
+        if told.insert(id) {
+            imported.miss(&call, "the model asked for this call, and no event tells of it");
+        }
+    }
 }
 
 /// The arguments that the model asked for, in its response.
@@ -252,7 +318,7 @@ fn event_of_sdk<'a>(at: &At<'a>, kind: &str, facts: &Facts, session: &mut Conver
                 session.join.interrupt();
                 session.user_turn();
             }
-            at.take();
+            at.pass();
         }
         "ActionEvent" => {
             let call = at.member("tool_call");
@@ -279,7 +345,7 @@ fn event_of_sdk<'a>(at: &At<'a>, kind: &str, facts: &Facts, session: &mut Conver
             }
             session.answered(at, id, at.name(&["tool_name"]), answer, facts.moment);
         }
-        _ => at.take(),
+        _ => at.pass(),
     }
 }
 
@@ -311,12 +377,16 @@ pub(super) fn langsmith(file: &Read, options: &ImportOptions) -> Result<Imported
             runs.push((at, facts, conversation));
         }
     }
+    let mut twice = Vec::new();
+    let runs = once(runs, &mut twice);
     let has_tools = runs.iter().any(|(run, ..)| run.is("run_type", "tool"));
+    let mut asked = AskedByModels::default();
+    runs.iter().for_each(|(run, ..)| asked.add(run));
     for (at, facts, conversation) in runs {
         if at.is("run_type", "tool") {
             run(&at, facts, conversation, &mut sessions)?;
         } else if has_tools {
-            // The calls that a model's run asks for have runs of their own.
+            // The calls that a model's run asks for have runs of their own, or are named below.
             ["inputs", "outputs", "events", "extra", "serialized"]
                 .iter()
                 .filter_map(|key| at.member(key))
@@ -326,7 +396,110 @@ pub(super) fn langsmith(file: &Read, options: &ImportOptions) -> Result<Imported
     if sessions.is_empty() {
         sessions.rest();
     }
-    sessions.finish()
+    let mut imported = sessions.finish()?;
+    if has_tools {
+        asked.without_run(&mut imported);
+    }
+    for at in twice {
+        imported.miss(&at, "is a run that the file has before, with another input or answer");
+    }
+    Ok(imported)
+}
+
+/// A run, with what is known around it and the name of its conversation.
+type Run<'a> = (At<'a>, Facts, Option<String>);
+
+/// The runs without those that the file has again: of two exports of a run the one that has ended counts. `twice` gets those
+/// that say something else.
+fn once<'a>(runs: Vec<Run<'a>>, twice: &mut Vec<At<'a>>) -> Vec<Run<'a>> {
+    let (mut places, mut all): (HashMap<_, usize>, Vec<Run<'a>>) = (HashMap::new(), Vec::new());
+    for run in runs {
+        let id = run.0.name(&["id"]).map(|id| (run.0.name(&["trace_id"]), id));
+        let Some(id) = id else {
+            all.push(run);
+            continue;
+        };
+        let place = *places.entry(id).or_insert(all.len());
+        let Some(before) = all.get_mut(place) else {
+            all.push(run);
+            continue;
+        };
+        let differs = ["name", "run_type", "inputs", "outputs", "error"].iter().any(|key| {
+            let (was, is) = (before.0.member(key), run.0.member(key));
+            was.zip(is).is_some_and(|(was, is)| !tell_the_same(was.value, is.value))
+        });
+        let is_later = before.0.moment(&["end_time"]).is_none() && !run.0.moment(&["end_time"]).is_none();
+        match (differs, is_later) {
+            (true, _) => twice.push(run.0),
+            (false, true) => std::mem::replace(before, run).0.take(),
+            (false, false) => run.0.take(),
+        }
+    }
+    all
+}
+
+/// The calls that the runs of models ask for, and the runs of tools.
+#[derive(Default)]
+struct AskedByModels<'a> {
+    calls: Vec<(Option<String>, At<'a>, String)>,
+    ids: HashSet<String>,
+    /// The tools' runs that do not give the model's id of their call, by trace and tool.
+    spare: HashMap<String, usize>,
+}
+
+impl<'a> AskedByModels<'a> {
+    fn add(&mut self, run: &At<'a>) {
+        let of_trace = |tool: &str| format!("{} {tool}", run.name(&["trace_id"]).unwrap_or_default());
+        if run.is("run_type", "tool") {
+            match id_of_call(run) {
+                Some(id) => _ = self.ids.insert(id),
+                None => *self.spare.entry(of_trace(run.str("name").unwrap_or_default())).or_default() += 1,
+            }
+            return;
+        }
+        if !matches!(run.str("run_type"), Some("llm" | "chat_model")) {
+            return;
+        }
+        let mut open: Vec<At<'a>> = run.member("outputs").into_iter().collect();
+        while let Some(at) = open.pop() {
+            for call in at.items("tool_calls") {
+                let function = call.member("function");
+                let tool = call.name(&["name"]).or_else(|| function?.name(&["name"])).unwrap_or_default();
+                self.calls.push((call.name(blocks::CALL_IDS), call, of_trace(&tool)));
+            }
+            match at.value.as_array() {
+                Some(_) => open.extend(at.elements().into_iter().flatten()),
+                None => open.extend(at.members().filter(|(key, _)| *key != "tool_calls").map(|(_, member)| member)),
+            }
+        }
+    }
+
+    /// Names the calls of which no run tells.
+    fn without_run(mut self, imported: &mut Imported) {
+        let mut seen = HashSet::new();
+        for (id, call, tool) in self.calls {
+            // A message may have its calls in several forms.
+            let key = id.clone().unwrap_or_else(|| call.value.to_canonical().to_string());
+            if !seen.insert(key) || id.is_some_and(|id| self.ids.contains(&id)) {
+                continue;
+            }
+            match self.spare.get_mut(&tool) {
+                Some(left) if *left > 0 => *left -= 1,
+                _ => imported.miss(&call, "a model asks for this call, and no run of a tool tells of it"),
+            }
+        }
+    }
+}
+
+/// The model's id of the call that a tool's run made: that of its answer, or in what is said about the run.
+fn id_of_call(at: &At<'_>) -> Option<String> {
+    let outputs = at.member("outputs");
+    let said = outputs.as_ref().and_then(|outputs| outputs.member("output")).or(outputs);
+    let message = said.map(|said| said.member("kwargs").unwrap_or_else(|| said.clone()));
+    let about = at.member("extra");
+    let metadata = about.as_ref().and_then(|about| about.member("metadata"));
+    let holders = [message, about, metadata];
+    holders.into_iter().flatten().find_map(|holder| holder.name(&["tool_call_id"]))
 }
 
 fn run<'a>(at: &At<'a>, mut facts: Facts, conversation: Option<String>, sessions: &mut Sessions<'a>) -> Result<()> {
@@ -346,13 +519,8 @@ fn run<'a>(at: &At<'a>, mut facts: Facts, conversation: Option<String>, sessions
     let outputs = at.member("outputs").filter(|outputs| !detect::is_zero(outputs.value));
     let said = outputs.as_ref().and_then(|outputs| only(outputs, "output")).or(outputs);
     let message = said.as_ref().map(|said| said.member("kwargs").unwrap_or_else(|| said.clone()));
-    let tool_call = message.as_ref().and_then(|message| message.name(&["tool_call_id"]));
-    let about = at.member("extra");
-    let id = tool_call
-        .or_else(|| about.as_ref()?.name(&["tool_call_id"]))
-        .or_else(|| about?.member("metadata")?.name(&["tool_call_id"]));
     // Without the model's id of the call, the run's own tells it from others.
-    let id = id.or_else(|| facts.span.clone());
+    let id = id_of_call(at).or_else(|| facts.span.clone());
     let Some(tool) = at.name(&["name"]) else {
         session.join.refuse_call(at, "the run does not name its tool");
         return Ok(());

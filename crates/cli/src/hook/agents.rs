@@ -1,9 +1,9 @@
 //! What each agent's configuration needs for its hooks: which file, which events, in which words.
 
-use super::shell::{quoted, wrapped};
+use super::shell::wrapped;
 use attestlog::json::{Json, Object};
 use attestlog_capture::hook::Agent;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How long an agent may wait for the hook, in seconds: longer than the hook's own deadline.
 const WAIT: u64 = 20;
@@ -165,7 +165,9 @@ fn hooked(agent: Agent) -> Vec<Hooked> {
 /// Each event with what stands in its list. `command`: the hook's, without a wrap.
 pub fn entries(agent: Agent, command: &str) -> Vec<(&'static str, Json)> {
     let one = |Hooked { event, gates, matched }: Hooked| {
-        let own = if agent == Agent::Copilot { format!("{command} --event {event}") } else { command.to_owned() };
+        // Where a failure stops nothing, the hook knows it from its command, even if it cannot read the event.
+        let names_it = agent == Agent::Copilot || !gates;
+        let own = if names_it { format!("{command} --event {event}") } else { command.to_owned() };
         let own = Json::from(if gates { wrapped(&own, agent) } else { own });
         let element: Json = match agent {
             Agent::Cursor => {
@@ -203,18 +205,12 @@ pub fn also(agent: Agent) -> Option<(&'static str, Json)> {
     matches!(agent, Agent::Cursor | Agent::Copilot).then(|| ("version", Json::from(1u64)))
 }
 
+/// The members of a hook that hold its command.
+pub const NAMES: [&str; 2] = ["command", "bash"];
+
 /// The commands in an element of an event's list.
 pub fn commands(element: &Json) -> Vec<String> {
-    let own = |hook: &Json| ["command", "bash"].iter().find_map(|name| hook.get(name)?.as_str().map(str::to_owned));
+    let own = |hook: &Json| NAMES.iter().find_map(|name| hook.get(name)?.as_str().map(str::to_owned));
     let inner = element.get("hooks").and_then(Json::as_array).unwrap_or_default();
     own(element).into_iter().chain(inner.iter().filter_map(own)).collect()
-}
-
-/// Whether the command is this program's hook of this agent, for this store if one is given.
-pub fn is_ours(command: &str, agent: Agent, store: Option<&Path>) -> bool {
-    let after = format!(" hook {} ", agent.as_str());
-    let Some((program, rest)) = command.split_once(&after) else { return false };
-    let program = program.trim_matches(|c| c == '\'' || c == '"');
-    let named = Path::new(program).file_stem().is_some_and(|name| name.to_string_lossy().contains("attestlog"));
-    named && store.is_none_or(|store| rest.starts_with(&quoted(&store.to_string_lossy())))
 }

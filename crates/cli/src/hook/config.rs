@@ -4,11 +4,11 @@
 //! hooks gives back the file that was there before. A file that cannot be read is not touched.
 
 use super::agents::{self, Folders, Scope};
-use super::diff;
-use super::file::Configured;
+use super::file::{self, Configured};
 use super::json_text::JsonText;
 use super::shell::quoted;
-use super::status;
+use super::written::{self, Written};
+use super::{before, diff, status};
 use crate::context::Context;
 use crate::exit::{End, Failure, Outcome};
 use crate::named::named;
@@ -119,7 +119,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// The file that configures this agent's hooks, or why there is none.
-fn file(folders: &Folders, agent: Agent, scope: Scope) -> Result<PathBuf, Failure> {
+fn configuration(folders: &Folders, agent: Agent, scope: Scope) -> Result<PathBuf, Failure> {
     folders.file(agent, scope).ok_or_else(|| {
         let why = match (agent, scope) {
             (Agent::Codex, Scope::Managed) => {
@@ -145,8 +145,9 @@ impl InstallArgs {
         for flag in self.store.key.flags() {
             words.push(text(flag.into())?);
         }
+        // In one word, so that a value that begins with a hyphen is not taken for another flag.
         for (flag, value) in [("--user", &self.as_user), ("--role", &self.role), ("--purpose", &self.purpose)] {
-            words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+            words.extend(value.iter().map(|value| format!("{flag}={value}")));
         }
         words.extend(self.fail_open.then(|| "--fail-open".to_owned()));
         Ok(words)
@@ -156,7 +157,7 @@ impl InstallArgs {
 pub fn install(cx: &Context, args: &InstallArgs) -> Outcome {
     let folders = folders()?;
     let scope = args.place.scope().unwrap_or_else(|| agents::usual(args.agent));
-    let path = file(&folders, args.agent, scope)?;
+    let path = configuration(&folders, args.agent, scope)?;
     let store = absolute(&args.store.store);
     if !store.exists() {
         return Err(Failure::Store(format!(
@@ -165,61 +166,98 @@ pub fn install(cx: &Context, args: &InstallArgs) -> Outcome {
             quoted(&store.to_string_lossy())
         )));
     }
+    let _alone = lock(&folders, scope, args.dry_run)?;
     let file = Configured::read(&path)?;
     let words = args.words()?;
-    let wanted = match args.agent {
-        Agent::OpenCode => {
-            let list: Vec<Json> = words.iter().map(|word| Json::from(word.as_str())).collect();
-            let command = Json::from(list).to_canonical().to_string();
-            PLUGIN.replace("COMMAND", &command).replace("WAIT)", &format!("{PLUGIN_WAIT})"))
-        }
-        agent => {
-            let command = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-            with_hooks(agent, &file, &store, &command)?
-        }
+    let Some(command) = Written::of_words(words.clone(), args.agent) else {
+        let why = "the program's name must begin with attestlog, by which its hooks are known again";
+        return Err(Failure::Input(format!("{}: {why}", words[0])));
     };
-    if args.agent == Agent::OpenCode && file.text().is_some_and(|text| !is_plugin(text)) {
-        return Err(Failure::Input(format!("{}: is not this program's plugin; move it away first", path.display())));
+    if args.agent == Agent::OpenCode {
+        if file.text().is_some_and(|text| !is_plugin(text)) {
+            return Err(Failure::Input(format!(
+                "{}: is not this program's plugin; move it away first",
+                path.display()
+            )));
+        }
+        return finish(cx, args.dry_run, args.place.json, (args.agent, scope), &file, Some(plugin(&words)));
+    }
+    let rest = without(args.agent, &file, file.text(), &store)?;
+    let wanted = with_hooks(args.agent, &file, rest.as_deref(), &command)?;
+    let cut_out = cut(args.agent, &file, &wanted, &store)?;
+    if !args.dry_run && file.text() != Some(&wanted) {
+        match rest.filter(|rest| cut_out.as_ref() != Some(rest)) {
+            Some(rest) => before::keep(file.path(), &store, &rest, &wanted)?,
+            None => before::forget(file.path(), &store)?,
+        }
     }
     finish(cx, args.dry_run, args.place.json, (args.agent, scope), &file, Some(wanted))
 }
 
-/// The configuration with the hooks of this store: those that it had are replaced.
-fn with_hooks(agent: Agent, file: &Configured, store: &Path, command: &str) -> Result<String, Failure> {
-    let mut json = match file.text() {
-        Some(text) => match without_hooks(agent, file, text, store)? {
-            // Nothing but what this program wrote.
-            rest if is_only_ours(agent, text, &rest) => JsonText::fresh(),
-            rest => rest,
-        },
-        None => JsonText::fresh(),
+/// Keeps others from changing the configurations of this scope at the same time.
+fn lock(folders: &Folders, scope: Scope, is_trial: bool) -> Result<Option<std::fs::File>, Failure> {
+    let folder = match scope {
+        Scope::User => folders.home.as_deref().unwrap_or(&folders.project),
+        Scope::Project => &folders.project,
+        Scope::Managed => &folders.machine,
     };
+    if is_trial { Ok(None) } else { file::lock(folder) }
+}
+
+/// The plugin that runs these words.
+pub fn plugin(words: &[String]) -> String {
+    let list: Vec<Json> = words.iter().map(|word| Json::from(word.as_str())).collect();
+    let command = Json::from(list).to_canonical().to_string();
+    PLUGIN.replace("WAIT)", &format!("{PLUGIN_WAIT})")).replace("COMMAND", &command)
+}
+
+/// A configuration with the hooks of this command.
+fn with_hooks(agent: Agent, file: &Configured, rest: Option<&str>, command: &Written) -> Result<String, Failure> {
     let wrong = |why: String| Failure::Input(format!("{}: {why}", file.path().display()));
+    let mut json = rest.map_or_else(|| Ok(JsonText::fresh()), JsonText::new).map_err(wrong)?;
     if let Some((name, value)) = agents::also(agent) {
         json.set(name, &value);
     }
-    for (event, element) in agents::entries(agent, command) {
+    for (event, element) in agents::entries(agent, &command.command()) {
         json.push(&["hooks", event], &element).map_err(wrong)?;
     }
     Ok(json.text().to_owned())
 }
 
-/// The configuration without the hooks of this store.
-fn without_hooks(agent: Agent, file: &Configured, text: &str, store: &Path) -> Result<JsonText, Failure> {
+/// The configuration without the hooks of this store, as it was before they were added; `None` if there was no file.
+fn without(agent: Agent, file: &Configured, text: Option<&str>, store: &Path) -> Result<Option<String>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    match before::original(file.path(), store, text)? {
+        Some(original) => Ok(Some(original)),
+        None => cut(agent, file, text, store),
+    }
+}
+
+/// The configuration from which the hooks of this store were cut out; `None` if nothing is left of a file that this program made.
+fn cut(agent: Agent, file: &Configured, text: &str, store: &Path) -> Result<Option<String>, Failure> {
     let mut json = JsonText::new(text).map_err(|why| {
         Failure::Input(format!("{}: {why}; the file was not touched: put it right first", file.path().display()))
     })?;
-    let ours =
-        |element: &Json| agents::commands(element).iter().any(|command| agents::is_ours(command, agent, Some(store)));
     for event in json.names(&["hooks"]) {
-        json.remove(&["hooks", &event], ours);
+        let ours = |hook: &Json| {
+            let command = agents::NAMES.iter().find_map(|name| hook.get(name)?.as_str());
+            let written = command.and_then(|command| Written::read(command, agent, &event));
+            written.is_some_and(|written| written.store() == store)
+        };
+        let group = |element: &Json| element.get("hooks").and_then(Json::as_array).map(<[Json]>::to_vec);
+        // A group goes if nobody else has a hook in it.
+        json.remove(&["hooks", &event], |element| match group(element) {
+            Some(hooks) => !hooks.is_empty() && hooks.iter().all(ours),
+            None => ours(element),
+        });
+        let left = json.value(&["hooks", &event]).and_then(|list| Some(list.as_array()?.len())).unwrap_or_default();
+        for i in 0..left {
+            json.remove(&["hooks", &event, &i.to_string(), "hooks"], ours);
+        }
     }
-    Ok(json)
-}
-
-/// Whether the file was made by this program, and `rest`, which is left of it without the hooks, is nothing.
-fn is_only_ours(agent: Agent, text: &str, rest: &JsonText) -> bool {
-    JsonText::is_fresh(text) && rest.has_only(agents::also(agent).map(|(name, _)| name))
+    let has_changed = json.text() != text;
+    let is_only_ours = JsonText::is_fresh(text) && json.has_only(agents::also(agent).map(|(name, _)| name));
+    Ok((!has_changed || !is_only_ours).then(|| json.text().to_owned()))
 }
 
 /// Whether a file is the plugin that this program writes.
@@ -234,21 +272,26 @@ pub fn uninstall(cx: &Context, args: &UninstallArgs) -> Outcome {
     let mut found = false;
     for scope in scopes {
         let Some(path) = folders.file(args.agent, scope) else { continue };
+        let _alone = lock(&folders, scope, args.dry_run)?;
         let file = Configured::read(&path)?;
         let Some(text) = file.text() else { continue };
         let rest = match args.agent {
             Agent::OpenCode if is_plugin(text) && status::plugin_store(text).is_some_and(|of| of == store) => None,
             Agent::OpenCode => continue,
-            agent => {
-                let json = without_hooks(agent, &file, text, &store)?;
-                if json.text() == text {
-                    continue;
-                }
-                (!is_only_ours(agent, text, &json)).then(|| json.text().to_owned())
-            }
+            agent => without(agent, &file, Some(text), &store)?,
         };
+        for event in changed(args.agent, rest.as_deref(), &store) {
+            let why = "somebody has changed it, so it is left as it is: remove it yourself";
+            cx.complain(format!("{}: the hook for {event} names {}, but {why}", path.display(), store.display()));
+        }
+        if rest.as_deref() == Some(text) {
+            continue;
+        }
         found = true;
         finish(cx, args.dry_run, args.place.json, (args.agent, scope), &file, rest)?;
+        if !args.dry_run {
+            before::forget(file.path(), &store)?;
+        }
     }
     if !found && args.place.json {
         cx.out().line(report(args.agent, None, None, false).to_canonical().as_str())?;
@@ -256,6 +299,13 @@ pub fn uninstall(cx: &Context, args: &UninstallArgs) -> Outcome {
         cx.out().line(format!("no hook of {} records in {}", args.agent.as_str(), store.display()))?;
     }
     Ok(End::Done)
+}
+
+/// The events whose hooks name this store and are not what `install` writes.
+fn changed(agent: Agent, text: Option<&str>, store: &Path) -> Vec<String> {
+    let value = text.and_then(|text| Some(Json::parse(text.as_bytes()).ok()?.value)).unwrap_or(Json::Null);
+    let all = written::all(agent, &value).into_iter();
+    all.filter(|found| written::names(&found.command, agent, store)).map(|found| found.event).collect()
 }
 
 fn report(agent: Agent, scope: Option<Scope>, file: Option<&Path>, changed: bool) -> Json {
@@ -282,7 +332,16 @@ fn finish(
     if as_json {
         out.line(report(agent, Some(scope), Some(file.path()), changes && !trial).to_canonical().as_str())?;
     } else if changes {
-        for line in diff::lines(file.path(), file.text(), wanted.as_deref()) {
+        let (from, to) = (file.text(), wanted.as_deref());
+        let lines = match agent {
+            Agent::OpenCode => diff::lines(file.path(), from, to),
+            _ => diff::hooks(
+                file.path(),
+                (from, written::only_in(agent, from, to)),
+                (to, written::only_in(agent, to, from)),
+            ),
+        };
+        for line in lines {
             out.line(crate::render::clean(&line))?;
         }
     } else {

@@ -5,10 +5,22 @@ use std::path::Path;
 /// How many lines around a change are shown.
 const AROUND: usize = 3;
 
+/// The hooks that go and come. What else is in the file is not shown: settings hold secrets, and may stand on one line.
+pub fn hooks(path: &Path, from: (Option<&str>, Vec<String>), to: (Option<&str>, Vec<String>)) -> Vec<String> {
+    let mut out = head(path, from.0.is_some(), to.0.is_some());
+    out.extend(from.1.iter().map(|line| format!("-{line}")));
+    out.extend(to.1.iter().map(|line| format!("+{line}")));
+    out
+}
+
+fn head(path: &Path, was_there: bool, is_there: bool) -> Vec<String> {
+    let name = |there: bool| if there { path.display().to_string() } else { "/dev/null".to_owned() };
+    vec![format!("--- {}", name(was_there)), format!("+++ {}", name(is_there))]
+}
+
 /// The change from one text to another. `None`: there is no such file.
 pub fn lines(path: &Path, from: Option<&str>, to: Option<&str>) -> Vec<String> {
-    let name = |there: bool| if there { path.display().to_string() } else { "/dev/null".to_owned() };
-    let mut out = vec![format!("--- {}", name(from.is_some())), format!("+++ {}", name(to.is_some()))];
+    let mut out = head(path, from.is_some(), to.is_some());
     let (old, new): (Vec<&str>, Vec<&str>) = (split(from), split(to));
     let same = |(a, b): &(&&str, &&str)| a == b;
     let before = old.iter().zip(&new).take_while(same).count();

@@ -12,7 +12,7 @@ use crate::named::{account, named, time};
 use crate::store::StoreArgs;
 use attestlog::host::{Clock, SystemClock};
 use attestlog::note::VerifierKey;
-use attestlog_capture::hook::{self, Agent, Event, Identity, MAX_EVENT, Moment};
+use attestlog_capture::hook::{self, Agent, Identity, MAX_EVENT, Moment};
 use clap::Args;
 use std::io::Read;
 use std::sync::Arc;
@@ -76,12 +76,19 @@ impl EventArgs {
 
 pub fn run(cx: &Context, agent: Agent, args: &EventArgs) -> Outcome {
     let refusal = Refusal { cx: cx.clone(), store: args.store.store.display().to_string(), open: args.fail_open };
-    let aside = Arc::new(AtomicBool::new(false));
+    let identity = args.identity();
+    let configured = hook::moment(&[], &identity);
+    let aside = Arc::new(AtomicBool::new(configured == Moment::Aside));
     watch(refusal.clone(), aside.clone(), args.deadline);
-    let event = match read(agent, args) {
-        Ok(event) => event,
-        Err(failure) => return refusal.answer(Moment::Before, &failure),
+    let bytes = match read(args) {
+        Ok(bytes) => bytes,
+        Err(failure) => return refusal.answer(configured, &failure),
     };
+    let event = match hook::read(agent, &bytes, &identity, SystemClock::default().now()) {
+        Ok(event) => event,
+        Err(e) => return refusal.answer(hook::moment(&bytes, &identity), &Failure::from(e)),
+    };
+    drop(bytes);
     aside.store(event.moment == Moment::Aside, Ordering::SeqCst);
     if event.steps.is_empty() {
         return Ok(End::Done);
@@ -94,14 +101,14 @@ pub fn run(cx: &Context, agent: Agent, args: &EventArgs) -> Outcome {
 }
 
 /// Reads the event. What is longer than an event can be is not read to its end.
-fn read(agent: Agent, args: &EventArgs) -> Result<Event, Failure> {
+fn read(args: &EventArgs) -> Result<Vec<u8>, Failure> {
     if args.store.key.takes_standard_input() {
         return Err(Failure::Input("--passphrase-file -: the event comes on standard input; name a file".to_owned()));
     }
     let mut bytes = Vec::new();
     let most = MAX_EVENT as u64 + 1;
     std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|e| Failure::file("standard input", &e))?;
-    hook::read(agent, &bytes, &args.identity(), SystemClock::default().now()).map_err(Failure::from)
+    Ok(bytes)
 }
 
 /// How a failure to record is answered.
@@ -120,15 +127,21 @@ impl Refusal {
 
     /// Says what is wrong and what to do, and returns the exit code.
     fn code(&self, moment: Moment, why: &str) -> u8 {
+        // The engine's words, if it could not read the file again after it had failed to write it.
+        let is_unknown = why.contains("it is not known whether");
         let (what, code) = match (moment, self.open) {
+            (Moment::Before, false) if is_unknown => {
+                ("this tool call may not be in the audit log, so the tool must not run", 2)
+            }
+            (Moment::After, false) if is_unknown => ("how this tool call ended may not be in the audit log", 2),
             (Moment::Before, false) => ("this tool call is not in the audit log, so the tool must not run", 2),
             (Moment::After, false) => ("how this tool call ended is not in the audit log", 2),
             (Moment::Aside, false) => ("this event is not in the audit log", 1),
             (_, true) => ("--fail-open: not in the audit log, and LET THROUGH", 0),
         };
         self.cx.complain(format!(
-            "{what}: {why}. Trying again will not help: tell the person who runs this agent to put the audit store {} right \
-             (`attestlog health` says what is wrong with it)",
+            "{what}: {why}. Nothing that you do in this session changes that: tell the person who runs this agent to put the audit \
+             store {} right (`attestlog health` says what is wrong with it)",
             self.store
         ));
         code

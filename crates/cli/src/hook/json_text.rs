@@ -10,7 +10,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq)]
 struct Node {
     at: Range<usize>,
-    /// The elements of an array, or the members of an object with their names.
+    /// The elements of an array with their numbers, or the members of an object with their names.
     inside: Vec<Child>,
 }
 
@@ -21,6 +21,9 @@ struct Child {
     name: String,
     node: Node,
 }
+
+/// What stands in an array or object into which something was put, and which was empty before: it is not to go with that again.
+const NOTE: char = '\t';
 
 /// A JSON text that is being changed.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,10 +69,14 @@ impl JsonText {
         &self.text
     }
 
-    /// The value at this path of names.
+    /// The value at this path of names; an element of an array is named by its number.
     pub fn value(&self, path: &[&str]) -> Option<Json> {
         let value = Json::parse(self.text.as_bytes()).ok()?.value;
-        path.iter().try_fold(&value, |value, name| value.get(name)).cloned()
+        let at = |value: &'_ Json, name: &str| match value {
+            Json::Array(items) => items.get(name.parse::<usize>().ok()?).cloned(),
+            other => other.get(name).cloned(),
+        };
+        path.iter().try_fold(value, |value, name| at(&value, name))
     }
 
     /// Adds an element at the end of the array at this path, whose objects and the array itself are made if they are missing.
@@ -77,6 +84,7 @@ impl JsonText {
     /// # Errors
     /// If something else stands there.
     pub fn push(&mut self, path: &[&str], element: &Json) -> Result<(), String> {
+        let there = (1..=path.len()).take_while(|depth| self.value(&path[..*depth]).is_some()).count();
         for depth in 1..=path.len() {
             let (so_far, last) = (&path[..depth], depth == path.len());
             match (self.value(so_far), last) {
@@ -88,14 +96,14 @@ impl JsonText {
                     let name = Json::from(path[depth - 1]).to_canonical().to_string();
                     let empty = if last { "[]" } else { "{}" };
                     let gap = if self.is_compact() { ":" } else { ": " };
-                    self.add(&path[..depth - 1], &format!("{name}{gap}{empty}"));
+                    self.add(&path[..depth - 1], &format!("{name}{gap}{empty}"), depth - 1 <= there);
                 }
             }
         }
         let step = self.step();
         let pretty =
             if self.is_compact() { element.to_canonical().to_string() } else { pretty(element, &step, path.len() + 1) };
-        self.add(path, &pretty);
+        self.add(path, &pretty, path.len() <= there);
         Ok(())
     }
 
@@ -104,21 +112,22 @@ impl JsonText {
         if self.value(&[name]).is_none() {
             let gap = if self.is_compact() { ":" } else { ": " };
             let name = Json::from(name).to_canonical().to_string();
-            self.add(&[], &format!("{name}{gap}{}", value.to_canonical()));
+            self.add(&[], &format!("{name}{gap}{}", value.to_canonical()), true);
         }
     }
 
     /// Removes the elements for which `ours` returns true from the array at this path, then what is empty because of that: the array
-    /// and the objects around it. Returns whether there were any.
+    /// and the objects around it, unless they were there before and empty. Returns whether there were any.
     pub fn remove(&mut self, path: &[&str], ours: impl Fn(&Json) -> bool) -> bool {
         let Some(Json::Array(elements)) = self.value(path) else { return false };
         let gone: Vec<usize> =
             elements.iter().enumerate().filter(|(_, element)| ours(element)).map(|(i, _)| i).collect();
+        let mut was_there = false;
         for i in gone.iter().rev() {
-            self.take(path, *i);
+            was_there = self.take(path, *i);
         }
         let mut depth = path.len();
-        while !gone.is_empty() && depth > 0 {
+        while !gone.is_empty() && depth > 0 && !was_there {
             let is_empty = match self.value(&path[..depth]) {
                 Some(Json::Array(elements)) => elements.is_empty(),
                 Some(Json::Object(members)) => members.is_empty(),
@@ -130,7 +139,7 @@ impl JsonText {
             depth -= 1;
             let inside = self.node(&path[..depth]).inside;
             if let Some(i) = inside.iter().position(|child| child.name == path[depth]) {
-                self.take(&path[..depth], i);
+                was_there = self.take(&path[..depth], i);
             }
         }
         !gone.is_empty()
@@ -177,18 +186,21 @@ impl JsonText {
         if self.text.contains("\r\n") { "\r\n" } else { "\n" }
     }
 
-    /// Adds an element or a member, already written, at the end of the array or object at this path.
-    fn add(&mut self, path: &[&str], written: &str) {
+    /// Adds an element or a member, already written, at the end of the array or object at this path. `there`: whether that was there
+    /// before. If it was and is empty, [`NOTE`] behind the blanks that it had says so, for whoever takes the element away again.
+    fn add(&mut self, path: &[&str], written: &str, there: bool) {
         let (node, line, step) = (self.node(path), self.line(), self.step());
         let written = written.replace('\n', line);
         let depth = path.len();
+        let blanks = self.text.get(node.at.start + 1..node.at.end.saturating_sub(1)).unwrap_or_default();
+        let note = if there && !self.fresh { format!("{blanks}{NOTE}") } else { String::new() };
         let (at, insert) = match node.inside.last() {
             Some(last) if self.is_compact() => (last.node.at.end, format!(",{written}")),
             Some(last) => (last.node.at.end, format!(",{line}{}{written}", step.repeat(depth + 1))),
-            None if self.is_compact() => (node.at.start + 1, written),
+            None if self.is_compact() => (node.at.start + 1, note + &written),
             None => {
                 let (inner, outer) = (step.repeat(depth + 1), step.repeat(depth));
-                (node.at.start + 1, format!("{line}{inner}{written}{line}{outer}"))
+                (node.at.start + 1, format!("{note}{line}{inner}{written}{line}{outer}"))
             }
         };
         // An empty array or object may have blanks in it.
@@ -197,16 +209,20 @@ impl JsonText {
     }
 
     /// Removes the element or member with this number from the array or object at this path, with the comma and the blanks that came
-    /// with it.
-    fn take(&mut self, path: &[&str], number: usize) {
+    /// with it. Returns whether a note says that it was there before, and empty.
+    fn take(&mut self, path: &[&str], number: usize) -> bool {
         let Node { at, inside } = self.node(path);
-        let Some(child) = inside.get(number) else { return };
+        let Some(child) = inside.get(number) else { return false };
+        let before = self.text.get(at.start + 1..child.start).unwrap_or_default();
+        let before = before.rsplit_once('\n').map_or(before, |(before, _)| before.strip_suffix('\r').unwrap_or(before));
+        let blanks = before.strip_suffix(NOTE).filter(|_| inside.len() == 1).map(str::to_owned);
         let range = match (number.checked_sub(1).and_then(|i| inside.get(i)), inside.get(number + 1)) {
             (Some(before), _) => before.node.at.end..child.node.at.end,
             (None, Some(after)) => child.start..after.start,
             (None, None) => at.start + 1..at.end - 1,
         };
-        self.text.replace_range(range, "");
+        self.text.replace_range(range, blanks.as_deref().unwrap_or_default());
+        blanks.is_some()
     }
 }
 
@@ -235,7 +251,7 @@ fn read(text: &str, at: &mut usize) -> Node {
                     }
                     Some(_) => {}
                 }
-                let mut name = String::new();
+                let mut name = inside.len().to_string();
                 if *open == b'{' {
                     let written = read(text, at).at;
                     let parsed = text.get(written).and_then(|name| Json::parse(name.as_bytes()).ok());
@@ -302,6 +318,12 @@ mod tests {
             "{\n    \"hooks\": {\n        \"E\": [\n            {\"other\": true}\n        ]\n    },\n    \"z\": null\n}\n",
             "{\"hooks\": {\"E\": [{\"other\": 1}], \"F\": []}, \"z\": [{}, []]}",
             "{\n  \"hooks\": {\n    \"A\": [1]\n  }\n}",
+            // What was empty was taken away with the hooks.
+            "{\"hooks\":{}}",
+            "{ }",
+            "{\n  \"hooks\": { },\n  \"a\": 1\n}\n",
+            "{\"hooks\": {\"E\": []}}",
+            "{\r\n\t\"hooks\": {\r\n\t\t\"E\": [\r\n\t\t],\r\n\t\t\"G\": [ ]\r\n\t}\r\n}",
         ];
         for text in texts {
             let mut json = JsonText::new(text).unwrap();

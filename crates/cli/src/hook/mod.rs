@@ -1,10 +1,12 @@
 //! `hook`: records what coding agents tell their hooks, and configures the agents to do so.
 //!
 //! `event` is what an agent runs for each event; `through` finds or starts the process that has the store open. `config` writes and
-//! removes configurations: `agents` says what each agent needs, `shell` how its command is written, `file` reads and replaces the
-//! file, `json_text` changes its text, `diff` shows the change; `status` tells what is in force.
+//! removes configurations: `agents` says what each agent needs, `shell` how its command is written, `written` knows it again, `file`
+//! reads and replaces the file, `json_text` changes its text, `before` keeps what cutting out would not give back, `diff` shows the
+//! change; `status` tells what is in force, and asks Codex for it (`trust`).
 
 mod agents;
+mod before;
 mod config;
 mod diff;
 mod event;
@@ -13,6 +15,8 @@ mod json_text;
 mod shell;
 mod status;
 mod through;
+mod trust;
+mod written;
 
 use super::context::Context;
 use super::exit::Outcome;

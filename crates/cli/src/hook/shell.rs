@@ -11,6 +11,21 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// The words that were [`quoted`] and joined with blanks; `None` if the text did not come about so.
+pub fn words(text: &str) -> Option<Vec<String>> {
+    let (mut all, mut inside, mut chars) = (vec![String::new()], false, text.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => inside = !inside,
+            ' ' if !inside => all.push(String::new()),
+            '\\' if !inside => all.last_mut()?.push(chars.next()?),
+            c => all.last_mut()?.push(c),
+        }
+    }
+    let again = all.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    (again == text).then_some(all)
+}
+
 /// The command so that an agent also stops if the command cannot be run: agents take that for a yes, and silence too.
 pub fn wrapped(command: &str, agent: Agent) -> String {
     let says = format!("attestlog: this call of {} was not recorded, so the tool must not run", agent.as_str());
@@ -31,6 +46,10 @@ mod tests {
                 .output()
                 .unwrap();
             assert_eq!(String::from_utf8(ran.stdout).unwrap(), word, "{}", quoted(word));
+            assert_eq!(words(&format!("x {}", quoted(word))), Some(vec!["x".to_owned(), word.to_owned()]));
+        }
+        for other in ["a  b", "'a'", "a\"b\"", "'a", "a;b", "a\\"] {
+            assert_eq!(words(other), None, "{other}");
         }
     }
 

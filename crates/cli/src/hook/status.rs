@@ -1,10 +1,14 @@
 //! Whether an agent's hooks are there, whether the agent runs them, and who can switch them off.
 
 use super::agents::{self, Folders, Scope};
-use super::config::is_plugin;
+use super::config::{self, is_plugin};
 use super::file::Configured;
+use super::trust;
+use super::written::{self, Found, Written};
 use crate::exit::Failure;
+use attestlog::child::KEY;
 use attestlog::json::{Json, Object};
+use attestlog::{files, owner};
 use attestlog_capture::hook::Agent;
 use std::path::{Path, PathBuf};
 
@@ -28,55 +32,127 @@ pub fn of(folders: &Folders, agent: Agent, store: &Path, scopes: &[Scope]) -> Re
         let Some(path) = folders.file(agent, *scope) else { continue };
         let file = Configured::read(&path)?;
         let Some(text) = file.text() else { continue };
-        let commands = match agent {
-            Agent::OpenCode => plugin_commands(text, store),
+        let looked = match agent {
+            Agent::OpenCode => plugin(text, store),
             _ => match Json::parse(text.as_bytes()) {
-                Ok(parsed) => hook_commands(agent, &parsed.value, store),
+                Ok(parsed) => hooks(agent, &parsed.value, store),
                 Err(e) => {
                     status.remarks.push(format!("{}: {e}", file.path().display()));
                     continue;
                 }
             },
         };
-        let Some((_, first)) = commands.first() else { continue };
+        let Some(Looked { written, commands, wrong }) = looked else { continue };
         (status.scope, status.file) = (Some(*scope), Some(file.path().to_owned()));
-        status.fail_closed = !commands.iter().any(|(_, command)| command.contains(" --fail-open"));
-        let mut runs = Some(true);
-        let missing = missing(agent, &commands);
-        if !missing.is_empty() {
-            status.remarks.push(format!("no hook is there for {}: install them again", missing.join(", ")));
-            status.fail_closed = false;
+        let mut in_the_way = unusable(store, &written);
+        in_the_way.extend(switched_off(folders, agent, *scope));
+        status.fail_closed = wrong.is_empty() && written.iter().all(|written| !written.is_open());
+        status.runs = if wrong.is_empty() && in_the_way.is_empty() { Some(true) } else { Some(false) };
+        if status.runs == Some(true) && agent == Agent::Codex {
+            let (answer, remark) = trust::of(&folders.project, &commands);
+            status.remarks.push(remark);
+            status.runs = answer;
         }
-        for (what, there) in [("program", program(agent, first)), ("store", Some(store.to_owned()))] {
-            if there.as_ref().is_none_or(|path| !path.exists()) {
-                let path = there.map(|path| path.display().to_string()).unwrap_or_default();
-                status.remarks.push(format!("the {what} {path} is not there, so every call is refused"));
-                runs = Some(false);
-            }
-        }
-        let off = switched_off(folders, agent, *scope);
-        if let Some(why) = off {
-            status.remarks.push(why);
-            runs = Some(false);
-        } else if runs == Some(true) && agent == Agent::Codex {
-            status.remarks.push("only Codex knows whether you have trusted these hooks: type /hooks in it".to_owned());
-            runs = None;
-        }
-        (status.runs, status.can_be_disabled_by) = (runs, disabled_by(folders, agent, *scope));
+        status.remarks.extend(wrong.into_iter().chain(in_the_way));
+        status.can_be_disabled_by = disabled_by(folders, agent, *scope);
         return Ok(status);
     }
     status.runs = Some(false);
     Ok(status)
 }
 
-/// The commands of this program's hooks in a configuration, each with its event.
-fn hook_commands(agent: Agent, value: &Json, store: &Path) -> Vec<(String, String)> {
-    let events = value.get("hooks").and_then(Json::as_object);
-    let each = events.into_iter().flat_map(|events| events.iter()).flat_map(|(event, elements)| {
-        let commands = elements.as_array().unwrap_or_default().iter().flat_map(agents::commands);
-        commands.map(move |command| (event.to_owned(), command))
-    });
-    each.filter(|(_, command)| agents::is_ours(command, agent, Some(store))).collect()
+/// This program's hooks in a configuration.
+struct Looked {
+    /// Those that are what `install` writes.
+    written: Vec<Written>,
+    /// Each with the event for which it is there.
+    commands: Vec<(String, String)>,
+    /// What is not as `install` writes it.
+    wrong: Vec<String>,
+}
+
+/// What a configuration has of this program's hooks for this store; `None` if nothing.
+fn hooks(agent: Agent, value: &Json, store: &Path) -> Option<Looked> {
+    let is_ours = |found: &Found| match &found.written {
+        Some(written) => written.store() == store,
+        None => written::names(&found.command, agent, store),
+    };
+    let all: Vec<Found> = written::all(agent, value).into_iter().filter(is_ours).collect();
+    let mut looked = Looked {
+        written: all.iter().filter_map(|found| found.written.clone()).collect(),
+        commands: all.iter().map(|found| (found.event.to_string(), found.command.clone())).collect(),
+        wrong: Vec::new(),
+    };
+    let mut missing = Vec::new();
+    for (event, _) in agents::entries(agent, "") {
+        let of_event: Vec<&Found> = all.iter().filter(|found| found.event == event).collect();
+        let expected = |found: &Found| found.written.as_ref()?.element(agent, event);
+        let is_right = |found: &&Found| expected(found).is_some_and(|element| element == found.alone);
+        match of_event.first() {
+            None => missing.push(event),
+            Some(_) if of_event.iter().any(is_right) => {}
+            Some(found) => {
+                let what = match expected(found) {
+                    Some(element) => written::differences(&found.alone, &element).join(", "),
+                    None => "its command".to_owned(),
+                };
+                looked.wrong.push(format!("the hook for {event} was changed ({what}): install it again"));
+            }
+        }
+    }
+    if !missing.is_empty() {
+        looked.wrong.push(format!("no hook is there for {}: install them again", missing.join(", ")));
+    }
+    (!all.is_empty()).then_some(looked)
+}
+
+/// As [`hooks`], of OpenCode's plugin.
+fn plugin(text: &str, store: &Path) -> Option<Looked> {
+    let words = plugin_words(text).filter(|_| is_plugin(text) && plugin_store(text).is_some_and(|of| of == store))?;
+    let written = Written::of_words(words, Agent::OpenCode);
+    let is_right = written.as_ref().is_some_and(|written| config::plugin(written.words()) == text);
+    let wrong = if is_right { Vec::new() } else { vec!["the plugin was changed: install it again".to_owned()] };
+    Some(Looked { written: written.into_iter().collect(), commands: Vec::new(), wrong })
+}
+
+/// Why these commands cannot record, though the agent may run them.
+fn unusable(store: &Path, all: &[Written]) -> Vec<String> {
+    let refused =
+        |what: &str, path: &Path, how: &str| format!("the {what} {} {how}, so every call is refused", path.display());
+    let mut why = Vec::new();
+    if !store.exists() {
+        why.push(refused("store", store, "is not there"));
+    }
+    for written in all {
+        let program = written.program();
+        match std::fs::metadata(&program) {
+            Err(_) => why.push(refused("program", &program, "is not there")),
+            Ok(about) if !is_executable(&about) => why.push(refused("program", &program, "cannot be run")),
+            Ok(_) => {}
+        }
+        let key = written.value("--key").map_or_else(|| files::beside(store, "key"), PathBuf::from);
+        let is_elsewhere = written.value("--os-keyring").is_some() || std::env::var_os(KEY).is_some();
+        // Whoever has the store open has the key, and nobody else needs it.
+        let is_open = || owner::reach(store).is_ok_and(|reached| reached.is_some());
+        if store.exists() && !key.exists() && !is_elsewhere && !is_open() {
+            why.push(refused("key", &key, "is not there"));
+        }
+    }
+    let mut once: Vec<String> = Vec::new();
+    for text in why {
+        if !once.contains(&text) {
+            once.push(text);
+        }
+    }
+    once
+}
+
+fn is_executable(about: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    let may = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o111 != 0;
+    #[cfg(not(unix))]
+    let may = true;
+    about.is_file() && may
 }
 
 /// The words of the command that the plugin runs.
@@ -89,24 +165,6 @@ fn plugin_words(text: &str) -> Option<Vec<String>> {
 /// The store that the plugin records in.
 pub fn plugin_store(text: &str) -> Option<PathBuf> {
     plugin_words(text)?.get(3).map(PathBuf::from)
-}
-
-fn plugin_commands(text: &str, store: &Path) -> Vec<(String, String)> {
-    let words = plugin_words(text).filter(|_| is_plugin(text) && plugin_store(text).is_some_and(|of| of == store));
-    words.map(|words| ("plugin".to_owned(), words.join(" "))).into_iter().collect()
-}
-
-/// The events for which a hook is missing.
-fn missing(agent: Agent, commands: &[(String, String)]) -> Vec<&'static str> {
-    let there = |event: &str| commands.iter().any(|(of, _)| of == event);
-    agents::entries(agent, "").into_iter().map(|(event, _)| event).filter(|event| !there(event)).collect()
-}
-
-/// The program that a command runs.
-fn program(agent: Agent, command: &str) -> Option<PathBuf> {
-    let (program, _) = command.split_once(&format!(" hook {} ", agent.as_str()))?;
-    let program = program.strip_prefix('\'').and_then(|p| p.strip_suffix('\'')).unwrap_or(program);
-    Some(PathBuf::from(program.replace(r"'\''", "'")))
 }
 
 /// The value of an agent's configuration in this scope, beside its hooks.
@@ -197,7 +255,7 @@ impl Status {
         };
         let runs = match self.runs {
             Some(true) => "the agent runs them",
-            Some(false) => "THE AGENT DOES NOT RUN THEM, or they refuse every call",
+            Some(false) => "THE AGENT DOES NOT RUN THEM, or not all of them, or they refuse every call",
             None => "only the agent knows whether it runs them",
         };
         let mut lines = vec![format!("{}: hooks for {}, in {}", agent.as_str(), scope.as_str(), file.display())];

@@ -1,7 +1,7 @@
 //! Through which process an event is recorded.
 //!
-//! If a process has the store open, it records. Otherwise this process opens the store, if that is quick: the store was closed, and
-//! its key needs no passphrase. If it is not, a process is started that keeps the store open for the events to come, and ends when
+//! If a process has the store open, it records. Otherwise this process opens the store, if that is quick: the store is small and was
+//! closed, and its key needs no passphrase. If it is not, a process is started that keeps the store open for the events to come, and ends when
 //! none come any more; so does one that has to deliver alerts or checkpoints, which takes longer than an agent should wait.
 
 use super::event::EventArgs;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Opening a larger file takes more than 40 ms of processor time, as measured (docs/agents/README.md).
+const LARGE: u64 = 512 << 10;
 /// How often a store that is marked as open is looked at again: the events of tools that run at the same time come at the same time.
 const OPENING: usize = 20;
 /// The most of its messages that is repeated.
@@ -43,8 +45,10 @@ pub fn record(cx: &Context, args: &EventArgs, event: Event) -> Result<(), Failur
     }
     let mut sharing = Sharing::default();
     sharing.public_key = args.public_key.clone();
-    let told = cx.clone();
-    sharing.on_trouble = Some(std::sync::Arc::new(move |message| told.complain(message)));
+    if reached {
+        let told = cx.clone();
+        sharing.on_trouble = Some(std::sync::Arc::new(move |message| told.complain(message)));
+    }
     let log = options.open_with(&args.store.store, sharing).map_err(|e| failed(&e))?;
     if log.is_owner() {
         log.check_recording().map_err(|e| failed(&e))?;
@@ -71,7 +75,8 @@ fn is_quick(args: &EventArgs) -> Result<bool, Failure> {
     let store = &args.store.store;
     let beside = ["anchors", "receivers"].iter().any(|name| files::beside(store, name).exists());
     let keys = args.store.key.options_without_passphrase()?;
-    Ok(!beside && !owner::was_left_open(store) && owner::keys(&keys, store).is_ok())
+    let is_large = std::fs::metadata(store).is_ok_and(|about| about.len() > LARGE);
+    Ok(!beside && !is_large && !owner::was_left_open(store) && owner::keys(&keys, store).is_ok())
 }
 
 /// Starts the process that keeps the store open, and waits until it answers.

@@ -15,6 +15,8 @@ pub(super) struct Sum {
     pub(super) recorded: usize,
     pub(super) answers: usize,
     pub(super) already_there: usize,
+    /// What was told of calls that the log has from somebody else.
+    pub(super) details: usize,
     /// Examples of those already there.
     pub(super) seqs: Vec<u64>,
     pub(super) first: Option<u64>,
@@ -42,6 +44,7 @@ impl Sum {
         self.recorded += recorded.receipts.len();
         self.answers += recorded.answers.len();
         self.already_there += recorded.repeated;
+        self.details += recorded.details.len();
         self.by_beginning += recorded.by_beginning;
         let room = NAMED.saturating_sub(self.seqs.len());
         self.seqs.extend(recorded.already_there.iter().take(room));
@@ -64,6 +67,7 @@ impl Sum {
             ("recorded", number(self.recorded)),
             ("already_there", number(self.already_there)),
             ("already_there_seqs", Json::from(self.seqs.clone())),
+            ("details", number(self.details)),
             ("late_answers", number(self.answers)),
             ("conversations", number(tally.conversations + tally.without_calls)),
             ("without_calls", number(tally.without_calls)),
@@ -119,6 +123,10 @@ impl Sum {
                 figure(self.already_there, "call is", "calls are"),
                 seqs.join(", ")
             );
+        }
+        if self.details > 0 {
+            let calls = figure(self.details, "call", "calls");
+            line += &format!("; details of {calls} that others recorded were added");
         }
         if self.answers > 0 {
             let recorded = if self.answers == 1 { "was" } else { "were" };

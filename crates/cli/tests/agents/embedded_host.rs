@@ -124,6 +124,14 @@ fn a_host_serves_the_commands_of_others() {
         &["timeline", "s", "c1"],
         &["timeline", "s", "c1", "--json"],
         &["timeline", "s", "none"],
+        &["timeline", "s", "--last", "--failed"],
+        &["conversations", "s"],
+        &["conversations", "s", "--failed", "--json"],
+        &["show", "s", "5"],
+        &["show", "s", "5", "--json"],
+        &["query", "s", "--grep", "no such order", "--columns", "seq,took,error"],
+        &["query", "s", "--grep", "no such order", "--count"],
+        &["stats", "s", "--by", "tool,user,day", "--compare", "7d"],
         &["stats", "s"],
         &["stats", "s", "--json"],
         &["stats", "s", "--tool", "refund", "--json"],
@@ -182,6 +190,8 @@ fn a_host_serves_the_changes_of_others() {
     hosted.same(&["reveal", "s", "5", "arguments.order", "--actor", "a", "--reason", "r"]);
     hosted.same(&["evidence", "s", "folder"]);
     assert!(hosted.place.path("folder/README.txt").exists(), "relative paths are the caller's");
+    let package = &hosted.same(&["report", "package", "s", "package", "--patient", "P-1", "--neighbours"])[..40];
+    assert!(package.starts_with("written to package") && hosted.place.path("package/proofs/complete.json").exists());
     hosted.same(&["verify", "s", "--json"]);
     let signed = hosted.host.verify(&Default::default()).unwrap();
     assert_eq!(signed.signed_size, signed.size, "what a command records is signed when it ends");

@@ -73,6 +73,20 @@ fn many_events_at_once_are_all_recorded_with_and_without_an_owner() {
     assert!(place.run(&["verify", "s"]).ok().starts_with("nothing wrong found"));
 }
 
+/// Hooks that are configured twice run at the same time.
+#[test]
+fn the_same_event_at_the_same_time_is_recorded_once() {
+    let place = Place::with_store();
+    for name in ["PreToolUse", "PostToolUse"] {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| passes(hook(&place, &event(name, "1"), &["--deadline", "120"])));
+            }
+        });
+    }
+    assert_eq!((place.count(&["--kind", "call_begun"]), place.count(&["--kind", "tool_call"])), (1, 1));
+}
+
 /// R105.
 #[test]
 fn what_cannot_be_recorded_is_refused_unless_nothing_can_be_stopped() {
@@ -83,6 +97,12 @@ fn what_cannot_be_recorded_is_refused_unless_nothing_can_be_stopped() {
     // An agent would be kept from ending.
     let stop = r#"{"session_id":"s","hook_event_name":"Stop"}"#;
     assert!(hook(&place, stop, &[]).code(1).err.contains("this event is not in the audit log"));
+    // Nor if it cannot be read: an agent whose turn could not end went on for ever.
+    for (input, more) in [(r#"{"hook_event_name":"Stop"}"#, &[][..]), ("no json", &["--event", "SessionEnd"])] {
+        assert!(hook(&place, input, more).code(1).err.contains("this event is not in the audit log"), "{input}");
+    }
+    // The event's own name counts, if it has one.
+    refuses(hook(&place, &before, &["--event", "Stop"]), "the tool must not run");
     // About no tool: nobody needs a store for it.
     passes(hook(&place, r#"{"session_id":"s","hook_event_name":"UserPromptSubmit","prompt":"x"}"#, &[]));
     let open = hook(&place, &before, &["--fail-open"]).code(0);
@@ -118,6 +138,7 @@ fn a_hundred_megabytes_and_a_hundred_thousand_levels_are_refused() {
     assert_eq!(place.count(&["--kind", "call_begun"]), 0);
 }
 
+/// One message told to make room and try again, and in the same breath that trying again would not help.
 #[test]
 fn a_full_disk_stops_the_tool() {
     let place = Place::empty();
@@ -125,7 +146,9 @@ fn a_full_disk_stops_the_tool() {
     place.run(&["init", "s"]).ok();
     passes(hook(&place, &event("PreToolUse", "1"), &[]));
     small.fill();
-    refuses(hook(&place, &event("PreToolUse", "2"), &[]), "the disk is full");
+    let full = hook(&place, &event("PreToolUse", "2"), &[]);
+    assert_eq!((full.err.lines().count(), full.err.contains("will not help")), (1, false), "{}", full.err);
+    refuses(full, "the disk is full");
     refuses(hook(&place, &event("PostToolUse", "1"), &[]), "the disk is full");
     small.make_room();
     passes(hook(&place, &event("PostToolUse", "1"), &[]));
@@ -156,6 +179,21 @@ fn an_owner_that_does_not_answer_is_a_refusal_at_the_deadline() {
     passes(hook(&place, &event("PreToolUse", "2"), &[]));
 }
 
+/// The command with a file open as 9, which whoever it starts inherits.
+fn holding(command: &std::process::Command, file: &str) -> std::process::Command {
+    let mut sh = std::process::Command::new("sh");
+    sh.args(["-c", &format!("exec \"$0\" \"$@\" 9>{file}")]).arg(command.get_program()).args(command.get_args());
+    sh.current_dir(command.get_current_dir().unwrap()).stdout(std::process::Stdio::piped());
+    sh.stderr(std::process::Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => sh.env(name, value),
+            None => sh.env_remove(name),
+        };
+    }
+    sh
+}
+
 /// To open a key file that a passphrase protects takes longer than an agent should wait for each event, and so does a store that was
 /// not closed: a process that stays does it once.
 #[test]
@@ -174,9 +212,15 @@ fn a_store_that_is_slow_to_open_is_kept_open_by_a_process_that_ends_by_itself() 
     // Without the passphrase the process that is started cannot open the store, and says so.
     refuses(hook(&place, &event("PreToolUse", "1"), &["--deadline", "120"]), "passphrase");
     let args = ["hook", "claude-code", "s", "--user", "ada", "--idle", "1s", "--deadline", "120"];
-    passes(secret(place.command(&args), event("PreToolUse", "1")));
+    passes(secret(holding(&place.command(&args), "held"), event("PreToolUse", "1")));
     let owner = attestlog::owner::reach(&place.path("s")).unwrap().expect("it stays").process();
     assert_ne!(owner, std::process::id());
+    // It kept open whatever the agent had open, a lock or the end of a pipe that somebody waits for.
+    if cfg!(target_os = "linux") {
+        let open = std::fs::read_dir(format!("/proc/{owner}/fd")).unwrap();
+        let open: Vec<_> = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()).collect();
+        assert!(place.path("held").exists() && !open.iter().any(|path| path.ends_with("held")), "{open:?}");
+    }
     // While it is there, nobody needs the passphrase.
     passes(hook(&place, &event("PostToolUse", "1"), &[]));
     while attestlog::owner::reach(&place.path("s")).unwrap().is_some() {

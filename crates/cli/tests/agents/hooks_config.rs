@@ -125,6 +125,8 @@ fn other_hooks_and_settings_stay_as_they_are() {
     let settings = place.path("home/.claude/settings.json");
     let texts = [
         "{}",
+        "{\n  \"hooks\": {},\n  \"a\": 1\n}\n",
+        "{\"hooks\": {\"PreToolUse\": [ ]}}",
         "{\"z\":1.0,\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"mine\"}]}]}}",
         "{\n    \"permissions\": {\"allow\": [ ]},\n    \"hooks\": {\n        \"Stop\": [\n            {\"hooks\": []}\n        ]\n    },\n    \"a\": 1.50\n}\n",
     ];
@@ -215,6 +217,168 @@ fn status_says_what_is_in_the_way() {
     assert!(run(&place, &["hook", "install", "gemini", &store]).code(3).err.contains("attestlog init"));
 }
 
+/// The hooks of `a.log2` were taken for those of `a.log` and removed with them; and a group with this program's hook and one of the
+/// user's own went as a whole, as did a command that contained this program's.
+#[test]
+fn only_what_install_wrote_for_this_store_is_removed() {
+    let place = place();
+    let stores = ["a.log", "a.log2"].map(|name| place.path(name).display().to_string());
+    stores.iter().for_each(|store| drop(place.run(&["init", store]).ok()));
+    for agent in ["claude-code", "codex", "gemini", "cursor", "copilot"] {
+        let install = |store: &str| run(&place, &["hook", "install", agent, store, "--user"]).ok();
+        let read = || files(&place).remove(0);
+        install(&stores[1]);
+        let other = read().1;
+        install(&stores[0]);
+        assert!(read().1.len() > other.len(), "{agent}");
+        run(&place, &["hook", "uninstall", agent, &stores[0]]).ok();
+        assert_eq!(read().1, other, "{agent}");
+        run(&place, &["hook", "uninstall", agent, &stores[1]]).ok();
+        assert_eq!(files(&place), [], "{agent}");
+    }
+    install_beside_others(&place, &stores[0]);
+}
+
+fn install_beside_others(place: &Place, store: &str) {
+    run(place, &["hook", "install", "claude-code", store]).ok();
+    let (path, text) = files(place).remove(0);
+    let all = json(&text);
+    let mut found = Vec::new();
+    commands(all.get("hooks").unwrap().get("PreToolUse").unwrap(), &mut found);
+    let written = Json::from(&*found[0]).to_canonical().to_string();
+    // Their own hook in the same group, and a command that goes on after this program's.
+    let first = text.find("\"hooks\": [").unwrap() + "\"hooks\": [".len();
+    let mut mine = text.clone();
+    mine.insert_str(first, r#"{"type": "command", "command": "mine"},"#);
+    mine = mine.replacen(&written, &format!("{}; true\"", written.trim_end_matches('"')), 2);
+    assert_eq!(mine.matches("; true\"").count(), 2, "{mine}");
+    std::fs::write(&path, mine).unwrap();
+    let left = run(place, &["hook", "uninstall", "claude-code", store]).code(0);
+    assert!(left.err.contains("remove it yourself"), "{left:?}");
+    let rest = std::fs::read_to_string(&path).unwrap();
+    let mut found = Vec::new();
+    commands(&json(&rest), &mut found);
+    assert_eq!(found.iter().filter(|command| *command == "mine").count(), 1, "{rest}");
+    assert_eq!(found.iter().filter(|command| command.ends_with("; true")).count(), 2, "{rest}");
+    assert_eq!(found.len(), 3, "{rest}");
+}
+
+/// Status looked only for this program's name in a command: a hook that ran for one tool, in the background, with a second to answer
+/// or before `|| true` was called one that runs and stops calls.
+#[test]
+fn status_says_which_hook_is_not_as_it_was_written() {
+    let place = place();
+    let store = store(&place);
+    for (agent, changes) in [
+        (
+            "claude-code",
+            &[
+                ("\"timeout\": 20", "\"timeout\": 1"),
+                ("\"matcher\": \"*\"", "\"matcher\": \"Bash\""),
+                ("\"type\": \"command\"", "\"async\": true, \"type\": \"command\""),
+                ("exit 2; }", "exit 2; } || true"),
+                ("\"PreToolUse\"", "\"PreToolUsed\""),
+                ("\"onFailure\": \"block\"", "\"onFailure\": \"allow\""),
+            ][..],
+        ),
+        ("cursor", &[("\"failClosed\": true", "\"failClosed\": false")][..]),
+        ("opencode", &[("SIGKILL", "SIGHUP")][..]),
+    ] {
+        run(&place, &["hook", "install", agent, &store]).ok();
+        let (path, text) = files(&place).remove(0);
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}: {text}");
+            std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            let status = run(&place, &["hook", "status", agent, &store, "--json"]).json();
+            let is = |name: &str| status.get(name).unwrap().as_bool();
+            assert_eq!(
+                (is("installed"), is("runs"), is("fail_closed")),
+                (Some(true), Some(false), Some(false)),
+                "{to}"
+            );
+            assert!(!status.get("remarks").unwrap().as_array().unwrap().is_empty(), "{to}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+    run(&place, &["hook", "install", "codex", &store]).ok();
+    std::fs::rename(format!("{store}.key"), place.path("key")).unwrap();
+    let status = run(&place, &["hook", "status", "codex", &store]).ok();
+    assert!(status.contains("s.key is not there, so every call is refused"), "{status}");
+}
+
+/// An empty list, a blank between brackets and a `version` that the user had written themselves did not come back.
+#[test]
+fn uninstall_gives_back_each_byte() {
+    let place = place();
+    let store = store(&place);
+    for (agent, file, text) in [
+        ("claude-code", "home/.claude/settings.json", "{ }"),
+        ("claude-code", "home/.claude/settings.json", "{\n  \"hooks\": { \"PreToolUse\": [ ], \"Stop\": [] }\n}"),
+        ("cursor", "home/.cursor/hooks.json", "{\n  \"hooks\": {}\n}\n"),
+        ("cursor", "home/.cursor/hooks.json", "{\n \"version\": 1\n}\n"),
+        ("copilot", "work/.github/hooks/attestlog.json", "{\"version\":1,\"hooks\":{}}"),
+    ] {
+        let path = place.path(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        for _ in 0..2 {
+            run(&place, &["hook", "install", agent, &store]).ok();
+        }
+        assert_ne!(std::fs::read_to_string(&path).unwrap(), text);
+        run(&place, &["hook", "uninstall", agent, &store]).ok();
+        assert_eq!(files(&place), [(path.clone(), text.to_owned())]);
+        // Somebody has changed it since: their change stays.
+        run(&place, &["hook", "install", agent, &store]).ok();
+        let now = std::fs::read_to_string(&path).unwrap().replacen('{', "{\"z\":1,", 1);
+        std::fs::write(&path, now).unwrap();
+        run(&place, &["hook", "uninstall", agent, &store]).ok();
+        let rest = std::fs::read_to_string(&path).unwrap();
+        assert!(rest.contains("\"z\":1") && !rest.contains("attestlog"), "{rest}");
+        assert_eq!(files(&place).len(), 1, "{agent}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Of two installations at the same time one was lost, and neither said so.
+#[test]
+fn installations_at_the_same_time_are_all_there() {
+    let place = place();
+    let stores: Vec<String> = (0..6).map(|i| place.path(&format!("s{i}")).display().to_string()).collect();
+    stores.iter().for_each(|store| drop(place.run(&["init", store]).ok()));
+    std::thread::scope(|scope| {
+        for store in &stores {
+            let place = &place;
+            scope.spawn(move || drop(run(place, &["hook", "install", "gemini", store]).ok()));
+        }
+    });
+    for store in &stores {
+        let status = run(&place, &["hook", "status", "gemini", store, "--json"]).json();
+        assert_eq!(status.get("runs").unwrap().as_bool(), Some(true), "{store}");
+    }
+}
+
+/// Settings on one line were printed whole, with the keys and tokens in them; a user whose name begins with a hyphen stopped every
+/// call; and a link to a file that was away was replaced by a file.
+#[test]
+fn install_shows_its_own_lines_quotes_names_and_leaves_links() {
+    let place = place();
+    let store = store(&place);
+    let settings = place.path("home/.gemini/settings.json");
+    std::fs::create_dir(settings.parent().unwrap()).unwrap();
+    std::fs::write(&settings, r#"{"env":{"TOKEN":"hunter2"},"z":1}"#).unwrap();
+    let shown = run(&place, &["hook", "install", "gemini", &store, "--as-user=-x"]).ok();
+    assert!(shown.contains("+hooks.BeforeTool: ") && !shown.contains("hunter2"), "{shown}");
+    let mut found = Vec::new();
+    commands(json(&std::fs::read_to_string(&settings).unwrap()).get("hooks").unwrap(), &mut found);
+    let event = r#"{"session_id":"s","hook_event_name":"BeforeTool","tool_name":"t","tool_input":{}}"#;
+    agent_runs(found.iter().find(|command| !command.contains("--event")).unwrap(), event).code(0);
+    assert_eq!(place.run(&["query", &store, "--count", "--user=-x"]).ok().trim(), "1");
+    std::fs::remove_file(&settings).unwrap();
+    std::os::unix::fs::symlink(place.path("away"), &settings).unwrap();
+    let refused = run(&place, &["hook", "install", "gemini", &store]).code(2);
+    assert!(refused.err.contains("leads nowhere") && settings.is_symlink(), "{refused:?}");
+}
+
 /// The plugin of OpenCode, run by Node as OpenCode's own runtime would.
 #[test]
 fn the_plugin_records_and_throws_if_it_cannot() {
@@ -258,4 +422,54 @@ fn the_plugin_records_and_throws_if_it_cannot() {
         ended.lines().map(|line| json(line).get("outcome").unwrap().as_str().unwrap().to_owned()).collect();
     assert_eq!(outcomes, ["ok", "tool_error"], "{ended}");
     assert!(ended.contains(r#""model":"m""#) && ended.contains(r#""parent_session_id":"p""#), "{ended}");
+}
+
+/// `hook status` could not say whether Codex runs the hooks, which it does only once they are trusted.
+#[test]
+fn codex_is_asked_whether_its_hooks_are_trusted() {
+    let place = place();
+    let store = store(&place);
+    run(&place, &["hook", "install", "codex", &store]).ok();
+    let (_, text) = files(&place).remove(0);
+    let mut listed = Vec::new();
+    for (event, elements) in json(&text).get("hooks").unwrap().as_object().unwrap().iter() {
+        let mut found = Vec::new();
+        commands(elements, &mut found);
+        listed.extend(found.into_iter().map(|command| {
+            serde_json::json!({"eventName": event[..1].to_lowercase() + &event[1..], "command": command, "enabled": true})
+        }));
+    }
+    std::fs::create_dir(place.path("bin")).unwrap();
+    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
+    let status = |script: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let codex = place.path("bin/codex");
+        std::fs::write(&codex, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&codex, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = place.command(&["hook", "status", "codex", &store, "--json"]);
+        command.env_remove("CODEX_HOME").env("HOME", place.path("home")).env("PATH", &path);
+        command.env("ATTESTLOG_MACHINE_ROOT", place.path("machine")).current_dir(place.path("work"));
+        let out = command.output().unwrap();
+        let told = json(std::str::from_utf8(&out.stdout).unwrap());
+        (told.get("runs").unwrap().as_bool(), told.get("remarks").unwrap().to_canonical().to_string())
+    };
+    let answer = |trust: &dyn Fn(usize) -> &'static str| {
+        let mut hooks = listed.clone();
+        hooks.iter_mut().enumerate().for_each(|(n, hook)| hook["trustStatus"] = trust(n).into());
+        let answer = serde_json::json!({"id": 1, "result": {"data": [{"cwd": "/", "hooks": hooks}]}});
+        std::fs::write(place.path("answer"), format!("{{\"id\":0,\"result\":{{}}}}\n{answer}\n")).unwrap();
+        // It reads what it is asked, and goes on until it is ended.
+        status(&format!("read a; read b; read c; cat '{}'; read d", place.path("answer").display()))
+    };
+    assert_eq!(answer(&|_| "trusted").0, Some(true));
+    let (runs, remarks) = answer(&|n| if n == 0 { "untrusted" } else { "trusted" });
+    assert!(runs == Some(false) && remarks.contains("not trusted 1 of these"), "{remarks}");
+    for script in [
+        "exit 1",
+        "read a; read b; read c; echo '{\"id\":1,\"error\":{}}'",
+        "read a; read b; read c; echo '{\"id\":1,\"result\":{}}'",
+    ] {
+        let (runs, remarks) = status(script);
+        assert!(runs.is_none() && remarks.contains("type /hooks"), "{remarks}");
+    }
 }

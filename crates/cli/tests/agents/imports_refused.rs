@@ -4,7 +4,7 @@
 use crate::common::{Place, Ran, call, json};
 use attestlog::json::Json;
 use attestlog::redact::Policy;
-use attestlog::{AuditLog, Error, ErrorKind, NOWHERE, Options, Query, Receipt, Sender, ToolCall};
+use attestlog::{AuditLog, Error, ErrorKind, NOWHERE, Options, Query, Receipt, Sender, Told, ToolCall};
 use attestlog_capture::import::{self, Format, ImportOptions, Imported, Untaken};
 use std::cell::Cell;
 
@@ -222,6 +222,14 @@ impl import::Log for FullAfter<'_> {
 
     fn policy(&self) -> attestlog::Result<Policy> {
         Ok(self.0.retention().policies()?.redaction)
+    }
+
+    fn has_others(&self, conversation: &str, program: Option<&str>) -> attestlog::Result<bool> {
+        import::Log::has_others(self.0, conversation, program)
+    }
+
+    fn tell(&self, call: ToolCall) -> attestlog::Result<Told> {
+        self.0.tell(call)
     }
 }
 

@@ -12,8 +12,6 @@ mod full_disk;
 mod hooks;
 #[cfg(unix)]
 mod hooks_config;
-#[cfg(target_os = "linux")]
-mod hooks_real;
 mod imports_lose_nothing;
 mod imports_refused;
 #[path = "../mcp_common/mod.rs"]
@@ -30,3 +28,4 @@ mod readers;
 mod sessions;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
+mod told;

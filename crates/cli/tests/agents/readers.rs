@@ -294,6 +294,9 @@ fn a_reader_that_was_stopped_is_named() {
     tail.signal(Signal::SIGSTOP);
     let ran = record(&place, "c").code(3);
     assert!(ran.err.contains(&format!("kill -CONT {}", tail.child.id())), "{}", ran.err);
+    // Nothing was said until the command gave up.
+    let waits = format!("process {} has the store open and has not answered for two seconds", tail.child.id());
+    assert!(ran.err.contains(&waits), "{}", ran.err);
     tail.signal(Signal::SIGCONT);
     record(&place, "c").ok();
 }

@@ -167,7 +167,7 @@ fn wait_for(place: &Place, calls: u64) {
 }
 
 /// A call is recorded as it is written, also in a file that is made later, cut off, or replaced; a half-written line is not
-/// complained of; and a signal ends the command as it should.
+/// complained of; and a signal ends the command as it should [R110].
 #[cfg(unix)]
 #[test]
 fn watch_follows_what_is_written_until_it_is_told_to_end() {

@@ -213,14 +213,16 @@ fn record_as(arguments: &str, sender: Option<(&str, u64)>, own: Option<u64>) -> 
     // No result, outcome or duration; no metadata.
     value.extend_from_slice(&[0; 3]);
     text(&mut value, "{}");
-    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, what captured it,
-    // whether it is a late answer, class, end, restated.
-    value.extend_from_slice(&[0; 13]);
+    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, whether it is a late
+    // answer, class, end, restated.
+    value.extend_from_slice(&[0; 12]);
     value.push(u8::from(sender.is_some()));
     if let Some((id, number)) = sender {
         text(&mut value, id);
         integer(&mut value, number);
     }
+    // No circumstances, and no call whose details these are.
+    value.extend_from_slice(&[0; 2]);
     // Errors do not name the call by its index.
     value.extend_from_slice(&[0, u8::from(own.is_some())]);
     if let Some(number) = own {

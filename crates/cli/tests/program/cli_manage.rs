@@ -105,7 +105,10 @@ fn holds_are_placed_listed_and_released() {
         (hold.get("case").unwrap().as_str(), hold.get("actor").unwrap().as_str()),
         (Some("C-9"), Some("counsel"))
     );
-    assert!(place.run(&["hold", "list", "s"]).ok().contains("C-9"));
+    let held = hold.get("entries").and_then(Json::as_u64);
+    assert!(held.is_some() && held == Some(place.count(&["--patient", "P-3"])), "{hold:?}");
+    let list = place.run(&["hold", "list", "s"]).ok();
+    assert!(list.contains("C-9") && list.contains("ENTRIES") && list.contains("patient P-3"), "{list}");
     place.run(&["hold", "place", "s", "--case", "C-9", "--patient", "P-3"]).code(2);
     place.run(&[&["hold", "place", "s", "--case", "C-9"], &because[..]].concat()).code(2);
     place.run(&[&["hold", "release", "s", "7"], &because[..]].concat()).code(2);
@@ -122,12 +125,59 @@ fn policies_lengthen_and_never_shorten() {
     place.run(&["policy", "set", "s", "longer.toml"]).ok();
     let ran = place.run(&["policy", "set", "s", "shorter.toml"]).code(2);
     assert!(ran.err.contains("shorter.toml") && ran.err.contains("general"), "{}", ran.err);
-    let shown = place.run(&["policy", "show", "s"]).json();
+    let shown = place.run(&["policy", "show", "s", "--json"]).json();
     let classes = shown.get("retention").unwrap().get("classes").unwrap();
     assert_eq!(classes.get("general").unwrap().as_str(), Some("5 years"));
     place.run(&["clock", "confirm", "s", "--actor", "ops", "--reason", "checked"]).ok();
     assert!(place.run(&["clock", "show", "s"]).ok().contains("runs"));
     place.run(&["verify", "s"]).ok();
+}
+
+/// What `policy show` printed could not be given to `policy set`, and what a policy can say stood only in the documentation.
+#[test]
+fn a_policy_that_is_shown_can_be_set() {
+    let place = Place::empty();
+    let example = place.run(&["policy", "example"]).ok();
+    let documented = include_str!("../../../../docs/policy.md").split_once("```toml\n").unwrap().1;
+    assert_eq!(example, documented.split_once("```").unwrap().0);
+    place.write("example.toml", &example);
+    place.run(&["init", "s", "--config", "example.toml"]).ok();
+    let in_force = place.run(&["policy", "show", "s", "--json"]).ok();
+    let shown = place.run(&["policy", "show", "s"]).ok();
+    assert!(shown.starts_with("[retention]\n"), "{shown}");
+    place.write("shown.toml", &shown);
+    place.run(&["policy", "set", "s", "shown.toml"]).ok();
+    assert_eq!(place.run(&["policy", "show", "s", "--json"]).ok(), in_force);
+}
+
+#[test]
+fn help_is_by_task_and_for_every_shell() {
+    let place = Place::empty();
+    let help = place.run(&["--help"]).ok();
+    for said in ["\nAsk:\n  query          Find entries\n", "\nKeep and remove:\n", "Exit codes: 0"] {
+        assert!(help.contains(said), "{said:?} in {help}");
+    }
+    let stats = place.run(&["stats", "--help"]).ok();
+    assert!(stats.contains("Examples:\n") && stats.contains("--by tool,server --compare 7d"), "{stats}");
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef attestlog"), ("fish", "complete -c attestlog")] {
+        let script = place.run(&["completions", shell]).ok();
+        assert!(script.contains(word) && script.contains("conversations"), "{shell}");
+    }
+    place.run(&["man", "man1"]).ok();
+    for page in ["attestlog.1", "attestlog-query.1", "attestlog-hold-place.1"] {
+        let page = std::fs::read_to_string(place.path("man1").join(page)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(!place.path("man1").join("attestlog-start-child.1").exists());
+    // Each member that a line may have stands in the help of `record`.
+    let help = place.run(&["record", "--help"]).ok();
+    let members = "timestamp turn_number model agent_id tool_server arguments result error outcome duration_ms session_metadata user_role \
+                   call_trigger patient_id purpose call_id retry_of follow_up_of emergency grant backfilled retention_class retain_until \
+                   sender trace_id span_id prompt_id parent_agent_id parent_call_id approval digests resources conversation_id user_id \
+                   tool_name";
+    for member in members.split_whitespace() {
+        assert!(help.contains(member), "{member}");
+    }
 }
 
 #[test]

@@ -119,6 +119,10 @@ fn an_answer_is_proven_complete() {
         assert_eq!(checked.get("seqs").unwrap().as_array().unwrap().len(), n, "{flag}");
         let text = place.run(&["check", "all", "--public-key", &key]).ok();
         assert!(text.contains(&format!("exactly {n} entries have")) && text.contains("It does not show"), "{text}");
+        // The verdict stood above hundreds of lines of JSON.
+        assert!(text.lines().count() < 12 && !text.contains("\"kind\""), "{text}");
+        let whole = place.run(&["check", "all", "--public-key", &key, "--verbose"]).ok();
+        assert_eq!(whole.lines().filter(|line| line.starts_with("  entry  ")).count(), n, "{whole}");
         // One entry less is not the answer; nor is one member more.
         let cut = proof.replacen("\"entries\":[{", "\"entries\":[{\"x\":1,", 1);
         place.write("all", cut);
@@ -191,9 +195,19 @@ fn an_evidence_folder_is_written_once_and_says_what_verification_found() {
     place.write("kept", place.run(&["checkpoint", "s"]).ok());
     let out = place.run(&["evidence", "s", "folder", "--public-key", &key, "--against", "kept"]).ok();
     assert!(out.contains("README.txt") && out.contains("nothing wrong found"), "{out}");
-    for name in ["entries.jsonl", "checkpoint", "public-key", "purges.jsonl", "report.json", "README.txt"] {
+    for name in ["entries.jsonl", "checkpoint", "public-key", "purges.jsonl", "report.json", "README.txt", "index.html"]
+    {
         assert!(place.path("folder").join(name).exists(), "{name}");
     }
+    let checked = place.run(&["check", "folder", "--public-key", &key, "--json"]).json();
+    assert_eq!(checked.get("verdict").and_then(Json::as_str), Some("proved"));
+    assert!(
+        place
+            .run(&["check", "folder", "--public-key", &key, "--patient", "P-1"])
+            .code(1)
+            .err
+            .contains("about everybody")
+    );
     let report = json(&std::fs::read_to_string(place.path("folder/report.json")).unwrap());
     assert_eq!((report.get("ok"), report.get("key_pinned")), (Some(&Json::Bool(true)), Some(&Json::Bool(true))));
     assert_eq!(report.get("anchored_size").and_then(Json::as_u64), Some(32));

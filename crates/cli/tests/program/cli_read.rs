@@ -99,7 +99,7 @@ fn a_timeline_is_in_order_and_reads_well() {
     assert_eq!(lines, place.run(&["query", "s", "--json", "--conversation", "c1"]).ok());
     let text = place.run(&["timeline", "s", "c1"]).ok();
     for expected in
-        ["3 calls, 1 failed", "Turn 2", "ann → m1 → refund", "Busy: try again", "retrying 3", "retried by #4", "20 ms"]
+        ["3 calls, 1 failed", "Turn 2", "m1 → refund", "Busy: try again", "retrying 3", "retried by #4", "20 ms"]
     {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }

@@ -12,6 +12,7 @@ mod cli_anchors;
 mod cli_backup;
 mod cli_manage;
 mod cli_mistakes;
+mod cli_package;
 mod cli_prove;
 mod cli_read;
 mod cli_record;
@@ -30,6 +31,7 @@ mod policy_changes;
 mod privacy;
 mod purge_cli;
 mod purge_crash;
+mod questions;
 mod reading;
 mod readme;
 mod restoring;
@@ -38,6 +40,7 @@ mod said_truly;
 mod settled;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
+mod three_checkers;
 mod unknown_values;
 #[path = "../../../../tests/witness/mod.rs"]
 mod witness;

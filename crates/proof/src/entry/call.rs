@@ -199,6 +199,13 @@ impl<S: AsRef<str>> Call<S> {
         self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
     }
 
+    /// How the call failed, in one word: the type of its error, or, if that has none, the outcome. `None` unless it failed.
+    pub fn failure(&self) -> Option<&str> {
+        let ended = self.completion.as_ref().filter(|ended| ended.outcome != Outcome::Ok)?;
+        let kind = ended.error.as_ref().and_then(|error| error.kind.as_ref()).map(AsRef::as_ref);
+        Some(kind.filter(|kind| !kind.is_empty()).unwrap_or(ended.outcome.as_str()))
+    }
+
     /// The kind of this entry.
     pub fn kind(&self) -> Kind {
         match self.phase {

@@ -64,6 +64,9 @@ impl VerifierKey {
     pub fn new(name: &str, key_type: KeyType, public: &[u8; 32]) -> Result<VerifierKey, NoteError> {
         check_name(name).map_err(NoteError::Name)?;
         let id = key_id(name, key_type, public);
+        if !is_canonical(public) {
+            return Err(NoteError::Key("not an Ed25519 public key"));
+        }
         let public = VerifyingKey::from_bytes(public).map_err(|_| NoteError::Key("not an Ed25519 public key"))?;
         if public.is_weak() {
             return Err(NoteError::Key("a weak key, under which signatures prove nothing"));
@@ -111,10 +114,19 @@ impl VerifierKey {
         self.key_type == KeyType::Ed25519 && self.check_raw(&apart(purpose, message), signature)
     }
 
-    /// Whether `signature` is plain Ed25519 over `message`, in the strict form that every verifier accepts.
+    /// Whether `signature` is plain Ed25519 over `message`, in the strict form that every verifier accepts (docs/proof-format.md, section
+    /// 3).
     pub(super) fn check_raw(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.public.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        is_canonical(signature.r_bytes()) && self.public.verify_strict(message, &signature).is_ok()
     }
+}
+
+/// Whether a point is encoded in its one canonical form: the number without the topmost bit, which is the sign, is below p = 2^255 - 19.
+/// The other non-canonical forms, a sign of zero, are of points of small order, which are refused anyway.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = point;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 fn apart(purpose: &str, message: &[u8]) -> Vec<u8> {

@@ -485,9 +485,7 @@ impl<'a> Shown<'a> {
         }
         for (seq, set) in &proof.purges {
             let entry = shown.entries.get(seq).and_then(Entry::own).filter(|own| own.kind == Kind::Purge);
-            let record = entry.and_then(|own| PurgeRecord::from_json(&own.detail.to_json()).ok());
-            let before = set.bounds().is_none_or(|(_, last)| last < *seq);
-            let Some(record) = record.filter(|record| before && record.is_of(set)) else {
+            let Some(record) = entry.and_then(|own| PurgeRecord::took(&own.detail.to_json(), *seq, set)) else {
                 return Err(incomplete(format!("entry {seq} is not the purge that took the set beside it")));
             };
             shown.records.push((*seq, record));

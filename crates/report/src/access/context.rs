@@ -5,7 +5,7 @@ use crate::text::shortened;
 use attestlog::entry::CLAIMED_TIME_BOUND;
 use attestlog::query::Persons;
 use attestlog::verify::{Finding, Keyless, Restored};
-use attestlog::{Call, Entry, Error, ErrorKind, Result, Timestamp};
+use attestlog::{Call, Entry, Error, ErrorKind, Hash, Result, Timestamp};
 use chrono::Months;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -86,6 +86,15 @@ pub struct Context {
     pub generated_at: Option<Timestamp>,
     /// The log's name: its checkpoint origin.
     pub log: Option<String>,
+    /// The log's public key, by which a reader knows that a proof is of this log.
+    pub public_key: Option<String>,
+    /// How many entries the log had.
+    pub size: Option<u64>,
+    /// The root of its Merkle tree at that size, which ties the report to a checkpoint.
+    pub root: Option<Hash>,
+    /// Whether the period is one of the log's clock: of the time when calls were recorded, which a log can prove, and not of the time
+    /// that their callers state.
+    pub by_log_clock: bool,
     /// Whether the log was verified for this report, over the whole period, without a finding.
     pub integrity_verified: bool,
     /// The number of findings of that verification, by kind. Empty if there were none, or no verification.
@@ -146,6 +155,10 @@ impl Context {
             end: None,
             generated_at: None,
             log: None,
+            public_key: None,
+            size: None,
+            root: None,
+            by_log_clock: false,
             integrity_verified: false,
             findings: BTreeMap::new(),
             settled: Vec::new(),
@@ -248,8 +261,12 @@ impl Context {
     /// Whether an access belongs in the report: if the period covers the time that its caller states or, for a time that
     /// gets marked, the time of its recording. So stating another time keeps nothing out of a report. An imported call was
     /// recorded long after it happened, and only its own time counts. An access that may have been recorded while the clock
-    /// was wrong belongs to each period in which it may have been recorded, and to its own.
+    /// was wrong belongs to each period in which it may have been recorded, and to its own. In a period of the log's clock only
+    /// the time of its recording counts.
     pub(super) fn includes(&self, entry: &Entry, call: &Call) -> bool {
+        if self.by_log_clock {
+            return self.covers(entry.body.recorded_at);
+        }
         let marked = !call.is_from_recording() && entry.claimed_time(self.claimed_time_bound).is_some();
         let may_be = |clock: &WrongClock| clock.may_be_in(entry.body.recorded_at, self.start, self.end);
         self.covers(call.timestamp)
@@ -288,11 +305,12 @@ impl Context {
 
     /// The period in words.
     pub(super) fn period_text(&self) -> String {
+        let clock = if self.by_log_clock { "recorded " } else { "" };
         match (self.start, self.end) {
             (None, None) => "everything in the log".to_owned(),
-            (Some(start), None) => format!("from {}", moment(start)),
-            (None, Some(end)) => format!("before {}", moment(end)),
-            (Some(start), Some(end)) => format!("from {} to before {}", moment(start), moment(end)),
+            (Some(start), None) => format!("{clock}from {}", moment(start)),
+            (None, Some(end)) => format!("{clock}before {}", moment(end)),
+            (Some(start), Some(end)) => format!("{clock}from {} to before {}", moment(start), moment(end)),
         }
     }
 }

@@ -86,6 +86,9 @@ impl Page {
         self.tag("<dl>");
         context.recorded_as.iter().for_each(|known| self.term("Known to the log as", known));
         context.log.iter().for_each(|log| self.term("Log", log));
+        context.size.iter().for_each(|size| self.term("Entries in the log", &size.to_string()));
+        context.root.iter().for_each(|root| self.term("Root of the log at that size", &root.to_string()));
+        context.public_key.iter().for_each(|key| self.whole_term("Public key of the log", key));
         made.iter().for_each(|at| self.term("Report made", at));
         self.tag("</dl>");
     }
@@ -96,6 +99,15 @@ impl Page {
         self.tag("</dt><dd>");
         self.value(value);
         self.tag("</dd>");
+    }
+
+    /// A value that is of no use if it is shortened.
+    fn whole_term(&mut self, name: &str, value: &str) {
+        self.tag("<dt>");
+        self.text(name);
+        self.tag("</dt><dd><bdi>");
+        self.text(value);
+        self.tag("</bdi></dd>");
     }
 
     fn head(&mut self, report: &AccessReport) {
@@ -346,13 +358,7 @@ impl Page {
         self.opt_value(row.purpose.as_deref(), "not stated");
         self.tag("</td><td>");
         self.tag(if row.success() == Some(true) { "<span>" } else { "<span class=\"bad\">" });
-        self.text(match row.outcome_name() {
-            "ok" => "succeeded",
-            "tool_error" => "tool failed",
-            "protocol_error" => "tool not reached",
-            "timeout" => "timed out",
-            other => other,
-        });
+        self.text(row.outcome_words());
         self.tag("</span>");
         if row.showed_data {
             self.tag("<span class=\"sub\">data shown</span>");

@@ -292,6 +292,13 @@ impl AccessReport {
         if let Some(log) = &context.log {
             o.insert("log", log.as_str());
         }
+        if let (Some(size), Some(root)) = (context.size, context.root) {
+            o.insert("size", size);
+            o.insert("root", root.to_string());
+        }
+        if let Some(key) = &context.public_key {
+            o.insert("public_key", key.as_str());
+        }
         let t = &self.totals;
         o.insert("total_accesses", t.accesses);
         o.insert("unique_users", t.users);

@@ -219,6 +219,16 @@ impl Access {
         self.outcome.map_or("unfinished", Outcome::as_str)
     }
 
+    /// The outcome as people read it.
+    pub(super) fn outcome_words(&self) -> &'static str {
+        match self.outcome_name() {
+            "tool_error" => "tool failed",
+            "protocol_error" => "tool not reached",
+            "timeout" => "timed out",
+            other => other,
+        }
+    }
+
     pub(super) fn to_json(&self, by_user: bool) -> Object {
         let mut o = Object::new();
         o.insert("seq", self.seq);

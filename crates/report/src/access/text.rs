@@ -1,7 +1,7 @@
 //! The report as text for a terminal.
 
 use super::context::{moment, second};
-use super::{Access, AccessReport, Statement, Subject};
+use super::{Access, AccessReport, Statement, Subject, Tally};
 use crate::text::{shortened, width, wrap};
 use std::fmt::Write;
 
@@ -70,6 +70,12 @@ impl AccessReport {
         if let Some(log) = &context.log {
             page.label("Log", &shortened(log, MAX_VALUE), Ink::Plain);
         }
+        if let (Some(size), Some(root)) = (context.size, context.root) {
+            page.label("Size", &format!("{size} entries, with the root {root}"), Ink::Plain);
+        }
+        if let Some(key) = &context.public_key {
+            page.label("Key", key, Ink::Plain);
+        }
         if let Some(at) = context.generated_at {
             page.label("Made", &moment(at), Ink::Plain);
         }
@@ -91,6 +97,9 @@ impl AccessReport {
         for (i, told) in self.grants(MAX_VALUE).iter().enumerate() {
             let ink = if told.open { Ink::Bad } else { Ink::Plain };
             page.label(if i == 0 { "Emergency" } else { "" }, &told.sentence(), ink);
+        }
+        for (i, tally) in self.tallies().iter().enumerate() {
+            page.label(if i == 0 { "Who" } else { "" }, &told(tally), Ink::Plain);
         }
         page.blank();
         if self.rows().is_empty() {
@@ -252,6 +261,27 @@ fn fit(heads: &[&str; 7], rows: &[[String; 7]], total: usize) -> [usize; 7] {
     widths
 }
 
+/// What one person did, or what was done to one patient's data, in a line.
+fn told(tally: &Tally) -> String {
+    let roles: Vec<String> = tally.roles.iter().map(|role| shortened(role, MAX_VALUE)).collect();
+    let roles = if roles.is_empty() { String::new() } else { format!(" ({})", roles.join(", ")) };
+    let mut out = format!(
+        "{}{roles}: {} {}",
+        shortened(&tally.name, MAX_VALUE),
+        tally.accesses,
+        if tally.accesses == 1 { "access" } else { "accesses" }
+    );
+    for (n, what) in [(tally.failed, "failed or refused"), (tally.emergencies, "in an emergency")] {
+        if n > 0 {
+            out.push_str(&format!(", {n} {what}"));
+        }
+    }
+    match tally.first == tally.last {
+        true => out + &format!(", {}", second(tally.first)),
+        false => out + &format!(", {} to {}", second(tally.first), second(tally.last)),
+    }
+}
+
 fn who(row: &Access) -> String {
     let user = shortened(&row.accessed_by, MAX_VALUE);
     match &row.role {
@@ -277,7 +307,7 @@ fn purpose(row: &Access) -> String {
 }
 
 fn outcome(row: &Access) -> String {
-    let mut text = row.outcome_name().to_owned();
+    let mut text = row.outcome_words().to_owned();
     if row.showed_data {
         text.push_str(", data shown");
     }

@@ -85,8 +85,8 @@ fn not_answered(indexed: bool) {
     ran.code(3);
     // Opening the store finds an edited entry that no index batch covers, and every answer then ends with exit code 3.
     place.run(&["query", "s", "--tool", "pay", "--limit", "2"]).code(if indexed { 0 } else { 3 });
-    // Counting by a time range reads entries.
-    place.run(&["query", "s", "--since", "2020-01-01", "--count"]).code(3);
+    // So does a count: it reads entries only at the ends of a time range.
+    place.run(&["query", "s", "--since", "2020-01-01", "--count"]).code(if indexed { 0 } else { 3 });
     if !indexed {
         // Counts and statistics cannot name the entry, so they are refused.
         place.run(&["query", "s", "--tool", "pay", "--count"]).code(3);

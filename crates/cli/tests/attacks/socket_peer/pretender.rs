@@ -137,7 +137,8 @@ fn who_locks_the_file_is_not_believed_by_those_who_know_the_key() {
     assert!(ran.err.contains("not protected by one"), "{}", ran.err);
     assert!(pretender.taken.lock().unwrap().is_empty());
     // A client that cannot check the owner is told whose claim it reads.
-    let ran = owned.run(&["query", "s", "--count", "--trigger", "user_request", "--key", NOWHERE]);
+    let ran =
+        owned.run(&["query", "s", "--count", "--kind", "tool_call", "--trigger", "user_request", "--key", NOWHERE]);
     assert!(ran.err.contains(&me) && ran.err.contains("proven nothing"), "{}", ran.err);
     assert_eq!(ran.ok().trim(), LIES);
     // A change whose owner goes in the middle of it is not sent to the next: nobody knows whether it was made.
