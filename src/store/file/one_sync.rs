@@ -2,13 +2,16 @@
 //!
 //! redb commits in two phases: it writes the pages and the header with the new commit in it and syncs, then writes the header
 //! that names the commit and syncs again. If all that was written fits a tally, the first sync is left out, and the tally written in
-//! its place (R108). Every other commit gets both syncs, those too for which redb asks for one only (when it compacts the file), and
+//! its place (R111). Every other commit gets both syncs, those too for which redb asks for one only (when it compacts the file), and
 //! an empty tally with the second.
 //!
 //! The header is held back until the sync that follows it, so that what it names can be synced first.
 //!
 //! Until the next commit is synced, a crash makes the tally of the last one decide, so what it lists must not change, though redb may
 //! have given up such a page (one that it wrote early, because its memory was full). Whatever is written is compared with the list.
+//!
+//! redb takes no notice of the failure of such an early write, which may be that of a sync made before it. After a failed sync the
+//! system takes what was to be synced for written, so no later sync can be trusted, and all of them fail until the file is opened again.
 
 use crate::store::file::pages::header::{FLAGS, HEADER_BYTES, Header, IS_OPEN, PRIMARY};
 use crate::store::file::pages::tally::{self, Tally};
@@ -34,6 +37,8 @@ struct State {
     last: Option<Box<Raw>>,
     /// What else was written since the last sync.
     unsynced: Unsynced,
+    /// How a sync failed.
+    failed: Option<io::ErrorKind>,
 }
 
 #[derive(Debug)]
@@ -105,6 +110,7 @@ impl OneSync {
 
     pub(crate) fn sync(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
         let mut state = self.state();
+        state.check()?;
         let Some(header) = state.header.take() else {
             return state.sync(bytes);
         };
@@ -139,8 +145,8 @@ impl OneSync {
 impl State {
     /// Learns which commits of the file have a tally.
     fn load(&mut self, bytes: &dyn StorageBackend) -> io::Result<()> {
-        self.named = Some(0);
         if bytes.len()? < HEADER_BYTES as u64 {
+            self.named = Some(0);
             return Ok(());
         }
         let mut header = [0; HEADER_BYTES];
@@ -150,8 +156,8 @@ impl State {
             let written = tally::check(bytes, slot, commit)?;
             self.tallied[slot] = written.map(|written| (commit.to_vec(), written.runs));
         }
-        self.named = Some(Header::settled(bytes)?.named);
         self.last = Some(Box::new(header));
+        self.named = Some(Header::settled(bytes)?.named);
         Ok(())
     }
 
@@ -188,28 +194,37 @@ impl State {
 
     /// To be called before these bytes are changed: the commit in force no longer depends on them. It was synced.
     fn keep(&mut self, bytes: &dyn StorageBackend, changed: &Range<u64>) -> io::Result<()> {
-        let Some((_, runs)) = self.named.and_then(|named| self.tallied[named].as_ref()) else { return Ok(()) };
-        if tally::overlaps(runs, changed) {
-            self.vouch(bytes)?;
-            bytes.sync_data()?;
+        let Some(named) = self.named else { return Ok(()) };
+        if !self.tallied[named].as_ref().is_some_and(|(_, runs)| tally::overlaps(runs, changed)) {
+            return Ok(());
         }
+        self.vouch(bytes)?;
+        self.sync(bytes)?;
+        self.tallied[named].iter_mut().for_each(|(_, runs)| runs.clear());
         Ok(())
     }
 
-    /// Gives the commit in force, which was synced, an empty tally.
-    fn vouch(&mut self, bytes: &dyn StorageBackend) -> io::Result<()> {
-        let Some(Some((commit, runs))) = self.named.map(|named| &mut self.tallied[named]) else { return Ok(()) };
-        bytes.write(tally::VOUCHED, &Tally::default().stored(commit))?;
-        runs.clear();
-        Ok(())
+    /// Writes an empty tally of the commit in force, which was synced.
+    fn vouch(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
+        let Some(Some((commit, _))) = self.named.map(|named| &self.tallied[named]) else { return Ok(()) };
+        bytes.write(tally::VOUCHED, &Tally::default().stored(commit))
+    }
+
+    /// Fails if a sync has failed.
+    fn check(&self) -> io::Result<()> {
+        let failed = |kind| Err(io::Error::new(kind, "what was written before cannot be synced any more"));
+        self.failed.map_or(Ok(()), failed)
     }
 
     fn sync(&mut self, bytes: &dyn StorageBackend) -> io::Result<()> {
-        bytes.sync_data()?;
+        self.check()?;
+        bytes.sync_data().inspect_err(|e| self.failed = Some(e.kind()))?;
         self.unsynced = Unsynced::default();
         Ok(())
     }
 }
 
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod tests;
