@@ -1,6 +1,6 @@
 //! A commit of a few calls is synced once, so after the power went some of its sectors may be on the disk and others not, with or
 //! without the header that names it. Whatever is there, the store has the whole commit or the state before it, nothing else, and
-//! verification finds nothing [R111, W1, W3]. Every sector is lost, and alone there, and with
+//! verification finds nothing [R121, W1, W3]. Every sector is lost, and alone there, and with
 //! `ATTESTLOG_LONG=1` every pair of sectors; and random ones.
 
 use crate::crash::*;

@@ -2,7 +2,7 @@
 //!
 //! redb commits in two phases: it writes the pages and the header with the new commit in it and syncs, then writes the header
 //! that names the commit and syncs again. If all that was written fits a tally, the first sync is left out, and the tally written in
-//! its place (R111). Every other commit gets both syncs, those too for which redb asks for one only (when it compacts the file), and
+//! its place (R121). Every other commit gets both syncs, those too for which redb asks for one only (when it compacts the file), and
 //! an empty tally with the second.
 //!
 //! The header is held back until the sync that follows it, so that what it names can be synced first.

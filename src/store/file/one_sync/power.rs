@@ -249,7 +249,7 @@ fn live(disk: &Disk, may: &mut Vec<Rows>, dice: &mut Dice, counts: &mut Counts) 
     }
 }
 
-/// Whenever the power goes, and however often, the file has what was acknowledged, or that and the commit that was under way [R111].
+/// Whenever the power goes, and however often, the file has what was acknowledged, or that and the commit that was under way [R121].
 #[test]
 fn whatever_goes_wrong_the_file_has_what_was_acknowledged() {
     let mut counts = Counts::default();
@@ -326,7 +326,7 @@ fn at_each_operation(image: &[u8], again: u64, dice: &mut Dice) -> u64 {
 /// The story of the second crash: redb repairs a file that was not closed, and while it does, it calls the file closed and commits.
 /// That commit took one sync too, and where it was torn nobody looked for a tally: the store did not open any more. Now the power
 /// may go at each operation of opening, recording and closing, after a commit that is whole and after one that is not, and then once
-/// more [R111].
+/// more [R121].
 #[test]
 fn the_power_may_go_while_a_file_is_repaired_and_closed() {
     let disk = Disk::default();

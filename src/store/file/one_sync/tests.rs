@@ -106,7 +106,7 @@ fn small_commits_take_one_sync_and_others_two() {
 }
 
 /// Whatever sectors of a commit are on the disk, and in whatever state of the header: the file has the commit or has it not
-/// [R111].
+/// [R121].
 #[test]
 fn a_torn_commit_is_there_or_is_not() {
     let (before, after) = before_and_after(&[9; 700]);
@@ -148,7 +148,7 @@ fn a_torn_commit_is_there_or_is_not() {
 }
 
 /// A page that redb wrote early and gave up again is in the tally of its commit, and the next commit may use it. The commit before
-/// would not be whole any more, though it was acknowledged: so it gets an empty tally first [R111].
+/// would not be whole any more, though it was acknowledged: so it gets an empty tally first [R121].
 #[test]
 fn what_a_tally_lists_changes_only_once_the_commit_does_not_need_it() {
     let (_, after) = before_and_after(&[9; 700]);
@@ -174,7 +174,7 @@ fn what_a_tally_lists_changes_only_once_the_commit_does_not_need_it() {
 
 /// The story of the sync that nobody missed: where redb's memory is full it writes pages early, and takes no notice if that fails.
 /// Before such a write the commit in force may get an empty tally and a sync. That sync failed, so the system took for written what
-/// it never wrote; the next sync came back well, and a commit was acknowledged whose first pages were on no disk [R111].
+/// it never wrote; the next sync came back well, and a commit was acknowledged whose first pages were on no disk [R121].
 #[test]
 fn after_a_sync_that_failed_nothing_is_acknowledged() {
     let (_, after) = before_and_after(&[9; 700]);
@@ -247,7 +247,7 @@ fn find(image: &[u8], bytes: &[u8]) -> usize {
 /// The story that the tally is for. Whoever records chooses what is in a page, and what was in it before. They choose two texts so
 /// that the page has the same XXH3 with the one as with the other, in one sector: if that sector is lost when the power goes, redb's
 /// commit with one sync takes the mixture for the commit, and an entry says what was never recorded. With a tally the commit is
-/// taken back [R111].
+/// taken back [R121].
 #[test]
 fn a_made_collision_does_not_pass_for_the_commit() {
     // Two rows before it, so that a page has nothing else.

@@ -162,7 +162,7 @@ impl Header {
     }
 
     /// The header as this program has redb open the file: if it was not closed, the primary is the newest commit that is there as its
-    /// tally says, or the one before it [R111].
+    /// tally says, or the one before it [R121].
     ///
     /// # Errors
     /// I/O errors of the storage.

@@ -11,7 +11,7 @@
 //! This module knows no specific table: the caller passes the expected tables, with the types of their keys and values
 //! ([`Shape`]). `header` reads the commits, `definition` the definition of a table, `order` compares keys, `page` decodes a
 //! page, `walk` goes from page to page; `own` and `allocator` read redb's own tables (R58); `tally` tells which commit of a file that
-//! was not closed is whole (R111). Every number in a page is checked
+//! was not closed is whole (R121). Every number in a page is checked
 //! against the length of the page or the file before it is used.
 //!
 //! This is version 3 of the file format, which redb 4.4 writes; Cargo.toml pins redb to the version that this module was

@@ -5,7 +5,7 @@
 //! should. So the commit's tally is written with it: the place and length of each run of bytes that it wrote, and a SHA-256 over
 //! these, over the bytes themselves and over redb's commit in the header.
 //!
-//! Invariant R111: in a file that was not closed, the newest of the two commits in the header is in force if everything that its
+//! Invariant R121: in a file that was not closed, the newest of the two commits in the header is in force if everything that its
 //! tally lists is there as it was written, and otherwise the one before it, which was synced before the newest was begun. The bit of
 //! the header that names a commit does not count then: it may have reached the disk without the rest.
 //!
