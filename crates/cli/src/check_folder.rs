@@ -1,4 +1,4 @@
-//! `check FOLDER`: checks a package or an evidence folder, with only the log's public key.
+//! `check FOLDER`: checks a package or an evidence folder, with only what its reader has from elsewhere.
 
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
@@ -6,8 +6,8 @@ use super::render::{clean, count, counted};
 use attestlog::Facet;
 use attestlog::folders::{CLAIM, EvidenceCheck, ProvenPackage, check_package};
 use attestlog::json::{Json, Object};
-use attestlog::note::VerifierKey;
-use attestlog::proof::{CheckError, MAX_PROOF_BYTES};
+use attestlog::note::{Succession, VerifierKey};
+use attestlog::proof::{CheckError, Checked, MAX_PROOF_BYTES, Standing};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,18 +34,26 @@ impl From<Failure> for Fault {
     }
 }
 
-pub fn check(cx: &Context, dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>, json: bool) -> Outcome {
+/// What the reader has from elsewhere.
+pub struct Kept<'a> {
+    pub key: &'a VerifierKey,
+    pub succession: Option<&'a Succession>,
+    /// What a package must be about.
+    pub about: Option<(Facet, &'a str)>,
+}
+
+pub fn check(cx: &Context, dir: &Path, kept: &Kept, json: bool) -> Outcome {
     let mut out = cx.out();
     let checked = match dir.join(CLAIM).exists() {
-        true => package(dir, key, about).map(|proven| {
+        true => package(dir, kept).map(|proven| {
             let told = tell(&proven);
             (proven.to_json(), proven.holds(), told)
         }),
-        false if about.is_some() => Err(CheckError::Contradicted(
+        false if kept.about.is_some() => Err(CheckError::Contradicted(
             "an evidence folder is about everybody, and says nothing of one value".to_owned(),
         )
         .into()),
-        false => evidence(dir, key).map(|(json, told)| (json, true, told)),
+        false => evidence(dir, kept),
     };
     let (found, holds, told) = match checked {
         Ok(found) => found,
@@ -66,7 +74,7 @@ pub fn check(cx: &Context, dir: &Path, key: &VerifierKey, about: Option<(Facet, 
     Ok(if holds { End::Done } else { End::Found })
 }
 
-fn package(dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>) -> Result<ProvenPackage, Fault> {
+fn package(dir: &Path, kept: &Kept) -> Result<ProvenPackage, Fault> {
     let mut files = BTreeMap::new();
     for name in [CLAIM, "entries.jsonl", "checkpoint", "public-key"] {
         if let Some(bytes) = read(&dir.join(name))? {
@@ -86,8 +94,8 @@ fn package(dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>) -> Resul
             read(&file.path())?.ok_or_else(|| Failure::Input(format!("{}: has gone", file.path().display())))?;
         files.insert(format!("proofs/{}", file.file_name().to_string_lossy()), bytes);
     }
-    let proven = check_package(&files, key)?;
-    match about {
+    let proven = check_package(&files, kept.key, kept.succession)?;
+    match kept.about {
         None => Ok(proven),
         Some((facet, value)) => {
             proven.complete().clone().about(facet, value)?;
@@ -114,26 +122,27 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-fn evidence(dir: &Path, key: &VerifierKey) -> Result<(Json, Vec<String>), Fault> {
+fn evidence(dir: &Path, kept: &Kept) -> Result<(Json, bool, Vec<String>), Fault> {
     let file = |name: &str| {
         read(&dir.join(name))?.ok_or_else(|| Fault::from(CheckError::Malformed(format!("{name} is missing"))))
     };
-    let mut check = EvidenceCheck::new(&file("public-key")?, &file("checkpoint")?, key)?;
+    let mut check = EvidenceCheck::new(&file("public-key")?, &file("checkpoint")?, kept.key, kept.succession)?;
     rows(&dir.join("entries.jsonl"), |row| check.row(row))?;
     rows(&dir.join("purges.jsonl"), |row| check.purge_row(row))?;
     let proven = check.finish()?;
     let checkpoint = proven.checkpoint().checkpoint();
     let told = vec![
         format!(
-            "proved: each of the log's first {} is in its place and as it was when the checkpoint was signed",
+            "{}: each of the log's first {} is in its place and as it was when the checkpoint was signed",
+            if proven.holds() { "proved" } else { CLOSED },
             counted(checkpoint.size(), "entry", "entries")
         ),
         format!("  log    {}", clean(checkpoint.origin())),
         format!("  root   {}", checkpoint.root()),
         format!("  gone   {} that purges took, as the log records", counted(proven.purged().len(), "entry", "entries")),
-        "  epoch  not checked (that takes the succession, and verify)".to_owned(),
+        format!("  epoch  {}", epoch(proven.signed())),
     ];
-    Ok((proven.to_json(), told))
+    Ok((proven.to_json(), proven.holds(), told))
 }
 
 /// Hands on each row of a file, with its newline. No row is longer than a proof may be.
@@ -154,6 +163,22 @@ fn rows(path: &Path, mut take: impl FnMut(&[u8]) -> Result<(), CheckError>) -> R
     }
 }
 
+/// What a folder is that was signed in an epoch which has ended.
+const CLOSED: &str = "NOT PROVED, only the signatures hold";
+
+/// The epoch, and what its signature is worth.
+fn epoch(checked: &Checked) -> String {
+    let Some(number) = checked.epoch() else { return "not checked (that takes --succession)".to_owned() };
+    match checked.standing() {
+        Standing::Closed => format!(
+            "{number}, which has ended: whoever held its key and the log key may have made this since; a proof from here to a later \
+             checkpoint shows that the log went on (check --extended-by, for proofs/complete.json or checkpoint)"
+        ),
+        Standing::Extended => format!("{number}, which ended here, and the log went on"),
+        _ => format!("{number}, the present one"),
+    }
+}
+
 fn tell(proven: &ProvenPackage) -> Vec<String> {
     let claim = proven.claim();
     let entries = proven.entries();
@@ -163,6 +188,9 @@ fn tell(proven: &ProvenPackage) -> Vec<String> {
     };
     let period = format!("{} to {}", shown(claim.since, "the beginning"), shown(claim.until, "the end"));
     let verdict = match proven.holds() {
+        _ if proven.complete().standing() == Standing::Closed => {
+            format!("{CLOSED}: {all} the patient {:?}", clean(&claim.patient))
+        }
         true => format!("proved: in the whole log exactly {all} the patient {:?}", clean(&claim.patient)),
         false => format!("NOT PROVED OF ANYBODY, only of pseudonyms: {all} those that were looked for"),
     };
@@ -172,6 +200,6 @@ fn tell(proven: &ProvenPackage) -> Vec<String> {
         format!("  period  {period}, by the log's clock"),
         format!("  log     {}", clean(proven.complete().origin())),
         format!("  entries {}", seqs.join(", ")),
-        "  epoch   not checked (check proofs/complete.json with --succession)".to_owned(),
+        format!("  epoch   {}", epoch(proven.complete())),
     ]
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks a package or an evidence folder of an attestlog audit log, with no other part of it.
 
-    python3 verify.py FOLDER --public-key KEY [--patient P] [--page-sha256 HEX] [--json]
+    python3 verify.py FOLDER --public-key KEY [--succession FILE] [--patient P] [--page-sha256 HEX] [--json]
 
 KEY is the log's public key (NAME+ID+BASE64), or a file with it, FROM ELSEWHERE: the one in the folder shows nothing, since
 whoever makes a folder chooses it. Needs Python 3.8 or newer and the package `cryptography`. Opens no network connection
@@ -278,6 +278,75 @@ class Checkpoint:
         mine = [s for s in self.signatures if (s[0], s[1]) == (key.name, key.id)]
         need(mine, "the checkpoint is not signed by the log key")
         need(all(holds(key.public, s[2], self.text.encode()) for s in mine), "the signature of the log key does not hold")
+
+
+# --- 4.1 Epochs ---
+
+def is_point(data):
+    """Whether these 32 bytes are a point of the curve: x^2 = (y^2 - 1) / (d y^2 + 1) has a solution."""
+    y = int.from_bytes(data, "little") & SMALL
+    square = (y * y - 1) * ((-121665 * pow(121666, P - 2, P)) * y * y + 1) % P
+    return acceptable_point(data) and pow(square, (P - 1) // 2, P) <= 1
+
+
+class Epoch:
+    def __init__(self, origin, number, public, begins, rotation=None):
+        self.number, self.public, self.begins, self.rotation = number, public, begins, rotation
+        self.name = "%s/epoch-%d" % (origin, number)
+        check_name(self.name, "an epoch")
+        need(is_point(public), "the key of epoch %d is no key" % number)
+        self.id = sha256(self.name.encode(), b"\n\1", public)[:4]
+
+
+def epochs_of(data):
+    """The log's name and its epochs, each vouched for by the one before it."""
+    what = "the succession"
+    text = text_of(data, what)
+    value = parse(text[:-1] if text.endswith("\n") else text, what)
+    if isinstance(value, dict) and "succession" in value:
+        value = value["succession"]
+    exactly(value, ["epoch0", "origin", "rotations"], what)
+    origin = value["origin"]
+    need(is_text(origin) and is_text(value["epoch0"]), what + " names no log")
+    first = unbase64(value["epoch0"], what)
+    name, _, end = origin.rpartition("/")
+    need(len(first) == 32 and name and end == sha256(first)[:16].hex(), "the log's name does not end in the hash of this epoch 0")
+    epochs = [Epoch(origin, 0, first, 0)]
+    for one in items(value["rotations"], what):
+        need(isinstance(one, dict), what + " has a rotation that is none")
+        exactly({name: of for name, of in one.items() if name != "restored_at"}, ["number", "public_key", "root", "signature", "size"], what)
+        need(is_u32(one["number"]) and is_int(one["size"]) and is_text(one["public_key"]) and is_text(one["signature"]), what + " has a rotation that is none")
+        restored = one.get("restored_at")
+        need("restored_at" not in one or is_int(restored), what + " has a rotation that is none")
+        public, signature, root = unbase64(one["public_key"], what), unbase64(one["signature"], what), hash_of(one["root"], what)
+        need(len(public) == 32, what + " has a rotation that is none")
+        last = epochs[-1]
+        need(one["number"] == last.number + 1, "an epoch is missing, or comes twice")
+        begins = one["size"] if restored is None else restored
+        together = restored is not None and last.rotation is not None and last.rotation["restored_at"] == restored
+        need(begins > last.begins or together, "an epoch does not begin after the one before it")
+        said = "attestlog/rotation@v1\n%s\n%d\n%s\n%d\n%s\n" % (origin, one["number"], one["public_key"], one["size"], base64.b64encode(root).decode())
+        need(holds(last.public, signature, said.encode()), "a rotation is not signed by the epoch before it")
+        need(all(public != epoch.public for epoch in epochs), "an epoch has a key that was used before")
+        epochs.append(Epoch(origin, one["number"], public, begins, {"restored_at": restored, "root": root, "size": one["size"]}))
+    return origin, epochs
+
+
+def epoch_of(checkpoint, succession):
+    """The number of the epoch that signed the checkpoint, and whether it is closed; (None, False) without a succession."""
+    if succession is None:
+        return None, False
+    origin, epochs = epochs_of(succession)
+    need(checkpoint.origin == origin, "the succession is of another log")
+    epoch = epochs[max(bisect.bisect_left([one.begins for one in epochs], checkpoint.size) - 1, 0)]
+    mine = [s for s in checkpoint.signatures if (s[0], s[1]) == (epoch.name, epoch.id)]
+    need(mine, "the checkpoint is not signed by epoch %d, which was in force" % epoch.number)
+    need(all(holds(epoch.public, s[2], checkpoint.text.encode()) for s in mine), "the signature of the epoch does not hold")
+    following = epochs[epoch.number + 1:epoch.number + 2]
+    rotation = following[0].rotation if following else None
+    ended_here = rotation is not None and rotation["restored_at"] is None and rotation["size"] == checkpoint.size
+    need(not ended_here or rotation["root"] == checkpoint.root, "the epoch that follows states another root for this size")
+    return epoch.number, rotation is not None and not ended_here
 
 
 # --- 5 The tree -------------------------------------------------------------------------------------------------------
@@ -793,7 +862,7 @@ def log_key(data, pinned):
     return key
 
 
-def check_package(files, pinned=None, patient=None):
+def check_package(files, pinned=None, patient=None, succession=None):
     """The verdict about a package: `files` gives the contents by name."""
     for name in ("package.json", "entries.jsonl", "proofs/complete.json", "checkpoint", "public-key"):
         need(name in files, name + " is missing")
@@ -801,6 +870,7 @@ def check_package(files, pinned=None, patient=None):
     note = text_of(files["checkpoint"], "checkpoint")
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
+    epoch, closed = epoch_of(checkpoint, succession)
     need(checkpoint.size > 0, "the log is empty")
     claim = text_of(files["package.json"], "package.json")
     need(claim.endswith("\n"), "package.json does not end in a newline")
@@ -828,22 +898,23 @@ def check_package(files, pinned=None, patient=None):
         names.add(name)
     need(all(name in names for name in files if name.startswith("proofs/")), "there is a proof too many")
     return {
-        "entries": [proof.shown[seq] for seq in seqs], "kind": "package", "newest": max((one["recorded_at"] for one in proof.shown.values()), key=nanoseconds),
+        "entries": [proof.shown[seq] for seq in seqs], "epoch": epoch, "kind": "package", "newest": max((one["recorded_at"] for one in proof.shown.values()), key=nanoseconds),
         "origin": key.name, "patient": claim["patient"], "pinned": pinned is not None, "purged": proof.purged.text(),
         "root": checkpoint.root.hex(), "seqs": seqs, "since": claim["since"], "size": checkpoint.size, "unknown": proof.unknown.text(),
-        "until": claim["until"], "verdict": "unproven" if proof.unproven else "proved",
+        "until": claim["until"], "verdict": "closed" if closed else "unproven" if proof.unproven else "proved",
     }
 
 
 # --- 11 An evidence folder --------------------------------------------------------------------------------------------
 
-def check_evidence(files, rows, purge_rows, pinned=None):
+def check_evidence(files, rows, purge_rows, pinned=None, succession=None):
     """The verdict about an evidence folder: `rows` and `purge_rows` give the lines of two files, each with its newline."""
     for name in ("checkpoint", "public-key"):
         need(name in files, name + " is missing")
     key = log_key(files["public-key"], pinned)
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
+    epoch, closed = epoch_of(checkpoint, succession)
     size, stack, before, gone, purges = 0, [], ZERO, [], {}
     for row in rows:
         what = "row %d of entries.jsonl" % size
@@ -891,8 +962,8 @@ def check_evidence(files, rows, purge_rows, pinned=None):
     need(silent, "purges.jsonl lacks a purge")
     need(union(taken).ranges == union([Set(gone)]).ranges, "what is missing is not what was purged")
     return {
-        "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": union([Set(gone)]).text(), "root": root.hex(),
-        "size": size, "verdict": "proved",
+        "epoch": epoch, "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": union([Set(gone)]).text(), "root": root.hex(),
+        "size": size, "verdict": "closed" if closed else "proved",
     }
 
 
@@ -910,7 +981,7 @@ def read(path):
         return file.read()
 
 
-def check_folder(folder, pinned, patient):
+def check_folder(folder, pinned, patient, succession):
     package = os.path.exists(os.path.join(folder, "package.json"))
     names = ["checkpoint", "public-key"] + (["package.json", "entries.jsonl"] if package else [])
     files = {name: read(os.path.join(folder, name)) for name in names if os.path.exists(os.path.join(folder, name))}
@@ -918,12 +989,12 @@ def check_folder(folder, pinned, patient):
         proofs = os.path.join(folder, "proofs")
         for name in os.listdir(proofs) if os.path.isdir(proofs) else []:
             files["proofs/" + name] = read(os.path.join(proofs, name))
-        return verdict(check_package, files, pinned, patient)
+        return verdict(check_package, files, pinned, patient, succession)
     if patient is not None:
         return {"error": "an evidence folder is about everybody; --patient is for packages", "verdict": "failed"}
     try:
         with open(os.path.join(folder, "entries.jsonl"), "rb") as rows, open(os.path.join(folder, "purges.jsonl"), "rb") as purges:
-            return verdict(check_evidence, files, rows, purges, pinned)
+            return verdict(check_evidence, files, rows, purges, pinned, succession)
     except FileNotFoundError as e:
         return {"error": "%s is missing" % os.path.basename(e.filename), "verdict": "failed"}
 
@@ -938,9 +1009,15 @@ def tell(found, say):
         say("REFUSED: " + clean(found["error"]))
         say("Nothing in this folder is proved.")
         return
-    say({"proved": "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED", "unproven": "NOT PROVED OF ANYBODY, only of pseudonyms"}[found["verdict"]])
+    say({"proved": "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED", "unproven": "NOT PROVED OF ANYBODY, only of pseudonyms", "closed": "NOT PROVED, only the signatures hold"}[found["verdict"]])
     say("  log   " + clean(found["origin"]))
     say("  size  %d entries, root %s" % (found["size"], found["root"]))
+    if found["epoch"] is None:
+        say("  epoch not checked: you gave no succession (--succession)")
+    elif found["verdict"] == "closed":
+        say("  epoch %d, which has ended: whoever held its key and the log key may have made this since" % found["epoch"])
+    else:
+        say("  epoch %d" % found["epoch"])
     if found["kind"] == "package":
         tell_package(found, say)
     else:
@@ -961,7 +1038,7 @@ def tell_package(found, say):
     say("These are all %d entries that the log has of this patient in the period:" % len(found["entries"]))
     for entry in found["entries"]:
         who = "%s, %s, %s" % (entry["user_id"], entry["tool_name"], entry.get("purpose", "purpose not stated"))
-        ended = "succeeded" if entry.get("outcome") == "ok" else entry.get("outcome", "not ended")
+        ended = entry.get("outcome", "not ended")
         say("  %d  recorded %s, stated %s: %s: %s" % (entry["seq"], entry["recorded_at"], entry["timestamp"], clean(who), ended))
     if found["purged"]:
         say("These entries had the patient too and were purged, as the log records: " + found["purged"])
@@ -974,6 +1051,7 @@ def main():
     parser = argparse.ArgumentParser(description="Checks a package or an evidence folder of an attestlog audit log.")
     parser.add_argument("folder", nargs="?", default=os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--public-key", help="the log's public key from elsewhere, or a file with it")
+    parser.add_argument("--succession", help="a file with the succession of the log's epoch keys, from elsewhere")
     parser.add_argument("--patient", help="the package must be about this patient")
     parser.add_argument("--page-sha256", help="the SHA-256 of verify.html, from elsewhere")
     parser.add_argument("--json", action="store_true")
@@ -985,7 +1063,7 @@ def main():
     pinned = args.public_key
     if pinned is not None:
         pinned = (read(pinned).decode("utf-8", "replace") if os.path.exists(pinned) else pinned).strip()
-    found = check_folder(args.folder, pinned, args.patient)
+    found = check_folder(args.folder, pinned, args.patient, None if args.succession is None else read(args.succession))
     if args.json:
         print(json.dumps(found, indent=1))
     else:
