@@ -160,9 +160,9 @@ pub struct Verification {
     /// The small tables with contents that neither the entries nor a MAC can vouch for here, because the store has no
     /// keys or they are not available.
     pub not_authenticated: Vec<Cow<'static, str>>,
-    /// Whether the file holds a complete commit that is newer than the current one and has other rows. This is so after
-    /// a crash in the middle of a commit, which was never acknowledged. It is also so if somebody changed one bit in
-    /// the header of a file that was not closed, to undo the last commit. Only the key file's mark or something kept
+    /// Whether the file holds a commit that is newer than the current one and has other rows. This is so after
+    /// a crash in the middle of a commit, which was never acknowledged. It is also so if somebody changed one bit of
+    /// what the last commit wrote in a file that was not closed, to undo it. Only the key file's mark or something kept
     /// elsewhere can tell the two apart.
     pub unfinished_commit: bool,
     /// Whether only the pages of the file were checked ([`Verification::of_pages`]), and no entry. Then size, root,

@@ -4,8 +4,6 @@ import pytest
 
 import attestlog
 
-NAMES = {"conversation_id": "conv_1", "user_id": "usr_7", "tool_name": "lookup"}
-
 
 @pytest.fixture
 def path(tmp_path):

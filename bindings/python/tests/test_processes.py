@@ -10,7 +10,7 @@ import textwrap
 import threading
 
 import pytest
-from conftest import NAMES
+from samples import NAMES
 
 import attestlog
 

@@ -5,7 +5,7 @@ import importlib.util
 import itertools
 
 import pytest
-from conftest import NAMES
+from samples import NAMES
 
 import attestlog
 

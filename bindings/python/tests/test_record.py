@@ -4,7 +4,7 @@ import json
 import pickle
 
 import pytest
-from conftest import NAMES
+from samples import NAMES
 
 import attestlog
 

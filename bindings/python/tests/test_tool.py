@@ -4,7 +4,7 @@ import asyncio
 import inspect
 
 import pytest
-from conftest import NAMES
+from samples import NAMES
 
 import attestlog
 
