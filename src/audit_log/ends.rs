@@ -14,8 +14,10 @@ use attestlog_proof::entry::Phase;
 
 impl AuditLog {
     /// Records the beginning of a call that another process will end, unless this has been told already: a call with this
-    /// conversation, user, tool, call id and arguments is unfinished, or a hook has told of its end before its beginning. Returns
-    /// the receipt of what was recorded. A call without an id is always recorded.
+    /// conversation, user, tool, call id and arguments is unfinished. What a hook tells of a call that another source has told of
+    /// becomes its details, as with [`tell`](AuditLog::tell); so does the beginning of a call that has ended, with
+    /// `session_metadata.told_after_end`, since nobody can tell whether it comes again or its id is used again. Returns the receipt of
+    /// what was recorded. A call without an id is always recorded.
     ///
     /// # Errors
     /// As [`AuditLog::record`].
@@ -42,8 +44,8 @@ impl AuditLog {
 
     /// Records the end of a call that another process may have begun: of the oldest unfinished call of this conversation, user and
     /// tool with this call id, or if `call` has no id, with these arguments. If there are several, the end's
-    /// `session_metadata.ended_oldest_of` says how many. If there is none, `unmatched` says what to do. Returns the receipt of
-    /// what was recorded.
+    /// `session_metadata.ended_oldest_of` says how many. If there is none, `unmatched` says what to do; what a hook tells of a call that
+    /// another source has told of becomes its details. Returns the receipt of what was recorded.
     ///
     /// If the process that has the store open ends before it answers, the next one is asked, and the call is recorded once.
     ///
@@ -76,8 +78,9 @@ impl AuditLog {
         }
     }
 
-    /// Ends several calls in one batch, each in one of two ways: as the first of a pair if the call is unfinished; if it is not in the
-    /// log at all, the second is recorded, and if it was abandoned, as its late answer. Returns how many were recorded.
+    /// Ends several calls in one batch, each in one of two ways: as the first of a pair if the call is unfinished, or another source has
+    /// told of it; if it is not in the log at all, the second is recorded, and if it was abandoned, as its late answer. A call that the
+    /// list has twice is recorded once. Returns how many were recorded.
     ///
     /// # Errors
     /// As [`AuditLog::record`].

@@ -3,13 +3,15 @@
 //!
 //! A file tells of thousands of calls of one conversation, so each is found without reading the others (`store/read/call_ids`).
 
+use super::ends::AFTER_END;
+use super::known::is_one_turn;
 use crate::entry::ToolCall;
 use crate::json::{Canonical, Json};
 use crate::store::guarded;
 use crate::store::log::OpenStore;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::read::stream::backwards;
-use crate::{Entry, Result};
+use crate::{Entry, Outcome, Result};
 use attestlog_proof::entry::{Call, Circumstances, Facet, Kind, Phase, SourceKind};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -47,15 +49,78 @@ fn teller(around: Option<&Circumstances>) -> Teller<'_> {
     around?.sources.first().map(|source| (source.kind, source.program.as_deref()))
 }
 
+/// What an event of a source that sees calls is about.
+pub(super) enum Seen<'a> {
+    /// No call that another source has told of.
+    Nothing,
+    /// This call, of which the source has told so already.
+    Told(&'a Entry),
+    /// This call, and it adds to it.
+    Adds(&'a Entry),
+    /// This call, of whose end the source has told already.
+    AfterEnd(&'a Entry),
+}
+
 impl Found {
-    pub(super) fn of<'a>(&'a self, call: &'a Entry) -> impl Iterator<Item = (&'a Entry, bool)> {
-        self.details.iter().filter(|(of, ..)| is_of(call, *of)).map(|(_, own, entry)| (entry, *own))
+    pub(super) fn of<'a>(&'a self, call: &'a Entry) -> impl Iterator<Item = &'a Call> {
+        self.details.iter().filter(|(of, ..)| is_of(call, *of)).filter_map(|(_, _, entry)| entry.call())
+    }
+
+    /// What this source told of a call.
+    fn own<'a>(&'a self, call: &'a Entry) -> impl Iterator<Item = &'a Call> {
+        self.details.iter().filter(|(of, own, _)| *own && is_of(call, *of)).filter_map(|(_, _, entry)| entry.call())
     }
 
     /// What this source told of a call before: of its beginning, or of its end.
     pub(super) fn before(&self, call: &Entry) -> (bool, bool) {
-        let own = || self.of(call).filter(|(_, own)| *own).filter_map(|(entry, _)| entry.call());
-        (own().next().is_some(), own().any(|told| told.completion.is_some()))
+        (self.own(call).next().is_some(), self.own(call).any(|told| told.completion.is_some()))
+    }
+
+    /// The call that an event is about, if its source sees calls as they are made.
+    pub(super) fn seen(&self, here: &Call, has_ended: bool) -> Seen<'_> {
+        let runs = |call: &Entry| self.before(call) == (true, false);
+        let untold = |call: &Entry| !self.before(call).0;
+        // The last that came: a call of that id that another one has used before is not meant.
+        let told = self.calls.iter().find(|call| self.has_told(call, here));
+        if let Some(entry) = told.filter(|call| !has_ended && runs(call)) {
+            return Seen::Told(entry);
+        }
+        let open = if has_ended { self.oldest(here, runs) } else { None };
+        if let Some(entry) = open.or_else(|| self.oldest(here, untold)) {
+            return Seen::Adds(entry);
+        }
+        match told {
+            None => Seen::Nothing,
+            Some(entry) if !has_ended || self.was_begun_again(entry.seq) || self.was_denied(entry, here) => {
+                Seen::AfterEnd(entry)
+            }
+            Some(entry) => Seen::Told(entry),
+        }
+    }
+
+    /// Whether this source has told of a call with these arguments, in this turn.
+    fn has_told(&self, call: &Entry, here: &Call) -> bool {
+        let of_call = call.call().and_then(|call| call.arguments.as_ref());
+        let same = |told: &Call| told.arguments.as_ref().or(of_call) == here.arguments.as_ref();
+        self.own(call).any(|told| same(told) && is_one_turn(told, here))
+    }
+
+    /// Whether this source told that a call was denied that has run.
+    fn was_denied(&self, call: &Entry, here: &Call) -> bool {
+        let outcome = |call: &Call| call.completion.as_ref().map(|ended| ended.outcome);
+        let last = self.own(call).find_map(outcome);
+        last == Some(Outcome::Denied) && outcome(here) != Some(Outcome::Denied)
+    }
+
+    /// Whether this source told once more, after the call had ended at `seq`, that it begins, and not yet that it has ended.
+    pub(super) fn was_begun_again(&self, seq: u64) -> bool {
+        let is_again =
+            |told: &&Call| told.session_metadata.as_ref().is_some_and(|text| text.to_json().get(AFTER_END).is_some());
+        let own =
+            self.details.iter().filter(|(of, own, _)| *own && *of == seq).filter_map(|(_, _, entry)| entry.call());
+        let (ends, beginnings): (Vec<&Call>, Vec<&Call>) =
+            own.filter(is_again).partition(|told| told.completion.is_some());
+        beginnings.len() > ends.len()
     }
 
     /// The call that this can be: the oldest with the same arguments, else the oldest.
@@ -69,17 +134,38 @@ impl Found {
 impl OpenStore {
     /// The calls with this id that other sources told of, and what was told of them.
     pub(super) fn alike(&self, call: &ToolCall, here: &Call) -> Result<Found> {
-        let Some(id) = &here.call_id else { return Ok(Found::default()) };
         let snapshot = self.engine().snapshot_of_entries()?;
-        let terms = self.engine().policies().terms(Facet::Conversation, &call.conversation_id);
-        let conversation = (Facet::Conversation, terms);
+        let conversation = self.conversation_of(call);
         let own = teller(Some(&call.circumstances));
         let live = own.is_some_and(|(kind, _)| is_live(kind));
-        if live && !guarded(|| others_tell(&snapshot, &conversation, own))? {
+        if here.call_id.is_none() || live && !guarded(|| others_tell(&snapshot, &conversation, own))? {
             return Ok(Found::default());
         }
+        self.with_id(&snapshot, &conversation, own, here)
+    }
+
+    /// Whether the source of `call` told once more that it begins, after it had ended at `seq`, and not yet that it has ended.
+    pub(super) fn was_begun_again(&self, call: &ToolCall, seq: u64) -> Result<bool> {
+        let snapshot = self.engine().snapshot_of_entries()?;
+        let here = self.as_begun(call)?;
+        let own = teller(Some(&call.circumstances));
+        Ok(self.with_id(&snapshot, &self.conversation_of(call), own, &here)?.was_begun_again(seq))
+    }
+
+    fn conversation_of(&self, call: &ToolCall) -> (Facet, Vec<String>) {
+        (Facet::Conversation, self.engine().policies().terms(Facet::Conversation, &call.conversation_id))
+    }
+
+    fn with_id(
+        &self,
+        snapshot: &Snapshot,
+        conversation: &(Facet, Vec<String>),
+        own: Teller<'_>,
+        here: &Call,
+    ) -> Result<Found> {
+        let Some(id) = &here.call_id else { return Ok(Found::default()) };
         let mut ids = self.ids().lock().unwrap_or_else(PoisonError::into_inner);
-        let seqs = guarded(|| ids.with(&snapshot, &conversation, id).map(<[u64]>::to_vec))?;
+        let seqs = guarded(|| ids.with(snapshot, conversation, id).map(<[u64]>::to_vec))?;
         drop(ids);
         let mut found = Found::default();
         for seq in seqs.into_iter().rev().take(ALIKE) {

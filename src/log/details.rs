@@ -9,7 +9,8 @@
 //! Invariant R108: of one call a source of one kind and program tells once, and a call that another source has told of is not recorded
 //! again. No call is taken for another one of the same id of which the source has told already.
 
-use super::alike::{is_live, is_of, is_one_name, leaves};
+use super::alike::{Seen, is_live, is_of, is_one_name, leaves};
+use super::ends::AFTER_END;
 use crate::entry::ToolCall;
 use crate::entry::reserved::IMPORTED;
 use crate::redact::is_pseudonym;
@@ -48,6 +49,16 @@ impl Told {
     }
 }
 
+/// What recording what a source tells of a call would add to the log.
+pub(super) enum Telling {
+    /// The log has no such call from another source.
+    Unknown,
+    /// The log has all of it, at this seq.
+    NothingNew(u64),
+    /// These details, of the call at this seq.
+    Details(Box<ToolCall>, u64),
+}
+
 /// What a numbered source told of a call before.
 enum Before {
     Nothing,
@@ -82,52 +93,77 @@ impl Weighed {
 impl OpenStore {
     /// Records what `call` tells that the log does not have of it. `own`: the number of the request.
     pub(crate) fn tell(&self, call: ToolCall, own: Option<Sender>) -> Result<Told> {
-        let Some(source) = call.first_source() else {
+        if call.first_source().is_none() {
             return Err(Error::invalid("details of a call need a source that tells them").in_member("sources"));
-        };
+        }
         if let Some(receipt) = own.as_ref().map(|own| self.engine().recorded_under(own)).transpose()?.flatten() {
             let of = self.entry(receipt.seq)?.call().and_then(Call::detail_of);
             return Ok(of.map_or(Told::Unknown, |of| Told::Added(receipt, of)));
         }
-        if call.call_id.is_none() {
-            return Ok(Told::Unknown);
+        let own = own.filter(|_| call.sender.is_none());
+        match self.telling(call)? {
+            Telling::Unknown => Ok(Told::Unknown),
+            Telling::NothingNew(seq) => Ok(Told::NothingNew(seq)),
+            Telling::Details(details, of) => {
+                let receipts = self.record_phases([(*details, Phase::Whole)], false, own)?;
+                Ok(receipts.first().map_or(Told::Unknown, |receipt| Told::Added(*receipt, of)))
+            }
         }
+    }
+
+    /// What an event tells of a call that another source has told of, if its source sees calls as they are made.
+    pub(super) fn seen(&self, call: &ToolCall) -> Result<Telling> {
+        match call.first_source() {
+            Some(source) if is_live(source) => self.telling(call.clone()),
+            _ => Ok(Telling::Unknown),
+        }
+    }
+
+    /// What `call` tells that the log does not have of it.
+    fn telling(&self, call: ToolCall) -> Result<Telling> {
+        let Some(source) = call.first_source().filter(|_| call.call_id.is_some()) else {
+            return Ok(Telling::Unknown);
+        };
         let here = self.engine().prepare(call.clone(), Phase::Whole)?.call;
         let before = self.before(here.sender.as_ref())?;
         match before {
-            Before::All(seq) => return Ok(Told::NothingNew(seq)),
-            Before::Recorded => return Ok(Told::Unknown),
+            Before::All(seq) => return Ok(Telling::NothingNew(seq)),
+            Before::Recorded => return Ok(Telling::Unknown),
             Before::Nothing | Before::Begun(_) => {}
         }
         let has_ended = call.result.is_some() || call.outcome.is_some();
         let found = self.alike(&call, &here)?;
-        let entry = match before {
-            Before::Begun(of) => found.calls.iter().find(|entry| is_of(entry, of)),
-            _ if is_live(source) && has_ended => found
-                .oldest(&here, |entry| found.before(entry) == (true, false))
-                .or_else(|| found.oldest(&here, |entry| !found.before(entry).0)),
-            _ => found.oldest(&here, |entry| !found.before(entry).0),
+        let untold = || found.oldest(&here, |entry| !found.before(entry).0);
+        let (entry, is_after_end) = match before {
+            Before::Begun(of) => (found.calls.iter().find(|entry| is_of(entry, of)), false),
+            _ if is_live(source) => match found.seen(&here, has_ended) {
+                Seen::Nothing => (None, false),
+                Seen::Told(entry) => return Ok(Telling::NothingNew(entry.seq)),
+                Seen::Adds(entry) => (Some(entry), false),
+                Seen::AfterEnd(entry) => (Some(entry), true),
+            },
+            _ => (untold(), false),
         };
         let Some(entry) = entry else {
             // What has a number, or is seen as it happens, is one more call.
             let known = found.calls.first().filter(|_| here.sender.is_none() && !is_live(source));
-            return Ok(known.map_or(Told::Unknown, |entry| Told::NothingNew(entry.seq)));
+            return Ok(known.map_or(Telling::Unknown, |entry| Telling::NothingNew(entry.seq)));
         };
-        let Some(there) = entry.call() else { return Ok(Told::Unknown) };
+        let Some(there) = entry.call() else { return Ok(Telling::Unknown) };
         if is_pseudonym(&there.user_id) && !self.is_user(&call.user_id, there) {
             // Nobody can tell whether it is the same person, and a pseudonym is nobody's name.
-            return Ok(Told::Unknown);
+            return Ok(Telling::Unknown);
         }
-        let told = found.of(entry).filter_map(|(entry, _)| entry.call());
-        let all: Vec<&Call> = [there].into_iter().chain(told).collect();
+        let all: Vec<&Call> = [there].into_iter().chain(found.of(entry)).collect();
         // By its entry the source is known to have told.
         let always = is_live(source) || matches!(before, Before::Nothing) && here.sender.is_some();
-        let own = own.filter(|_| call.sender.is_none());
-        let Some(details) = self.details(call, &here, &all, entry.seq, always) else {
-            return Ok(Told::NothingNew(entry.seq));
+        let Some(mut details) = self.details(call, &here, &all, entry.seq, always) else {
+            return Ok(Telling::NothingNew(entry.seq));
         };
-        let receipts = self.record_phases([(details, Phase::Whole)], false, own)?;
-        Ok(receipts.first().map_or(Told::Unknown, |receipt| Told::Added(*receipt, entry.seq)))
+        if is_after_end {
+            details.session_metadata.insert(AFTER_END, true);
+        }
+        Ok(Telling::Details(Box::new(details), entry.seq))
     }
 
     /// What was told under this number, or of an import's call under both of its numbers.

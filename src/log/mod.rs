@@ -1,7 +1,8 @@
 //! Operations on a log as a whole, which need queries and verification: `purge`, `restore`, `health`, `privacy` (revealing and
-//! erasing sealed values), `ends` (ends of calls that other processes began), and `details`
-//! (what another source tells of a call, which `alike` finds). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
+//! erasing sealed values), `ends` (calls that one process begins and another ends; `known` finds them, `abandon` gives them up),
+//! `details` (what another source tells of a call, which `alike` finds), and `held` (how many entries a hold keeps). Recording is in `store/log`; reading is in `query`, `prove` and `verify`.
 
+mod abandon;
 mod alike;
 mod details;
 mod ends;
@@ -12,12 +13,15 @@ pub(crate) mod fuzzing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing_pages;
 mod health;
+mod held;
+mod known;
 mod privacy;
 mod purge;
 mod restore;
 
+pub use abandon::Abandoned;
+pub(crate) use abandon::SentAbandoned;
 pub use details::Told;
-pub(crate) use ends::SentAbandoned;
-pub use ends::{Abandoned, Unmatched};
+pub use ends::Unmatched;
 pub use health::{Health, Unsealed};
 pub use purge::Purged;

@@ -4,7 +4,7 @@
 //! rebuilds its line, hashes it, follows the links, and collects what the index should say about it (`terms`). `batch`
 //! compares the collected terms of a whole batch with the index. `work` distributes both over all cores. `log_check`
 //! takes the results in order and checks what spans batches: the tree, signatures and what was kept elsewhere
-//! (`signed`), and the tables derived from entries (`derived_tables`). `sealed` checks the keys of sealed values,
+//! (`signed`), and the tables derived from entries (`derived_tables`). `contents` compares where contents lie with the entries, `sealed` checks the keys of sealed values,
 //! `small` the tables that no entry vouches for, `grants` the reviews of emergency access. `pages` checks the pages of
 //! the file, and that look-ups find the same rows as a walk over the table. `finding` defines what can be reported,
 //! `json` its JSON, `settled` what somebody has settled, and `verification_record` keeps what was found last. All findings are

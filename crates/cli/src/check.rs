@@ -68,11 +68,15 @@ pub struct CheckArgs {
 
 pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
     if args.proof.is_dir() {
-        if args.succession.is_some() || args.old.is_some() || args.key.is_some() {
-            let message = "for a folder there are only --public-key and --patient: check the files in it for the rest, such as proofs/complete.json";
+        if args.old.is_some() || args.key.is_some() || args.extended_by.is_some() {
+            let message = "for a folder there are only --public-key, --succession and --patient: check the files in it for the rest, such as \
+                           proofs/complete.json";
             return Err(Failure::Input(message.to_owned()));
         }
-        return check_folder::check(cx, &args.proof, &args.public_key, args.about.get(), args.json);
+        let succession = args.succession.as_deref().map(|path| succession(cx, path)).transpose()?;
+        let kept =
+            check_folder::Kept { key: &args.public_key, succession: succession.as_ref(), about: args.about.get() };
+        return check_folder::check(cx, &args.proof, &kept, args.json);
     }
     let source = cx.source_whole(&args.proof)?;
     let name = source.name.clone();
@@ -201,7 +205,7 @@ pub fn show(checked: &Checked, verbose: bool, out: &mut Out) -> std::io::Result<
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
     let Some(epoch) = checked.epoch() else {
         out.line("  epoch  not checked (that takes --succession)")?;
-        return paragraph("Whoever ever held the log key and the key of any epoch could have signed this", out);
+        return paragraph("Anyone who has ever held the log key and the key of any epoch could have signed this", out);
     };
     out.line(format!("  epoch  {epoch}"))?;
     match checked.standing() {

@@ -1,4 +1,4 @@
-//! `check FOLDER`: checks a package or an evidence folder, with only the log's public key.
+//! `check FOLDER`: checks a package or an evidence folder, with only what its reader has from elsewhere.
 //!
 //! Somebody else made the folder, so no link is followed and no pipe is waited for. A link counts as missing and a pipe as an empty file,
 //! as they do for the checker in a browser (docs/proof-format.md, section 10).
@@ -9,8 +9,8 @@ use super::render::clean;
 use attestlog::Facet;
 use attestlog::folders::{CLAIM, EvidenceCheck, ProvenEvidence, ProvenPackage, check_package};
 use attestlog::json::{Json, Object};
-use attestlog::note::VerifierKey;
-use attestlog::proof::{CheckError, MAX_PROOF_BYTES};
+use attestlog::note::{Succession, VerifierKey};
+use attestlog::proof::{CheckError, Checked, MAX_PROOF_BYTES, Standing};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -39,20 +39,28 @@ impl From<Failure> for Fault {
     }
 }
 
-pub fn check(cx: &Context, dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>, json: bool) -> Outcome {
+/// What the reader has from elsewhere.
+pub struct Kept<'a> {
+    pub key: &'a VerifierKey,
+    pub succession: Option<&'a Succession>,
+    /// What a package must be about.
+    pub about: Option<(Facet, &'a str)>,
+}
+
+pub fn check(cx: &Context, dir: &Path, kept: &Kept, json: bool) -> Outcome {
     let mut out = cx.out();
     let checked = match opened(&dir.join(CLAIM)) {
-        Ok(Some(_)) => package(dir, key, about).map(|proven| {
-            let origin = proven.complete().origin().to_owned();
-            (proven.to_json(), proven.holds(), told(&origin, proven.holds(), proven.sentences()))
+        Ok(Some(_)) => package(dir, kept).map(|proven| {
+            let told = told(proven.complete(), proven.holds(), &proven.sentences());
+            (proven.to_json(), proven.holds(), told)
         }),
-        Ok(None) if about.is_some() => Err(CheckError::Contradicted(
+        Ok(None) if kept.about.is_some() => Err(CheckError::Contradicted(
             "an evidence folder is about everybody, and says nothing of one value".to_owned(),
         )
         .into()),
-        Ok(None) => evidence(dir, key).map(|proven| {
-            let origin = proven.checkpoint().checkpoint().origin().to_owned();
-            (proven.to_json(), true, told(&origin, true, proven.sentences()))
+        Ok(None) => evidence(dir, kept).map(|proven| {
+            let told = told(proven.signed(), proven.holds(), &proven.sentences());
+            (proven.to_json(), proven.holds(), told)
         }),
         Err(fault) => Err(fault),
     };
@@ -75,7 +83,7 @@ pub fn check(cx: &Context, dir: &Path, key: &VerifierKey, about: Option<(Facet, 
     Ok(if holds { End::Done } else { End::Found })
 }
 
-fn package(dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>) -> Result<ProvenPackage, Fault> {
+fn package(dir: &Path, kept: &Kept) -> Result<ProvenPackage, Fault> {
     let mut names: Vec<String> = [CLAIM, "entries.jsonl", "checkpoint", "public-key"].map(str::to_owned).to_vec();
     names.extend(proofs(dir)?);
     let (mut files, mut together) = (BTreeMap::new(), 0);
@@ -87,8 +95,8 @@ fn package(dir: &Path, key: &VerifierKey, about: Option<(Facet, &str)>) -> Resul
         }
         files.insert(name, bytes);
     }
-    let proven = check_package(&files, key)?;
-    if let Some((facet, value)) = about {
+    let proven = check_package(&files, kept.key, kept.succession)?;
+    if let Some((facet, value)) = kept.about {
         proven.complete().clone().about(facet, value)?;
     }
     Ok(proven)
@@ -153,10 +161,10 @@ fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-fn evidence(dir: &Path, key: &VerifierKey) -> Result<ProvenEvidence, Fault> {
+fn evidence(dir: &Path, kept: &Kept) -> Result<ProvenEvidence, Fault> {
     let missing = |name: &str| malformed(format!("{name} is missing"));
     let file = |name: &str| read(dir, name)?.ok_or_else(|| missing(name));
-    let mut check = EvidenceCheck::new(&file("public-key")?, &file("checkpoint")?, key)?;
+    let mut check = EvidenceCheck::new(&file("public-key")?, &file("checkpoint")?, kept.key, kept.succession)?;
     let rows = |name: &str| opened(&dir.join(name))?.ok_or_else(|| missing(name));
     let (entries, purges) = (rows("entries.jsonl")?, rows("purges.jsonl")?);
     each_row(dir, "entries.jsonl", entries, |row| check.row(row))?;
@@ -184,8 +192,12 @@ fn each_row(
     }
 }
 
-fn told(origin: &str, holds: bool, sentences: Vec<String>) -> Vec<String> {
-    let verdict = if holds { "PROVED" } else { "NOT PROVED OF ANYBODY, only of pseudonyms" };
-    let said = sentences.iter().map(|sentence| clean(sentence));
-    [verdict.to_owned(), format!("  log   {}", clean(origin))].into_iter().chain(said).collect()
+fn told(signed: &Checked, holds: bool, sentences: &[String]) -> Vec<String> {
+    let verdict = match holds {
+        true => "PROVED",
+        false if signed.standing() == Standing::Closed => "NOT PROVED, only the signatures hold",
+        false => "NOT PROVED OF ANYBODY, only of pseudonyms",
+    };
+    let head = [verdict.to_owned(), format!("  log   {}", clean(signed.origin()))];
+    head.into_iter().chain(sentences.iter().map(|sentence| clean(sentence))).collect()
 }

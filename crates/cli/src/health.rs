@@ -83,7 +83,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         let since = health.checked_at.since(t);
         format!("{}, {} ago", moment(t), duration(since.as_secs_f64() * 1000.0))
     };
-    let mut row = |name: &str, value: String| out.line(format!("{name:<18}{value}"));
+    let mut row = |name: &str, value: String| out.line(format!("{name:<21}{value}"));
     let entries = match health.purged {
         0 => count(health.size),
         purged => format!(

@@ -2,7 +2,8 @@
 //!
 //! Invariant R110: a file is looked at again when it has changed, and read from its beginning: what is in the log already is known by its identity
 //! (invariant H7). So it does not matter whether a file has grown, was cut off, was replaced by another, or came from elsewhere, nor
-//! how often this command is ended and begun again. A file that takes long to read is looked at less often.
+//! how often this command is ended and begun again. A file that takes long to read is looked at less often. Files are kept open, so one
+//! whose name is gone, or has gone to another file, is read to its end.
 
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
@@ -14,9 +15,9 @@ use attestlog::note::VerifierKey;
 use attestlog_capture::import::{self, Format, ImportOptions, NotTaken};
 use clap::Args;
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 const QUIET: Duration = Duration::from_secs(30);
 /// Reading a file takes at most one part in so many of the time.
 const SHARE: u32 = 10;
+/// So many files are kept open: those that have changed last.
+const HELD: usize = 200;
 /// So many complaints about one file are remembered, so that none is made twice.
 const COMPLAINTS: usize = 1_000;
 
@@ -101,6 +104,17 @@ struct Seen {
     /// Whether all that it holds is in the log, or was complained of.
     done: bool,
     said: HashSet<String>,
+    /// The file itself, which can be read though its name is gone, and what stood in the file beside it.
+    held: Option<(File, Option<Vec<u8>>)>,
+}
+
+/// What there is to read of a file.
+struct Text {
+    path: PathBuf,
+    name: String,
+    bytes: Vec<u8>,
+    has_lines: bool,
+    beside: Option<Vec<u8>>,
 }
 
 struct Watch<'a> {
@@ -136,8 +150,7 @@ impl Watch<'_> {
         for (_, why) in unread {
             self.complain_once(why);
         }
-        let there: HashSet<&PathBuf> = found.iter().map(|found| &found.path).collect();
-        self.seen.retain(|path, _| there.contains(path));
+        self.find_again(&found)?;
         for found in &found {
             if ended.try_recv().is_ok() {
                 return Ok(());
@@ -145,6 +158,60 @@ impl Watch<'_> {
             self.file(found)?;
         }
         Ok(())
+    }
+
+    /// Looks for the files that were known by other names, and reads those that are gone to their ends.
+    fn find_again(&mut self, found: &[Found]) -> Result<(), Failure> {
+        let stamps: HashMap<&Path, Stamp> = found.iter().map(|found| (&*found.path, stamp(found))).collect();
+        let names: HashMap<u64, &Path> = stamps.iter().filter_map(|(path, stamp)| Some((id(stamp)?, *path))).collect();
+        let is_there = |path: &Path, own: &Stamp| stamps.get(path).is_some_and(|now| id(now) == id(own));
+        let gone = self.seen.iter().filter(|(path, seen)| !is_there(path, &seen.stamp)).map(|(path, _)| path.clone());
+        let mut gone: Vec<PathBuf> = gone.collect();
+        gone.sort();
+        let mut moved = Vec::new();
+        for path in gone {
+            let own = self.seen.get(&path).and_then(|seen| id(&seen.stamp));
+            match own.and_then(|own| names.get(&own)) {
+                Some(now) => moved.extend(self.seen.remove(&path).map(|seen| (now.to_path_buf(), seen))),
+                None => {
+                    self.read_rest(&path)?;
+                    self.seen.remove(&path);
+                }
+            }
+        }
+        for (now, seen) in moved {
+            self.seen.entry(now).or_insert(seen);
+        }
+        Ok(())
+    }
+
+    /// Reads a file whose name is gone to its end.
+    fn read_rest(&mut self, path: &Path) -> Result<(), Failure> {
+        let limit = self.options.max_bytes as u64;
+        let Some(seen) = self.seen.get_mut(path) else { return Ok(()) };
+        let name = path.display().to_string();
+        let Some((mut file, beside)) = seen.held.take() else {
+            if !seen.done {
+                self.complain_once(format!("{name}: is gone, and what it held last may not be recorded"));
+            }
+            return Ok(());
+        };
+        let is_same = file.metadata().is_ok_and(|about| seen.stamp.first() == Some(&stamp_of(&about)));
+        if seen.done && is_same {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let read = file.rewind().and_then(|()| file.take(limit + 1).read_to_end(&mut bytes));
+        if let Err(e) = read {
+            self.complain_once(format!("{name}: is gone, and what it held last cannot be read: {e}"));
+            return Ok(());
+        }
+        if bytes.len() as u64 > limit {
+            self.complain_once(format!("{name}: has more than {limit} bytes; split it"));
+            return Ok(());
+        }
+        let has_lines = files::has_lines(path);
+        self.take(Text { path: path.to_owned(), name, bytes, has_lines, beside }, true, true).map(drop)
     }
 
     fn complain_once(&mut self, why: String) {
@@ -162,10 +229,20 @@ impl Watch<'_> {
             next: now,
             done: false,
             said: HashSet::new(),
+            held: None,
         });
+        if id(&seen.stamp).is_some_and(|own| id(&stamp) != Some(own)) {
+            // It has been replaced just now: the next look reads what was there before.
+            return Ok(());
+        }
         if seen.stamp != stamp {
             (seen.changed, seen.done) = (now, false);
+            if !self.args.once {
+                seen.held = found.open().map(|file| (file, found.beside()));
+                self.let_go();
+            }
         }
+        let Some(seen) = self.seen.get_mut(&found.path) else { return Ok(()) };
         if seen.done || now < seen.next {
             return Ok(());
         }
@@ -180,24 +257,41 @@ impl Watch<'_> {
         Ok(())
     }
 
+    /// Closes the files that have not changed for the longest time, if there are too many.
+    fn let_go(&mut self) {
+        let held = self.seen.values().filter(|seen| seen.held.is_some()).count();
+        let oldest = self.seen.values_mut().filter(|seen| seen.held.is_some()).min_by_key(|seen| seen.changed);
+        if let Some(oldest) = oldest.filter(|_| held > HELD) {
+            oldest.held = None;
+        }
+    }
+
     /// Imports a file. False if it should be looked at again though it does not change: a line is only half there, or a call has no
     /// answer yet.
     fn read(&mut self, found: &Found, is_quiet: bool, is_same: bool) -> Result<bool, Failure> {
-        let name = found.name();
-        let mut text = match found.read(self.cx, self.options.max_bytes) {
-            Ok(text) => text,
+        let bytes = match found.read(self.cx, self.options.max_bytes) {
+            Ok(bytes) => bytes,
+            // It is gone: what is held of it is read.
+            Err(Failure::Input(_)) if !self.args.once && !found.path.exists() => return Ok(false),
             Err(Failure::Input(why)) => {
                 self.complain_once(why);
                 return Ok(true);
             }
             Err(other) => return Err(other),
         };
-        // The last line may be only half there; if nothing comes any more, it is what there is.
+        let (name, has_lines, beside) = (found.name(), found.has_lines(), found.beside());
         let settled = self.args.once || is_same;
-        if !settled && found.has_lines() {
+        self.take(Text { path: found.path.clone(), name, bytes, has_lines, beside }, settled, is_quiet)
+    }
+
+    /// Records what a file holds. `settled`: nothing more is written to it at the moment; `is_quiet`: nor will be.
+    fn take(&mut self, text: Text, settled: bool, is_quiet: bool) -> Result<bool, Failure> {
+        let Text { path, name, bytes: mut text, has_lines, beside } = text;
+        // The last line may be only half there; if nothing comes any more, it is what there is.
+        if !settled && has_lines {
             text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         }
-        let options = match found.beside() {
+        let options = match beside {
             Some(beside) => self.options.clone().beside(&beside),
             None => self.options.clone(),
         };
@@ -242,7 +336,7 @@ impl Watch<'_> {
             out.flush()?;
         }
         if settled {
-            self.complain(found, &name, untaken.iter().chain(&recorded.not_taken));
+            self.complain(&path, &name, untaken.iter().chain(&recorded.not_taken));
         }
         match failed {
             None => Ok(settled && !waits),
@@ -251,8 +345,8 @@ impl Watch<'_> {
     }
 
     /// Says what was not taken, each once.
-    fn complain<'n>(&mut self, found: &Found, name: &str, all: impl Iterator<Item = &'n NotTaken>) {
-        let Some(seen) = self.seen.get_mut(&found.path) else { return };
+    fn complain<'n>(&mut self, path: &Path, name: &str, all: impl Iterator<Item = &'n NotTaken>) {
+        let Some(seen) = self.seen.get_mut(path) else { return };
         for one in all {
             self.untaken = true;
             let said = format!("{name}: {}: {}; it was not recorded", one.place, one.why);
@@ -266,12 +360,19 @@ impl Watch<'_> {
 fn stamp(found: &Found) -> Stamp {
     let mut beside = found.path.clone().into_os_string();
     beside.push("-wal");
-    let one = |about: fs::Metadata| {
-        #[cfg(unix)]
-        let id = std::os::unix::fs::MetadataExt::ino(&about);
-        #[cfg(not(unix))]
-        let id = 0;
-        (id, about.len(), about.modified().ok())
-    };
-    [found.path.clone(), PathBuf::from(beside)].iter().filter_map(|path| fs::metadata(path).ok()).map(one).collect()
+    let all = [found.path.clone(), PathBuf::from(beside)];
+    all.iter().filter_map(|path| fs::metadata(path).ok()).map(|about| stamp_of(&about)).collect()
+}
+
+fn stamp_of(about: &fs::Metadata) -> (u64, u64, Option<SystemTime>) {
+    #[cfg(unix)]
+    let id = std::os::unix::fs::MetadataExt::ino(about);
+    #[cfg(not(unix))]
+    let id = 0;
+    (id, about.len(), about.modified().ok())
+}
+
+/// What a file is known by under any name, if there is something.
+fn id(stamp: &Stamp) -> Option<u64> {
+    stamp.first().map(|(id, ..)| *id).filter(|id| *id != 0)
 }

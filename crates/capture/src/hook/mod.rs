@@ -114,7 +114,7 @@ pub enum Step {
     Begin(Box<ToolCall>),
     /// A call ends: the oldest unfinished one that this can be.
     End(Box<ToolCall>, Unmatched),
-    /// Calls end, each in one of two ways: as the first if it is unfinished; if it is not in the log at all, the second is recorded.
+    /// Calls end, each in one of two ways: as the first if the log has it; if it does not, the second is recorded.
     Settle(Vec<(ToolCall, ToolCall)>),
     /// Nobody finishes these calls any more.
     Abandon(Abandoned),

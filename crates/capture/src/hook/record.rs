@@ -1,7 +1,7 @@
 //! Recording what events say.
 
 use super::{Event, Step};
-use attestlog::{AuditLog, Result, Told, ToolCall, Unmatched};
+use attestlog::{AuditLog, Result};
 
 /// Has the log do the steps of an event, in order; returns how many entries were recorded.
 ///
@@ -26,30 +26,12 @@ pub fn record(log: &AuditLog, event: Event) -> Result<u64> {
     let mut recorded = 0;
     for step in event.steps {
         recorded += match step {
-            Step::Begin(call) if is_told(log, &call)? => 1,
             // The process of another event ends it.
             Step::Begin(call) => u64::from(log.begin_once(*call)?.is_some()),
-            Step::End(call, unmatched) => u64::from(end(log, *call, unmatched)?),
+            Step::End(call, unmatched) => u64::from(log.end_oldest(*call, unmatched)?.is_some()),
             Step::Settle(calls) => log.settle(calls)?,
             Step::Abandon(which) => log.abandon(&which)?,
         };
     }
     Ok(recorded)
-}
-
-/// Records the end of a call; returns whether it was recorded.
-fn end(log: &AuditLog, call: ToolCall, unmatched: Unmatched) -> Result<bool> {
-    // Mostly the event before has begun the call, and nobody else knows of it.
-    if call.call_id.is_some()
-        && unmatched != Unmatched::Leave
-        && (log.end_oldest(call.clone(), Unmatched::Leave)?.is_some() || is_told(log, &call)?)
-    {
-        return Ok(true);
-    }
-    Ok(log.end_oldest(call, unmatched)?.is_some())
-}
-
-/// Whether somebody else has recorded this call already, such as an import of the agent's session: then the event tells more of it.
-fn is_told(log: &AuditLog, call: &ToolCall) -> Result<bool> {
-    Ok(call.call_id.is_some() && matches!(log.tell(call.clone())?, Told::Added(..)))
 }

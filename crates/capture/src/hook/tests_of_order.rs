@@ -2,7 +2,9 @@
 
 use super::tests::{Session, ada, end, said, tool};
 use super::*;
-use attestlog::{Kind, Outcome, Query};
+use attestlog::entry::{Source, SourceKind};
+use attestlog::json::Json;
+use attestlog::{Entry, Kind, Outcome, Query, ToolCall};
 
 fn batch(id: &str, response: &str) -> String {
     said(
@@ -11,6 +13,11 @@ fn batch(id: &str, response: &str) -> String {
             r#""tool_calls":[{{"tool_name":"Bash","tool_input":{{"file_path":"/w/{id}"}},"tool_use_id":"{id}","tool_response":{response}}}]"#
         ),
     )
+}
+
+/// What was told of calls that the log had already.
+fn details(s: &Session) -> Vec<Entry> {
+    s.log.query(&Query::new().kind(Kind::CallDetail)).unwrap().map(|entry| entry.unwrap()).collect()
 }
 
 fn begun(s: &Session) -> u64 {
@@ -121,4 +128,105 @@ fn agents_and_sessions_that_share_a_conversation_keep_apart() {
     assert_eq!(s.ends(), [end("Bash", "1", Outcome::Abandoned), end("Bash", "1", Outcome::Ok)]);
     assert!(s.calls()[1].line().contains(r#""program":"codex""#), "{}", s.calls()[1].line());
     assert_eq!((s.unfinished(), tell(Agent::ClaudeCode, "a", said("SessionEnd", ""))), (1, 1));
+}
+
+/// An import had told of the calls before, under the address of whoever is called `ada` on the machine: the list of all calls of a
+/// message counted each of them a second time.
+#[test]
+fn a_list_of_calls_adds_to_those_that_an_import_has_told_of() {
+    let s = Session::of(Agent::ClaudeCode);
+    for id in ["1", "2"] {
+        let mut source = Source::new(SourceKind::Import);
+        source.program = Some("claude-code".to_owned());
+        let arguments = Json::parse(format!(r#"{{"file_path":"/w/{id}"}}"#).as_bytes()).unwrap();
+        let call = ToolCall::new("s", "ada@example.org", "Bash").call_id(id).arguments(arguments);
+        s.log.record(call.source(source).backfilled().result("x")).unwrap();
+    }
+    s.tell(&[&tool("PreToolUse", "Bash", "1", ""), &tool("PostToolUse", "Bash", "1", r#""tool_response":"x""#)]);
+    assert_eq!((s.calls().len(), details(&s).len()), (2, 2));
+    // Of the second the list alone tells.
+    for _ in 0..2 {
+        s.tell(&[&batch("1", r#""x""#), &batch("2", r#""x""#)]);
+        assert_eq!((s.calls().len(), details(&s).len(), s.unfinished()), (2, 3, 0));
+    }
+}
+
+/// Each call of a list that had no beginning and stood in it twice was two calls.
+#[test]
+fn a_list_that_has_a_call_twice_tells_of_one() {
+    let s = Session::of(Agent::ClaudeCode);
+    let one = |id: &str, path: &str| {
+        format!(
+            r#"{{"tool_name":"Bash","tool_input":{{"file_path":"{path}"}},"tool_use_id":"{id}","tool_response":"x"}}"#
+        )
+    };
+    let list = [one("1", "a"), one("1", "a"), one("2", "a"), one("1", "b")].join(",");
+    assert_eq!(s.try_tell(&said("PostToolBatch", &format!(r#""tool_calls":[{list}]"#))).unwrap(), 3);
+}
+
+/// The event before a call was delivered once more after the call had ended, and was a second call, which was then given up. Where it
+/// was a second call with a used id instead, and nothing had been recorded, a tool would have run that the log does not have [R111].
+#[test]
+fn a_beginning_that_is_told_again_after_the_end_is_kept_and_is_no_second_call() {
+    let s = Session::of(Agent::ClaudeCode);
+    let turn = |name: &str, id: &str, turn: &str, more: &str| {
+        tool(name, "Bash", id, &format!(r#""prompt_id":"{turn}"{more}"#))
+    };
+    let before = |id: &str, at: &str| turn("PreToolUse", id, at, "");
+    let after = |id: &str, at: &str, said: &str| turn("PostToolUse", id, at, &format!(r#","tool_response":"{said}""#));
+    s.tell(&[&before("1", "t1"), &after("1", "t1", "x"), &after("1", "t1", "x")]);
+    assert_eq!((s.calls().len(), details(&s).len()), (1, 0));
+    s.tell(&[&before("1", "t1"), &after("1", "t1", "something else"), &after("1", "t1", "x"), &said("Stop", "")]);
+    let told = details(&s);
+    assert_eq!((s.calls().len(), begun(&s), s.unfinished(), told.len()), (1, 1, 0, 2));
+    for entry in &told {
+        assert_eq!(entry.call().unwrap().detail_of(), Some(s.calls()[0].seq));
+        assert!(entry.line().contains(r#""told_after_end":true"#), "{}", entry.line());
+    }
+    let has_ended = |entry: &Entry| entry.call().unwrap().completion.is_some();
+    assert_eq!(told.iter().map(has_ended).collect::<Vec<_>>(), [false, true]);
+    // In another turn, or with another input, it is another call, and one that runs twice at the same time is not told apart.
+    s.tell(&[&before("1", "t2"), &after("1", "t2", "x")]);
+    s.tell(&[&before("1", "t2").replace("/w/1", "/w/2"), &after("1", "t2", "x").replace("/w/1", "/w/2")]);
+    assert_eq!((s.calls().len(), begun(&s), details(&s).len()), (3, 3, 2));
+    // So it is when another call with this id came between.
+    s.tell(&[&before("1", "t2")]);
+    assert_eq!((begun(&s), details(&s).len()), (3, 3));
+}
+
+/// As above, of a call that had no end by the end of its turn: the event that came again was a second call, given up in its turn.
+#[test]
+fn a_beginning_that_is_told_again_after_its_call_was_given_up_is_no_second_call() {
+    let s = Session::of(Agent::Codex);
+    let event = |name: &str, turn: &str, more: &str| tool(name, "Bash", "1", &format!(r#""turn_id":"{turn}"{more}"#));
+    let before = event("PreToolUse", "t1", "");
+    s.tell(&[&before, &said("Stop", ""), &before, &said("Stop", "")]);
+    assert_eq!((s.calls().len(), begun(&s), details(&s).len()), (1, 1, 1));
+    s.tell(&[&event("PostToolUse", "t1", r#","tool_response":"x""#)]);
+    assert!(s.calls()[1].call().unwrap().late_answer);
+    // In another turn it is another call, and where no turn is named, the end of the turn was one.
+    s.tell(&[&event("PreToolUse", "t2", ""), &said("Stop", "")]);
+    let unnamed = tool("PreToolUse", "Bash", "2", "");
+    s.tell(&[&unnamed, &said("Stop", ""), &unnamed, &said("Stop", "")]);
+    assert_eq!((begun(&s), details(&s).len(), s.unfinished()), (4, 1, 0));
+}
+
+/// As above, of calls that an import had told of before: each event that came again was one more call.
+#[test]
+fn an_event_that_comes_again_for_an_imported_call_is_no_second_call() {
+    let s = Session::of(Agent::ClaudeCode);
+    let mut source = Source::new(SourceKind::Import);
+    source.program = Some("claude-code".to_owned());
+    let arguments = Json::parse(br#"{"file_path":"/w/1"}"#).unwrap();
+    let call = ToolCall::new("s", "ada", "Bash").call_id("1").arguments(arguments).source(source);
+    s.log.record(call.backfilled().result("x")).unwrap();
+    let (before, after) =
+        (tool("PreToolUse", "Bash", "1", ""), tool("PostToolUse", "Bash", "1", r#""tool_response":"x""#));
+    s.tell(&[&before, &before, &after, &after]);
+    assert_eq!((s.calls().len(), details(&s).len(), s.unfinished()), (1, 2, 0));
+    s.tell(&[&before, &after, &after]);
+    let told: Vec<bool> = details(&s).iter().map(|entry| entry.line().contains("told_after_end")).collect();
+    assert_eq!((s.calls().len(), s.unfinished(), told), (1, 0, vec![false, false, true, true]));
+    s.tell(&[&before.replace("/w/1", "/w/2"), &after.replace("/w/1", "/w/2")]);
+    assert_eq!((s.calls().len(), s.unfinished(), details(&s).len()), (2, 0, 4));
 }

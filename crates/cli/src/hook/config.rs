@@ -4,11 +4,12 @@
 //! hooks gives back the file that was there before. A file that cannot be read is not touched.
 
 use super::agents::{self, Folders, Scope};
+use super::before::{self, Before};
 use super::file::{self, Configured};
 use super::json_text::JsonText;
 use super::shell::quoted;
 use super::written::{self, Written};
-use super::{before, diff, status};
+use super::{diff, status};
 use crate::context::Context;
 use crate::exit::{End, Failure, Outcome};
 use crate::named::named;
@@ -184,12 +185,10 @@ pub fn install(cx: &Context, args: &InstallArgs) -> Outcome {
     }
     let rest = without(args.agent, &file, file.text(), &store)?;
     let wanted = with_hooks(args.agent, &file, rest.as_deref(), &command)?;
-    let cut_out = cut(args.agent, &file, &wanted, &store)?;
     if !args.dry_run && file.text() != Some(&wanted) {
-        match rest.filter(|rest| cut_out.as_ref() != Some(rest)) {
-            Some(rest) => before::keep(file.path(), &store, &rest, &wanted)?,
-            None => before::forget(file.path(), &store)?,
-        }
+        let cut_out = cut(args.agent, &file, &wanted, &store, None)?;
+        let kept = rest.filter(|rest| cut_out.as_ref() != Some(rest));
+        before::keep(file.path(), &store, kept.map(|before| Before { before, after: wanted.clone() }))?;
     }
     finish(cx, args.dry_run, args.place.json, (args.agent, scope), &file, Some(wanted))
 }
@@ -227,17 +226,25 @@ fn with_hooks(agent: Agent, file: &Configured, rest: Option<&str>, command: &Wri
 /// The configuration without the hooks of this store, as it was before they were added; `None` if there was no file.
 fn without(agent: Agent, file: &Configured, text: Option<&str>, store: &Path) -> Result<Option<String>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    match before::original(file.path(), store, text)? {
-        Some(original) => Ok(Some(original)),
-        None => cut(agent, file, text, store),
+    match before::of(file.path(), store)? {
+        Some(kept) if kept.after == text => Ok(Some(kept.before)),
+        kept => cut(agent, file, text, store, kept.and_then(|kept| JsonText::new(&kept.before).ok()).as_ref()),
     }
 }
 
 /// The configuration from which the hooks of this store were cut out; `None` if nothing is left of a file that this program made.
-fn cut(agent: Agent, file: &Configured, text: &str, store: &Path) -> Result<Option<String>, Failure> {
+/// `before`: what was there before they were added, if that is known; it stays though it is empty.
+fn cut(
+    agent: Agent,
+    file: &Configured,
+    text: &str,
+    store: &Path,
+    before: Option<&JsonText>,
+) -> Result<Option<String>, Failure> {
     let mut json = JsonText::new(text).map_err(|why| {
         Failure::Input(format!("{}: {why}; the file was not touched: put it right first", file.path().display()))
     })?;
+    let stays = |path: &[&str]| before.is_some_and(|before| before.value(path).is_some());
     for event in json.names(&["hooks"]) {
         let ours = |hook: &Json| {
             let command = agents::NAMES.iter().find_map(|name| hook.get(name)?.as_str());
@@ -246,17 +253,26 @@ fn cut(agent: Agent, file: &Configured, text: &str, store: &Path) -> Result<Opti
         };
         let group = |element: &Json| element.get("hooks").and_then(Json::as_array).map(<[Json]>::to_vec);
         // A group goes if nobody else has a hook in it.
-        json.remove(&["hooks", &event], |element| match group(element) {
-            Some(hooks) => !hooks.is_empty() && hooks.iter().all(ours),
-            None => ours(element),
-        });
+        json.remove(
+            &["hooks", &event],
+            |element| match group(element) {
+                Some(hooks) => !hooks.is_empty() && hooks.iter().all(ours),
+                None => ours(element),
+            },
+            stays,
+        );
         let left = json.value(&["hooks", &event]).and_then(|list| Some(list.as_array()?.len())).unwrap_or_default();
         for i in 0..left {
-            json.remove(&["hooks", &event, &i.to_string(), "hooks"], ours);
+            json.remove(&["hooks", &event, &i.to_string(), "hooks"], ours, stays);
         }
     }
     let has_changed = json.text() != text;
-    let is_only_ours = JsonText::is_fresh(text) && json.has_only(agents::also(agent).map(|(name, _)| name));
+    if let Some((name, _)) = agents::also(agent).filter(|(name, _)| has_changed && before.is_some() && !stays(&[name]))
+    {
+        json.unset(name);
+    }
+    let is_only_ours =
+        before.is_none() && JsonText::is_fresh(text) && json.has_only(agents::also(agent).map(|(name, _)| name));
     Ok((!has_changed || !is_only_ours).then(|| json.text().to_owned()))
 }
 
@@ -290,7 +306,7 @@ pub fn uninstall(cx: &Context, args: &UninstallArgs) -> Outcome {
         found = true;
         finish(cx, args.dry_run, args.place.json, (args.agent, scope), &file, rest)?;
         if !args.dry_run {
-            before::forget(file.path(), &store)?;
+            before::keep(file.path(), &store, None)?;
         }
     }
     if !found && args.place.json {

@@ -22,9 +22,6 @@ struct Child {
     node: Node,
 }
 
-/// What stands in an array or object into which something was put, and which was empty before: it is not to go with that again.
-const NOTE: char = '\t';
-
 /// A JSON text that is being changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonText {
@@ -84,7 +81,6 @@ impl JsonText {
     /// # Errors
     /// If something else stands there.
     pub fn push(&mut self, path: &[&str], element: &Json) -> Result<(), String> {
-        let there = (1..=path.len()).take_while(|depth| self.value(&path[..*depth]).is_some()).count();
         for depth in 1..=path.len() {
             let (so_far, last) = (&path[..depth], depth == path.len());
             match (self.value(so_far), last) {
@@ -96,14 +92,14 @@ impl JsonText {
                     let name = Json::from(path[depth - 1]).to_canonical().to_string();
                     let empty = if last { "[]" } else { "{}" };
                     let gap = if self.is_compact() { ":" } else { ": " };
-                    self.add(&path[..depth - 1], &format!("{name}{gap}{empty}"), depth - 1 <= there);
+                    self.add(&path[..depth - 1], &format!("{name}{gap}{empty}"));
                 }
             }
         }
         let step = self.step();
         let pretty =
             if self.is_compact() { element.to_canonical().to_string() } else { pretty(element, &step, path.len() + 1) };
-        self.add(path, &pretty, path.len() <= there);
+        self.add(path, &pretty);
         Ok(())
     }
 
@@ -112,22 +108,28 @@ impl JsonText {
         if self.value(&[name]).is_none() {
             let gap = if self.is_compact() { ":" } else { ": " };
             let name = Json::from(name).to_canonical().to_string();
-            self.add(&[], &format!("{name}{gap}{}", value.to_canonical()), true);
+            self.add(&[], &format!("{name}{gap}{}", value.to_canonical()));
+        }
+    }
+
+    /// Removes a member of the outermost object.
+    pub fn unset(&mut self, name: &str) {
+        if let Some(i) = self.node(&[]).inside.iter().position(|child| child.name == name) {
+            self.take(&[], i);
         }
     }
 
     /// Removes the elements for which `ours` returns true from the array at this path, then what is empty because of that: the array
-    /// and the objects around it, unless they were there before and empty. Returns whether there were any.
-    pub fn remove(&mut self, path: &[&str], ours: impl Fn(&Json) -> bool) -> bool {
+    /// and the objects around it, except for those that `stays` names. Returns whether there were any.
+    pub fn remove(&mut self, path: &[&str], ours: impl Fn(&Json) -> bool, stays: impl Fn(&[&str]) -> bool) -> bool {
         let Some(Json::Array(elements)) = self.value(path) else { return false };
         let gone: Vec<usize> =
             elements.iter().enumerate().filter(|(_, element)| ours(element)).map(|(i, _)| i).collect();
-        let mut was_there = false;
         for i in gone.iter().rev() {
-            was_there = self.take(path, *i);
+            self.take(path, *i);
         }
         let mut depth = path.len();
-        while !gone.is_empty() && depth > 0 && !was_there {
+        while !gone.is_empty() && depth > 0 && !stays(&path[..depth]) {
             let is_empty = match self.value(&path[..depth]) {
                 Some(Json::Array(elements)) => elements.is_empty(),
                 Some(Json::Object(members)) => members.is_empty(),
@@ -139,7 +141,7 @@ impl JsonText {
             depth -= 1;
             let inside = self.node(&path[..depth]).inside;
             if let Some(i) = inside.iter().position(|child| child.name == path[depth]) {
-                was_there = self.take(&path[..depth], i);
+                self.take(&path[..depth], i);
             }
         }
         !gone.is_empty()
@@ -186,22 +188,16 @@ impl JsonText {
         if self.text.contains("\r\n") { "\r\n" } else { "\n" }
     }
 
-    /// Adds an element or a member, already written, at the end of the array or object at this path. `there`: whether that was there
-    /// before. If it was and is empty, [`NOTE`] behind the blanks that it had says so, for whoever takes the element away again.
-    fn add(&mut self, path: &[&str], written: &str, there: bool) {
+    /// Adds an element or a member, already written, at the end of the array or object at this path.
+    fn add(&mut self, path: &[&str], written: &str) {
         let (node, line, step) = (self.node(path), self.line(), self.step());
         let written = written.replace('\n', line);
-        let depth = path.len();
-        let blanks = self.text.get(node.at.start + 1..node.at.end.saturating_sub(1)).unwrap_or_default();
-        let note = if there && !self.fresh { format!("{blanks}{NOTE}") } else { String::new() };
+        let (inner, outer) = (step.repeat(path.len() + 1), step.repeat(path.len()));
         let (at, insert) = match node.inside.last() {
             Some(last) if self.is_compact() => (last.node.at.end, format!(",{written}")),
-            Some(last) => (last.node.at.end, format!(",{line}{}{written}", step.repeat(depth + 1))),
-            None if self.is_compact() => (node.at.start + 1, note + &written),
-            None => {
-                let (inner, outer) = (step.repeat(depth + 1), step.repeat(depth));
-                (node.at.start + 1, format!("{note}{line}{inner}{written}{line}{outer}"))
-            }
+            Some(last) => (last.node.at.end, format!(",{line}{inner}{written}")),
+            None if self.is_compact() => (node.at.start + 1, written),
+            None => (node.at.start + 1, format!("{line}{inner}{written}{line}{outer}")),
         };
         // An empty array or object may have blanks in it.
         let end = if node.inside.is_empty() { node.at.end.saturating_sub(1) } else { at };
@@ -209,20 +205,16 @@ impl JsonText {
     }
 
     /// Removes the element or member with this number from the array or object at this path, with the comma and the blanks that came
-    /// with it. Returns whether a note says that it was there before, and empty.
-    fn take(&mut self, path: &[&str], number: usize) -> bool {
+    /// with it.
+    fn take(&mut self, path: &[&str], number: usize) {
         let Node { at, inside } = self.node(path);
-        let Some(child) = inside.get(number) else { return false };
-        let before = self.text.get(at.start + 1..child.start).unwrap_or_default();
-        let before = before.rsplit_once('\n').map_or(before, |(before, _)| before.strip_suffix('\r').unwrap_or(before));
-        let blanks = before.strip_suffix(NOTE).filter(|_| inside.len() == 1).map(str::to_owned);
+        let Some(child) = inside.get(number) else { return };
         let range = match (number.checked_sub(1).and_then(|i| inside.get(i)), inside.get(number + 1)) {
             (Some(before), _) => before.node.at.end..child.node.at.end,
             (None, Some(after)) => child.start..after.start,
             (None, None) => at.start + 1..at.end - 1,
         };
-        self.text.replace_range(range, blanks.as_deref().unwrap_or_default());
-        blanks.is_some()
+        self.text.replace_range(range, "");
     }
 }
 
@@ -318,24 +310,41 @@ mod tests {
             "{\n    \"hooks\": {\n        \"E\": [\n            {\"other\": true}\n        ]\n    },\n    \"z\": null\n}\n",
             "{\"hooks\": {\"E\": [{\"other\": 1}], \"F\": []}, \"z\": [{}, []]}",
             "{\n  \"hooks\": {\n    \"A\": [1]\n  }\n}",
-            // What was empty was taken away with the hooks.
-            "{\"hooks\":{}}",
-            "{ }",
-            "{\n  \"hooks\": { },\n  \"a\": 1\n}\n",
-            "{\"hooks\": {\"E\": []}}",
-            "{\r\n\t\"hooks\": {\r\n\t\t\"E\": [\r\n\t\t],\r\n\t\t\"G\": [ ]\r\n\t}\r\n}",
         ];
         for text in texts {
-            let mut json = JsonText::new(text).unwrap();
-            json.push(&["hooks", "E"], &element()).unwrap();
-            json.push(&["hooks", "G"], &element()).unwrap();
-            let now = Json::parse(json.text().as_bytes()).unwrap_or_else(|e| panic!("{e}: {}", json.text())).value;
-            assert_eq!(now.get("hooks").unwrap().get("G").unwrap().as_array().unwrap(), [element()]);
+            let mut json = with_elements(text);
             for event in ["E", "G"] {
-                assert!(json.remove(&["hooks", event], |found| *found == element()), "{text}");
+                assert!(json.remove(&["hooks", event], |found| *found == element(), |_| false), "{text}");
             }
             assert_eq!(json.text(), text);
-            assert!(!json.remove(&["hooks", "E"], |found| *found == element()));
+            assert!(!json.remove(&["hooks", "E"], |found| *found == element(), |_| false));
+        }
+    }
+
+    fn with_elements(text: &str) -> JsonText {
+        let mut json = JsonText::new(text).unwrap();
+        json.push(&["hooks", "E"], &element()).unwrap();
+        json.push(&["hooks", "G"], &element()).unwrap();
+        let now = Json::parse(json.text().as_bytes()).unwrap_or_else(|e| panic!("{e}: {}", json.text())).value;
+        assert_eq!(now.get("hooks").unwrap().get("G").unwrap().as_array().unwrap(), [element()]);
+        json
+    }
+
+    /// What was empty was taken away with the hooks.
+    #[test]
+    fn what_was_there_before_stays_though_it_is_empty() {
+        for (text, left) in [
+            ("{\"hooks\":{}}", "{\"hooks\":{}}"),
+            ("{\"hooks\": {\"E\": [ ]}}", "{\"hooks\": {\"E\": []}}"),
+            ("{\n  \"a\": 1,\n  \"hooks\": { }\n}\n", "{\n  \"a\": 1,\n  \"hooks\": {}\n}\n"),
+        ] {
+            let (mut json, before) = (with_elements(text), JsonText::new(text).unwrap());
+            for event in ["E", "G"] {
+                json.remove(&["hooks", event], |found| *found == element(), |path| before.value(path).is_some());
+            }
+            assert_eq!(json.text(), left);
+            json.unset("hooks");
+            assert!(json.value(&["hooks"]).is_none() && JsonText::new(json.text()).is_ok(), "{}", json.text());
         }
     }
 

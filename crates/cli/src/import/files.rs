@@ -73,6 +73,11 @@ fn is_session(path: &Path) -> bool {
     is_ending && !bare.ends_with(".meta.json")
 }
 
+/// Whether its name says that a file consists of lines.
+pub fn has_lines(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "jsonl" || end == "ndjson")
+}
+
 impl Found {
     /// Its name in messages.
     pub fn name(&self) -> String {
@@ -91,9 +96,15 @@ impl Found {
         cx.source(Some(&self.path))?.read_all(limit as u64)
     }
 
-    /// Whether its name says that it consists of lines.
+    /// The file, so that it can be read though its name is gone; `None` for a database, which is more than one file.
+    pub fn open(&self) -> Option<fs::File> {
+        let is_file = fs::metadata(&self.path).is_ok_and(|about| about.is_file());
+        if is_file && !self.is_database() { fs::File::open(&self.path).ok() } else { None }
+    }
+
+    /// As [`has_lines`].
     pub fn has_lines(&self) -> bool {
-        self.path.extension().is_some_and(|end| end == "jsonl" || end == "ndjson")
+        has_lines(&self.path)
     }
 
     fn is_database(&self) -> bool {

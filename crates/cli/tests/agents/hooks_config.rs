@@ -334,9 +334,30 @@ fn uninstall_gives_back_each_byte() {
         run(&place, &["hook", "uninstall", agent, &store]).ok();
         let rest = std::fs::read_to_string(&path).unwrap();
         assert!(rest.contains("\"z\":1") && !rest.contains("attestlog"), "{rest}");
+        // What they had before is there too, though it is empty, and nothing else.
+        let (mut rest, before) = (json(&rest), json(text));
+        if let Json::Object(members) = &mut rest {
+            members.remove("z");
+        }
+        assert_eq!(rest, before, "{agent}");
         assert_eq!(files(&place).len(), 1, "{agent}");
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// What was there before the hooks of two stores were installed was kept for the second store only.
+#[test]
+fn uninstall_gives_back_each_byte_after_two_installations() {
+    let place = place();
+    let stores = ["a.log", "b.log"].map(|name| place.path(name).display().to_string());
+    stores.iter().for_each(|store| drop(place.run(&["init", store]).ok()));
+    let path = place.path("home/.cursor/hooks.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = "{\n  \"hooks\": { \"stop\": [ ] }\n}\n";
+    std::fs::write(&path, text).unwrap();
+    stores.iter().for_each(|store| drop(run(&place, &["hook", "install", "cursor", store]).ok()));
+    stores.iter().rev().for_each(|store| drop(run(&place, &["hook", "uninstall", "cursor", store]).ok()));
+    assert_eq!(files(&place), [(path, text.to_owned())]);
 }
 
 /// Of two installations at the same time one was lost, and neither said so.

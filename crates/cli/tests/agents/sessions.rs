@@ -3,7 +3,7 @@
 use crate::common::{Place, json};
 use attestlog::json::Json;
 use serde_json::{Value, json as value};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -194,4 +194,40 @@ fn watch_follows_what_is_written_until_it_is_told_to_end() {
     running.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert!(!err.contains("line"), "{err}");
     assert!(place.run(&["verify", "s"]).code == 0);
+}
+
+/// A file that was removed within half a minute took its unanswered calls with it, and what was written last before a file was removed
+/// or replaced by another was never read [R110].
+#[cfg(unix)]
+#[test]
+fn watch_reads_a_file_to_its_end_though_its_name_is_gone() {
+    let place = Place::with_store();
+    std::fs::create_dir(place.path("w")).unwrap();
+    let running = Running(place.command(&["watch", "s", "w", "--user", "u", "--every", "1"]).spawn().unwrap());
+    let (file, append) = (place.path("w/a.jsonl"), |rows: &str| {
+        let mut file = std::fs::OpenOptions::new().append(true).open(place.path("w/a.jsonl")).unwrap();
+        file.write_all(rows.as_bytes()).unwrap();
+    });
+    place.write("w/a.jsonl", claude("t1", true) + &claude("t2", false));
+    wait_for(&place, 1);
+    append(&(claude("t3", true) + claude("t4", true).trim_end()));
+    std::fs::remove_file(&file).unwrap();
+    wait_for(&place, 4);
+    place.write("w/a.jsonl", claude("t5", true));
+    wait_for(&place, 5);
+    append(&claude("t6", true));
+    place.write("other", claude("t7", true));
+    std::fs::rename(place.path("other"), &file).unwrap();
+    wait_for(&place, 7);
+    // A file that has another name is not at its end: its call is not given up.
+    append(&claude("t8", false));
+    append(&claude("t9", true));
+    wait_for(&place, 8);
+    std::fs::rename(&file, place.path("w/b.jsonl")).unwrap();
+    place.write("w/c.jsonl", claude("t10", true));
+    wait_for(&place, 9);
+    drop(running);
+    let outcomes = place.run(&["query", "s", "--kind", "tool_call", "--json"]).ok();
+    assert_eq!(outcomes.matches(r#""outcome":"abandoned""#).count(), 1, "{outcomes}");
+    assert_eq!(place.run(&["verify", "s"]).code, 0);
 }

@@ -210,7 +210,7 @@ fn a_call_that_nobody_else_saw_is_recorded_whatever_its_id() {
 }
 
 /// A hook's event was a call although a program that embeds the log had recorded a call of that id, and the hook of a new call with an
-/// id that had been used was taken for the old one: the tool ran and nothing was recorded.
+/// id that had been used was taken for the old one: the tool ran and nothing was recorded [R111].
 #[test]
 fn a_hook_never_takes_a_new_call_for_one_that_it_told_of() {
     let place = Place::with_store();
@@ -218,16 +218,25 @@ fn a_hook_never_takes_a_new_call_for_one_that_it_told_of() {
     session.import(&place);
     session.hooks(&place);
     session.hooks(&place);
+    session.counts_once(&place);
+    assert_eq!(Session::details(&place).iter().filter(|line| line.contains("told_after_end")).count(), 6);
+    // With other arguments it is another call.
+    let mut others = Session::claude();
+    for event in &mut others.events {
+        event["tool_input"] = value!({"other": true});
+    }
+    others.hooks(&place);
     assert_eq!(place.count(&["--kind", "tool_call"]), 6);
     let log = AuditLog::open(place.path("s")).unwrap();
     log.record(ToolCall::new(session.name, "ada", "Bash").call_id("toolu_9").result(true)).unwrap();
     let mut identity = Identity::default();
     identity.user = "ada".to_owned();
-    let event = session.events[0].to_string().replace("toolu_1", "toolu_9");
-    let event =
-        || hook::read(Agent::ClaudeCode, event.as_bytes(), &identity, "2026-02-10T17:00:00Z".parse().unwrap()).unwrap();
-    hook::record(&log, event()).unwrap();
-    assert_eq!(log.count(&Query::new().kind(Kind::CallBegun)).unwrap(), 3);
-    hook::record(&log, event()).unwrap();
-    assert_eq!(log.count(&Query::new().kind(Kind::CallBegun)).unwrap(), 4);
+    let event = |of: &str| {
+        let event = session.events[0].to_string().replace("toolu_1", "toolu_9").replace("ls", of);
+        hook::read(Agent::ClaudeCode, event.as_bytes(), &identity, "2026-02-10T17:00:00Z".parse().unwrap()).unwrap()
+    };
+    for (of, begun) in [("ls", 3), ("ls", 3), ("pwd", 4)] {
+        hook::record(&log, event(of)).unwrap();
+        assert_eq!(log.count(&Query::new().kind(Kind::CallBegun)).unwrap(), begun, "{of}");
+    }
 }

@@ -105,7 +105,7 @@ fn a_half_row_is_cut_off_and_written_again() {
         let whole_name = format!("whole.{format}");
         run(&format!("file:{whole_name}"));
         let whole = rows(&place, &whole_name);
-        for cut in (0..whole.len()).step_by(whole.len() / 40) {
+        for cut in (0..whole.len()).step_by(whole.len() / 12) {
             let name = format!("{format}.{cut}");
             place.write(&name, &whole[..cut]);
             private(&place, &name);
@@ -272,7 +272,8 @@ fn alerts_are_findings() {
     place.write("p.toml", rule);
     place.run(&["init", "s", "--config", "p.toml"]).ok();
     let vip = call("c", "ann", "t", r#""patient_id":"P-2","session_metadata":{"vip":true}"#);
-    place.run_with(&["record", "s"], vip.as_bytes()).ok();
+    let said = place.run_with(&["record", "s"], vip.as_bytes()).ok();
+    assert!(said.contains("1 alert was raised"), "{said}");
     let list = place.run(&["alerts", "list", "s", "--json"]).ok();
     let seq = json(list.lines().next().unwrap());
     let seq = seq.as_array().map_or(&seq, |all| &all[0]).get("seq").and_then(Json::as_u64).unwrap().to_string();

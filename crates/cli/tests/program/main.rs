@@ -32,6 +32,7 @@ mod policy_changes;
 mod privacy;
 mod purge_cli;
 mod purge_crash;
+mod python_bindings;
 mod questions;
 mod reading;
 mod readme;

@@ -1,11 +1,11 @@
 //! An evidence folder: the whole log, row by row, against its checkpoint.
 
-use super::{head, malformed, object, one_line, said};
+use super::{head, malformed, object, one_line, said, verdict};
 use crate::entry::{Entry, Kind};
 use crate::json::{Json, MAX_INT, Object};
 use crate::merkle::Frontier;
-use crate::note::{SignedCheckpoint, VerifierKey};
-use crate::proof::CheckError;
+use crate::note::{SignedCheckpoint, Succession, VerifierKey};
+use crate::proof::{CheckError, Checked, Proof, Standing};
 use crate::purge::PurgeRecord;
 use crate::seqs::SeqSet;
 use crate::{Hash, Timestamp};
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub struct EvidenceCheck {
     checkpoint: SignedCheckpoint,
+    signed: Checked,
     tree: Frontier,
     /// The hash of the row before; `None` after a purged one.
     before: Option<Hash>,
@@ -30,9 +31,10 @@ pub struct EvidenceCheck {
 }
 
 /// What an evidence folder proves. Only [`EvidenceCheck::finish`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProvenEvidence {
     checkpoint: SignedCheckpoint,
+    signed: Checked,
     gone: SeqSet,
     odd: Vec<String>,
 }
@@ -48,37 +50,55 @@ impl ProvenEvidence {
         &self.gone
     }
 
-    /// What was proved and what was not, in the sentences of docs/proof-format.md, section 12.
-    pub fn sentences(&self) -> Vec<String> {
-        said::of_evidence(self.checkpoint.checkpoint().size(), &self.gone, &self.odd)
+    /// What the signatures of the checkpoint prove: its [epoch](Checked::epoch) and the [standing](Checked::standing) of that.
+    pub fn signed(&self) -> &Checked {
+        &self.signed
     }
 
-    /// `{"kind":"evidence","ok":true,"origin","pinned":true,"purged","root","says":[SENTENCE…],"size","verdict":"proved"}`.
+    /// Whether it is proven, and not by an epoch that is closed.
+    pub fn holds(&self) -> bool {
+        self.signed.standing() != Standing::Closed
+    }
+
+    /// What was proved and what was not, in the sentences of docs/proof-format.md, section 12.
+    pub fn sentences(&self) -> Vec<String> {
+        said::of_evidence(&self.signed, self.checkpoint.checkpoint().size(), &self.gone, &self.odd)
+    }
+
+    /// `{"epoch","kind":"evidence","ok","origin","pinned":true,"purged","root","says":[SENTENCE…],"size","verdict"}`.
     pub fn to_json(&self) -> Json {
         let checkpoint = self.checkpoint.checkpoint();
         Object::from_iter([
-            ("kind", Json::from("evidence")),
-            ("ok", true.into()),
+            ("epoch", Json::from(self.signed.epoch())),
+            ("kind", "evidence".into()),
+            ("ok", self.holds().into()),
             ("origin", checkpoint.origin().into()),
             ("pinned", true.into()),
             ("purged", self.gone.to_json()),
             ("root", checkpoint.root().to_string().into()),
             ("says", self.sentences().into()),
             ("size", checkpoint.size().into()),
-            ("verdict", "proved".into()),
+            ("verdict", verdict(self.signed.standing(), false).into()),
         ])
         .into()
     }
 }
 
 impl EvidenceCheck {
-    /// Begins with the contents of `public-key` and `checkpoint`.
+    /// Begins with the contents of `public-key` and `checkpoint`. With a succession, the epoch key's signature is checked too.
     ///
     /// # Errors
     /// The [`CheckError`] that says what is wrong with them.
-    pub fn new(public_key: &[u8], checkpoint: &[u8], key: &VerifierKey) -> Result<EvidenceCheck, CheckError> {
+    pub fn new(
+        public_key: &[u8],
+        checkpoint: &[u8],
+        key: &VerifierKey,
+        succession: Option<&Succession>,
+    ) -> Result<EvidenceCheck, CheckError> {
+        let checkpoint = head(public_key, checkpoint, key)?;
         Ok(EvidenceCheck {
-            checkpoint: head(public_key, checkpoint, key)?,
+            signed: Proof::Checkpoint(checkpoint.clone()).check(key, succession)?,
+            checkpoint,
             tree: Frontier::empty(),
             before: Some(Hash([0; 32])),
             gone: SeqSet::new(),
@@ -181,6 +201,6 @@ impl EvidenceCheck {
         if self.taken != self.gone {
             return Err(malformed("what is missing is not what was purged"));
         }
-        Ok(ProvenEvidence { checkpoint: self.checkpoint, gone: self.gone, odd: self.odd })
+        Ok(ProvenEvidence { checkpoint: self.checkpoint, signed: self.signed, gone: self.gone, odd: self.odd })
     }
 }

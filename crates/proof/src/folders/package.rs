@@ -3,11 +3,11 @@
 //! Invariant: a package proves exactly what its parts do. The completeness proof is of the whole log, so it holds for every
 //! period; the inclusion proofs repeat what it shows, one entry each, for tools that read only those.
 
-use super::{CLAIM, head, malformed, object, one_line, said};
+use super::{CLAIM, head, malformed, object, one_line, said, verdict};
 use crate::entry::{Entry, Facet};
 use crate::json::{Json, Object};
-use crate::note::VerifierKey;
-use crate::proof::{CheckError, Checked, CompleteProof, InclusionProof, MAX_PROOF_BYTES, Proof, Proven};
+use crate::note::{Succession, VerifierKey};
+use crate::proof::{CheckError, Checked, CompleteProof, InclusionProof, MAX_PROOF_BYTES, Mapping, Proof, Proven};
 use crate::purge::PurgeRecord;
 use crate::seqs::SeqSet;
 use crate::{Hash, Timestamp};
@@ -101,7 +101,7 @@ impl ProvenPackage {
         &self.entries
     }
 
-    /// Whether it is proven of the patient, and not only of pseudonyms.
+    /// Whether it is proven of the patient, and not only of pseudonyms, and not by an epoch that is closed.
     pub fn holds(&self) -> bool {
         self.complete.holds()
     }
@@ -109,12 +109,13 @@ impl ProvenPackage {
     /// What was proved and what was not, in the sentences of docs/proof-format.md, section 12. They have the patient's name as it is:
     /// escape them before they reach a terminal or a page.
     pub fn sentences(&self) -> Vec<String> {
-        let Proven::Complete { size, entries, purged, unknown, newest, .. } = self.complete.proven() else {
+        let Proven::Complete { size, mapping, entries, purged, unknown, newest, .. } = self.complete.proven() else {
             return Vec::new();
         };
         let said = said::OfPackage {
+            signed: &self.complete,
             patient: &self.claim.patient,
-            holds: self.holds(),
+            hidden: *mapping == Mapping::Unproven,
             since: self.claim.since,
             until: self.claim.until,
             size: *size,
@@ -128,13 +129,14 @@ impl ProvenPackage {
         said.sentences()
     }
 
-    /// `{"kind":"package","ok","origin","patient","pinned":true,"purged","root","says":[SENTENCE…],"seqs","since","size","unknown",
+    /// `{"epoch","kind":"package","ok","origin","patient","pinned":true,"purged","root","says":[SENTENCE…],"seqs","since","size","unknown",
     /// "until","verdict"}`.
     pub fn to_json(&self) -> Json {
         let Proven::Complete { size, root, purged, unknown, .. } = self.complete.proven() else { return Json::Null };
         let time = |time: Option<Timestamp>| Json::from(time.map(|time| time.to_string()));
         Object::from_iter([
-            ("kind", Json::from("package")),
+            ("epoch", Json::from(self.complete.epoch())),
+            ("kind", "package".into()),
             ("ok", self.holds().into()),
             ("origin", self.complete.origin().into()),
             ("patient", self.claim.patient.as_str().into()),
@@ -147,18 +149,25 @@ impl ProvenPackage {
             ("size", (*size).into()),
             ("unknown", unknown.to_json()),
             ("until", time(self.claim.until)),
-            ("verdict", if self.holds() { "proved" } else { "unproven" }.into()),
+            (
+                "verdict",
+                verdict(self.complete.standing(), self.complete.proven().mapping() == Mapping::Unproven).into(),
+            ),
         ])
         .into()
     }
 }
 
 /// Checks a package. `files` has the contents of its files by name, those of `proofs/` with that before their names; other files may
-/// be left out, except that every file of `proofs/` must be there.
+/// be left out, except that every file of `proofs/` must be there. With a succession, the epoch key's signature is checked too.
 ///
 /// # Errors
 /// The [`CheckError`] that says why it proves nothing.
-pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Result<ProvenPackage, CheckError> {
+pub fn check_package(
+    files: &BTreeMap<String, Vec<u8>>,
+    key: &VerifierKey,
+    succession: Option<&Succession>,
+) -> Result<ProvenPackage, CheckError> {
     let file = |name: &str| files.get(name).map(Vec::as_slice).ok_or_else(|| malformed(format!("{name} is missing")));
     let checkpoint = head(file("public-key")?, file("checkpoint")?, key)?;
     if checkpoint.checkpoint().size() == 0 {
@@ -178,7 +187,7 @@ pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Re
         return Err(CheckError::Contradicted("the proof is of another checkpoint".to_owned()));
     }
     let times = times(&proof);
-    let complete = Proof::Complete(proof).check(key, None)?;
+    let complete = Proof::Complete(proof).check(key, succession)?;
     let Proven::Complete { entries, purges, .. } = complete.proven() else {
         return Err(malformed("not a completeness proof"));
     };

@@ -3,6 +3,7 @@
 
 use crate::Timestamp;
 use crate::json::Json;
+use crate::proof::{Checked, Standing};
 use crate::purge::PurgeRecord;
 use crate::seqs::SeqSet;
 
@@ -25,9 +26,11 @@ fn some(seqs: &SeqSet) -> String {
 
 /// What is said of a package.
 pub(super) struct OfPackage<'p> {
+    /// What the signatures prove.
+    pub signed: &'p Checked,
     pub patient: &'p str,
-    /// Whether it is proven of the patient, and not only of pseudonyms.
-    pub holds: bool,
+    /// Whether it is proven of pseudonyms only, and not of the patient.
+    pub hidden: bool,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub size: u64,
@@ -49,22 +52,26 @@ impl OfPackage<'_> {
         let size = self.size;
         let (since, until) = (time(self.since, "the beginning"), time(self.until, "the end"));
         let within = format!("and were recorded from {since} to {until} by its own clock: {}.", some(&self.within));
-        let mut said = match self.holds {
-            true => vec![format!(
+        let mut said: Vec<String> = closed(self.signed).into_iter().collect();
+        if self.hidden {
+            said.push(format!(
+                "NOT PROVED of the patient {patient}: names in this log are hidden. That the pseudonyms which were looked for are this \
+                 patient's is the word of whoever holds the log's keys."
+            ));
+        }
+        said.push(match (self.hidden, said.is_empty()) {
+            (true, _) => format!(
+                "By the log's own index, these are all of its first {size} entries that have one of those pseudonyms, or that name in \
+                 clear, {within}"
+            ),
+            (false, true) => format!(
                 "Proved of the patient {patient}: by the log's own index, these are all of its first {size} entries that name the \
                  patient {within}"
-            )],
-            false => vec![
-                format!(
-                    "NOT PROVED of the patient {patient}: names in this log are hidden. That the pseudonyms which were looked for are \
-                     this patient's is the word of whoever holds the log's keys."
-                ),
-                format!(
-                    "By the log's own index, these are all of its first {size} entries that have one of those pseudonyms, or that \
-                     name in clear, {within}"
-                ),
-            ],
-        };
+            ),
+            (false, false) => format!(
+                "By the log's own index, these are all of its first {size} entries that name the patient {patient} {within}"
+            ),
+        });
         if self.outside > 0 {
             said.push(format!("More of them were recorded outside that period: {}.", self.outside));
         }
@@ -84,17 +91,19 @@ impl OfPackage<'_> {
             "Not shown: that this index was right when the log wrote it. Who has the whole log can compare (attestlog verify)."
                 .to_owned(),
         );
-        said.push(never());
+        said.extend(never(self.signed));
         said
     }
 }
 
 /// What is said of an evidence folder.
-pub(super) fn of_evidence(size: u64, gone: &SeqSet, odd: &[String]) -> Vec<String> {
-    let mut said = vec![format!(
-        "Proved: of the log's first {size} entries, these are here, each in its place and as it was when the checkpoint was signed: {}.",
+pub(super) fn of_evidence(signed: &Checked, size: u64, gone: &SeqSet, odd: &[String]) -> Vec<String> {
+    let mut said: Vec<String> = closed(signed).into_iter().collect();
+    let begin = if said.is_empty() { "Proved: of" } else { "Of" };
+    said.push(format!(
+        "{begin} the log's first {size} entries, these are here, each in its place and as it was when the checkpoint was signed: {}.",
         size - gone.len()
-    )];
+    ));
     if !gone.is_empty() {
         said.push(format!(
             "The others were purged, as the log says: {}. Whether it was time is not checked.",
@@ -107,15 +116,29 @@ pub(super) fn of_evidence(size: u64, gone: &SeqSet, odd: &[String]) -> Vec<Strin
          folder."
             .to_owned(),
     );
-    said.push(never());
+    said.extend(never(signed));
     said
 }
 
-/// What no folder shows.
-fn never() -> String {
-    "Not shown: that every call was recorded; that what was recorded of a call is true; what came after this checkpoint; that the log \
-     was not made anew by whoever holds its keys; which epoch's key signed, too."
-        .to_owned()
+/// What is said first where the signing epoch has ended.
+fn closed(signed: &Checked) -> Option<String> {
+    let epoch = signed.epoch().filter(|_| signed.standing() == Standing::Closed)?;
+    Some(format!(
+        "NOT PROVED, only the signatures hold: epoch {epoch}, whose key signed this, has ended. Whoever held that key and the log's may \
+         have made all of it since. That the log went on from here takes a proof (attestlog check --extended-by)."
+    ))
+}
+
+/// What is said last: whose key signed, and what no folder shows.
+fn never(signed: &Checked) -> [String; 2] {
+    let epoch = match signed.epoch() {
+        Some(epoch) => format!("The key of epoch {epoch} signed, too."),
+        None => "Not shown: that the key of an epoch signed, too. That takes the log's succession, from elsewhere."
+            .to_owned(),
+    };
+    let rest = "Not shown: that every call was recorded; that what was recorded of a call is true; what came after this checkpoint; that \
+                the log was not made anew by whoever holds its keys.";
+    [epoch, rest.to_owned()]
 }
 
 /// What does not fit the log's clock in a purge: the entry at `seq`, recorded at `at`, of a log whose first entry was recorded when it

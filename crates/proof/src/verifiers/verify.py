@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks a package or an evidence folder of an attestlog audit log, with no other part of it.
 
-    python3 -I verify.py FOLDER --public-key KEY [--patient P] [--page-sha256 HEX] [--json]
+    python3 -I verify.py FOLDER --public-key KEY [--succession FILE] [--patient P] [--page-sha256 HEX] [--json]
 
 KEY is the log's public key (NAME+ID+BASE64), or a file with it, FROM ELSEWHERE: the one in the folder shows nothing, since
 whoever makes a folder chooses it. Needs Python 3.8 or newer and the package `cryptography`. Opens no network connection
@@ -36,6 +36,8 @@ MAX_NOTE = 256 << 10
 MAX_PROOF = 64 << 20
 MAX_LISTED = 1 << 29
 MAX_FILES = 1 << 20
+MAX_KEY = 1 << 12
+MAX_SUCCESSION = 1 << 24
 MAX_TOGETHER = 1 << 30
 ZERO = bytes(32)
 
@@ -290,6 +292,75 @@ class Checkpoint:
         mine = [s for s in self.signatures if (s[0], s[1]) == (key.name, key.id)]
         need(mine, "the checkpoint is not signed by the log key")
         need(all(holds(key.public, s[2], self.text.encode()) for s in mine), "the signature of the log key does not hold")
+
+
+# --- 4.1 Epochs ---
+
+def is_point(data):
+    """Whether these 32 bytes are a point of the curve: x^2 = (y^2 - 1) / (d y^2 + 1) has a solution."""
+    y = int.from_bytes(data, "little") & SMALL
+    square = (y * y - 1) * ((-121665 * pow(121666, P - 2, P)) * y * y + 1) % P
+    return acceptable_point(data) and pow(square, (P - 1) // 2, P) <= 1
+
+
+class Epoch:
+    def __init__(self, origin, number, public, begins, rotation=None):
+        self.number, self.public, self.begins, self.rotation = number, public, begins, rotation
+        self.name = "%s/epoch-%d" % (origin, number)
+        check_name(self.name, "an epoch")
+        need(is_point(public), "the key of epoch %d is no key" % number)
+        self.id = sha256(self.name.encode(), b"\n\1", public)[:4]
+
+
+def epochs_of(data):
+    """The log's name and its epochs, each vouched for by the one before it."""
+    what = "the succession"
+    text = text_of(data, what)
+    value = parse(text[:-1] if text.endswith("\n") else text, what)
+    if isinstance(value, dict) and "succession" in value:
+        value = value["succession"]
+    exactly(value, ["epoch0", "origin", "rotations"], what)
+    origin = value["origin"]
+    need(is_text(origin) and is_text(value["epoch0"]), what + " names no log")
+    first = unbase64(value["epoch0"], what)
+    name, _, end = origin.rpartition("/")
+    need(len(first) == 32 and name and end == sha256(first)[:16].hex(), "the log's name does not end in the hash of this epoch 0")
+    epochs = [Epoch(origin, 0, first, 0)]
+    for one in items(value["rotations"], what):
+        need(isinstance(one, dict), what + " has a rotation that is none")
+        exactly({name: of for name, of in one.items() if name != "restored_at"}, ["number", "public_key", "root", "signature", "size"], what)
+        need(is_u32(one["number"]) and is_int(one["size"]) and is_text(one["public_key"]) and is_text(one["signature"]), what + " has a rotation that is none")
+        restored = one.get("restored_at")
+        need("restored_at" not in one or is_int(restored), what + " has a rotation that is none")
+        public, signature, root = unbase64(one["public_key"], what), unbase64(one["signature"], what), hash_of(one["root"], what)
+        need(len(public) == 32, what + " has a rotation that is none")
+        last = epochs[-1]
+        need(one["number"] == last.number + 1, "an epoch is missing, or comes twice")
+        begins = one["size"] if restored is None else restored
+        together = restored is not None and last.rotation is not None and last.rotation["restored_at"] == restored
+        need(begins > last.begins or together, "an epoch does not begin after the one before it")
+        said = "attestlog/rotation@v1\n%s\n%d\n%s\n%d\n%s\n" % (origin, one["number"], one["public_key"], one["size"], base64.b64encode(root).decode())
+        need(holds(last.public, signature, said.encode()), "a rotation is not signed by the epoch before it")
+        need(all(public != epoch.public for epoch in epochs), "an epoch has a key that was used before")
+        epochs.append(Epoch(origin, one["number"], public, begins, {"restored_at": restored, "root": root, "size": one["size"]}))
+    return origin, epochs
+
+
+def epoch_of(checkpoint, succession):
+    """The number of the epoch that signed the checkpoint, and whether it is closed; (None, False) without a succession."""
+    if succession is None:
+        return None, False
+    origin, epochs = epochs_of(succession)
+    need(checkpoint.origin == origin, "the succession is of another log")
+    epoch = epochs[max(bisect.bisect_left([one.begins for one in epochs], checkpoint.size) - 1, 0)]
+    mine = [s for s in checkpoint.signatures if (s[0], s[1]) == (epoch.name, epoch.id)]
+    need(mine, "the checkpoint is not signed by epoch %d, which was in force" % epoch.number)
+    need(all(holds(epoch.public, s[2], checkpoint.text.encode()) for s in mine), "the signature of the epoch does not hold")
+    following = epochs[epoch.number + 1:epoch.number + 2]
+    rotation = following[0].rotation if following else None
+    ended_here = rotation is not None and rotation["restored_at"] is None and rotation["size"] == checkpoint.size
+    need(not ended_here or rotation["root"] == checkpoint.root, "the epoch that follows states another root for this size")
+    return epoch.number, rotation is not None and not ended_here
 
 
 # --- 5 The tree -------------------------------------------------------------------------------------------------------
@@ -806,7 +877,7 @@ def log_key(data, pinned):
     return key
 
 
-def check_package(files, pinned=None, patient=None):
+def check_package(files, pinned=None, patient=None, succession=None):
     """The verdict about a package: `files` gives the contents by name."""
     for name in ("package.json", "entries.jsonl", "proofs/complete.json", "checkpoint", "public-key"):
         need(name in files, name + " is missing")
@@ -814,6 +885,7 @@ def check_package(files, pinned=None, patient=None):
     note = text_of(files["checkpoint"], "checkpoint")
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
+    epoch, closed = epoch_of(checkpoint, succession)
     need(checkpoint.size > 0, "the log is empty")
     claim = text_of(files["package.json"], "package.json")
     need(claim.endswith("\n"), "package.json does not end in a newline")
@@ -841,23 +913,24 @@ def check_package(files, pinned=None, patient=None):
         names.add(name)
     need(all(name in names for name in files if name.startswith("proofs/")), "there is a proof too many")
     return {
-        "entries": [proof.shown[seq] for seq in seqs], "kind": "package", "newest": newest(proof),
-        "origin": key.name, "patient": claim["patient"], "pinned": pinned is not None, "purged": proof.purged.text(),
-        "root": checkpoint.root.hex(), "says": said_of_package(proof, claim, seqs), "seqs": seqs, "since": claim["since"],
-        "size": checkpoint.size, "unknown": proof.unknown.text(), "until": claim["until"],
-        "verdict": "unproven" if proof.unproven else "proved",
+        "entries": [proof.shown[seq] for seq in seqs], "epoch": epoch, "kind": "package", "origin": key.name, "patient": claim["patient"],
+        "pinned": pinned is not None, "purged": proof.purged.text(), "root": checkpoint.root.hex(),
+        "says": said_of_package(proof, claim, seqs, epoch, closed), "seqs": seqs, "since": claim["since"], "size": checkpoint.size,
+        "unknown": proof.unknown.text(), "until": claim["until"],
+        "verdict": "closed" if closed else "unproven" if proof.unproven else "proved",
     }
 
 
 # --- 11 An evidence folder --------------------------------------------------------------------------------------------
 
-def check_evidence(files, rows, purge_rows, pinned=None):
+def check_evidence(files, rows, purge_rows, pinned=None, succession=None):
     """The verdict about an evidence folder: `rows` and `purge_rows` give the lines of two files, each with its newline."""
     for name in ("checkpoint", "public-key"):
         need(name in files, name + " is missing")
     key = log_key(files["public-key"], pinned)
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
+    epoch, closed = epoch_of(checkpoint, succession)
     size, stack, before, gone, purges, first = 0, [], ZERO, [], {}, None
     for row in rows:
         what = "row %d of entries.jsonl" % size
@@ -910,23 +983,35 @@ def check_evidence(files, rows, purge_rows, pinned=None):
     gone = union([Set(gone)])
     need(union(taken).ranges == gone.ranges, "what is missing is not what was purged")
     return {
-        "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": gone.text(), "root": root.hex(),
-        "says": said_of_evidence(size, gone, strange), "size": size, "verdict": "proved",
+        "epoch": epoch, "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": gone.text(), "root": root.hex(),
+        "says": said_of_evidence(size, gone, strange, epoch, closed), "size": size, "verdict": "closed" if closed else "proved",
     }
 
 
 # --- 12 What is said --------------------------------------------------------------------------------------------------
 
 MOST = 8
-NEVER = (
-    "Not shown: that every call was recorded; that what was recorded of a call is true; what came after this checkpoint; that the log "
-    "was not made anew by whoever holds its keys; which epoch's key signed, too."
-)
 
 
 def some(seqs):
     text = seqs.text()
     return "%d (%s)" % (seqs.count(), text[:400] + "\u2026" if len(text) > 400 else text) if seqs.ranges else "none"
+
+
+def at_first(epoch, closed):
+    """What is said first where the signing epoch has ended."""
+    return ["NOT PROVED, only the signatures hold: epoch %d, whose key signed this, has ended. Whoever held that key and the log's may "
+            "have made all of it since. That the log went on from here takes a proof (attestlog check --extended-by)." % epoch] if closed else []
+
+
+def at_last(epoch):
+    """What is said last: whose key signed, and what no folder shows."""
+    return [
+        "Not shown: that the key of an epoch signed, too. That takes the log's succession, from elsewhere." if epoch is None
+        else "The key of epoch %d signed, too." % epoch,
+        "Not shown: that every call was recorded; that what was recorded of a call is true; what came after this checkpoint; that the "
+        "log was not made anew by whoever holds its keys.",
+    ]
 
 
 def newest(proof):
@@ -946,19 +1031,21 @@ def odd(purge, first):
     return []
 
 
-def said_of_package(proof, claim, seqs):
-    patient, size = "".join(canonical(claim["patient"], [])), proof.checkpoint.size
+def said_of_package(proof, claim, seqs, epoch, closed):
+    said, patient, size = at_first(epoch, closed), "".join(canonical(claim["patient"], [])), proof.checkpoint.size
     within = "and were recorded from %s to %s by its own clock: %s." % (
         claim["since"] or "the beginning", claim["until"] or "the end", some(union([Set([(seq, seq)]) for seq in seqs])))
     if proof.unproven:
-        said = [
+        said += [
             "NOT PROVED of the patient %s: names in this log are hidden. That the pseudonyms which were looked for are this patient's is "
             "the word of whoever holds the log's keys." % patient,
             "By the log's own index, these are all of its first %d entries that have one of those pseudonyms, or that name in clear, %s"
             % (size, within),
         ]
+    elif closed:
+        said += ["By the log's own index, these are all of its first %d entries that name the patient %s %s" % (size, patient, within)]
     else:
-        said = ["Proved of the patient %s: by the log's own index, these are all of its first %d entries that name the patient %s"
+        said += ["Proved of the patient %s: by the log's own index, these are all of its first %d entries that name the patient %s"
                 % (patient, size, within)]
     outside = len(proof.entries) - len(seqs)
     if outside:
@@ -976,20 +1063,20 @@ def said_of_package(proof, claim, seqs):
     return said + [
         "The newest entry that the package shows was recorded at %s." % newest(proof),
         "Not shown: that this index was right when the log wrote it. Who has the whole log can compare (attestlog verify).",
-        NEVER,
+    ] + at_last(epoch)
+
+
+def said_of_evidence(size, gone, strange, epoch, closed):
+    said = at_first(epoch, closed) + [
+        "%s the log's first %d entries, these are here, each in its place and as it was when the checkpoint was signed: %d."
+        % ("Of" if closed else "Proved: of", size, size - gone.count()),
     ]
-
-
-def said_of_evidence(size, gone, strange):
-    said = ["Proved: of the log's first %d entries, these are here, each in its place and as it was when the checkpoint was signed: %d."
-            % (size, size - gone.count())]
     if gone.ranges:
         said.append("The others were purged, as the log says: %s. Whether it was time is not checked." % some(gone))
     return said + strange[:MOST] + [
         "Not shown: that the log's index, on which proofs about one patient rest, agrees with these entries: its rows are not in this "
         "folder.",
-        NEVER,
-    ]
+    ] + at_last(epoch)
 
 
 # --- Reading and telling ----------------------------------------------------------------------------------------------
@@ -1044,7 +1131,7 @@ def proofs_of(folder):
     return names
 
 
-def folder_verdict(folder, pinned, patient):
+def folder_verdict(folder, pinned, patient, succession):
     claim = read(folder, "package.json")
     files, together = {}, 0
     for name in ["checkpoint", "public-key"] + ([] if claim is None else ["package.json", "entries.jsonl"] + proofs_of(folder)):
@@ -1053,17 +1140,17 @@ def folder_verdict(folder, pinned, patient):
             files[name], together = data, together + len(data)
             need(together <= MAX_TOGETHER, "the files of the package are too large together")
     if claim is not None:
-        return check_package(files, pinned, patient)
+        return check_package(files, pinned, patient, succession)
     need(patient is None, "an evidence folder is about everybody; --patient is for packages")
     rows, purges = (opened(os.path.join(folder, name)) for name in ("entries.jsonl", "purges.jsonl"))
     need(rows, "entries.jsonl is missing")
     need(purges, "purges.jsonl is missing")
     with rows, purges:
-        return check_evidence(files, rows_of(rows, "entries.jsonl"), rows_of(purges, "purges.jsonl"), pinned)
+        return check_evidence(files, rows_of(rows, "entries.jsonl"), rows_of(purges, "purges.jsonl"), pinned, succession)
 
 
-def check_folder(folder, pinned, patient):
-    return verdict(folder_verdict, folder, pinned, patient)
+def check_folder(folder, pinned, patient, succession):
+    return verdict(folder_verdict, folder, pinned, patient, succession)
 
 
 def clean(text):
@@ -1076,8 +1163,11 @@ def tell(found, say):
         say("REFUSED: " + clean(found["error"]))
         say("Nothing in this folder is proved.")
         return
-    proved = "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED"
-    say(proved if found["verdict"] == "proved" else "NOT PROVED OF ANYBODY, only of pseudonyms")
+    verdicts = {
+        "closed": "NOT PROVED, only the signatures hold", "proved": "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED",
+        "unproven": "NOT PROVED OF ANYBODY, only of pseudonyms",
+    }
+    say(verdicts[found["verdict"]])
     if not found["pinned"]:
         say("THE KEY IS NOT PINNED: you gave none from elsewhere (--public-key). Whoever made this folder could have made the key.")
     say("  log   " + clean(found["origin"]))
@@ -1092,22 +1182,30 @@ def tell(found, say):
         say("The report in the folder is a rendering. Compare it with this list.")
 
 
-def given_key(given, folder):
-    """The key that the reader gave: what has the form of a key is one, whatever files there are, and no file of the folder is."""
-    given = given.strip()
-    if re.fullmatch(r"[^+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}", given):
-        return given
-    path, inside = os.path.realpath(given), os.path.realpath(folder)
+def given(name, folder, most):
+    """A file that the reader gave, which is none of the folder."""
+    path, inside = os.path.realpath(name), os.path.realpath(folder)
     if os.path.commonprefix([path + os.sep, inside + os.sep]) == inside + os.sep:
-        raise ValueError("%s lies in the folder: that key shows nothing. Give one that you have from elsewhere" % given)
+        raise ValueError("%s lies in the folder and so shows nothing: give one that you have from elsewhere" % name)
     with open(path, "rb") as file:
-        return file.read(4096).decode("utf-8", "replace").strip()
+        data = file.read(most + 1)
+    need(len(data) <= most, name + " is too large")
+    return data
+
+
+def given_key(text, folder):
+    """The key that the reader gave: what has the form of a key is one, whatever files there are."""
+    text = text.strip()
+    if re.fullmatch(r"[^+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}", text):
+        return text
+    return given(text, folder, MAX_KEY).decode("utf-8", "replace").strip()
 
 
 def main():
     parser = argparse.ArgumentParser(description="Checks a package or an evidence folder of an attestlog audit log.")
     parser.add_argument("folder", nargs="?", default=os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--public-key", help="the log's public key from elsewhere, or a file with it")
+    parser.add_argument("--succession", help="a file with the succession of the log's epoch keys, from elsewhere")
     parser.add_argument("--patient", help="the package must be about this patient")
     parser.add_argument("--page-sha256", help="the SHA-256 of verify.html, from elsewhere")
     parser.add_argument("--json", action="store_true")
@@ -1120,10 +1218,11 @@ def main():
         parser.error("this needs the Python package cryptography: python3 -m pip install cryptography (if it is there: try without -I)")
     try:
         pinned = None if args.public_key is None else given_key(args.public_key, args.folder)
+        succession = None if args.succession is None else given(args.succession, args.folder, MAX_SUCCESSION)
         checkers = {name: read(args.folder, name) for name in ("verify.html", "verify.py")}
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in checkers.items() if data is not None}
         if args.page_sha256 is None or args.page_sha256.strip().lower() == sums.get("verify.html"):
-            found = check_folder(args.folder, pinned, args.patient)
+            found = check_folder(args.folder, pinned, args.patient, succession)
         else:
             found = {"error": "verify.html is not the page whose SHA-256 you gave", "verdict": "failed"}
     except (OSError, Refused, ValueError) as e:

@@ -15,7 +15,7 @@ mod on_disk;
 mod signed_anew;
 
 use crate::common::{Place, call};
-use attestlog::folders::{EvidenceCheck, check_package};
+use attestlog::folders::{EvidenceCheck, check_package, succession};
 use attestlog::host::{Clock, ManualClock, SystemClock};
 use attestlog::json::{Json, Object};
 use attestlog::note::VerifierKey;
@@ -39,6 +39,8 @@ pub struct Folder {
     pub files: Files,
     /// The key that the reader has from elsewhere.
     pub pinned: String,
+    /// The succession of epochs, if the reader has it.
+    pub succession: Option<Vec<u8>>,
 }
 
 pub fn source(name: &str) -> PathBuf {
@@ -67,7 +69,7 @@ fn folder(place: &Place, kind: &'static str, name: &str) -> Folder {
     files.retain(|name, _| counts(name) && !name.ends_with(".html") && !name.ends_with(".py") && name != "report.json");
     files.remove("succession.json");
     let pinned = String::from_utf8(files["public-key"].clone()).unwrap().trim_end().to_owned();
-    Folder { kind, files, pinned }
+    Folder { kind, files, pinned, succession: None }
 }
 
 /// A store with calls of several patients. With `purged`, half of them are gone.
@@ -127,9 +129,20 @@ fn bases() -> Vec<Folder> {
             .run(&["report", "package", "s", "part", "--patient", "P-1", "--neighbours", "--since", "2027-01-01"])
             .ok();
         place.run(&["evidence", "s", "e"]).ok();
+        // The reader has the succession as it was then, or as it is after a rotation, which closes the epoch or ends it where the folder
+        // was signed; or none.
+        let known = |place: &Place| {
+            let keys = place.run(&["keys", "show", "s", "--json"]).json();
+            Some(keys.get("succession").unwrap().to_canonical().to_string().into_bytes())
+        };
+        let present = known(&place);
+        place.run(&["keys", "rotate", "s"]).ok();
+        let later = known(&place);
+        let successions = [present.clone(), later.clone(), present, later, None];
         let packages = ["p", "none", "part", "alike"].map(|name| ("package", name));
-        for (kind, name) in packages.into_iter().chain([("evidence", "e")]) {
-            bases.push(folder(&place, kind, name));
+        let folders = packages.into_iter().chain([("evidence", "e")]);
+        for ((kind, name), succession) in folders.zip(successions) {
+            bases.push(Folder { succession, ..folder(&place, kind, name) });
         }
     }
     bases
@@ -139,6 +152,7 @@ fn bases() -> Vec<Folder> {
 fn ours(folder: &Folder) -> Json {
     let failed = || {
         object([
+            ("epoch", Json::Null),
             ("purged", Json::Null),
             ("root", Json::Null),
             ("says", Json::Null),
@@ -149,11 +163,14 @@ fn ours(folder: &Folder) -> Json {
         ])
     };
     let Ok(key) = folder.pinned.parse::<VerifierKey>() else { return failed() };
+    let succession = folder.succession.as_deref().map(succession).transpose();
+    let Ok(succession) = succession else { return failed() };
     let file = |name: &str| folder.files.get(name);
     let found = match folder.kind {
-        "package" => check_package(&folder.files, &key).map(|proven| proven.to_json()).ok(),
+        "package" => check_package(&folder.files, &key, succession.as_ref()).map(|proven| proven.to_json()).ok(),
         _ => (|| {
-            let mut check = EvidenceCheck::new(file("public-key")?, file("checkpoint")?, &key).ok()?;
+            let mut check =
+                EvidenceCheck::new(file("public-key")?, file("checkpoint")?, &key, succession.as_ref()).ok()?;
             file("entries.jsonl")?.split_inclusive(|b| *b == b'\n').try_for_each(|row| check.row(row)).ok()?;
             file("purges.jsonl")?.split_inclusive(|b| *b == b'\n').try_for_each(|row| check.purge_row(row)).ok()?;
             check.finish().map(|proven| proven.to_json()).ok()
@@ -161,7 +178,7 @@ fn ours(folder: &Folder) -> Json {
     };
     let Some(found) = found else { return failed() };
     let of = |name: &str| found.get(name).cloned().unwrap_or(Json::Null);
-    object(["purged", "root", "says", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
+    object(["epoch", "purged", "root", "says", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
 }
 
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
@@ -190,6 +207,7 @@ fn described(bases: &[Folder], changed: &[(usize, Folder)]) -> Vec<String> {
             ("kind", folder.kind.into()),
             ("pinned", folder.pinned.as_str().into()),
             ("set", all(&set)),
+            ("succession", folder.succession.as_ref().map(text).into()),
         ]);
         lines.push(asked.to_canonical().to_string());
     }
@@ -276,16 +294,23 @@ fn the_three_checkers_never_disagree() {
                 0 => signed_anew::changed(base, evidence, &mut dice),
                 _ => changes::changed(base, &bases, &mut dice),
             };
-            changed.push((at, folder));
+            // What is signed anew is another log.
+            let of = match number % 3 == 0 && dice.below(8) > 0 {
+                true => None,
+                false => bases[at / 4 * 4 + dice.below(4)].succession.clone(),
+            };
+            let succession = of.map(|text| changes::succession(text, &mut dice));
+            changed.push((at, Folder { succession, ..folder }));
         }
     }
     let ours: Vec<Json> = changed.iter().map(|(_, folder)| ours(folder)).collect();
     let verdict =
         |verdict: &str| ours.iter().filter(|our| our.get("verdict").and_then(Json::as_str) == Some(verdict)).count();
     println!(
-        "{} folders: {} proved, {} unproven, {} failed",
+        "{} folders: {} proved, {} closed, {} unproven, {} failed",
         ours.len(),
         verdict("proved"),
+        verdict("closed"),
         verdict("unproven"),
         verdict("failed")
     );
