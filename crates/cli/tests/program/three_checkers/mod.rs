@@ -297,7 +297,7 @@ fn the_three_checkers_never_disagree() {
             // What is signed anew is another log.
             let of = match number % 3 == 0 && dice.below(8) > 0 {
                 true => None,
-                false => bases[at / 4 * 4 + dice.below(4)].succession.clone(),
+                false => bases[at / OF_A_STORE * OF_A_STORE + dice.below(OF_A_STORE)].succession.clone(),
             };
             let succession = of.map(|text| changes::succession(text, &mut dice));
             changed.push((at, Folder { succession, ..folder }));
