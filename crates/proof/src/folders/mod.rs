@@ -5,6 +5,7 @@
 
 mod evidence;
 mod package;
+mod said;
 
 pub use evidence::{EvidenceCheck, ProvenEvidence};
 pub use package::{FORMAT, PackageClaim, ProvenPackage, check_package, inclusion_name};

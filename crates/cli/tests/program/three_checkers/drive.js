@@ -20,6 +20,6 @@ async function drive(line) {
   } catch (e) {
     found = { verdict: "crashed: " + (e.stack ?? e) };
   }
-  const told = Object.fromEntries(["epoch", "verdict", "size", "root", "seqs", "purged", "unknown"].map(name => [name, found[name] ?? null]));
+  const told = Object.fromEntries(["epoch", "verdict", "size", "root", "says", "seqs", "purged", "unknown"].map(name => [name, found[name] ?? null]));
   return JSON.stringify([told, found.error ?? null]);
 }

@@ -30,5 +30,5 @@ for line in sys.stdin:
             found = {"verdict": "failed", "error": "a file is missing"}
     except Exception as e:  # An error of the checker itself is a verdict of its own, which no other has.
         found = {"verdict": "crashed: %r" % e}
-    told = {name: found.get(name) for name in ("epoch", "verdict", "size", "root", "seqs", "purged", "unknown")}
+    told = {name: found.get(name) for name in ("epoch", "verdict", "size", "root", "says", "seqs", "purged", "unknown")}
     print(json.dumps([told, found.get("error")]), flush=True)

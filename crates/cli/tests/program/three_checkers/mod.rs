@@ -2,12 +2,16 @@
 //! `verify.html` (in Node, and in Chromium). They share no code. Where one accepted what another refuses, somebody could show a judge a
 //! folder that holds under the one tool and not under the other.
 //!
+//! The three must have the same verdict, and say the same sentences of what was proved and what was not.
+//!
 //! Thousands of folders are changed at random: their bytes, their JSON, their files, and, with a key that the test holds, lines that are signed
 //! anew, so that what is checked behind the signature is reached too. Python, Node and Chromium are used where they are; the test
 //! says so where they are not. With ATTESTLOG_LONG=1 there are thirty times as many.
 
 mod browser;
 mod changes;
+#[cfg(unix)]
+mod on_disk;
 mod signed_anew;
 
 use crate::common::{Place, call};
@@ -109,6 +113,9 @@ fn twenty_years(place: &Place) {
     log.close().unwrap();
 }
 
+/// How many folders `bases` makes of each store; the last is the evidence.
+const OF_A_STORE: usize = 5;
+
 /// Folders that hold, of stores of different kinds.
 fn bases() -> Vec<Folder> {
     let mut bases = Vec::new();
@@ -116,6 +123,8 @@ fn bases() -> Vec<Folder> {
         let place = place(config, purged);
         place.run(&["report", "package", "s", "p", "--patient", "P-1", "--neighbours"]).ok();
         place.run(&["report", "package", "s", "none", "--patient", "nobody", "--neighbours"]).ok();
+        // A name that looks like one in the log, with letters of two other scripts.
+        place.run(&["report", "package", "s", "alike", "--patient", "\u{ff30}-\u{0406}1", "--neighbours"]).ok();
         place
             .run(&["report", "package", "s", "part", "--patient", "P-1", "--neighbours", "--since", "2027-01-01"])
             .ok();
@@ -129,9 +138,10 @@ fn bases() -> Vec<Folder> {
         let present = known(&place);
         place.run(&["keys", "rotate", "s"]).ok();
         let later = known(&place);
-        let successions = [present.clone(), later, present, None];
-        let folders = [("package", "p"), ("package", "none"), ("package", "part"), ("evidence", "e")];
-        for ((kind, name), succession) in folders.into_iter().zip(successions) {
+        let successions = [present.clone(), later.clone(), present, later, None];
+        let packages = ["p", "none", "part", "alike"].map(|name| ("package", name));
+        let folders = packages.into_iter().chain([("evidence", "e")]);
+        for ((kind, name), succession) in folders.zip(successions) {
             bases.push(Folder { succession, ..folder(&place, kind, name) });
         }
     }
@@ -145,6 +155,7 @@ fn ours(folder: &Folder) -> Json {
             ("epoch", Json::Null),
             ("purged", Json::Null),
             ("root", Json::Null),
+            ("says", Json::Null),
             ("seqs", Json::Null),
             ("size", Json::Null),
             ("unknown", Json::Null),
@@ -167,7 +178,7 @@ fn ours(folder: &Folder) -> Json {
     };
     let Some(found) = found else { return failed() };
     let of = |name: &str| found.get(name).cloned().unwrap_or(Json::Null);
-    object(["epoch", "purged", "root", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
+    object(["epoch", "purged", "root", "says", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
 }
 
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
@@ -277,7 +288,7 @@ fn the_three_checkers_never_disagree() {
     let mut dice = Dice::new(0x5eed);
     for (at, base) in bases.iter().enumerate() {
         // The evidence of the same store, which has all its lines.
-        let evidence = &bases[at / 4 * 4 + 3];
+        let evidence = &bases[at / OF_A_STORE * OF_A_STORE + OF_A_STORE - 1];
         for number in 0..each {
             let folder = match number % 3 {
                 0 => signed_anew::changed(base, evidence, &mut dice),
@@ -286,7 +297,7 @@ fn the_three_checkers_never_disagree() {
             // What is signed anew is another log.
             let of = match number % 3 == 0 && dice.below(8) > 0 {
                 true => None,
-                false => bases[at / 4 * 4 + dice.below(4)].succession.clone(),
+                false => bases[at / OF_A_STORE * OF_A_STORE + dice.below(OF_A_STORE)].succession.clone(),
             };
             let succession = of.map(|text| changes::succession(text, &mut dice));
             changed.push((at, Folder { succession, ..folder }));
@@ -374,7 +385,10 @@ fn the_page_tells_a_reader_what_was_proved() {
     let (verdict, words) = check(key.trim(), &hash);
     assert_eq!(verdict, "PROVED");
     assert!(
-        words.contains("exactly the following 1 ") && words.contains("<b>dr</b>") && words.contains("<img src=x>"),
+        words.contains(
+            "entries that name the patient and were recorded from the beginning to the end by its own clock: 1 ("
+        ) && words.contains("<b>dr</b>")
+            && words.contains("<img src=x>"),
         "{words}"
     );
     assert_eq!(check(key.trim(), &"0".repeat(64)).0, "THIS IS NOT THE PAGE THAT YOU EXPECT");
