@@ -78,6 +78,11 @@ impl Told {
         self.members.get(name).is_some_and(|value| *value != Json::Null)
     }
 
+    /// The names of its members that have a value.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().filter(|(_, value)| **value != Json::Null).map(|(name, _)| name)
+    }
+
     /// The member with this name, and where something in it could not be kept; `None` if it is absent or null.
     pub(super) fn value(&self, name: &str) -> Option<Parsed> {
         let value = self.members.get(name).filter(|value| **value != Json::Null)?;

@@ -11,6 +11,8 @@ use super::file::{At, Moment, Read};
 use super::items;
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported};
+use crate::ended::{Signs, words};
+use attestlog::entry::failure::is_set;
 use attestlog::json::Json;
 use attestlog::{Outcome, Result};
 use std::collections::{HashMap, HashSet};
@@ -23,6 +25,8 @@ struct Reader<'a> {
     session: Option<String>,
     facts: Facts,
     ended: HashMap<String, Ended<'a>>,
+    /// The tools of the calls, by their ids.
+    tools: HashMap<String, String>,
     events: Events<'a>,
     /// The calls of `codex exec --json` that were begun, by item.
     begun: HashSet<String>,
@@ -107,6 +111,11 @@ impl<'a> Reader<'a> {
         let facts = self.facts(moment);
         if items::is_item(item) && !items::is_output(item) {
             self.events.item(item);
+            if let Some(id) = item.name(&["call_id", "id"]) {
+                let kind = item.str("type").unwrap_or_default();
+                let tool = item.name(&["name"]).unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
+                self.tools.insert(id, tool);
+            }
         }
         let session = self.open(sessions);
         session.hear(item)?;
@@ -126,14 +135,16 @@ impl<'a> Reader<'a> {
         }
         session.join.interrupt();
         let id = item.name(&["call_id"]);
-        let (mut answer, code) = items::output(item);
-        let unknown =
-            |text: &str| text.starts_with("unsupported call: ") || text.starts_with("unsupported custom tool call: ");
-        if item.str("output").is_some_and(unknown) {
-            answer.fail(None);
+        let mut answer = items::output(item);
+        let tool = id.as_ref().and_then(|id| self.tools.get(id)).map(String::as_str).unwrap_or_default();
+        let ended = id.as_ref().and_then(|id| self.ended.remove(id));
+        // A wrapper says whether the text in it is an error.
+        let text = item.member("output").map(|output| output.member("content").unwrap_or(output));
+        if let Some(text) = text.as_ref().and_then(|text| text.value.as_str()) {
+            said(tool, text, ended.is_some(), &mut answer);
         }
-        if let Some(ended) = id.as_ref().and_then(|id| self.ended.remove(id)) {
-            ended.add_to(&mut answer, code);
+        if let Some(ended) = ended {
+            ended.add_to(&mut answer);
         }
         let session = self.open(sessions);
         session.answered(item, id, None, answer, moment);
@@ -200,7 +211,7 @@ impl<'a> Reader<'a> {
         }
         if is_over {
             let mut answer = blocks::answer_in(item, &["aggregated_output", "result", "agents_states"], item.value);
-            Ended(item.clone()).add_to(&mut answer, None);
+            Ended(item.clone()).add_to(&mut answer);
             session.answered(item, id, None, answer, Moment::default());
         }
         Ok(())
@@ -209,29 +220,40 @@ impl<'a> Reader<'a> {
 
 /// An answer, with what the event of its call's end says.
 pub(super) fn ended(event: &At<'_>, mut answer: Answer) -> Answer {
-    Ended(event.clone()).add_to(&mut answer, None);
+    Ended(event.clone()).add_to(&mut answer);
     answer
 }
 
+/// Adds what the text of an answer says of how its call ended, where Codex and not the tool wrote it. `is_told`: an event says it.
+fn said(tool: &str, text: &str, is_told: bool, answer: &mut Answer) {
+    if let Some(code) = words::codex_exit(tool, text) {
+        let mut signs = Signs::default();
+        signs.add("the header of the answer", if code == 0 { Outcome::Ok } else { Outcome::ToolError });
+        return answer.ended(signs);
+    }
+    match words::codex(tool, text) {
+        // The event says of a call that was refused or failed no more than that.
+        Some(Outcome::ToolError) if is_told => {}
+        Some(outcome) => answer.ended_in_words(outcome),
+        None => {}
+    }
+}
+
 impl Ended<'_> {
-    /// Adds to an answer how its call ended; `code` is the exit code that the answer itself gives.
-    fn add_to(&self, answer: &mut Answer, code: Option<i64>) {
+    /// Adds to an answer how its call ended.
+    fn add_to(&self, answer: &mut Answer) {
         let at = &self.0;
-        let exit = code.or_else(|| at.value.get("exit_code").and_then(Json::as_i64));
-        let status = at.str("status").unwrap_or_default();
-        let result = at.member("result");
+        let mut signs = Signs::of(at.value);
         // `mcp_tool_call_end` wraps the result: {"Ok": …} or {"Err": …}.
+        let result = at.member("result");
         let inner = result.as_ref().and_then(|at| at.first(&["Ok", "ok"])).or_else(|| result.clone());
-        let is_error = inner.is_some_and(|at| at.value.get("isError") == Some(&Json::Bool(true)));
-        let err = result.is_some_and(|at| at.value.get("Err").is_some());
-        let unsuccessful = at.value.get("success") == Some(&Json::Bool(false));
-        if exit.is_some_and(|code| code != 0) || status == "failed" || is_error || err || unsuccessful {
-            answer.fail(None);
+        if let Some(flag) = inner.as_ref().and_then(|at| at.value.get("isError")) {
+            signs.add("isError", if is_set(flag) { Outcome::ToolError } else { Outcome::Ok });
         }
-        if status == "declined" {
-            answer.fail(None);
-            answer.outcome = Some(Outcome::Denied);
+        if result.is_some_and(|at| at.value.get("Err").is_some()) {
+            signs.add("Err", Outcome::ToolError);
         }
+        answer.ended(signs);
         answer.duration_ms = self.duration().or(answer.duration_ms);
     }
 

@@ -14,7 +14,7 @@
 //! `conversation` for what tells one conversation from another, `answer` to read what tools returned, and `join` to match answers to
 //! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
 //! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
-//! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
+//! `speaks` interprets the names of unknown members, and `ended`, beside this module, how a call ended. All but `jsonl` read the file through `file`, which knows the place of every
 //! value, and `texts`, for files of several. `detect` searches for what they did not read (`repeats` knows again what they did),
 //! `identity` (with `beginning`) gives each call its identity, `record` records each call once, and `tell` tells more of the calls
 //! that the log has from somebody else.
