@@ -136,6 +136,7 @@ impl OpenStore {
         // What the policy has treated is not treated again.
         if begun.treated.is_none() {
             end.arguments = begun.arguments.as_ref().map(|text| text.to_json());
+            end.circumstances.prompt_id = begun.circumstances.as_ref().and_then(|around| around.prompt_id.clone());
         }
         Ok(Some(end.metadata("abandoned_because", Json::from(which.reason.as_str()))))
     }

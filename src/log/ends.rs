@@ -106,7 +106,9 @@ impl OpenStore {
             return Ok(Telling::NothingNew(begun));
         }
         Ok(match self.known(call)? {
-            Known::There { seq, is_exactly: true, .. } => Telling::Details(Box::new(after_end(call, seq)), seq),
+            Known::There { seq, is_exactly: true, .. } | Known::GivenUp { seq, is_turn: true } => {
+                Telling::Details(Box::new(after_end(call, seq)), seq)
+            }
             _ => Telling::Unknown,
         })
     }
@@ -161,7 +163,7 @@ impl OpenStore {
             Telling::Unknown => {}
         }
         Ok(match self.known(call)? {
-            Known::GivenUp(seq) => Unbegun::Late(seq),
+            Known::GivenUp { seq, .. } => Unbegun::Late(seq),
             Known::There { seq, is_denied, .. } => match self.was_begun_again(call, seq)? {
                 true => Unbegun::Details(Box::new(after_end(call, seq)), seq),
                 false if is_denied => Unbegun::Id,

@@ -104,10 +104,12 @@ impl OpenStore {
                 let is_unanswered = is_given_up && !answered.contains(&seq);
                 let found = match is_alike {
                     _ if !is_same => return Ok(left > 0),
-                    Likeness::Same if is_unanswered => Known::GivenUp(seq),
+                    Likeness::Same if is_unanswered => {
+                        Known::GivenUp { seq, is_turn: is_hook && is_named_turn(there, &asked) }
+                    }
                     // Without an id it may be another call.
                     _ if !has_id => return Ok(left > 0),
-                    Likeness::Sealed if is_unanswered => Known::GivenUp(seq),
+                    Likeness::Sealed if is_unanswered => Known::GivenUp { seq, is_turn: false },
                     Likeness::Same | Likeness::Sealed if is_told => Known::There {
                         seq,
                         is_exactly: matches!(is_alike, Likeness::Same),
@@ -116,7 +118,7 @@ impl OpenStore {
                     _ => {
                         // Unless an older one has these arguments.
                         if matches!(known, Known::Nothing) {
-                            known = if is_unanswered { Known::GivenUp(seq) } else { Known::Id };
+                            known = if is_unanswered { Known::GivenUp { seq, is_turn: false } } else { Known::Id };
                         }
                         return Ok(left > 0);
                     }
@@ -131,8 +133,12 @@ impl OpenStore {
 
 /// What the log has of a call that is not unfinished.
 pub(super) enum Known {
-    /// It was given up, and has no answer yet.
-    GivenUp(u64),
+    /// It was given up at this seq, and has no answer yet.
+    GivenUp {
+        seq: u64,
+        /// Whether it had these arguments, and both name the same turn.
+        is_turn: bool,
+    },
     /// It has ended at this seq, and the same source tells of it again.
     There {
         seq: u64,
@@ -194,8 +200,16 @@ pub(super) fn session_of(call: &Call) -> Option<String> {
     metadata.get("session_id")?.as_str().map(str::to_owned)
 }
 
-/// Whether both are of the same turn of the conversation, as far as both say so.
+/// Whether both are of the same turn of the conversation, as far as both name one.
 pub(super) fn is_one_turn(there: &Call, here: &Call) -> bool {
-    let turn = |call: &Call| call.circumstances.as_ref().and_then(|around| around.prompt_id.clone());
-    turn(there).zip(turn(here)).is_none_or(|(there, here)| there == here)
+    turn_of(there).zip(turn_of(here)).is_none_or(|(there, here)| there == here)
+}
+
+/// Whether both name the same turn.
+fn is_named_turn(there: &Call, here: &Call) -> bool {
+    turn_of(there).is_some() && turn_of(there) == turn_of(here)
+}
+
+fn turn_of(call: &Call) -> Option<&str> {
+    call.circumstances.as_ref()?.prompt_id.as_deref()
 }

@@ -311,3 +311,29 @@ fn contents_in_a_request_are_read_like_the_bare_list() {
         assert_found(&text.to_string(), &[("f", r#"{"a":1}"#)], &[]);
     }
 }
+
+/// What refuses a whole file was not treated like what is only named: a secret in it was printed, and the name of a file in an archive
+/// could end a line and begin another.
+#[test]
+fn what_refuses_a_file_shows_no_secret_and_quotes_names() {
+    let secret = "sk-ant-api03-QWERTYUIOPASDFGHJKLZXCVBNM";
+    let twice = format!(r#"{{"messages":[{{"role":"user","{secret}":1,"{secret}":2}}]}}"#);
+    let timed = json!([{"role": "user", "content": "x", "timestamp": format!("2026-01-01T00:00:00 {secret}")},
+        {"role": "assistant", "tool_calls": [openai_call("c", "f", "{}")], "timestamp": format!("2026-01-01T00:00:00 {secret}")}]);
+    for (format, text) in
+        [(Format::OpenAiChat, twice), (Format::OpenAiChat, timed.to_string()), (Format::Jsonl, secret.to_owned())]
+    {
+        let said = match import::calls(format, text.as_bytes(), &ImportOptions::new().user("u")) {
+            Err(e) => e.to_string(),
+            Ok(imported) => format!("{:?}", imported.not_taken),
+        };
+        assert!(!said.is_empty() && !said.contains("QWERTYUIOP"), "{said}");
+    }
+    let span = |key: &str| {
+        let one = json!({"key": format!("mcp.request.argument.{key}"), "value": {"stringValue": "x"}});
+        json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "0af7651916cd43d1",
+            "name": "execute_tool f", "attributes": [one, one, {"key": "user.id", "value": {"stringValue": "u"}}]}]}]}]})
+    };
+    let said = format!("{}", auto(span("a\nline 7: \u{202e}b").to_string()).not_taken[0]);
+    assert!(said.contains("occurs twice") && !said.contains('\n') && !said.contains('\u{202e}'), "{said}");
+}

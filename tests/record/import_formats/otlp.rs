@@ -182,7 +182,7 @@ fn spans_that_are_no_tools_are_passed_over_and_bad_ones_are_named_alone() {
     let mut bad = tool.clone();
     let again = bad["attributes"][1].clone();
     bad["attributes"].as_array_mut().unwrap().push(again);
-    named(&bad, "gen_ai.tool.name occurs twice, as attributes[1] and [2]");
+    named(&bad, "the attribute \"gen_ai.tool.name\" occurs twice, as attributes[1] and [2]");
     for (key, value) in [("startTimeUnixNano", json!("soon")), ("status", json!({"code": 9}))] {
         let mut bad = tool.clone();
         bad[key] = value;

@@ -224,3 +224,46 @@ fn log_records_of_coding_agents() {
     assert_eq!(decisions, [Some(Decision::Allowed), Some(Decision::Denied)]);
     assert_eq!(first.timestamp.unwrap().nanos() as u64, second + 500_000_000);
 }
+
+/// JSON keeps numbers as doubles, which have fewer digits than a time in nanoseconds: some of these times were "no nanoseconds since 1970",
+/// which cost the span, and those of log records were lost in silence.
+#[test]
+fn times_and_integers_that_are_numbers_are_read_to_the_last_digit() {
+    let written = |nanos: u64, duration: u64| {
+        let more = [
+            ("gen_ai.tool.name", text("f")),
+            ("gen_ai.tool.call.id", text(&format!("c{nanos}"))),
+            ("user.id", text("u")),
+            (
+                "gen_ai.tool.call.arguments",
+                json!({"kvlistValue": {"values": [{"key": "n", "value": {"intValue": nanos}}]}}),
+            ),
+        ];
+        json!({"traceId": TRACE, "spanId": format!("{nanos:x}"), "name": "execute_tool f", "attributes": attributes(&more),
+            "startTimeUnixNano": nanos, "endTimeUnixNano": nanos + duration})
+    };
+    let times = [1_780_000_000_000_000_000, 1_780_000_000_000_000_001, 1_780_000_000_123_456_789];
+    let spans = times.iter().map(|nanos| written(*nanos, 1_000_001)).collect();
+    let imported = auto(super::otlp::export(json!([]), spans).to_string());
+    assert_eq!(imported.not_taken, []);
+    let read: Vec<_> = imported.calls.iter().map(|call| call.timestamp.unwrap().nanos() as u64).collect();
+    assert_eq!(read, times);
+    for (call, nanos) in imported.calls.iter().zip(times) {
+        assert_eq!(call.duration_ms, Some(1.000001));
+        let given = call.arguments.as_ref().unwrap().to_canonical().to_string();
+        assert!(given.contains(&nanos.to_string()), "{given}");
+    }
+    let records = times.iter().map(|nanos| {
+        let mut record = record(
+            "claude_code.tool_result",
+            0,
+            &[("tool_name", "f"), ("session.id", "s"), ("user.id", "u"), ("success", "true")],
+        );
+        record["timeUnixNano"] = json!(nanos);
+        record
+    });
+    let logs = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": records.collect::<Vec<_>>()}]}]});
+    let imported = auto(logs.to_string());
+    let read: Vec<_> = imported.calls.iter().map(|call| call.timestamp.unwrap().nanos() as u64).collect();
+    assert_eq!((read, imported.not_taken), (times.to_vec(), vec![]));
+}

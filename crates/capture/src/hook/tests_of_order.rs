@@ -194,6 +194,23 @@ fn a_beginning_that_is_told_again_after_the_end_is_kept_and_is_no_second_call() 
     assert_eq!((begun(&s), details(&s).len()), (3, 3));
 }
 
+/// As above, of a call that had no end by the end of its turn: the event that came again was a second call, given up in its turn.
+#[test]
+fn a_beginning_that_is_told_again_after_its_call_was_given_up_is_no_second_call() {
+    let s = Session::of(Agent::Codex);
+    let event = |name: &str, turn: &str, more: &str| tool(name, "Bash", "1", &format!(r#""turn_id":"{turn}"{more}"#));
+    let before = event("PreToolUse", "t1", "");
+    s.tell(&[&before, &said("Stop", ""), &before, &said("Stop", "")]);
+    assert_eq!((s.calls().len(), begun(&s), details(&s).len()), (1, 1, 1));
+    s.tell(&[&event("PostToolUse", "t1", r#","tool_response":"x""#)]);
+    assert!(s.calls()[1].call().unwrap().late_answer);
+    // In another turn it is another call, and where no turn is named, the end of the turn was one.
+    s.tell(&[&event("PreToolUse", "t2", ""), &said("Stop", "")]);
+    let unnamed = tool("PreToolUse", "Bash", "2", "");
+    s.tell(&[&unnamed, &said("Stop", ""), &unnamed, &said("Stop", "")]);
+    assert_eq!((begun(&s), details(&s).len(), s.unfinished()), (4, 1, 0));
+}
+
 /// As above, of calls that an import had told of before: each event that came again was one more call.
 #[test]
 fn an_event_that_comes_again_for_an_imported_call_is_no_second_call() {

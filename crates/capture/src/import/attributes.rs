@@ -11,14 +11,23 @@ pub(super) fn held(attribute: &Json) -> Option<(&str, &Json)> {
     Some((attribute.get("key")?.as_str()?, value))
 }
 
+/// The integer in a number or in a text of digits, to its last digit: a double, as which JSON keeps what is beyond 2^53, has the digits
+/// that the file has, or else the file's digits are kept as a text.
+fn integer(value: &Json) -> Option<i64> {
+    match value {
+        Json::String(digits) => digits.trim().parse().ok(),
+        Json::Number(number) => number.as_i64().or_else(|| value.to_canonical().as_str().parse().ok()),
+        _ => None,
+    }
+}
+
 /// A time in nanoseconds since 1970, as a string of digits or a number. 0 means none. A value that as nanoseconds would
 /// be before March 1973 is in microseconds, milliseconds or seconds: the first of these that gives a later time.
 pub(super) fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
     const UNITS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
     const SINCE_1973: i64 = 100_000_000_000_000_000;
     let Some(at) = span.member(key) else { return Ok(None) };
-    let nanos = at.value.as_i64().or_else(|| at.value.as_str()?.parse().ok());
-    match nanos {
+    match integer(at.value) {
         Some(0) => Ok(None),
         Some(nanos) => {
             let later = UNITS.iter().filter_map(|unit| nanos.checked_mul(*unit)).find(|nanos| *nanos >= SINCE_1973);
@@ -43,7 +52,7 @@ pub(super) fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String
     match value {
         Json::String(text) => Ok(Some(text).filter(|t| !t.is_empty())),
         Json::Number(_) => Ok(Some(value.to_canonical().as_str().to_owned())),
-        other => Err(holder.error(format!("the attribute {key} must be a string, not {}", other.type_name()))),
+        other => Err(holder.error(format!("the attribute {key:?} must be a string, not {}", other.type_name()))),
     }
 }
 
@@ -58,7 +67,8 @@ pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option
     let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
     let Some((index, _)) = found.next() else { return Ok(None) };
     if let Some((second, _)) = found.next() {
-        return Err(holder.error(format!("the attribute {key} occurs twice, as attributes[{index}] and [{second}]")));
+        let (name, places) = (super::clip(key), format!("attributes[{index}] and [{second}]"));
+        return Err(holder.error(format!("the attribute {name:?} occurs twice, as {places}")));
     }
     let mut restated = Vec::new();
     let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
@@ -98,7 +108,7 @@ pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> R
             )),
             Err(_) => Err(inner.error("must be a 64-bit integer")),
         },
-        ("intValue", Json::Number(n)) if n.as_i64().is_some() => Ok(value.clone()),
+        ("intValue", Json::Number(_)) if integer(value).is_some() => Ok(value.clone()),
         ("doubleValue", Json::Number(_)) => Ok(value.clone()),
         // NaN, the infinities, or digits that a double cannot hold.
         ("doubleValue", Json::String(text)) if text.parse::<f64>().is_ok() => {

@@ -66,13 +66,16 @@ impl<'a> Reader<'a> {
         if self.session.is_some() {
             return;
         }
-        self.session = meta.name(&["id", "session_id", "thread_id"]);
+        let own = meta.name(&["id", "session_id", "thread_id"]);
         self.facts.version = meta.name(&["cli_version"]);
         let spawn = meta.member("source").and_then(|at| at.member("subagent")).and_then(|at| at.member("thread_spawn"));
         let parent = spawn.as_ref().and_then(|at| at.name(&["parent_thread_id"]));
         self.facts.parent_agent = meta.name(&["parent_thread_id"]).or(parent);
+        self.session = own.clone();
         if self.facts.parent_agent.is_some() {
-            self.facts.agent = self.session.clone();
+            // Hooks tell of a sub-agent's calls under the session in which it was started.
+            self.session = meta.name(&["session_id"]).or(own.clone());
+            self.facts.agent = own;
         }
     }
 

@@ -180,6 +180,16 @@ fn moment(value: &Json, assume_utc: bool) -> Moment {
     }
 }
 
+/// The path of a member, in the form of [`Path`], which quotes odd names.
+fn below(path: &str, key: &str) -> String {
+    let dot = if path.is_empty() { "" } else { "." };
+    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return format!("{path}{dot}{key}");
+    }
+    let step = Path::root().key(key).to_string();
+    if step.starts_with('[') { format!("{path}{step}") } else { format!("{path}{dot}{step}") }
+}
+
 /// A value and its place in the file.
 #[derive(Clone)]
 pub(super) struct At<'a> {
@@ -262,8 +272,7 @@ impl<'a> At<'a> {
     /// The member `key`. `null` counts as absent, since many writers use it so.
     pub(super) fn member(&self, key: &str) -> Option<At<'a>> {
         let value = self.value.get(key).filter(|v| **v != Json::Null)?;
-        let dot = if self.path.is_empty() { "" } else { "." };
-        Some(At { document: self.document, value, path: format!("{}{dot}{key}", self.path) })
+        Some(At { document: self.document, value, path: below(&self.path, key) })
     }
 
     pub(super) fn required(&self, key: &str) -> Result<At<'a>> {

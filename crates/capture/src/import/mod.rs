@@ -253,21 +253,24 @@ pub struct NotTaken {
     pub why: String,
 }
 
-impl NotTaken {
-    /// What is quoted from the file has not been through the store's policy. It goes through the default policy, so that no secret
-    /// ends up in the log of a terminal or a service.
-    fn hide(&mut self) {
-        let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default());
-        let treat = |text: &mut String| {
-            let treated = match &sanitizer {
-                Ok(sanitizer) => sanitizer.treat_text(Root::Text, text, &mut redact::Context::new()).is_ok(),
-                Err(_) => false,
-            };
-            if !treated {
-                "cannot be shown".clone_into(text);
-            }
-        };
-        [&mut self.place, &mut self.why].into_iter().chain(&mut self.call_id).for_each(treat);
+/// What is quoted from the file has not been through the store's policy. It goes through the default policy, so that no secret ends up
+/// in the log of a terminal or a service.
+struct Quoted(Option<Sanitizer>);
+
+impl Quoted {
+    fn new() -> Quoted {
+        Quoted(Sanitizer::new(&Policy::default(), Secrets::default()).ok())
+    }
+
+    fn hide(&self, text: &mut String) {
+        let treat = |sanitizer: &Sanitizer| sanitizer.treat_text(Root::Text, text, &mut redact::Context::new()).is_ok();
+        if !self.0.as_ref().is_some_and(treat) {
+            "cannot be shown".clone_into(text);
+        }
+    }
+
+    fn hide_in(&self, one: &mut NotTaken) {
+        [&mut one.place, &mut one.why].into_iter().chain(&mut one.call_id).for_each(|text| self.hide(text));
     }
 }
 
@@ -467,19 +470,22 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     };
     match read {
         Ok(mut imported) => {
-            imported.not_taken.iter_mut().for_each(NotTaken::hide);
             imported.policy.clone_from(&options.policy);
             imported.format = known;
             if !imported.not_taken.is_empty() {
+                let quoted = Quoted::new();
+                imported.not_taken.iter_mut().for_each(|one| quoted.hide_in(one));
                 imported.looks_like = looks_like();
             }
             Ok(imported)
         }
-        Err(e) if e.kind() == ErrorKind::InvalidInput => match looks_like() {
-            Some(what) => Err(Error::new(ErrorKind::InvalidInput, format!("{e} (the file looks like {what})"))),
-            None => Err(e),
-        },
-        Err(e) => Err(e),
+        Err(e) => {
+            let looks_like = if e.kind() == ErrorKind::InvalidInput { looks_like() } else { None };
+            let mut says = e.to_string();
+            says.extend(looks_like.map(|what| format!(" (the file looks like {what})")));
+            Quoted::new().hide(&mut says);
+            Err(if says == e.to_string() { e } else { Error::new(e.kind(), says) })
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! A decision that refused a call is the only record of that call. One that allowed it belongs to the record of the call's end.
 
 use super::answer::{self, Answer};
-use super::attributes::any_value;
+use super::attributes::{any_value, nanos};
 use super::beginning::Beginning;
 use super::file::{At, Read};
 use super::identity::Source;
@@ -286,10 +286,6 @@ fn number(all: &BTreeMap<String, Json>, keys: &[&str]) -> Option<f64> {
 /// When the record was written.
 fn ended_at(record: &Record<'_>) -> Option<Timestamp> {
     let own = first(&record.attributes, &["event.timestamp"]).and_then(|text| text.parse::<Timestamp>().ok());
-    let nanos = |key: &str| {
-        let value = record.at.value.get(key)?;
-        let nanos = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
-        (nanos > 0).then(|| Timestamp::from_nanos(nanos))
-    };
+    let nanos = |key| nanos(&record.at, key).ok().flatten().filter(|time| time.nanos() > 0);
     own.or_else(|| nanos("timeUnixNano")).or_else(|| nanos("observedTimeUnixNano"))
 }

@@ -173,10 +173,10 @@ fn eval(bytes: &[u8], most: usize) -> Result<Vec<u8>> {
 fn line(entry: &Entry<'_>, out: &mut Vec<u8>, most: usize) -> Result<()> {
     let begun = out.len();
     match unpack(entry, out, most) {
-        Err(e) if e.kind() == ErrorKind::TooLarge => return Err(e.at(entry.name)),
+        Err(e) if e.kind() == ErrorKind::TooLarge => return Err(e.at(format!("{:?}", super::clip(entry.name)))),
         Err(e) => {
             out.truncate(begun);
-            out.extend_from_slice(format!("{}: {e}", super::clip(entry.name)).replace('\n', " ").as_bytes());
+            out.extend_from_slice(format!("{:?}: {e}", super::clip(entry.name)).replace('\n', " ").as_bytes());
         }
         // White space in JSON, since a text has none that is not written as `\\n`.
         Ok(()) => out.iter_mut().skip(begun).filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' '),

@@ -249,7 +249,7 @@ fn cut(
         let ours = |hook: &Json| {
             let command = agents::NAMES.iter().find_map(|name| hook.get(name)?.as_str());
             let written = command.and_then(|command| Written::read(command, agent, &event));
-            written.is_some_and(|written| written.store() == store)
+            written.is_some_and(|written| written.records_in(store))
         };
         let group = |element: &Json| element.get("hooks").and_then(Json::as_array).map(<[Json]>::to_vec);
         // A group goes if nobody else has a hook in it.
@@ -292,7 +292,11 @@ pub fn uninstall(cx: &Context, args: &UninstallArgs) -> Outcome {
         let file = Configured::read(&path)?;
         let Some(text) = file.text() else { continue };
         let rest = match args.agent {
-            Agent::OpenCode if is_plugin(text) && status::plugin_store(text).is_some_and(|of| of == store) => None,
+            Agent::OpenCode
+                if is_plugin(text) && status::plugin_store(text).is_some_and(|of| written::is_same(&of, &store)) =>
+            {
+                None
+            }
             Agent::OpenCode => continue,
             agent => without(agent, &file, Some(text), &store)?,
         };

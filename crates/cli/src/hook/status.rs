@@ -74,7 +74,7 @@ struct Looked {
 /// What a configuration has of this program's hooks for this store; `None` if nothing.
 fn hooks(agent: Agent, value: &Json, store: &Path) -> Option<Looked> {
     let is_ours = |found: &Found| match &found.written {
-        Some(written) => written.store() == store,
+        Some(written) => written.records_in(store),
         None => written::names(&found.command, agent, store),
     };
     let all: Vec<Found> = written::all(agent, value).into_iter().filter(is_ours).collect();
@@ -108,7 +108,8 @@ fn hooks(agent: Agent, value: &Json, store: &Path) -> Option<Looked> {
 
 /// As [`hooks`], of OpenCode's plugin.
 fn plugin(text: &str, store: &Path) -> Option<Looked> {
-    let words = plugin_words(text).filter(|_| is_plugin(text) && plugin_store(text).is_some_and(|of| of == store))?;
+    let words = plugin_words(text)
+        .filter(|_| is_plugin(text) && plugin_store(text).is_some_and(|of| written::is_same(&of, store)))?;
     let written = Written::of_words(words, Agent::OpenCode);
     let is_right = written.as_ref().is_some_and(|written| config::plugin(written.words()) == text);
     let wrong = if is_right { Vec::new() } else { vec!["the plugin was changed: install it again".to_owned()] };

@@ -74,6 +74,11 @@ impl Written {
         Path::new(&self.0[3])
     }
 
+    /// Whether it records in this store, under whatever name.
+    pub fn records_in(&self, store: &Path) -> bool {
+        is_same(self.store(), store)
+    }
+
     /// The value of a flag that has one.
     pub fn value(&self, flag: &str) -> Option<&str> {
         let at = self.0.iter().skip(4).position(|word| word == flag)?;
@@ -83,6 +88,12 @@ impl Written {
     pub fn is_open(&self) -> bool {
         self.0.last().is_some_and(|last| last == FAIL_OPEN)
     }
+}
+
+/// Whether both lead to the same file, though perhaps through a link, or there is none and they are equal.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// A hook in a configuration.

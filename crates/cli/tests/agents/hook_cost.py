@@ -44,7 +44,7 @@ with tempfile.TemporaryDirectory() as folder:
     store = os.path.join(folder, "s")
     subprocess.run([PROGRAM, "init", store], check=True, capture_output=True, timeout=60)
     there = 0
-    for size in (0, 2_000, 10_000, 30_000):
+    for size in (0, 500, 1_500, 10_000, 30_000):
         if size > there:
             fill(store, size - there, there)
         there = size

@@ -360,6 +360,25 @@ fn uninstall_gives_back_each_byte_after_two_installations() {
     assert_eq!(files(&place), [(path, text.to_owned())]);
 }
 
+/// A store that was named by another path was another store: its hooks were added once more, and `uninstall` left them, with exit code 0.
+#[cfg(unix)]
+#[test]
+fn a_store_is_the_same_under_another_name() {
+    let place = place();
+    place.run(&["init", &place.path("a.log").display().to_string()]).ok();
+    std::os::unix::fs::symlink(place.dir.path(), place.path("link")).unwrap();
+    let names = ["a.log", "link/a.log", "work/../a.log"].map(|name| place.path(name).display().to_string());
+    for agent in ["claude-code", "opencode"] {
+        for (installed, removed) in names.iter().zip(names.iter().rev()) {
+            run(&place, &["hook", "install", agent, installed]).ok();
+            let status = run(&place, &["hook", "status", agent, removed, "--json"]).json();
+            assert_eq!(status.get("runs").unwrap().as_bool(), Some(true), "{installed} {removed}");
+            run(&place, &["hook", "uninstall", agent, removed]).ok();
+            assert_eq!(files(&place), [], "{installed} {removed}");
+        }
+    }
+}
+
 /// Of two installations at the same time one was lost, and neither said so.
 #[test]
 fn installations_at_the_same_time_are_all_there() {

@@ -168,6 +168,29 @@ fn hooks_add_to_the_calls_of_an_imported_session() {
     }
 }
 
+/// Codex's hooks tell of a sub-agent's calls under the session that started it; its file was imported under a name of its own, so each
+/// call was two.
+#[test]
+fn the_session_of_a_sub_agent_adds_to_the_calls_of_the_hooks() {
+    for hooks_first in [true, false] {
+        let place = Place::with_store();
+        let mut session = Session::codex();
+        session.rows[0]["payload"] =
+            value!({"id": "th-sub", "session_id": "s-codex", "parent_thread_id": "s-codex", "cli_version": "0.171.0"});
+        for event in &mut session.events {
+            event["agent_id"] = value!("th-sub");
+        }
+        if hooks_first {
+            session.hooks(&place);
+        }
+        assert_eq!(session.import(&place).0, if hooks_first { 0 } else { 3 });
+        if !hooks_first {
+            session.hooks(&place);
+        }
+        session.counts_once(&place);
+    }
+}
+
 /// What was imported while a tool still ran had no end; the end comes with the next import.
 #[test]
 fn what_a_growing_session_tells_later_is_added_once() {
