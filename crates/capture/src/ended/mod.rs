@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn signs(text: &str) -> Signs {
-        Signs::of(&Json::parse(text.as_bytes()).unwrap())
+        Signs::of(&Json::parse(text.as_bytes()).unwrap().value)
     }
 
     /// An exit code, a status other than "failed", and a flag that the user broke it off were passed over, and the call was `ok`.

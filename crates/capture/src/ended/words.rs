@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn input(text: &str) -> Option<Json> {
-        Some(Json::parse(text.as_bytes()).unwrap())
+        Some(Json::parse(text.as_bytes()).unwrap().value)
     }
 
     /// Two of three refusals in a real session were `ok`, because their words were not known; and a file that holds such words was a

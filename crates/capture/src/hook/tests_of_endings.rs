@@ -119,3 +119,11 @@ fn an_unknown_event_about_a_tool_is_refused_whatever_its_members_are_called() {
     s.tell(&[r#"{"hook":"chat.params","input":{"sessionID":"s"},"output":{}}"#]);
     assert_eq!(s.calls().len(), 0);
 }
+
+/// A secret that was the name of a member of an event that was no JSON stood in the message, and so in the agent's log.
+#[test]
+fn what_is_no_event_is_refused_without_the_secrets_in_it() {
+    let token = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
+    let e = Session::of(Agent::ClaudeCode).try_tell(&format!(r#"{{"{token}":tru}}"#)).unwrap_err();
+    assert!(e.to_string().contains("not JSON") && !e.to_string().contains(&token), "{e}");
+}

@@ -3,6 +3,7 @@
 //! A member that is needed and missing or of another type is an error that names it. Everything else is kept as it is.
 
 use super::{Agent, Identity, MAX_EVENT};
+use crate::quoted::Quoted;
 use crate::shorten::shortened;
 use attestlog::entry::{Source, SourceKind};
 use attestlog::json::{Json, Limits, Object, Parsed, Path, Step};
@@ -31,8 +32,12 @@ impl Told {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::invalid("there is no event on standard input"));
         }
-        let parsed = Json::parse_lenient(bytes, &Limits::bytes(MAX_EVENT))
-            .map_err(|e| Error::invalid(format!("the event is not JSON that can be read: {e}")))?;
+        let parsed = Json::parse_lenient(bytes, &Limits::bytes(MAX_EVENT)).map_err(|e| {
+            // It may name a member, which may be anything.
+            let mut why = e.to_string();
+            Quoted::new().hide(&mut why);
+            Error::invalid(format!("the event is not JSON that can be read: {why}"))
+        })?;
         match parsed.value {
             Json::Object(members) => Ok(Told { members, restated: parsed.restated }),
             other => Err(Error::invalid(format!("the event is {}, not an object", other.type_name()))),
