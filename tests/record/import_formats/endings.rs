@@ -272,8 +272,10 @@ fn claude_code_tells_of_refusals_beside_the_answer() {
     assert_eq!(ends(&stream(json!({"type": "result", "session_id": "s"})))[0].2, "tool_error");
 }
 
-/// Calls of Codex that a user refused or broke off were `ok` if no event told of their end; and a file that begins with the words of an
-/// exit code was a failure.
+const RUNS_ON: &str = "Chunk ID: 7\nWall time: 0.2515 seconds\nProcess running with session ID 94413\nOutput:\n";
+
+/// Calls of Codex that a user refused or broke off were `ok` if no event told of their end, and so was a command that was still running
+/// and failed later; and a file that begins with the words of an exit code was a failure.
 #[test]
 fn codex_says_in_its_own_words_what_was_not_run() {
     let item =
@@ -289,6 +291,10 @@ fn codex_says_in_its_own_words_what_was_not_run() {
         ("exec_command", "Wall time: 1 seconds\nProcess exited with code 0\nOutput:\nExit code: 3", "ok"),
         ("read_file", "Exit code: 7\nin a file", "ok"),
         ("odd", "unsupported call: odd", "protocol_error"),
+        ("view_image", "unable to locate image at `/x`: No such file", "tool_error"),
+        ("exec_command", RUNS_ON, "abandoned"),
+        ("exec_command", RUNS_ON, "tool_error"),
+        ("exec_command", RUNS_ON, "ok"),
     ];
     let mut rows =
         vec![json!({"timestamp": "2026-07-08T03:20:01.000Z", "type": "session_meta", "payload": {"id": "th"}})];
@@ -296,6 +302,11 @@ fn codex_says_in_its_own_words_what_was_not_run() {
         let id = format!("c{n}");
         rows.push(item(json!({"type": "function_call", "name": tool, "arguments": "{}", "call_id": id})));
         rows.push(item(json!({"type": "function_call_output", "call_id": id, "output": output})));
+    }
+    for (id, status, code) in [("c12", "failed", -1), ("c13", "completed", 0)] {
+        let item = json!({"type": "CommandExecution", "id": id, "status": status, "exit_code": code});
+        let payload = json!({"type": "item_completed", "item": item});
+        rows.push(json!({"timestamp": "2026-07-08T03:20:03.000Z", "type": "event_msg", "payload": payload}));
     }
     let imported = auto(lines(&rows));
     let told: Vec<_> = ends(&imported).into_iter().map(|(.., end)| end).collect();

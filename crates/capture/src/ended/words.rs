@@ -90,15 +90,23 @@ pub(crate) fn codex_exit(tool: &str, text: &str) -> Option<i64> {
         let value = Json::parse_lenient(text.as_bytes(), &limits).ok()?.value;
         return value.get("metadata")?.get("exit_code")?.as_i64();
     }
-    // The header has at most one line of each kind before `Output:`, and what the program printed comes after that.
+    let marks = ["Exit code: ", "Process exited with code "];
+    of_header(text).find_map(|line| marks.iter().find_map(|mark| line.strip_prefix(mark)))?.trim().parse().ok()
+}
+
+/// Whether the header says that the program was still running when the model was told of it.
+pub(crate) fn codex_runs_on(tool: &str, text: &str) -> bool {
+    has_header(tool) && of_header(text).any(|line| line.starts_with("Process running with session ID "))
+}
+
+/// The lines of the header: at most one of each kind before `Output:`. What the program printed comes after that.
+fn of_header(text: &str) -> impl Iterator<Item = &str> {
     let is_of_header = |line: &&str| {
         ["Chunk ID: ", "Exit code: ", "Wall time: ", "Process ", "Original token count: ", "Total output lines: "]
             .iter()
             .any(|begin| line.starts_with(begin))
     };
-    let mut header = text.lines().take(8).take_while(is_of_header);
-    let marks = ["Exit code: ", "Process exited with code "];
-    header.find_map(|line| marks.iter().find_map(|mark| line.strip_prefix(mark)))?.trim().parse().ok()
+    text.lines().take(8).take_while(is_of_header)
 }
 
 /// What Codex (0.2 to 0.171) writes in place of an answer: of its own tools for commands and patches, whose answers otherwise have its
@@ -125,6 +133,10 @@ pub(crate) fn codex(tool: &str, text: &str) -> Option<Outcome> {
     let is_seconds = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if text == "aborted" || after("aborted by user after ").is_some_and(is_seconds) {
         return Some(Outcome::Abandoned);
+    }
+    // Its answer is an image, or says that one was attached.
+    if tool == "view_image" && !text.is_empty() && !text.starts_with("attached local image path") {
+        return Some(Outcome::ToolError);
     }
     if !has_header(tool) {
         return None;
@@ -324,6 +336,8 @@ mod tests {
             ("apply_patch", "apply_patch verification failed: x", Some(Outcome::ToolError)),
             (shell, "failed in sandbox: x", Some(Outcome::ToolError)),
             (shell, "execution error: Io", Some(Outcome::ToolError)),
+            ("view_image", "unable to locate image at `/x`: No such file or directory", Some(Outcome::ToolError)),
+            ("view_image", "attached local image path", None),
             ("odd", "unsupported call: odd", Some(Outcome::ProtocolError)),
             ("read_file", "execution error: in a file", None),
             (shell, "Process exited with code 0\nOutput:\nexec command rejected by user", None),

@@ -14,7 +14,7 @@ use super::{ImportOptions, Imported};
 use crate::ended::{Signs, words};
 use attestlog::entry::failure::is_set;
 use attestlog::json::Json;
-use attestlog::{Outcome, Result};
+use attestlog::{Outcome, Result, ToolCall};
 use std::collections::{HashMap, HashSet};
 
 /// How a call ended, as an event says before the model is told.
@@ -25,8 +25,10 @@ struct Reader<'a> {
     session: Option<String>,
     facts: Facts,
     ended: HashMap<String, Ended<'a>>,
-    /// The tools of the calls, by their ids.
-    tools: HashMap<String, String>,
+    /// The tools of the calls and their places among the session's, by their ids.
+    calls: HashMap<String, (String, usize)>,
+    /// The calls that have an answer.
+    answered: HashSet<String>,
     events: Events<'a>,
     /// The calls of `codex exec --json` that were begun, by item.
     begun: HashSet<String>,
@@ -95,7 +97,7 @@ impl<'a> Reader<'a> {
                 row.pass();
             }
             "event_msg" => {
-                self.event(&payload);
+                self.event(&payload, sessions);
                 self.events.event(&payload, moment);
                 row.pass();
             }
@@ -117,7 +119,8 @@ impl<'a> Reader<'a> {
             if let Some(id) = item.name(&["call_id", "id"]) {
                 let kind = item.str("type").unwrap_or_default();
                 let tool = item.name(&["name"]).unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
-                self.tools.insert(id, tool);
+                let place = self.open(sessions).join.seen().0;
+                self.calls.insert(id, (tool, place));
             }
         }
         let session = self.open(sessions);
@@ -139,7 +142,7 @@ impl<'a> Reader<'a> {
         session.join.interrupt();
         let id = item.name(&["call_id"]);
         let mut answer = items::output(item);
-        let tool = id.as_ref().and_then(|id| self.tools.get(id)).map(String::as_str).unwrap_or_default();
+        let tool = id.as_ref().and_then(|id| self.calls.get(id)).map(|(tool, _)| tool.as_str()).unwrap_or_default();
         let ended = id.as_ref().and_then(|id| self.ended.remove(id));
         // A wrapper says whether the text in it is an error.
         let text = item.member("output").map(|output| output.member("content").unwrap_or(output));
@@ -149,13 +152,14 @@ impl<'a> Reader<'a> {
         if let Some(ended) = ended {
             ended.add_to(&mut answer);
         }
+        self.answered.extend(id.clone());
         let session = self.open(sessions);
         session.answered(item, id, None, answer, moment);
         Ok(())
     }
 
     /// Keeps what an event says about the end of a call.
-    fn event(&mut self, event: &At<'a>) {
+    fn event(&mut self, event: &At<'a>, sessions: &mut Sessions<'a>) {
         let kind = event.str("type").unwrap_or_default();
         let of = match kind {
             "item_completed" => event.member("item"),
@@ -165,7 +169,12 @@ impl<'a> Reader<'a> {
         if let Some(of) = of
             && let Some(id) = of.name(&["call_id", "id"])
         {
-            self.ended.insert(id, Ended(of));
+            let place = self.calls.get(&id).map(|(_, place)| *place).filter(|_| self.answered.contains(&id));
+            match place.and_then(|place| self.open(sessions).join.call_at(place)) {
+                // A command that was still running when the model was told of it.
+                Some(call) => Ended(of).add_afterwards(call),
+                None => _ = self.ended.insert(id, Ended(of)),
+            }
         }
     }
 
@@ -234,6 +243,11 @@ fn said(tool: &str, text: &str, is_told: bool, answer: &mut Answer) {
         signs.add("the header of the answer", if code == 0 { Outcome::Ok } else { Outcome::ToolError });
         return answer.ended(signs);
     }
+    // How it ended is told later, or not at all.
+    if words::codex_runs_on(tool, text) {
+        (answer.outcome, answer.by_words) = (Some(Outcome::Abandoned), true);
+        return;
+    }
     match words::codex(tool, text) {
         // The event says of a call that was refused or failed no more than that.
         Some(Outcome::ToolError) if is_told => {}
@@ -245,6 +259,24 @@ fn said(tool: &str, text: &str, is_told: bool, answer: &mut Answer) {
 impl Ended<'_> {
     /// Adds to an answer how its call ended.
     fn add_to(&self, answer: &mut Answer) {
+        answer.ended(self.signs());
+        answer.duration_ms = self.duration().or(answer.duration_ms);
+    }
+
+    /// Adds to a call that has its answer how it ended.
+    fn add_afterwards(&self, call: &mut ToolCall) {
+        match self.signs().outcome() {
+            Some(Outcome::Ok) if call.outcome == Some(Outcome::Abandoned) => call.outcome = Some(Outcome::Ok),
+            Some(Outcome::Ok) | None => {}
+            Some(outcome) if matches!(call.outcome, None | Some(Outcome::Ok | Outcome::Abandoned)) => {
+                call.outcome = Some(outcome);
+            }
+            Some(_) => {}
+        }
+        call.duration_ms = self.duration().or(call.duration_ms);
+    }
+
+    fn signs(&self) -> Signs {
         let at = &self.0;
         let mut signs = Signs::of(at.value);
         // `mcp_tool_call_end` wraps the result: {"Ok": …} or {"Err": …}.
@@ -256,8 +288,7 @@ impl Ended<'_> {
         if result.is_some_and(|at| at.value.get("Err").is_some()) {
             signs.add("Err", Outcome::ToolError);
         }
-        answer.ended(signs);
-        answer.duration_ms = self.duration().or(answer.duration_ms);
+        signs
     }
 
     fn duration(&self) -> Option<f64> {
