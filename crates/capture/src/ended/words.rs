@@ -225,6 +225,10 @@ pub(crate) fn gemini(tool: &str, error: &str) -> Option<Outcome> {
     }
 }
 
+/// The tool of OpenCode that stands in for one that does not exist or that cannot be called so; its argument `tool` names the one asked
+/// for.
+pub(crate) const OPENCODE_STAND_IN: &str = "invalid";
+
 /// How a call ended that OpenCode (1.18) keeps with the status `error` and this text. A tool's own error stands in the same place, so only
 /// whole sentences count, from their beginning.
 pub(crate) fn opencode(error: &str) -> Option<Outcome> {

@@ -10,8 +10,6 @@ use attestlog::json::{Json, Parsed};
 use attestlog::{Outcome, Result, ToolCall, Unmatched};
 
 const AGENT: Agent = Agent::OpenCode;
-/// The tool that stands in for one that does not exist or that cannot be called so; its argument `tool` names the one asked for.
-const STAND_IN: &str = "invalid";
 const SESSION: [&str; 3] = ["directory", "agent", "parent_session_id"];
 
 pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
@@ -27,7 +25,7 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
             let (input, output) = (part("input")?, part("output")?);
             let call = call(told, &input, input.value("args"), identity)?;
             let call = match input.text("tool")?.as_deref() {
-                Some(STAND_IN) => {
+                Some(words::OPENCODE_STAND_IN) => {
                     let why = input.inner("args").map(|args| error(&args)).unwrap_or_default();
                     call.typed_error("not_run", why).outcome(Outcome::ProtocolError)
                 }
@@ -47,7 +45,7 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
 /// The call that `input` names, which the plugin's function was called with.
 fn call(told: &Told, input: &Told, arguments: Option<Parsed>, identity: &Identity) -> Result<ToolCall> {
     let mut tool = input.needed("tool")?;
-    if tool == STAND_IN
+    if tool == words::OPENCODE_STAND_IN
         && let Some(asked) = arguments.as_ref().and_then(|arguments| arguments.value.get("tool")?.as_str())
     {
         tool = asked.to_owned();

@@ -26,9 +26,6 @@ const PART: Known = &[
     "session_id",
     "message_id",
 ];
-/// The tool that stands in for one that does not exist or that cannot be called so; its argument `tool` names the one asked for.
-const STAND_IN: &str = "invalid";
-
 /// A tool's part, and what is known around it.
 struct Part<'a> {
     at: At<'a>,
@@ -183,7 +180,7 @@ fn tool<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {
     facts.program = Some("opencode".to_owned());
     facts.moment = time.as_ref().map(|time| time.moment(&["start"])).unwrap_or_default().or(facts.moment);
     let given = state.member("input");
-    let stands_for = given.as_ref().filter(|_| tool == STAND_IN);
+    let stands_for = given.as_ref().filter(|_| tool == words::OPENCODE_STAND_IN);
     let asked_for = stands_for.and_then(|given| given.name(&["tool"]));
     let not_run = stands_for.map(|given| Answer {
         outcome: Some(Outcome::ProtocolError),
