@@ -132,7 +132,7 @@ impl<'py> Reader<'py> {
         Ok(())
     }
 
-    /// The value of a member of a call. Members that are times take Python's, and `error` takes an exception.
+    /// The value of a member of a call. Members that are times take Python's, and `error` takes an exception, or an empty text.
     fn top(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<Json> {
         let here = Here::Key(&Here::Root, name);
         match name {
@@ -143,6 +143,10 @@ impl<'py> Reader<'py> {
                 let message = if message.is_empty() { kind.to_string() } else { message };
                 let members = [("type", Json::from(kind.to_string())), ("message", Json::from(message))];
                 Ok(Object::from_iter(members).into())
+            }
+            // It failed, and nothing was said: `str` of many exceptions is empty.
+            "error" if !value.is_none() && !value.is_truthy()? => {
+                Ok(Object::from_iter([("message", Json::from(String::new()))]).into())
             }
             _ => self.value(&here, value, 0),
         }

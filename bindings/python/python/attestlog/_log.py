@@ -162,12 +162,14 @@ class AuditLog(Log):
 class Ending:
     """A call whose end is to be recorded: how long it took, and what it answered."""
 
-    __slots__ = ("_began", "_call", "_log", "end", "result")
+    __slots__ = ("_began", "_call", "_error", "_log", "_took", "end", "result")
 
     def __init__(self, log: AuditLog, call: PreparedCall) -> None:
         self._log = log
         self._call = call
         self._began = time.perf_counter_ns()
+        self._took: float | None = None
+        self._error: BaseException | None = None
         self.end: Receipt | None = None
         """The receipt of the end, once it is recorded."""
         self.result: Any = ...
@@ -182,24 +184,38 @@ class Ending:
         if result is not ...:
             ends["result"] = result
         if ends.get("duration_ms") is None:
-            ends["duration_ms"] = (time.perf_counter_ns() - self._began) / 1e6
+            # When it is recorded a second time, it has not taken longer.
+            if self._took is None:
+                self._took = (time.perf_counter_ns() - self._began) / 1e6
+            ends["duration_ms"] = self._took
         return self._call.ended(ends, default)
 
     def _ended_anyhow(self, error: BaseException | None, default: Any) -> PreparedCall:
         """The end as it can be kept: with the reason where the result cannot be."""
+        self._error = error
         if error is not None:
             return self._ended(..., {"error": error, "outcome": outcome_of(error)}, default)
         try:
             return self._ended(self.result, {}, default)
         except Exception as refused:
-            return self._ended({"result_not_kept": str(refused)}, {}, default)
+            return self._ended({"result_not_kept": text_of(refused)}, {}, default)
 
     def _record_anyhow(self, call: PreparedCall) -> Receipt:
         try:
             return self._record(call)
         except InputError as refused:
-            # Too large as an entry: what it answered is not needed to know that it ended.
-            return self._record(self._ended({"result_not_kept": str(refused)}, {}, None))
+            # Too large as an entry: what it answered is not needed to know that it ended, and how.
+            if self._error is None:
+                return self._record(self._ended({"result_not_kept": text_of(refused)}, {}, None))
+        for most in (1000, 0):
+            message = text_of(self._error)
+            error = {"type": type(self._error).__name__, "message": message[:most] + (" … (cut)" if message else "")}
+            try:
+                return self._record(self._ended(..., {"error": error, "outcome": outcome_of(self._error)}, None))
+            except InputError:
+                if most == 0:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
 
 class Begun(Ending):
@@ -222,7 +238,7 @@ class Begun(Ending):
 
     def fail(self, error: BaseException | str | Mapping[str, Any], *, outcome: str | None = None, **ends: Any) -> Receipt:
         """Records that the tool failed: with an exception, a message, or a dict of ``type`` and ``message``."""
-        return self.finish(error=error, outcome=outcome or outcome_of(error), **ends)
+        return self.finish(error=_failure(error), outcome=outcome or outcome_of(error), **ends)
 
     def abandon(self, reason: str | None = None) -> Receipt:
         """Records that nobody will learn how the call ended."""
@@ -236,7 +252,7 @@ class Begun(Ending):
         self, error: BaseException | str | Mapping[str, Any], *, outcome: str | None = None, **ends: Any
     ) -> Receipt:
         """As ``fail``, without blocking the event loop."""
-        return await self.finish_async(error=error, outcome=outcome or outcome_of(error), **ends)
+        return await self.finish_async(error=_failure(error), outcome=outcome or outcome_of(error), **ends)
 
     async def abandon_async(self, reason: str | None = None) -> Receipt:
         """As ``abandon``, without blocking the event loop."""
@@ -263,6 +279,19 @@ class Begun(Ending):
     ) -> None:
         if self.end is None:
             await although_cancelled(on_thread(self._record_anyhow, self._ended_anyhow(error, plain)))
+
+
+def _failure(error: Any) -> Any:
+    """What is recorded of a failure of which nothing is said, too."""
+    return {"message": ""} if error is None else error
+
+
+def text_of(error: BaseException | None) -> str:
+    """What an exception says; its class where even that raises."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
 
 
 def outcome_of(error: Any) -> str | None:

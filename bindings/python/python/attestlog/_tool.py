@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 
 from ._errors import Error, NotRecordedError
 from ._log import Begun, Ending, current
@@ -30,11 +31,15 @@ class _Tool:
         self.default = default
         self.members = members
         self.signature = inspect.signature(function)
+        # Of a method, the object or the class is no argument. A function in a class is one, in another function it is not.
+        path = getattr(function, "__qualname__", "").split(".")
+        first = next(iter(self.signature.parameters), None)
+        self.receiver = first if first in ("self", "cls") and path[-2:-1] not in ([], ["<locals>"]) else None
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
         try:
             bound = self.signature.bind(*args, **kwargs).arguments
-            arguments = {name: value for name, value in bound.items() if name not in ("self", "cls")}
+            arguments = {name: value for name, value in bound.items() if name != self.receiver}
         except TypeError:
             # Not what the function takes: it will say so itself, and that is recorded.
             arguments = {"args": args, "kwargs": kwargs}
@@ -88,27 +93,58 @@ def _sync(tool: _Tool, function: Any) -> Any:
     def recorded(*args: Any, **kwargs: Any) -> Any:
         call = tool.begin(tool.prepare(args, kwargs))
         try:
-            call.result = function(*args, **kwargs)
+            returned = function(*args, **kwargs)
         except BaseException as error:
             tool.end(call, error)
             raise
+        # Another decorator may stand between: what is to be awaited or iterated over has not run yet.
+        if isinstance(returned, asyncio_future()):
+            returned.add_done_callback(lambda future: _ended(tool, call, future))
+            return returned
+        if inspect.isawaitable(returned):
+            return _awaited(tool, call, returned)
+        if inspect.isgenerator(returned):
+            return _items(tool, call, returned)
+        if inspect.isasyncgen(returned):
+            return _async_generator(tool, lambda: returned, call)()
+        call.result = returned
         tool.end(call, None)
         return call.result
 
     return recorded
 
 
+def asyncio_future() -> Any:
+    """The class of asyncio's futures, if anybody uses them: to load asyncio takes longer than to load this package."""
+    asyncio = sys.modules.get("asyncio")
+    return getattr(asyncio, "Future", ())
+
+
+def _ended(tool: _Tool, call: Ending, future: Any) -> None:
+    if future.cancelled():
+        asyncio = sys.modules["asyncio"]
+        return tool.end(call, asyncio.CancelledError())
+    error = future.exception()
+    if error is None:
+        call.result = future.result()
+    return tool.end(call, error)
+
+
+async def _awaited(tool: _Tool, call: Ending, returned: Any) -> Any:
+    try:
+        call.result = await returned
+    except BaseException as error:
+        await tool.end_async(call, error)
+        raise
+    await tool.end_async(call, None)
+    return call.result
+
+
 def _async(tool: _Tool, function: Any) -> Any:
     @functools.wraps(function)
     async def recorded(*args: Any, **kwargs: Any) -> Any:
         call = await tool.begin_async(tool.prepare(args, kwargs))
-        try:
-            call.result = await function(*args, **kwargs)
-        except BaseException as error:
-            await tool.end_async(call, error)
-            raise
-        await tool.end_async(call, None)
-        return call.result
+        return await _awaited(tool, call, function(*args, **kwargs))
 
     return recorded
 
@@ -118,16 +154,20 @@ def _generator(tool: _Tool, function: Any) -> Any:
     @functools.wraps(function)
     def recorded(*args: Any, **kwargs: Any) -> Any:
         call = tool.begin(tool.prepare(args, kwargs))
-        call.result = {"items": 0}
-        try:
-            returned = yield from _counted(function(*args, **kwargs), call.result)
-        except BaseException as error:
-            tool.end(call, error)
-            raise
-        tool.end(call, None)
-        return returned
+        return (yield from _items(tool, call, function(*args, **kwargs)))
 
     return recorded
+
+
+def _items(tool: _Tool, call: Ending, items: Any) -> Any:
+    call.result = {"items": 0}
+    try:
+        returned = yield from _counted(items, call.result)
+    except BaseException as error:
+        tool.end(call, error)
+        raise
+    tool.end(call, None)
+    return returned
 
 
 def _counted(items: Any, count: dict[str, int]) -> Any:
@@ -150,18 +190,30 @@ def _counted(items: Any, count: dict[str, int]) -> Any:
         return stopped.value
 
 
-def _async_generator(tool: _Tool, function: Any) -> Any:
+def _async_generator(tool: _Tool, function: Any, begun: Ending | None = None) -> Any:
+    """As ``_generator``; what is sent or thrown in goes through."""
+
     @functools.wraps(function)
     async def recorded(*args: Any, **kwargs: Any) -> Any:
-        call = await tool.begin_async(tool.prepare(args, kwargs))
+        call = begun or await tool.begin_async(tool.prepare(args, kwargs))
         call.result = {"items": 0}
         items = function(*args, **kwargs)
         try:
-            async for item in items:
+            item = await anext(items)
+            while True:
                 call.result["items"] += 1
-                yield item
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    await items.aclose()
+                    raise
+                except BaseException as error:
+                    item = await items.athrow(error)
+                else:
+                    item = await items.asend(sent)
+        except StopAsyncIteration:
+            pass
         except BaseException as error:
-            await items.aclose()
             await tool.end_async(call, error)
             raise
         await tool.end_async(call, None)
