@@ -140,7 +140,8 @@ impl Found {
         if is_sealed(given) && known.iter().any(|known| is_sealed(known)) {
             return self.is_untold(entry);
         }
-        let other_words = told().any(|call| is_telemetry(call) || call.tool_name != here.tool_name) || is_telemetry(here);
+        let other_words =
+            told().any(|call| is_telemetry(call) || call.tool_name != here.tool_name) || is_telemetry(here);
         let given = leaves(given);
         let is_part = |known: &BTreeSet<String>| given.is_subset(known) || known.is_subset(&given);
         let mut known = known.into_iter().map(leaves).filter(|known| !known.is_empty());
@@ -357,7 +358,10 @@ fn is_one_agent(there: &Call, here: &Call) -> bool {
         // What an agent prints of its sub-agents names the calls that started them.
         let is_aside = call.agent_id.is_none()
             && call.circumstances.as_ref().is_some_and(|around| around.parent_call_id.is_some());
-        is_agents && !is_aside && !is_telemetry(call) && noted(call, |metadata| metadata.get("sidechain").cloned()).is_none()
+        is_agents
+            && !is_aside
+            && !is_telemetry(call)
+            && noted(call, |metadata| metadata.get("sidechain").cloned()).is_none()
     };
     match (&there.agent_id, &here.agent_id) {
         (there, here) if there == here => true,

@@ -193,7 +193,8 @@ impl OpenStore {
 
     /// Whether this tells the end of a call of which a recording had none, and which nobody has answered yet.
     fn is_unanswered_recording(&self, details: &ToolCall, of: u64) -> Result<bool> {
-        let tells_end = details.result.is_some() || details.outcome.is_some_and(|outcome| outcome != Outcome::Abandoned);
+        let tells_end =
+            details.result.is_some() || details.outcome.is_some_and(|outcome| outcome != Outcome::Abandoned);
         let is_recording = || Ok::<_, Error>(self.entry(of)?.call().is_some_and(Call::is_from_recording));
         Ok(tells_end && is_recording()? && self.unanswered(&[of])?.contains(&of))
     }
@@ -211,7 +212,10 @@ impl OpenStore {
     /// What the end of a call tells that has ended at `seq`, as its source said.
     fn told_otherwise(&self, call: &ToolCall, ended: Option<Outcome>, seq: u64) -> Result<Unbegun> {
         let outcome = self.outcome_of(call)?;
-        if outcome == ended || matches!(outcome, None | Some(Outcome::Abandoned)) || self.has_told_end(call, seq, outcome)? {
+        if outcome == ended
+            || matches!(outcome, None | Some(Outcome::Abandoned))
+            || self.has_told_end(call, seq, outcome)?
+        {
             return Ok(Unbegun::Told);
         }
         Ok(Unbegun::Details(Box::new(contradicting(call, outcome, seq)), seq))

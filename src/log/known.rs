@@ -114,11 +114,9 @@ impl OpenStore {
                     // Without an id it may be another call.
                     _ if !has_id => return Ok(left > 0),
                     Likeness::Sealed if is_unanswered => Known::GivenUp { seq, is_turn: false },
-                    Likeness::Same | Likeness::Sealed if is_told => Known::There {
-                        seq,
-                        is_exactly: matches!(is_alike, Likeness::Same),
-                        outcome,
-                    },
+                    Likeness::Same | Likeness::Sealed if is_told => {
+                        Known::There { seq, is_exactly: matches!(is_alike, Likeness::Same), outcome }
+                    }
                     _ => {
                         // Unless an older one has these arguments.
                         if matches!(known, Known::Nothing) {
@@ -189,7 +187,8 @@ fn is_of_same(there: &Call, asked: &Call) -> bool {
         there.is_none() || asked.is_none() || there == asked
     }
     there.agent_id == asked.agent_id
-        && agree(program_of(there), program_of(asked)) && agree(session_of(there), session_of(asked))
+        && agree(program_of(there), program_of(asked))
+        && agree(session_of(there), session_of(asked))
 }
 
 /// The program that told first of a call.

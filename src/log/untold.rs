@@ -96,7 +96,8 @@ impl OpenStore {
             let of = self.entry(receipt.seq)?.call().and_then(Call::detail_of);
             return Ok(vec![of.map_or(Told::Recorded(receipt), |of| Told::Added(receipt, of))]);
         }
-        let (mut told, mut pending): (Vec<Option<Told>>, _) = (calls.iter().map(|_| None).collect(), Pending::default());
+        let (mut told, mut pending): (Vec<Option<Told>>, _) =
+            (calls.iter().map(|_| None).collect(), Pending::default());
         let mut is_there: HashMap<String, bool> = HashMap::new();
         for (place, (call, nth)) in calls.into_iter().enumerate() {
             if pending.may_tell_of(&call, nth) {
@@ -106,7 +107,9 @@ impl OpenStore {
             match self.told_of(&call, nth, &mut is_there).map_err(|e| e.in_call(place))? {
                 Telling::Unknown => pending.push(call, place, None),
                 Telling::Details(details, of) => pending.push(*details, place, Some(of)),
-                Telling::NothingNew(seq) => told.iter_mut().skip(place).take(1).for_each(|at| *at = Some(Told::NothingNew(seq))),
+                Telling::NothingNew(seq) => {
+                    told.iter_mut().skip(place).take(1).for_each(|at| *at = Some(Told::NothingNew(seq)))
+                }
             }
         }
         self.record_pending(&mut pending, &mut told, own)?;
@@ -137,7 +140,8 @@ impl OpenStore {
         }
         let mut call = call.clone();
         // What is told with an end is told under the number of the end.
-        if let Some(sender) = call.sender.as_mut().filter(|sender| sender.id.starts_with(IMPORTED) && sender.number == 1)
+        if let Some(sender) =
+            call.sender.as_mut().filter(|sender| sender.id.starts_with(IMPORTED) && sender.number == 1)
             && call.outcome != Some(Outcome::Abandoned)
         {
             sender.number = 2;
@@ -145,12 +149,7 @@ impl OpenStore {
         self.telling(call, nth)
     }
 
-    fn record_pending(
-        &self,
-        pending: &mut Pending,
-        told: &mut [Option<Told>],
-        own: Option<Sender>,
-    ) -> Result<()> {
+    fn record_pending(&self, pending: &mut Pending, told: &mut [Option<Told>], own: Option<Sender>) -> Result<()> {
         let Pending { entries, places, .. } = std::mem::take(pending);
         if entries.is_empty() {
             return Ok(());
@@ -263,8 +262,14 @@ mod tests {
     /// somebody else had recorded it, and it was two calls for ever [R112].
     #[test]
     fn sources_that_tell_at_the_same_time_tell_of_one_call() -> Result<()> {
-        const SOURCES: [&[By]; 6] =
-            [&[By::Before, By::After], &[By::Before, By::After], &[By::Session], &[By::Session], &[By::Stream], &[By::Log]];
+        const SOURCES: [&[By]; 6] = [
+            &[By::Before, By::After],
+            &[By::Before, By::After],
+            &[By::Session],
+            &[By::Session],
+            &[By::Stream],
+            &[By::Log],
+        ];
         for round in 0..40 {
             let (log, barrier) = (OpenStore::in_memory()?, Barrier::new(SOURCES.len()));
             std::thread::scope(|scope| {
