@@ -2,7 +2,7 @@
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
 //!
 //! Invariant R60: a store is written to only if what is in force in it is what was in force when its keys last signed. The key
-//! file's mark has a digest of that, so a system event that nothing leads to any more, or that was changed together with its hash,
+//! file's mark has a digest of that, so a system event that is no longer reachable, or that was changed together with its hash,
 //! is detected when the store is opened, and not only by a verification.
 //!
 //! Invariant R80: after a restore from a copy that lacks, or may lack, a policy, a hold or an emergency grant that was in force,

@@ -101,7 +101,7 @@ pub(crate) fn put_in_new_place(finished: &Path, path: &Path, writes: Writes) -> 
 /// # Errors
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a link, a pipe, a device, a folder, another user's file, a file that is kept
 /// for something else; or the error of the file system.
-pub(crate) fn open_to_append(path: &Path, writes: Writes) -> Result<(File, bool)> {
+pub fn open_to_append(path: &Path, writes: Writes) -> Result<(File, bool)> {
     kept::check_name(path, writes)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true);

@@ -24,21 +24,17 @@ impl Compare<'_> {
         workload.take(self.size.min(10_000));
         let mut bare = Bare::new(&self.path("bare"))?;
         let mut lite = theirs_path.as_deref().map(Sqlite::open).transpose()?;
-        let (mut two, mut one, mut sync, mut theirs) =
-            (Times::default(), Times::default(), Times::default(), Times::default());
+        let (mut times, mut sync, mut theirs) = (Times::default(), Times::default(), Times::default());
         let started = Instant::now();
         for round in 0..self.times(20) {
             if round > 1 && started.elapsed() > MINUTE {
                 break;
             }
-            for one_phase in [false, true] {
-                let log = Options::new().one_phase_commits(one_phase).open(&path)?;
-                let times = if one_phase { &mut one } else { &mut two };
-                for call in workload.take(self.times(250)) {
-                    times.time(|| log.record(call))?;
-                }
-                log.close()?;
+            let log = Options::new().open(&path)?;
+            for call in workload.take(self.times(250)) {
+                times.time(|| log.record(call))?;
             }
+            log.close()?;
             for _ in 0..self.times(250) {
                 sync.time(|| bare.append())?;
             }
@@ -52,28 +48,18 @@ impl Compare<'_> {
         let (bare_p50, bare_mean) = (sync.p50(), sync.mean());
         self.report.add(
             Row::new("record", "one durable record: p50", Unit::Micros)
-                .value(OURS, two.p50())
+                .value(OURS, times.p50())
                 .value(SQLITE, theirs.p50())
                 .ratio_to(&against(bare_p50), bare_p50)
                 .target(Target::RatioAtMost(1.6)),
         );
         self.report.add(
             Row::new("record_mean", "… average", Unit::Micros)
-                .value(OURS, two.mean())
+                .value(OURS, times.mean())
                 .value(SQLITE, theirs.mean())
                 .ratio_to("of SQLite's", theirs.mean())
                 .target(Target::RatioAtMost(1.1))
                 .note(format!("a bare sync takes {}", micros(bare_mean))),
-        );
-        self.report.add(
-            Row::new("record_one_phase", "… with one-phase commits: p50", Unit::Micros)
-                .value(OURS, one.p50())
-                .ratio_to(&against(bare_p50), bare_p50),
-        );
-        self.report.add(
-            Row::new("record_one_phase_mean", "… average", Unit::Micros)
-                .value(OURS, one.mean())
-                .ratio_to("of SQLite's", theirs.mean()),
         );
         self.crowd(&path, lite, &mut workload)?;
         self.during_merges(&path, &mut workload)

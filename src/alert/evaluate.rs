@@ -37,8 +37,7 @@ pub(super) trait World {
     fn grant(&self, seq: u64) -> Option<Grant>;
 
     /// Calls `each` for the entries before `seq` that have all of these values in the spelling of the log, and one of the
-    /// tools that `tools` wants, the newest
-    /// first, each with the first entry of the call that it ends; as long as `each` returns true.
+    /// tools that `tools` wants, the newest first, each with the first entry of the call that it ends; as long as `each` returns true.
     fn before(
         &self,
         seq: u64,

@@ -2,7 +2,7 @@
 
 use super::AuditLog;
 use crate::query::Cursor;
-use crate::query::{Breakdown, Conversations, Group, Statistics, Step, ToolStatistics, WholeCall};
+use crate::query::{Breakdown, Conversations, Group, OlderConversations, Statistics, Step, ToolStatistics, WholeCall};
 use crate::requests::{Found, Page};
 use crate::verify::Progress;
 use crate::{Entry, Query, Result, query, requests};
@@ -154,7 +154,27 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn conversations(&self, query: &Query, most: u64) -> Result<Conversations> {
-        self.ask(requests::GetConversations { query: query.clone(), most })
+        self.ask(requests::GetConversations { query: query.clone(), most, older: None })
+    }
+
+    /// Goes on with a list of conversations where [`Conversations::next`] says that there are older ones. What was recorded since
+    /// the list was begun is in its figures, and changes neither its order nor what is in it.
+    ///
+    /// # Errors
+    /// As [`AuditLog::query`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Query, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// log.record(ToolCall::new("conv_2", "usr_1", "lookup"))?;
+    /// let newest = log.conversations(&Query::new(), 1)?;
+    /// let older = log.older_conversations(&Query::new(), 1, newest.next.expect("there are two"))?;
+    /// assert_eq!((older.newest[0].id.as_str(), older.next), ("conv_1", None));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn older_conversations(&self, query: &Query, most: u64, older: OlderConversations) -> Result<Conversations> {
+        self.ask(requests::GetConversations { query: query.clone(), most, older: Some(older) })
     }
 
     /// The call that the entry at `seq` is a part of, with all its parts, and with the calls that retried or followed it up.

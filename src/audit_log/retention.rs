@@ -146,6 +146,30 @@ impl Retention<'_> {
         self.0.ask(requests::Holds {})
     }
 
+    /// How many of the entries that are there now a hold names; `hold` is the seq of the entry that placed it. Alerts and
+    /// emergency grants about the same people are kept too, and not counted.
+    ///
+    /// If the hold names somebody by a pseudonym whose name the log does not tell, this reads every entry: those recorded under a
+    /// later pseudonym key may be about the same person, so they are kept, and counted.
+    ///
+    /// # Errors
+    /// [`NoSuchEntry`](crate::ErrorKind::NoSuchEntry): no such hold is in force; [`Damaged`](crate::ErrorKind::Damaged);
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Justification, ToolCall, retention::HoldSelector};
+    /// # let log = AuditLog::in_memory()?;
+    /// # log.record(ToolCall::new("conv_1", "usr_7", "refund"))?;
+    /// # let mut covering = HoldSelector::default();
+    /// # covering.users.insert("usr_7".to_owned());
+    /// let hold = log.retention().place_hold("case 2026-114", covering, Justification { actor: "counsel", reason: "lawsuit" })?;
+    /// assert_eq!(log.retention().count_held(hold.seq)?, 1);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn count_held(&self, hold: u64) -> Result<u64> {
+        self.0.ask(requests::CountHeld { hold })
+    }
+
     /// Which names the pseudonyms in a hold stand for, as far as this can be determined: with the store's keys, the names that
     /// stand in clear in the hold or in entries. A pseudonym cannot be reversed, so nothing can tell more.
     ///

@@ -10,7 +10,7 @@ use super::owned::Owned;
 use super::{AuditLog, Inner, Role, Sharing, closed};
 use crate::entry::ToolCall;
 use crate::owner::{
-    Confirmed, Connection, Lost, Remote, Server, Trust, perhaps_recorded, reach, reach_telling, sockets,
+    Confirmed, Connection, Lost, Remote, Server, Tell, Trust, perhaps_recorded, reach, reach_telling, sockets,
 };
 use crate::process::Process;
 use crate::requests::{self, Request};
@@ -30,6 +30,8 @@ const SHARED: Duration = Duration::from_secs(60);
 /// How long a process that only reads leaves a store that has lost its owner to those that record: they look for it at the same
 /// time.
 const HOLD_OFF: Duration = Duration::from_secs(1);
+/// How long a wait for the store may take before whoever waits is told.
+const QUIET: Duration = Duration::from_secs(2);
 /// How many processes that only read are asked to give a store up before that is an error: each gives it up once.
 const READERS: usize = 200;
 /// The longest pause between two attempts.
@@ -146,13 +148,16 @@ impl Shared {
     fn find(&self, options: &Options, lost: bool) -> Result<Role> {
         let (mut began, mut lost) = (Instant::now(), lost);
         let (mut pause, mut asked) = (Duration::from_millis(1), 0);
-        let told = Cell::new(false);
-        let silent = |process: u32| {
-            if let Some(tell) = self.sharing.on_trouble.as_ref().filter(|_| !told.replace(true)) {
-                tell(&format!(
-                    "process {process} has the store open and has not answered for two seconds: it was stopped, or is busy; waiting"
-                ));
+        let (told, tell) = (Cell::new(false), Tell(self.sharing.on_trouble.clone()));
+        let waiting = |what: &str| {
+            if !told.replace(true) {
+                tell.say(&format!("waiting for {what}"));
             }
+        };
+        let silent = |process: u32| {
+            waiting(&format!(
+                "process {process}, which has the store open and has not answered for two seconds: it was stopped, or is busy"
+            ));
         };
         loop {
             // What answers at the socket although it cannot be the owner, or does not answer as one.
@@ -162,18 +167,21 @@ impl Shared {
                 Err(e) => wrong = Some(e),
                 Ok(Some(connection)) if connection.reads() && !is_reader(options) => take_over(connection, &mut asked)?,
                 Ok(Some(connection)) if connection.is_opening() => {}
-                Ok(Some(mut connection)) => match self.trust.confirm(&mut connection, options, &self.store) {
-                    Ok(confirmed @ (Confirmed::Proven | Confirmed::Unproven)) => {
-                        let proven = confirmed == Confirmed::Proven;
-                        let remote = Remote::new(&self.store, options, &self.trust, connection, proven);
-                        return Ok(Role::Away(Box::new(remote)));
+                Ok(Some(connection)) => {
+                    let mut connection = connection.telling(&tell);
+                    match self.trust.confirm(&mut connection, options, &self.store) {
+                        Ok(confirmed @ (Confirmed::Proven | Confirmed::Unproven)) => {
+                            let proven = confirmed == Confirmed::Proven;
+                            let remote = Remote::new(&self.store, options, &self.trust, connection, proven);
+                            return Ok(Role::Away(Box::new(remote)));
+                        }
+                        Ok(Confirmed::Gone) => {}
+                        Err(_) if connection.reads() => take_over(connection, &mut asked)?,
+                        // The peer may be a command that reads without the key and soon ends.
+                        Err(_) if began.elapsed() < ALONE => {}
+                        Err(e) => return Err(e),
                     }
-                    Ok(Confirmed::Gone) => {}
-                    Err(_) if connection.reads() => take_over(connection, &mut asked)?,
-                    // The peer may be a command that reads without the key and soon ends.
-                    Err(_) if began.elapsed() < ALONE => {}
-                    Err(e) => return Err(e),
-                },
+                }
             }
             if !(lost && is_reader(options) && began.elapsed() < HOLD_OFF) {
                 let locked = match self.open(options) {
@@ -192,6 +200,9 @@ impl Shared {
                 }
                 if began.elapsed() > patience(&self.store) {
                     return Err(locked);
+                }
+                if began.elapsed() > QUIET {
+                    waiting("the process that has the store open: it is opening or closing it, or does not answer");
                 }
             }
             std::thread::sleep(pause);

@@ -213,7 +213,8 @@ impl OpenStore {
         let snapshot = self.engine().snapshot_of_entries()?;
         let conversation = (Facet::Conversation, vec![begun.conversation_id.clone()]);
         let own = teller(begun.circumstances.as_deref());
-        if begun.call_id.is_none() || !guarded(|| others_tell(&snapshot, &conversation, own))? {
+        let is_others = |call: &Call| teller(call.circumstances.as_deref()) != own;
+        if begun.call_id.is_none() || !guarded(|| newest_have(&snapshot, &conversation, is_others))? {
             return Ok(None);
         }
         let found = self.with_id(&snapshot, &conversation, own, begun)?;
@@ -294,19 +295,27 @@ impl OpenStore {
 
 /// Whether among the newest entries of a conversation some are of another source's calls.
 fn others_tell(snapshot: &Snapshot, conversation: &(Facet, Vec<String>), own: Teller<'_>) -> Result<bool> {
-    let (mut left, mut others) = (NEWEST, false);
+    // This source's details are of another one's call, those of another source may be of this one's.
+    newest_have(snapshot, conversation, |call| {
+        let by_this = teller(call.circumstances.as_deref()) == own;
+        if call.detail_of().is_some() { by_this } else { !by_this }
+    })
+}
+
+/// Whether one of the newest entries of a conversation is such a call.
+fn newest_have(
+    snapshot: &Snapshot,
+    conversation: &(Facet, Vec<String>),
+    is_such: impl Fn(&Call) -> bool,
+) -> Result<bool> {
+    let (mut left, mut found) = (NEWEST, false);
     backwards(snapshot, std::slice::from_ref(conversation), snapshot.size, &mut |seq| {
         left -= 1;
         let entry = snapshot.checked(seq)?;
-        let told = entry.as_ref().and_then(|entry| entry.call());
-        // This source's details are of another one's call, those of another source may be of this one's.
-        others = told.is_some_and(|call| {
-            let by_this = teller(call.circumstances.as_deref()) == own;
-            if call.detail_of().is_some() { by_this } else { !by_this }
-        });
-        Ok(!others && left > 0)
+        found = entry.as_ref().and_then(|entry| entry.call()).is_some_and(&is_such);
+        Ok(!found && left > 0)
     })?;
-    Ok(others)
+    Ok(found)
 }
 
 /// Whether what one told of can be told by the other too. The hooks of two agents never tell of one call: they may share a

@@ -10,7 +10,7 @@
 //! it, and a process in the middle cannot reuse it.
 //!
 //! Invariant R72: a process that knows the log's key, from its own key file or because the caller gave it, sends nothing to
-//! an owner that has not signed for it, except that one that only reads shall give way (R96). The signature covers the same
+//! an owner that has not signed for it, except the request that a read-only owner give way (R96). The signature covers the same
 //! data, the place of the socket and 32 random bytes from the process that asks. So it is valid for one connection to one
 //! store, and the owner of a copy elsewhere is not accepted as this store's owner.
 

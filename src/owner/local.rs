@@ -4,10 +4,10 @@
 use std::io;
 
 #[cfg(unix)]
-pub(super) use unix::{Listener, Peer, Stream, bind, connect, home, is_alive, user};
+pub(super) use unix::{Listener, Peer, Stream, bind, connect, home, is_alive, is_stopped, user};
 
 #[cfg(not(unix))]
-pub(super) use other::{Listener, Peer, Stream, bind, connect, home, is_alive, user};
+pub(super) use other::{Listener, Peer, Stream, bind, connect, home, is_alive, is_stopped, user};
 
 /// Why there is no connection to a socket.
 #[derive(Debug)]
@@ -114,6 +114,12 @@ mod unix {
             )
     }
 
+    /// Whether a process was stopped by a signal, as far as the system tells.
+    pub(crate) fn is_stopped(process: u32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    }
+
     /// Connects to this user's socket at `path`; returns which process listens there, and the name of the near end.
     pub(crate) fn connect(path: &Path) -> Result<(Stream, Peer), NoPeer> {
         let about = match std::fs::symlink_metadata(path) {
@@ -198,6 +204,10 @@ mod other {
 
     pub(crate) fn is_alive(_: u32) -> bool {
         true
+    }
+
+    pub(crate) fn is_stopped(_: u32) -> bool {
+        false
     }
 
     pub(crate) fn connect(_: &Path) -> Result<(Stream, Peer), NoPeer> {

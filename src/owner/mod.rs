@@ -26,7 +26,7 @@ mod wire;
 pub(crate) use place::sockets;
 pub use place::was_left_open;
 pub use remote::{Connection, reach};
-pub(crate) use remote::{Lost, Remote, perhaps_recorded, reach_telling};
+pub(crate) use remote::{Lost, Remote, Tell, perhaps_recorded, reach_telling};
 pub(crate) use server::Server;
 pub use trust::keys;
 pub(crate) use trust::{Confirmed, Trust};

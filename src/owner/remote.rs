@@ -1,7 +1,7 @@
 //! The client side: processes that do not have the store open.
 
 use super::authority::{Asked, Question};
-use super::local::{NoPeer, Peer, Stream, connect, is_alive};
+use super::local::{NoPeer, Peer, Stream, connect, is_alive, is_stopped};
 use super::place;
 use super::trust::{Confirmed, Trust};
 use super::wire::{self, Ask, CHUNK, Hello, PROTOCOL, Reply, Request};
@@ -13,6 +13,7 @@ use crate::process::Process;
 use crate::store::{Access, OwnSender, RemoteBatch};
 use crate::{Error, ErrorKind, Options, Receipt, Result};
 use attestlog_proof::entry::Phase;
+use std::fmt;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,25 @@ const DOUBT: Duration = Duration::from_secs(3);
 /// unless a process forked from it keeps a copy open.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Tells the host of this process what it waits for.
+#[derive(Clone, Default)]
+pub(crate) struct Tell(pub(crate) Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl Tell {
+    /// Tells it.
+    pub(crate) fn say(&self, message: &str) {
+        if let Some(tell) = &self.0 {
+            tell(message);
+        }
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tell").finish_non_exhaustive()
+    }
+}
+
 /// A connection to the process that has a store open.
 #[derive(Debug)]
 pub struct Connection {
@@ -45,6 +65,8 @@ pub struct Connection {
     place: String,
     /// The process that connected. A fork of it shares the connection, and its frames would mix with this process's.
     at: Process,
+    /// Who is told if the owner was stopped.
+    tell: Tell,
 }
 
 /// Connects to the process that has the store open and shares it, if there is one.
@@ -125,10 +147,19 @@ impl Connection {
             return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
         }
         match wire::send(&mut stream, &Request::Hello { protocol: PROTOCOL }) {
-            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, name, place, at: Process::this() }))),
+            Ok(()) => {
+                let (at, tell) = (Process::this(), Tell::default());
+                Ok(Some(Ok(Connection { stream, reader, hello, listener, name, place, at, tell })))
+            }
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Tells of an owner that is stopped while it is waited for.
+    pub(crate) fn telling(mut self, tell: &Tell) -> Connection {
+        self.tell = tell.clone();
+        self
     }
 
     /// The id of the process that has the store open, as the kernel reports it; where it does not, as that process states
@@ -229,10 +260,22 @@ impl Connection {
         self.hear()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// The owner's next reply, however long it takes, as long as the owner is alive.
+    /// The owner's next reply, however long it takes, as long as the owner is alive. If it was stopped, that is told once.
     fn hear(&mut self) -> io::Result<Option<Reply>> {
-        let listener = self.listener;
-        match wire::receive(&mut self.reader, wire::MAX_FRAME, &mut |_| is_alive(listener)) {
+        let (listener, tell) = (self.listener, &self.tell);
+        let (mut waited, mut told) = (Duration::ZERO, false);
+        let mut waits = |_: bool| {
+            waited += LOOK;
+            if !told && waited >= QUIET && is_stopped(listener) {
+                told = true;
+                tell.say(&format!(
+                    "waiting for process {listener}, which has the store open and was stopped: let it go on (`kill -CONT {listener}`) or \
+                     end it"
+                ));
+            }
+            is_alive(listener)
+        };
+        match wire::receive(&mut self.reader, wire::MAX_FRAME, &mut waits) {
             Err(e) if wire::is_late(&e) => Err(io::ErrorKind::UnexpectedEof.into()),
             heard => heard,
         }
@@ -285,6 +328,7 @@ pub(crate) struct Remote {
     trust: Arc<Trust>,
     /// The owner that was checked first, and whether it has proven that it has the log's key.
     owner: (u32, bool),
+    tell: Tell,
     pool: Mutex<Vec<Connection>>,
     /// Idle connections on which keys were proven, or need not be.
     asking: Mutex<Vec<Connection>>,
@@ -293,13 +337,14 @@ pub(crate) struct Remote {
 impl Remote {
     /// `first` is a connection to an owner that has been checked.
     pub(crate) fn new(store: &Path, options: &Options, trust: &Arc<Trust>, first: Connection, proven: bool) -> Remote {
-        let owner = (first.process(), proven);
+        let (owner, tell) = ((first.process(), proven), first.tell.clone());
         let pool = Mutex::new(vec![first]);
         Remote {
             store: store.to_owned(),
             options: options.clone(),
             trust: trust.clone(),
             owner,
+            tell,
             pool,
             asking: Mutex::default(),
         }
@@ -421,7 +466,7 @@ impl Remote {
         if let Some(connection) = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(connection);
         }
-        let mut connection = reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)?;
+        let mut connection = reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)?.telling(&self.tell);
         if connection.reads() && self.options.settings.access == Access::Write {
             // The owner that this knew has gone, and nothing is recorded through a process that only reads (R96).
             return Err(Lost::Gone);

@@ -75,15 +75,15 @@ impl OpenStore {
         }
         asked.sort_unstable_by_key(|(field, term)| row_order(*field, term));
         asked.dedup();
-        let mut batches = snapshot.batch_rows(&asked)?;
+        let mut batches = snapshot.batches()?;
         // A batch counts only if its entry is covered.
-        batches.retain(|batch| batch.seq < size);
-        let covered = batches.last().map_or(0, |batch| batch.end);
+        batches.retain(|(_, _, entry)| *entry < size);
+        let covered = batches.last().map_or(0, |(_, end, _)| *end);
         check_uncovered(snapshot, covered..size, neighbours)?;
         needed.extend(covered..size);
-        check_neighbours(&batches, &asked, neighbours)?;
-        let mut gone = SeqSet::new();
-        for batch in &batches {
+        let (mut gone, mut shown, mut others) = (SeqSet::new(), Vec::new(), Others::default());
+        snapshot.batch_rows(&batches, &asked, &mut |batch| {
+            others.add(&batch, &asked);
             needed.insert(batch.seq);
             for row in batch.shown.iter().filter(|row| row.field == facet && terms.contains(&row.term)) {
                 for &seq in &row.seqs {
@@ -94,6 +94,11 @@ impl OpenStore {
                 }
             }
             gone.extend(batch.gone.iter().flat_map(|row| row.seqs.iter().copied()));
+            shown.push(show(snapshot, &batch)?);
+            Ok(())
+        })?;
+        if neighbours == Neighbours::Withhold {
+            others.refuse()?;
         }
         let purges = self.purges_of(snapshot, &gone, size)?;
         needed.extend(purges.iter().map(|(seq, _)| *seq));
@@ -107,8 +112,8 @@ impl OpenStore {
             room = room.checked_sub(bytes).ok_or_else(|| too_large(facet))?;
             entries.push(ShownEntry { line, path });
         }
-        let batches = batches.iter().map(|batch| show(snapshot, batch)).collect::<Result<_>>()?;
-        let proof = CompleteProof { facet, value: value.to_owned(), terms, entries, batches, purges, checkpoint };
+        let proof =
+            CompleteProof { facet, value: value.to_owned(), terms, entries, batches: shown, purges, checkpoint };
         match proof.to_string().len() > crate::proof::MAX_PROOF_BYTES {
             true => Err(too_large(facet)),
             false => Ok(proof),
@@ -199,29 +204,36 @@ fn is_person(facet: Facet) -> bool {
     matches!(facet, Facet::Conversation | Facet::User | Facet::Patient)
 }
 
-fn check_neighbours(batches: &[BatchRows], asked: &[(Facet, &str)], neighbours: Neighbours) -> Result<()> {
-    if neighbours == Neighbours::Reveal {
-        return Ok(());
+/// The clear names of others that a proof would show, each once.
+#[derive(Debug, Default)]
+struct Others(BTreeMap<Facet, BTreeSet<String>>);
+
+impl Others {
+    fn add(&mut self, batch: &BatchRows, asked: &[(Facet, &str)]) {
+        let names = |row: &&IndexRow| {
+            is_person(row.field) && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term))
+        };
+        for row in batch.shown.iter().filter(names) {
+            self.0.entry(row.field).or_default().insert(row.term.clone());
+        }
     }
-    let names =
-        |row: &&IndexRow| is_person(row.field) && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term));
-    let mut named: BTreeMap<Facet, BTreeSet<&str>> = BTreeMap::new();
-    for row in batches.iter().flat_map(|batch| batch.shown.iter().filter(names)) {
-        named.entry(row.field).or_default().insert(&row.term);
+
+    /// Fails if there are any.
+    fn refuse(&self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let said: Vec<String> = self.0.iter().map(|(f, terms)| format!("{} × {}", terms.len(), f.as_str())).collect();
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "to show that a part of the index does not have this value, the proof would also show the values next to it, with \
+                 their entries: {}. Ask for them to be shown if whoever gets the proof may know them; or let the policy write \
+                 pseudonyms, which give nobody away",
+                said.join(", ")
+            ),
+        ))
     }
-    if named.is_empty() {
-        return Ok(());
-    }
-    let said: Vec<String> = named.iter().map(|(f, terms)| format!("{} × {}", terms.len(), f.as_str())).collect();
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "to show that a part of the index does not have this value, the proof would also show the values next to it, with their \
-             entries: {}. Ask for them to be shown if whoever gets the proof may know them; or let the policy write pseudonyms, which \
-             give nobody away",
-            said.join(", ")
-        ),
-    ))
 }
 
 fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {

@@ -1,18 +1,22 @@
 //! How groups of calls went. By tool alone the figures come from the rollups, like statistics; otherwise each entry that the query
-//! finds is read once, in order.
+//! finds is read once, by several threads, each of which takes a part of the log.
 
 use super::statistics::Durations;
 use super::{Persons, Query, Statistics};
 use crate::json::{Json, Object};
 use crate::store::{Cell, OpenStore, guarded};
-use crate::{Error, Result, Timestamp};
+use crate::{Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::{Call, Facet, Kind};
 use attestlog_proof::json::form::Form;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// The most kinds of failure that are told apart in one group; further ones count as [`OTHER`].
 const MOST_ERRORS: usize = 200;
 const OTHER: &str = "(other)";
+/// A thread is worth its while for this many entries.
+const PART: u64 = 1 << 15;
 
 /// What calls are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -237,20 +241,46 @@ struct Sum {
 
 impl Sum {
     fn failed(&mut self, call: &Call) {
-        let Some(how) = call.failure() else { return };
+        call.failure().into_iter().for_each(|how| self.failures(how, 1));
+    }
+
+    fn failures(&mut self, how: &str, count: u64) {
         let known = self.errors.contains_key(how) || self.errors.len() < MOST_ERRORS;
-        *self.errors.entry(if known { how } else { OTHER }.to_owned()).or_default() += 1;
+        *self.errors.entry(if known { how } else { OTHER }.to_owned()).or_default() += count;
     }
 }
 
-/// All groups. Users have numbers in the order in which they are met.
+/// The number of each user, for all threads.
+#[derive(Default)]
+struct Users(Mutex<HashMap<String, u64>>);
+
+impl Users {
+    fn number(&self, name: &str) -> u64 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = all.len() as u64;
+        *all.entry(name.to_owned()).or_insert(next)
+    }
+}
+
+/// All groups of a part of the log.
 #[derive(Default)]
 struct Sums {
     groups: HashMap<Vec<Option<String>>, Sum>,
+    /// The numbers of the users that were met.
     users: HashMap<String, u64>,
 }
 
 impl Sums {
+    fn merge(&mut self, other: Sums) -> Result<()> {
+        for (by, sum) in other.groups {
+            let group = self.group(by)?;
+            group.cell.merge(&sum.cell);
+            group.unfinished += sum.unfinished;
+            sum.errors.iter().for_each(|(how, count)| group.failures(how, *count));
+        }
+        Ok(())
+    }
+
     fn group(&mut self, by: Vec<Option<String>>) -> Result<&mut Sum> {
         if self.groups.len() >= Breakdown::MOST_GROUPS && !self.groups.contains_key(&by) {
             return Err(Error::invalid(format!(
@@ -261,11 +291,10 @@ impl Sums {
         Ok(self.groups.entry(by).or_default())
     }
 
-    fn add(&mut self, by: Vec<Option<String>>, call: &Call, success: bool) -> Result<()> {
-        let next = self.users.len() as u64;
+    fn add(&mut self, by: Vec<Option<String>>, call: &Call, success: bool, users: &Users) -> Result<()> {
         let user = match self.users.get(&call.user_id) {
             Some(user) => *user,
-            None => *self.users.entry(call.user_id.clone()).or_insert(next),
+            None => *self.users.entry(call.user_id.clone()).or_insert_with(|| users.number(&call.user_id)),
         };
         let group = self.group(by)?;
         group.cell.add(user, success, call.duration_nanos());
@@ -290,25 +319,28 @@ impl OpenStore {
             return Err(Error::invalid("the same grouping is asked for twice"));
         }
         self.check_damage()?;
-        let mut groups = self.of_one_moment(|| guarded(|| self.breakdown_once(of)))?;
+        let mut groups = self.of_one_moment(|| guarded(|| self.breakdown_once(of, self.reading_threads())))?;
         groups.sort_by(|a, b| b.figures.total_calls.cmp(&a.figures.total_calls).then_with(|| a.by.cmp(&b.by)));
         Ok(groups)
     }
 
-    fn breakdown_once(&self, of: &Breakdown) -> Result<Vec<Group>> {
+    /// How many threads read this log.
+    fn reading_threads(&self) -> u64 {
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+        threads.min(self.size() / PART).max(1)
+    }
+
+    fn breakdown_once(&self, of: &Breakdown, parts: u64) -> Result<Vec<Group>> {
         let mended = self.mended(None, |_| true)?;
         if let Some(groups) = self.of_rollups(of, &mended)? {
             return Ok(groups);
         }
+        let users = Users::default();
         let mut sums = Sums::default();
-        self.each_call(&of.of.clone().kind(Kind::ToolCall), |seq, call| {
-            if !call.is_counted() {
-                return Ok(());
-            }
-            let success = call.success() == Some(true) || mended.contains(&seq);
-            of.groups(call).into_iter().try_for_each(|by| sums.add(by, call, success))
-        })?;
-        self.each_call(&of.of.clone().kind(Kind::CallBegun).unfinished(), |_, call| {
+        for part in self.in_parts(parts, |part| self.part(of, part, &mended, &users))? {
+            sums.merge(part)?;
+        }
+        self.each_call(&of.of.clone().kind(Kind::CallBegun).unfinished(), 0..u64::MAX, |_, call| {
             of.groups(call).into_iter().try_for_each(|by| {
                 sums.group(by)?.unfinished += 1;
                 Ok(())
@@ -316,7 +348,13 @@ impl OpenStore {
         })?;
         let persons = Persons::of(&self.snapshot()?, self.engine().policies().sanitizer.as_ref(), Facet::User)?;
         let names: HashMap<u64, String> = match persons.any_hidden() {
-            true => sums.users.into_iter().map(|(name, id)| (id, name)).collect(),
+            true => users
+                .0
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .into_iter()
+                .map(|(name, id)| (id, name))
+                .collect(),
             false => HashMap::new(),
         };
         let group = |(by, mut sum): (Vec<Option<String>>, Sum)| {
@@ -339,7 +377,7 @@ impl OpenStore {
         let statistics = since.iter().fold(Statistics::new(), |of, since| of.since(*since));
         let statistics = self.statistics(&until.iter().fold(statistics, |of, until| of.until(*until)))?;
         let mut errors: HashMap<String, Sum> = HashMap::new();
-        self.each_call(&of.of.clone().kind(Kind::ToolCall).failed(), |seq, call| {
+        self.each_call(&of.of.clone().kind(Kind::ToolCall).failed(), 0..u64::MAX, |seq, call| {
             if call.is_counted() && !mended.contains(&seq) {
                 errors.entry(call.tool_name.clone()).or_default().failed(call);
             }
@@ -364,16 +402,87 @@ impl OpenStore {
         Ok(Some(statistics.into_iter().map(group).collect()))
     }
 
-    fn each_call(&self, query: &Query, mut each: impl FnMut(u64, &Call) -> Result<()>) -> Result<()> {
-        for entry in self.query(query)?.beside() {
+    /// The sums of the calls that ended in a part of the log.
+    fn part(&self, of: &Breakdown, part: Range<u64>, mended: &HashSet<u64>, users: &Users) -> Result<Sums> {
+        let mut sums = Sums::default();
+        self.each_call(&of.of.clone().kind(Kind::ToolCall), part, |seq, call| {
+            if !call.is_counted() {
+                return Ok(());
+            }
+            let success = call.success() == Some(true) || mended.contains(&seq);
+            of.groups(call).into_iter().try_for_each(|by| sums.add(by, call, success, users))
+        })?;
+        Ok(sums)
+    }
+
+    /// Has each part of the log read by a thread of its own.
+    fn in_parts<T: Send>(&self, parts: u64, read: impl Fn(Range<u64>) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let each = self.size() / parts;
+        let starts: Vec<u64> = (0..parts).map(|part| each * part).collect();
+        let ends = starts.iter().skip(1).copied().chain([u64::MAX]);
+        let parts: Vec<Range<u64>> = starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect();
+        if let [all] = &parts[..] {
+            return read(all.clone()).map(|all| vec![all]);
+        }
+        let read = &read;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || guarded(|| read(part)))).collect();
+            let ended = |_| Err(Error::new(ErrorKind::Io, "a thread that read a part of the log has failed"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(ended)).collect()
+        })
+    }
+
+    fn each_call(&self, query: &Query, part: Range<u64>, mut each: impl FnMut(u64, &Call) -> Result<()>) -> Result<()> {
+        let mut query = Query { newest_first: false, ..query.clone() };
+        query.after = part.start.checked_sub(1);
+        for entry in self.query(&query)?.beside() {
             let entry = match entry {
                 Err(e) if self.goes_on() && e.seq().is_some() => continue,
                 other => other?,
             };
+            if entry.seq >= part.end {
+                break;
+            }
             if let Some(call) = entry.call() {
                 each(entry.seq, call)?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Outcome, ToolCall};
+
+    /// However many threads read the log, the figures are the same: each call is in one part, a user has one number, and an error
+    /// counts once.
+    #[test]
+    fn the_figures_do_not_depend_on_how_many_threads_read() {
+        let log = Options::new().store_in_memory().unwrap();
+        for n in 0..60u32 {
+            let mut call = ToolCall::new(format!("c{}", n / 7), format!("u{}", n % 5), ["look", "pay"][n as usize % 2]);
+            call.duration_ms = Some(f64::from(n) + 1.0);
+            if n % 4 == 0 {
+                call.outcome = Some([Outcome::Denied, Outcome::Timeout][n as usize / 4 % 2]);
+            }
+            log.record(call).unwrap();
+        }
+        for by in [&[Grouping::User][..], &[Grouping::Day, Grouping::Tool], &[]] {
+            for of in [Query::new(), Query::new().failed(), Query::new().user("u3").newest_first()] {
+                let of = Breakdown::new(by.iter().copied(), of);
+                let sorted = |parts| {
+                    let mut groups = log.breakdown_once(&of, parts).unwrap();
+                    groups.sort_by(|a, b| a.by.cmp(&b.by));
+                    groups
+                };
+                let one = sorted(1);
+                assert!(one.iter().map(|group| group.figures.total_calls).sum::<u64>() >= 12);
+                for parts in [2, 3, 7, 61] {
+                    assert_eq!(sorted(parts), one, "{parts} parts, {of:?}");
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Calls, Part, Query};
 use crate::store::OpenStore;
-use crate::{Result, Timestamp};
+use crate::{Facet, Result, Timestamp};
 use std::collections::BTreeSet;
 
 /// The most conversations that are told at once.
@@ -38,34 +38,62 @@ attestlog_proof::json_form!(members Conversation { id, users, first, last, calls
 pub struct Conversations {
     /// Those with the newest entries, newest first.
     pub newest: Vec<Conversation>,
-    /// Whether there are older ones.
-    pub more: bool,
+    /// If there are older ones: where to go on.
+    pub next: Option<OlderConversations>,
 }
 
-attestlog_proof::json_form!(members Conversations { newest, more });
+attestlog_proof::json_form!(members Conversations { newest, next });
+
+/// Where a list of conversations goes on: with those whose newest entry came before the last one that was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OlderConversations {
+    /// The newest entry of the conversation that was listed last.
+    pub before: u64,
+    /// Entries from this seq on came after the list was begun; they move no conversation.
+    pub size: u64,
+}
+
+attestlog_proof::json_form!(members OlderConversations { before, size });
 
 impl OpenStore {
-    /// The newest conversations with an entry that `query` finds, at most `most` and at most 1,000.
-    pub(crate) fn conversations(&self, query: &Query, most: u64) -> Result<Conversations> {
+    /// The newest conversations with an entry that `query` finds, at most `most` and at most 1,000; or those that follow.
+    pub(crate) fn conversations(
+        &self,
+        query: &Query,
+        most: u64,
+        older: Option<OlderConversations>,
+    ) -> Result<Conversations> {
         self.check_damage()?;
         let (most, mut seen, mut ids) = (most.min(MOST) as usize, BTreeSet::new(), Vec::new());
+        let size = older.map_or_else(|| self.size(), |older| older.size.min(self.size()));
         let newest = Query { limit: None, after: None, ..query.clone().newest_first() };
-        let mut more = false;
-        for entry in self.query(&newest)? {
+        let (mut next, mut last) = (None, older.map_or(size, |older| older.before));
+        for entry in self.query(&newest.clone().after(last))? {
             let entry = match entry {
                 Err(e) if self.goes_on() && e.seq().is_some() => continue,
                 other => other?,
             };
             let Some(call) = entry.call().filter(|call| !seen.contains(&call.conversation_id)) else { continue };
+            let id = call.conversation_id.clone();
+            seen.insert(id.clone());
+            // What was listed before has an entry that came later.
+            if let Some(older) = older {
+                let mut of = newest.clone().after(size).limit(1);
+                of.facets.insert(Facet::Conversation, vec![id.clone()]);
+                if self.query(&of)?.next().transpose()?.is_some_and(|newest| newest.seq >= older.before) {
+                    continue;
+                }
+            }
             if ids.len() == most {
-                more = true;
+                next = Some(OlderConversations { before: last, size });
                 break;
             }
-            seen.insert(call.conversation_id.clone());
-            ids.push(call.conversation_id.clone());
+            last = entry.seq;
+            ids.push(id);
         }
         let told = ids.into_iter().map(|id| self.conversation(id));
-        Ok(Conversations { newest: told.filter_map(Result::transpose).collect::<Result<_>>()?, more })
+        Ok(Conversations { newest: told.filter_map(Result::transpose).collect::<Result<_>>()?, next })
     }
 
     /// The figures of one; `None` if a purge has just taken it.

@@ -396,12 +396,8 @@ impl Query {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        match (self.since, self.until) {
-            (Some(since), Some(until)) if since > until => {
-                Err(Error::invalid(format!("the time range is inverted: it begins at {since} and ends at {until}")))
-            }
-            _ => self.conditions.check(),
-        }
+        check_range(self.since, self.until)?;
+        self.conditions.check()
     }
 
     /// The facets with every spelling under which the store may hold a value.
@@ -426,6 +422,16 @@ impl Query {
             Ok((*field, all))
         };
         self.facets.iter().map(resolve).collect()
+    }
+}
+
+/// Fails if a time range ends before it begins.
+pub(super) fn check_range(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<()> {
+    match (since, until) {
+        (Some(since), Some(until)) if since > until => {
+            Err(Error::invalid(format!("the time range is inverted: it begins at {since} and ends at {until}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -21,7 +21,7 @@ mod whole;
 
 pub use breakdown::{Breakdown, Figures, Group, Grouping};
 pub use calls::{Calls, Part};
-pub use conversations::{Conversation, Conversations};
+pub use conversations::{Conversation, Conversations, OlderConversations};
 pub(crate) use filter::Query;
 pub(crate) use hits::{Cursor, Hits};
 pub use persons::Persons;

@@ -2,11 +2,12 @@
 //! the index in memory, and only days that a time range cuts are computed from the entries themselves. What rollups cannot
 //! know is read besides: late answers, and calls without an end.
 
+use super::filter::check_range;
 use super::{Persons, Query};
 use crate::json::{Json, Object};
 use crate::store::OpenStore;
 use crate::store::{Cell, Snapshot, guarded, not_placed};
-use crate::{Entry, Error, Result, Timestamp};
+use crate::{Entry, Result, Timestamp};
 use attestlog_proof::entry::{Call, Facet, Kind, Outcome, Phase, Trigger};
 use attestlog_proof::json::form::{Form, member};
 use attestlog_proof::members::Members;
@@ -58,9 +59,9 @@ impl Statistics {
         self
     }
 
-    /// Whether the call is in the time range.
-    fn includes(&self, call: &Call) -> bool {
-        self.since.is_none_or(|since| since <= call.timestamp) && self.until.is_none_or(|until| call.timestamp < until)
+    /// Whether a call at this time is in the time range.
+    fn includes(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 }
 
@@ -198,13 +199,7 @@ impl Durations {
 impl OpenStore {
     /// How tools were used, by name of the tool.
     pub(crate) fn statistics(&self, of: &Statistics) -> Result<Vec<ToolStatistics>> {
-        if let (Some(since), Some(until)) = (of.since, of.until)
-            && since > until
-        {
-            return Err(Error::invalid(format!(
-                "the time range is inverted: it begins at {since} and ends at {until}"
-            )));
-        }
+        check_range(of.since, of.until)?;
         self.check_damage()?;
         self.of_one_moment(|| guarded(|| self.added_up(of)))
     }
@@ -246,7 +241,7 @@ impl OpenStore {
         if let Some(seq) = snapshot.unplaced().first().filter(|_| !self.goes_on()) {
             return Err(not_placed(*seq));
         }
-        sums.pending(&snapshot, tools, since, of.until)?;
+        sums.pending(&snapshot, tools, of)?;
         self.answered_late(&snapshot, &mut sums, of)?;
         let mut unfinished = self.without_end(&snapshot, tools, of)?;
         unfinished.keys().for_each(|tool| _ = sums.cells.entry(tool.clone()).or_default());
@@ -285,7 +280,7 @@ impl OpenStore {
         if sums.cells.values().all(|cell| cell.successes >= cell.calls) {
             return Ok(());
         }
-        for tool in self.mended_of(snapshot, of.tool.as_deref(), |call| of.includes(call))?.into_values() {
+        for tool in self.mended_of(snapshot, of.tool.as_deref(), |call| of.includes(call.timestamp))?.into_values() {
             if let Some(cell) = sums.cells.get_mut(&tool) {
                 cell.successes += 1;
             }
@@ -345,7 +340,8 @@ impl OpenStore {
                 other => other?,
             };
             let begun = entry.as_ref().and_then(Entry::call).filter(|call| call.phase == Phase::Begun);
-            let wanted = |call: &&Call| of.includes(call) && tools.is_none_or(|tools| tools.contains(&call.tool_name));
+            let wanted =
+                |call: &&Call| of.includes(call.timestamp) && tools.is_none_or(|tools| tools.contains(&call.tool_name));
             if let Some(call) = begun.filter(wanted) {
                 *unfinished.entry(call.tool_name.clone()).or_default() += 1;
             }
@@ -424,13 +420,7 @@ impl Sums {
         Ok(())
     }
 
-    fn pending(
-        &mut self,
-        snapshot: &Snapshot,
-        tools: Option<&[String]>,
-        since: Timestamp,
-        until: Option<Timestamp>,
-    ) -> Result<()> {
+    fn pending(&mut self, snapshot: &Snapshot, tools: Option<&[String]>, of: &Statistics) -> Result<()> {
         for mem_segment in &snapshot.mem_segments {
             let index = mem_segment.read();
             let only: Option<Vec<u32>> =
@@ -440,8 +430,7 @@ impl Sums {
                 let seq = mem_segment.from + u64::from(row.offset);
                 let counts = (snapshot.indexed..snapshot.size).contains(&seq)
                     && only.as_ref().is_none_or(|ids| ids.contains(&row.tool))
-                    && since <= time
-                    && until.is_none_or(|until| time < until);
+                    && of.includes(time);
                 if !counts {
                     continue;
                 }

@@ -21,7 +21,9 @@ use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
 use crate::query::Step;
-use crate::query::{Breakdown, Conversations, Group, Persons, Statistics, ToolStatistics, UnknownValue, WholeCall};
+use crate::query::{
+    Breakdown, Conversations, Group, OlderConversations, Persons, Statistics, ToolStatistics, UnknownValue, WholeCall,
+};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldSelector, PurgePlan};
 use crate::store::{OpenStore, OwnSender, RemoteCall};
@@ -64,7 +66,7 @@ requests! {
     WaitBeyond { seen: u64, at_most: Duration } -> bool: Read Reads, |of, store| store.wait_beyond(of.seen, Some(of.at_most.min(LONGEST_WAIT)));
     Count { query: Query } -> u64: Read Reads, |of, store| store.count(&of.query);
     GetBreakdown { of: Breakdown } -> Vec<Group>: Read Reads, |of, store| store.breakdown(&of.of);
-    GetConversations { query: Query, most: u64 } -> Conversations: Read Reads, |of, store| store.conversations(&of.query, of.most);
+    GetConversations { query: Query, most: u64, older: Option<OlderConversations> } -> Conversations: Read Reads, |of, store| store.conversations(&of.query, of.most, of.older);
     GetWholeCall { seq: u64 } -> WholeCall: Read Reads, |of, store| store.whole_call(of.seq);
     GetStatistics { of: Statistics } -> Vec<ToolStatistics>: Read Reads, |of, store| store.statistics(&of.of);
     Size {} -> u64: Read Reads, |_of, store| store.checked_size();
@@ -79,6 +81,7 @@ requests! {
     RecordedWithoutKey {} -> Vec<Keyless>: Read Reads, |_of, store| store.recorded_without_key();
     Policies {} -> PolicySet: Read Reads, |_of, store| Ok(store.policies());
     Holds {} -> Vec<(u64, Hold)>: Read Reads, |_of, store| store.holds();
+    CountHeld { hold: u64 } -> u64: Read Reads, |of, store| store.count_held(of.hold);
     NamesIn { selector: HoldSelector } -> BTreeMap<String, String>: Read Reads, |of, store| Ok(store.names_in(&of.selector));
     GetClock {} -> ClockStatus: Read Reads, |_of, store| store.clock_status();
     PurgedSince { from: Option<Timestamp> } -> Vec<(u64, BTreeMap<String, u64>)>: Read Reads, |of, store| store.purged_since(of.from);

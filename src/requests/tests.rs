@@ -9,7 +9,7 @@ fn what_reads_without_keys_is_a_list() {
     let reads: Vec<&str> = ROWS.iter().filter(|row| row.need == Need::Read).map(|row| row.name).collect();
     let expected = "GetEntry, FindEntries, GetTimeline, WaitBeyond, Count, GetBreakdown, GetConversations, GetWholeCall, GetStatistics, \
                     Size, Unanswered, GetDamage, CheckFile, \
-                    CheckRecording, Warnings, GetHealth, PublicKey, GetSuccession, RecordedWithoutKey, Policies, Holds, NamesIn, \
+                    CheckRecording, Warnings, GetHealth, PublicKey, GetSuccession, RecordedWithoutKey, Policies, Holds, CountHeld, NamesIn, \
                     GetClock, PurgedSince, GetRestored, Emergencies, Alerts, Anchors, Attestations, GetPersons, UnknownValues, \
                     ValuesMatching, LookAlikes, Spellings, GetVerifications, Verify, RootAt, Signed, KeyConflict, ProveSigned, \
                     ProveSignedConsistent, ProveSignedComplete";

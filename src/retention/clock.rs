@@ -375,15 +375,15 @@ impl fmt::Display for ClockStatus {
         match self.frozen {
             None if !is_within(self.now, self.wall, self.bound) => write!(
                 f,
-                "nothing expires: the expiry clock shows {}, which is {} ahead of the system clock ({}) where {bound} are \
-                 allowed; set the system clock right if it is wrong; otherwise confirm it, which sets the expiry clock back",
+                "nothing expires: the time by which entries expire is {}, which is {} ahead of the system clock ({}) where {bound} are \
+                 allowed; set the system clock right if it is wrong; otherwise confirm it, which sets that time back",
                 self.now,
                 Spoken(self.now.since(self.wall)),
                 self.wall
             ),
             None => write!(
                 f,
-                "expiry runs: it is {} by the expiry clock, {} of {bound} of unexplained time are credited",
+                "expiry runs: the time by which entries expire is {}, {} of {bound} of unexplained time are credited",
                 self.now,
                 Spoken(self.credited)
             ),

@@ -59,7 +59,6 @@ pub(crate) struct Settings {
     pub exclusive: bool,
     /// This process only reads the file, and gives it up when a process that records asks for it.
     pub gives_way: Option<Arc<Giving>>,
-    pub two_phase: bool,
     pub quick_repair: bool,
     /// How many entries a segment of a new store has.
     pub segment: u32,
@@ -147,7 +146,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults: two-phase commits, a cache of 32 MiB, a background thread.
+    /// The defaults: a cache of 32 MiB, a background thread.
     ///
     /// ```
     /// # use attestlog::Options;
@@ -161,7 +160,6 @@ impl Options {
                 access: Access::Write,
                 exclusive: false,
                 gives_way: None,
-                two_phase: true,
                 quick_repair: false,
                 segment: SEGMENT,
                 pages_first: false,
@@ -492,20 +490,6 @@ impl Options {
     /// ```
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.settings.cache_bytes = bytes;
-        self
-    }
-
-    /// Uses one sync per commit instead of two. About twice as fast for single records. But after a crash the validity of the last
-    /// commit then depends on a checksum that is no defence against an attacker, and an attacker may choose the arguments of an
-    /// agent's calls. Default: off.
-    ///
-    /// ```
-    /// # use attestlog::Options;
-    /// let log = Options::new().one_phase_commits(true).in_memory()?;
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn one_phase_commits(mut self, one_phase: bool) -> Self {
-        self.settings.two_phase = !one_phase;
         self
     }
 

@@ -4,7 +4,7 @@
 //! rebuilds its line, hashes it, follows the links, and collects what the index should say about it (`terms`). `batch`
 //! compares the collected terms of a whole batch with the index. `work` distributes both over all cores. `log_check`
 //! takes the results in order and checks what spans batches: the tree, signatures and what was kept elsewhere
-//! (`signed`), and the tables derived from entries (`derived_tables`). `sealed` checks the keys of sealed values,
+//! (`signed`), and the tables derived from entries (`derived_tables`). `contents` compares where contents lie with the entries, `sealed` checks the keys of sealed values,
 //! `small` the tables that no entry vouches for, `grants` the reviews of emergency access. `pages` checks the pages of
 //! the file, and that look-ups find the same rows as a walk over the table. `finding` defines what can be reported,
 //! `json` its JSON, `settled` what somebody has settled, and `verification_record` keeps what was found last. All findings are
@@ -160,9 +160,9 @@ pub struct Verification {
     /// The small tables with contents that neither the entries nor a MAC can vouch for here, because the store has no
     /// keys or they are not available.
     pub not_authenticated: Vec<Cow<'static, str>>,
-    /// Whether the file holds a complete commit that is newer than the current one and has other rows. This is so after
-    /// a crash in the middle of a commit, which was never acknowledged. It is also so if somebody changed one bit in
-    /// the header of a file that was not closed, to undo the last commit. Only the key file's mark or something kept
+    /// Whether the file holds a commit that is newer than the current one and has other rows. This is so after
+    /// a crash in the middle of a commit, which was never acknowledged. It is also so if somebody changed one bit of
+    /// what the last commit wrote in a file that was not closed, to undo it. Only the key file's mark or something kept
     /// elsewhere can tell the two apart.
     pub unfinished_commit: bool,
     /// Whether only the pages of the file were checked ([`Verification::of_pages`]), and no entry. Then size, root,

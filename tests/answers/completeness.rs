@@ -85,6 +85,27 @@ fn every_entry_is_there_and_the_rest_is_said() {
     assert_eq!(proven(&log, proof).unwrap().len(), 3);
 }
 
+/// The story: the rows of all index batches were in memory at once, a gigabyte for ten million entries. They are read sixteen
+/// batches at a time, and nothing is lost where one such group ends and the next begins.
+#[test]
+fn a_proof_covers_more_batches_than_are_read_at_a_time() {
+    let log = log(PolicySet::default());
+    for batch in 0..37 {
+        let patient = format!("P-{}", if batch % 5 == 0 { 0 } else { batch });
+        log.record(call("dr_a", "read_chart", &patient)).unwrap();
+        log.flush_index().unwrap();
+    }
+    let seqs = |query: Query| log.query(&query).unwrap().map(|e| e.unwrap().seq).collect::<Vec<_>>();
+    assert_eq!(prove(&log, Facet::User, "dr_a"), seqs(Query::new().user("dr_a")));
+    let shown = prove(&log, Facet::Patient, "P-0");
+    assert_eq!((shown.len(), &shown), (8, &seqs(Query::new().patient("P-0"))));
+    let proof = log.proofs().complete(Facet::Patient, "P-0", Neighbours::Reveal).unwrap();
+    assert_eq!(proof.batches.len(), 37);
+    // The names of others are counted over all of them: the neighbours of P-0 are the other 29 patients.
+    let refused = log.proofs().complete(Facet::Patient, "P-0", Neighbours::Withhold).unwrap_err();
+    assert!(refused.to_string().contains("patient") && refused.to_string().contains("29 ×"), "{refused}");
+}
+
 #[test]
 fn facets_that_name_nobody_and_values_that_never_occur_have_proofs_too() {
     let log = three_batches(hipaa());

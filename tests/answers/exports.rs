@@ -150,7 +150,12 @@ fn check_ocsf(event: &Json) {
         assert!(at(at(event, "metadata"), required).as_str().is_some());
     }
     assert!(!at(event, "src_endpoint").as_object().unwrap().is_empty());
-    let ai = event.get("ai_model").is_some() || event.get("message_context").is_some();
+    let type_name = match (id, at(event, "activity_name").as_str().unwrap()) {
+        (99, _) => "API Activity: Other".to_owned(),
+        (_, name) => format!("API Activity: {name}"),
+    };
+    assert_eq!(at(event, "type_name").as_str(), Some(&*type_name));
+    let ai = ["ai_agent", "ai_model", "message_context"].iter().any(|name| event.get(name).is_some());
     assert_eq!(ai, at(event, "metadata").get("profiles").is_some());
 }
 
@@ -162,10 +167,11 @@ fn a_call_is_an_api_activity() {
         ("activity_id", "2"),
         ("actor.user.uid", r#""dr_smith""#),
         ("actor.app_uid", r#""chart-agent""#),
-        ("ai_model", r#"{"ai_provider":"Unknown","name":"gpt-4.1"}"#),
+        ("ai_agent.uid", r#""chart-agent""#),
+        ("ai_agent.ai_model", r#"{"ai_provider":"Unknown","name":"gpt-4.1"}"#),
         ("api.operation", r#""get_patient_chart""#),
         ("api.request.uid", r#""call_1""#),
-        ("metadata.version", r#""1.8.0""#),
+        ("metadata.version", r#""1.9.0""#),
         ("metadata.sequence", "7"),
         ("metadata.logged_time", "1772460309123"),
         ("resources.0", r#"{"type":"Patient","uid":"P-1"}"#),

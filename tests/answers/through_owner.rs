@@ -197,7 +197,6 @@ proptest! {
     }
 }
 
-/// What changes the store does so through its owner, with the same words for what it refuses.
 /// What surrounds a call, and details of it, come to the owner as they were given; only which process it was is not for that process
 /// to say [R93].
 #[test]
@@ -225,6 +224,7 @@ fn what_surrounds_a_call_goes_through_an_owner() {
     assert_clean(&two.owner);
 }
 
+/// What changes the store does so through its owner, with the same words for what it refuses.
 #[test]
 fn what_changes_the_store_is_done_by_its_owner() {
     let two = Two::new();

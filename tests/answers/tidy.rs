@@ -29,10 +29,11 @@ pub fn sources(under: &str) -> Vec<(PathBuf, String)> {
     rust.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The code that is built: the engine, and the other crates without their tests.
+/// The code that is built: the engine, the other crates without their tests, and what is native of the Python package.
 fn code() -> Vec<(PathBuf, String)> {
     let beside = |(path, _): &(PathBuf, String)| !path.components().any(|part| part.as_os_str() == "tests");
-    sources("src").into_iter().chain(sources("crates").into_iter().filter(beside)).collect()
+    let bindings = sources("bindings/python/src");
+    sources("src").into_iter().chain(sources("crates").into_iter().filter(beside)).chain(bindings).collect()
 }
 
 fn assert_none(wrong: Vec<String>) {
@@ -42,8 +43,9 @@ fn assert_none(wrong: Vec<String>) {
 #[test]
 fn files_are_short_and_end_with_a_line() {
     let mut wrong = Vec::new();
-    for (path, text) in
-        ["src", "crates", "tests", "examples", "benches", "fuzz/src", "loom/src"].iter().flat_map(|dir| sources(dir))
+    for (path, text) in ["src", "crates", "tests", "examples", "benches", "bindings/python/src", "fuzz/src", "loom/src"]
+        .iter()
+        .flat_map(|dir| sources(dir))
     {
         let lines = text.lines().count();
         if lines > LINES {

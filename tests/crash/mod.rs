@@ -103,6 +103,7 @@ struct State {
     /// Which had the name before it was renamed, as long as the folder was not synced.
     before: Option<usize>,
     operations: u64,
+    syncs: u64,
     fault: Option<(u64, Fault)>,
     /// Whether the fault has happened.
     happened: bool,
@@ -150,6 +151,16 @@ impl CrashDisk {
     /// How many writes, syncs, renames and changes of length there were.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How many syncs there were.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// A folder in which the store has these bytes.
+    pub fn holding(bytes: Vec<u8>) -> CrashDisk {
+        CrashDisk::of(bytes, None)
     }
 
     /// Chooses what goes wrong, at which operation from the first one on.
@@ -327,6 +338,7 @@ impl StorageBackend for Opened {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.syncs += 1;
         let done = state.step(Needs::Nothing);
         if done.is_err() && matches!(state.fault, Some((_, Fault::Power))) {
             return done;

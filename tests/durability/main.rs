@@ -18,5 +18,6 @@ mod tamper_chain;
 mod tamper_sealed;
 #[path = "../tampering/mod.rs"]
 mod tampering;
+mod torn_commits;
 mod unindexed;
 mod written_over;

@@ -161,7 +161,7 @@ fn a_false_confirmation_is_put_right_by_another() {
     // A trusted time is only a lower bound.
     clock.trusted(start.plus(DAY), "witness").unwrap();
     assert_eq!(clock.now(), wrong);
-    assert!(clock.check().unwrap_err().to_string().contains("confirm it, which sets the expiry clock back"));
+    assert!(clock.check().unwrap_err().to_string().contains("confirm it, which sets that time back"));
     let event = clock.confirm(start.plus(DAY), "ops", "putting it right").unwrap();
     assert!(matches!(event, ClockEvent::Confirmed { from, to, .. } if (from, to) == (wrong, start.plus(DAY))));
     assert!(clock.check().is_ok());
@@ -219,7 +219,7 @@ fn the_status_says_how_it_stands() {
     assert_eq!((status.credited, status.bound), (26 * HOUR, BOUND));
     assert_eq!(
         status.to_string(),
-        "expiry runs: it is 2025-01-02T14:00:00Z by the expiry clock, 1 day 2 h of 7 days of unexplained time are credited"
+        "expiry runs: the time by which entries expire is 2025-01-02T14:00:00Z, 1 day 2 h of 7 days of unexplained time are credited"
     );
 }
 

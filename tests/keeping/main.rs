@@ -11,6 +11,7 @@ mod erasure_running;
 mod expiry_clock;
 mod hold_names;
 mod holds;
+mod hostile_units;
 mod identities;
 mod keys;
 mod nonces;

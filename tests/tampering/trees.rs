@@ -2,6 +2,7 @@
 //! table is and what is in it, how checksums are made right again after an edit, and how a small store gets many pages.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use attestlog::Hash;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use twox_hash::XxHash3_128;
@@ -269,8 +270,22 @@ pub fn spread(bytes: &[u8]) -> Vec<u8> {
     let root = commit_at(bytes) + 8;
     out[root..root + 8].copy_from_slice(&page.to_le_bytes());
     out[root + 8..root + 24].copy_from_slice(&sum.to_le_bytes());
-    // Somebody has it open, and one commit was enough.
-    out[9] = out[9] & 1 | 2;
+    // Somebody has it open, and this is a commit after the last, whose pages were synced: redb then finds out itself which pages
+    // are free.
+    out[9] |= 2;
+    let number = commit_at(bytes) + 104;
+    let next = u64::from_le_bytes(out[number..number + 8].try_into().unwrap()) + 1;
+    out[number..number + 8].copy_from_slice(&next.to_le_bytes());
     seal(&mut out);
+    tally(&mut out);
     out
+}
+
+/// Writes the tally of a commit that was synced before it was named.
+fn tally(bytes: &mut [u8]) {
+    let commit = &bytes[commit_at(bytes)..commit_at(bytes) + 128];
+    let hash = Hash::of(&[b"attestlog tally\n", &[0; 2][..], commit].concat());
+    let at = 512 + 1536 * usize::from(bytes[9] & 1);
+    bytes[at..at + 2].fill(0);
+    bytes[at + 2..at + 34].copy_from_slice(hash.as_bytes());
 }

@@ -44,6 +44,7 @@ impl Alerting {
     pub fn finish(self) {
         let Some(running) = self.engine else { return };
         let status = running.finish(AT_MOST);
+        self.cx.raised(status.raised);
         if let Some(e) = status.last_error {
             self.cx.complain(format!(
                 "alerts: {e}. What the rules have not looked at, the next process that records looks at"

@@ -207,6 +207,12 @@ fn table(rows: &[Row], by: &[Grouping], periods: Option<Periods>, args: &StatsAr
     }
     let Some(Periods { before, since, until }) = periods else { return Ok(()) };
     let zone = args.filters.shown();
+    let length = |from: Timestamp, to: Timestamp| to.nanos().abs_diff(from.nanos());
+    // An hour more or less is the change of the clocks.
+    if length(since, until).abs_diff(length(before, since)) > 3_600_000_000_000 {
+        let warning = "the two periods are not of the same length: compare shares, not numbers of calls";
+        out.line(out.styled(Style::Warn, warning))?;
+    }
     out.line(format!(
         "{} to {} {}, beside {} to {}; `more` and `fewer`: the difference of the shares that failed is more than chance (99 % intervals \
          by Newcombe, of Wilson's), from {} calls in each on; times are not judged",

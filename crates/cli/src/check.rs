@@ -1,5 +1,6 @@
 //! `check`: checks what a proof proves, with only the log's public key.
 
+use super::about::AboutArgs;
 use super::check_folder;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
@@ -47,6 +48,7 @@ pub struct CheckArgs {
     /// there, if this proof was signed in an epoch that is closed
     #[arg(long, value_name = "PROOF-FILE", requires = "succession")]
     extended_by: Option<PathBuf>,
+    /// The value that a completeness proof must be about. Without it, whoever made the proof chose the value.
     #[command(flatten)]
     about: AboutArgs,
     /// The log's key file, for those who have it: shows whether the pseudonyms in a completeness proof are those of its value
@@ -64,71 +66,17 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// The value that a completeness proof must be about. Without it, whoever made the proof chose the value.
-#[derive(Debug, Args)]
-#[group(id = "about", multiple = false)]
-struct AboutArgs {
-    /// The proof must be that nothing about this patient is missing. Likewise for the other names below
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    patient: Option<String>,
-    /// … of this user
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    user: Option<String>,
-    /// … of this tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    tool: Option<String>,
-    /// … of this conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    conversation: Option<String>,
-    /// … of this model
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    model: Option<String>,
-    /// … of this purpose
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
-    purpose: Option<String>,
-    /// … of this agent
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    agent: Option<String>,
-    /// … of this tool server
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    server: Option<String>,
-    /// … of this resource
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    resource: Option<String>,
-    /// … of this distributed trace
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    trace: Option<String>,
-    /// … of this program of a recording process
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
-    peer: Option<String>,
-}
-
-impl AboutArgs {
-    fn get(&self) -> Option<(Facet, &str)> {
-        let all = [
-            (Facet::Patient, &self.patient),
-            (Facet::User, &self.user),
-            (Facet::Tool, &self.tool),
-            (Facet::Conversation, &self.conversation),
-            (Facet::Model, &self.model),
-            (Facet::Purpose, &self.purpose),
-            (Facet::Agent, &self.agent),
-            (Facet::Server, &self.server),
-            (Facet::Resource, &self.resource),
-            (Facet::Trace, &self.trace),
-            (Facet::Peer, &self.peer),
-        ];
-        all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
-    }
-}
-
 pub fn check(cx: &Context, args: &CheckArgs) -> Outcome {
     if args.proof.is_dir() {
-        if args.succession.is_some() || args.old.is_some() || args.key.is_some() {
-            let message = "for a folder there are only --public-key and --patient: check the files in it for the rest, such as proofs/complete.json";
+        if args.old.is_some() || args.key.is_some() || args.extended_by.is_some() {
+            let message = "for a folder there are only --public-key, --succession and --patient: check the files in it for the rest, such as \
+                           proofs/complete.json";
             return Err(Failure::Input(message.to_owned()));
         }
-        return check_folder::check(cx, &args.proof, &args.public_key, args.about.get(), args.json);
+        let succession = args.succession.as_deref().map(|path| succession(cx, path)).transpose()?;
+        let kept =
+            check_folder::Kept { key: &args.public_key, succession: succession.as_ref(), about: args.about.get() };
+        return check_folder::check(cx, &args.proof, &kept, args.json);
     }
     let source = cx.source_whole(&args.proof)?;
     let name = source.name.clone();
@@ -257,7 +205,7 @@ pub fn show(checked: &Checked, verbose: bool, out: &mut Out) -> std::io::Result<
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
     let Some(epoch) = checked.epoch() else {
         out.line("  epoch  not checked (that takes --succession)")?;
-        return paragraph("Whoever ever held the log key and the key of any epoch could have signed this", out);
+        return paragraph("Anyone who has ever held the log key and the key of any epoch could have signed this", out);
     };
     out.line(format!("  epoch  {epoch}"))?;
     match checked.standing() {

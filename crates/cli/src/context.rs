@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// See the module. Copies share how the command will end.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Context {
     user: Arc<str>,
     /// Whether the command answers from a store that was opened with damage, and has said so.
     damaged: Arc<AtomicBool>,
+    /// How many alerts the rules have raised that this process ran.
+    raised: Arc<AtomicU64>,
 }
 
 impl Context {
@@ -40,6 +42,7 @@ impl Context {
             progress: io::stderr().is_terminal(),
             user: user.map_or_else(|| "unknown user".into(), Into::into),
             damaged: Arc::default(),
+            raised: Arc::default(),
         }
     }
 
@@ -108,6 +111,16 @@ impl Context {
     /// end with 0.
     pub fn damaged(&self) {
         self.damaged.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that the rules of this process have raised alerts.
+    pub fn raised(&self, alerts: u64) {
+        self.raised.fetch_add(alerts, Ordering::SeqCst);
+    }
+
+    /// How many alerts the rules of this process have raised. They are known once the store is closed.
+    pub fn alerts_raised(&self) -> u64 {
+        self.raised.load(Ordering::SeqCst)
     }
 
     /// The exit code of the command's outcome; reports on standard error what went wrong.

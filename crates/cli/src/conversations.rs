@@ -7,19 +7,23 @@ use super::render::{Style, clean, count};
 use super::store::{StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right, whole};
 use attestlog::json::Json;
-use attestlog::query::Conversation;
+use attestlog::query::{Conversation, Conversations};
+use attestlog::{AuditLog, Query};
 use clap::Args;
 use std::borrow::Cow;
 use std::io::Write;
+
+/// How many are listed on a terminal.
+const NEWEST: u64 = 50;
 
 /// List conversations, the newest first, with who started them, when, how many calls and how many of them failed
 #[derive(Debug, Args)]
 pub struct ConversationsArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    limit: u64,
+    /// At most this many [default: 50 on a terminal, otherwise all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Print JSON, one object per line: {"id","users","first","last","calls","failed","unfinished"}
     #[arg(long)]
     json: bool,
@@ -32,8 +36,9 @@ pub fn run(cx: &Context, args: &ConversationsArgs) -> Outcome {
     let log = args.store.read(cx)?;
     say_found(cx, &log);
     let query = args.filters.query(cx, &log)?;
-    let found = log.conversations(&query, args.limit)?;
     let mut out = cx.out();
+    let most = args.limit.unwrap_or(if out.width().is_some() { NEWEST } else { u64::MAX });
+    let found = list(&log, &query, most)?;
     if args.json {
         damage_line(&log, &mut out)?;
         for conversation in &found.newest {
@@ -70,11 +75,22 @@ pub fn run(cx: &Context, args: &ConversationsArgs) -> Outcome {
     if found.newest.is_empty() {
         cx.note("no entries match")?;
     }
-    if found.more {
-        out.line(out.styled(Style::Dim, "… older ones: --limit N, up to 1000"))?;
+    if found.next.is_some() {
+        out.line(out.styled(Style::Dim, "… older ones: --limit N"))?;
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// The newest of them, at most this many.
+fn list(log: &AuditLog, query: &Query, most: u64) -> attestlog::Result<Conversations> {
+    let mut found = log.conversations(query, most)?;
+    while let Some(older) = found.next.filter(|_| (found.newest.len() as u64) < most) {
+        let page = log.older_conversations(query, most - found.newest.len() as u64, older)?;
+        found.newest.extend(page.newest);
+        found.next = page.next;
+    }
+    Ok(found)
 }
 
 fn json(conversation: &Conversation) -> Json {

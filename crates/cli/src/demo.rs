@@ -53,9 +53,7 @@ pub fn run(cx: &Context, args: &DemoArgs) -> Outcome {
     let path = dir.join(STORE);
     let mut stage = Stage { out: cx.out(), step: 0 };
     stage.out.line(format!("A medical practice runs an AI assistant. Its audit log is {}", path.display()))?;
-    stage.note(
-        "Its clock is moved by this demo, so that eight years pass while you read. All else is as it always is.",
-    )?;
+    stage.note("Its clock is moved by this demo, so that eight years pass while you read. Everything else is real.")?;
     let clock = Arc::new(ManualClock::at(working_day(SystemClock::default().now()).minus(EIGHT_YEARS)));
     let options = Options::new().name("practice.example/assistant").clock(clock.clone());
     let log = options.create(&path).map_err(|e| at(&path, e))?;

@@ -61,6 +61,11 @@ fn tool_kind(text: &str) -> Result<(String, ToolKind), String> {
 }
 
 impl ToolArgs {
+    /// Whether any kind was given.
+    fn is_given(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
     /// Guesses from the tools' names, overridden by the given kinds.
     pub fn kinds(&self) -> ToolKinds {
         let mut kinds = ToolKinds::default();
@@ -84,7 +89,21 @@ enum Format {
     Ocsf,
 }
 
+/// Refuses options that the format does not have.
+fn check(args: &ExportArgs) -> Result<(), Failure> {
+    let fhir = matches!(args.format, Format::FhirR4 | Format::FhirR5);
+    let wrong = match () {
+        () if args.ndjson && !fhir => "--ndjson: only FHIR is written as a Bundle or as lines",
+        () if args.tools.is_given() && !fhir && args.format != Format::Ocsf => {
+            "--tool-kind: only FHIR and OCSF say what kind of action a call is"
+        }
+        () => return Ok(()),
+    };
+    Err(Failure::Input(wrong.to_owned()))
+}
+
 pub fn run(cx: &Context, args: &ExportArgs) -> Outcome {
+    check(args)?;
     let log = args.store.read(cx)?;
     say_found(cx, &log);
     let query = args.filters.query(cx, &log)?;

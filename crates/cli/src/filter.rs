@@ -75,7 +75,7 @@ pub struct Filters {
     #[arg(long, value_name = "TIME", value_parser = length)]
     slower_than: Option<Duration>,
     /// Only entries with this text in their arguments, result, error or session metadata, as they are stored. This reads every entry
-    /// that the other filters leave. Capital and small letters are the same
+    /// that the other filters leave. Capital and small letters from A to Z are the same
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
     grep: Option<String>,
     /// From this time on: 7d, 2h (ago), yesterday, 2026-11, YYYY-MM-DD (UTC without --tz), RFC 3339

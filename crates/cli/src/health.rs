@@ -83,7 +83,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         let since = health.checked_at.since(t);
         format!("{}, {} ago", moment(t), duration(since.as_secs_f64() * 1000.0))
     };
-    let mut row = |name: &str, value: String| out.line(format!("{name:<18}{value}"));
+    let mut row = |name: &str, value: String| out.line(format!("{name:<21}{value}"));
     let entries = match health.purged {
         0 => count(health.size),
         purged => format!(
@@ -100,7 +100,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     }
     row("last recorded", health.last_recorded_at.map_or("never".to_owned(), ago))?;
     row(
-        "waiting for segment",
+        "not yet packed",
         match &health.oldest_unsealed {
             Some(oldest) => format!("{} since {}", count(health.size - health.sealed), ago(oldest.recorded_at)),
             None => "none".to_owned(),
@@ -116,7 +116,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         },
     )?;
     row(
-        "expiry clock",
+        "expiry time",
         match &health.clock.frozen {
             None if health.clock.check().is_err() => format!("{}, ahead", moment(health.clock.now)),
             None if health.clock.credited.as_secs() >= DAY => format!(

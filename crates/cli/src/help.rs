@@ -12,7 +12,7 @@ use std::path::PathBuf;
 const TASKS: &[(&str, &[&str])] = &[
     ("Begin", &["demo", "init"]),
     ("Record", &["record", "import", "watch", "hook", "mcp", "serve"]),
-    ("Ask", &["query", "show", "timeline", "conversations", "stats", "tail", "export", "report"]),
+    ("Ask", &["query", "show", "timeline", "conversations", "stats", "tail", "export", "forward", "report"]),
     ("Prove and check", &["verify", "checkpoint", "prove", "check", "evidence", "anchors"]),
     ("Watch over it", &["health", "alerts", "break-glass"]),
     ("Keep and remove", &["hold", "purge", "clock", "reveal", "erase"]),
@@ -53,6 +53,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("tail", &["attestlog tail audit.log --user anna"]),
     ("export", &["attestlog export audit.log --format csv --since 2026-11 -o november.csv"]),
+    ("forward", &["attestlog forward audit.log --to file:/var/log/siem/attestlog.json --follow"]),
     ("report", &["attestlog report access audit.log --patient P-1 --since 2026-01-01"]),
     ("verify", &["attestlog verify audit.log --public-key log.pub --against kept.checkpoint"]),
     ("checkpoint", &["attestlog checkpoint audit.log > kept.checkpoint"]),

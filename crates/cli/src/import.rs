@@ -19,8 +19,10 @@ use attestlog::note::VerifierKey;
 use attestlog_capture::import::{self, Format, ImportOptions, Stopped};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use sum::Sum;
 
 /// Record transcripts of other programs
@@ -75,20 +77,40 @@ pub fn run(cx: &Context, args: &ImportArgs) -> Outcome {
     // process that owns the store runs the rules.
     let store = args.store.key.options(cx)?;
     let log = args.store.join(cx, store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
-    let told = cx.clone();
-    let ending = Ending::watch(&log, move || {
-        told.complain(
-            "ended by a signal; import the same files again: what is in the log already is not recorded again",
-        );
-    })?;
+    let so_far = Arc::new(Mutex::new(SoFar::default()));
+    let (told, until) = (cx.clone(), so_far.clone());
+    let ending = Ending::watch(&log, move || told.complain(until.lock().unwrap_or_else(PoisonError::into_inner)))?;
     let options = options.policy(&log.retention().policies().map_err(|e| args.store.failed(e))?.redaction);
-    let mut all = All { cx, args, log: &log, options, out: cx.out(), sum: Sum::default(), refused: Vec::new() };
+    let mut all =
+        All { cx, args, log: &log, options, out: cx.out(), sum: Sum::default(), refused: Vec::new(), so_far: &so_far };
     let imported = all.files();
     ending.wait_if_told();
     let closed = log.close().map_err(|e| args.store.failed(e));
     let end = imported?;
     closed?;
     Ok(end)
+}
+
+/// How far the import is, for the thread that ends the process on a signal.
+#[derive(Debug, Default)]
+struct SoFar {
+    /// The files that were imported, and their new calls.
+    files: usize,
+    recorded: usize,
+    /// The file that is being imported: its name, how many of its calls are in the log, and how many it has.
+    now: Option<(String, usize, usize)>,
+}
+
+impl fmt::Display for SoFar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = counted(self.files as u64, "file", "files");
+        let calls = counted(self.recorded as u64, "new call", "new calls");
+        write!(f, "ended by a signal, after {files} with {calls}")?;
+        if let Some((file, done, all)) = &self.now {
+            write!(f, "; of {file}, {done} of {} are in the log", counted(*all as u64, "call", "calls"))?;
+        }
+        f.write_str("; import the same files again: what is in the log already is not recorded again")
+    }
 }
 
 struct All<'a> {
@@ -100,6 +122,7 @@ struct All<'a> {
     sum: Sum,
     /// Files from which nothing was imported.
     refused: Vec<String>,
+    so_far: &'a Mutex<SoFar>,
 }
 
 impl All<'_> {
@@ -193,12 +216,23 @@ impl All<'_> {
         let (hint, format) = (imported.looks_like.clone(), imported.format);
         let progress = self.cx.progress("importing", Unit::Entries);
         let all = imported.calls.len() as u64;
-        let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
+        let so_far = || self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        so_far().now = Some((name.to_string(), 0, imported.calls.len()));
+        let recorded = import::record(self.log, imported, self.args.again, |done| {
+            progress.at(done as u64, all);
+            so_far().now.iter_mut().for_each(|(_, there, _)| *there = done);
+        });
         drop(progress);
         let (recorded, failed) = match recorded {
             Ok(recorded) => (recorded, None),
             Err(Stopped { recorded, error, .. }) => (*recorded, Some(error)),
         };
+        {
+            let mut so_far = so_far();
+            so_far.files += 1;
+            so_far.recorded += recorded.receipts.len();
+            so_far.now = None;
+        }
         not_taken.extend(recorded.not_taken.iter().cloned());
         for sum in [&mut sum, &mut self.sum] {
             sum.by_order += by_order;

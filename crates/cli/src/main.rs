@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::restriction, clippy::disallowed_methods, reason = "the program prints, exits and asks the machine")]
 
+mod about;
 mod alerting;
 mod alerts;
 mod anchors;
@@ -27,6 +28,7 @@ mod ending;
 mod exit;
 mod export;
 mod filter;
+mod forward;
 mod health;
 mod help;
 mod hook;
@@ -100,6 +102,7 @@ enum Command {
     StartChild(starter::StartArgs),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
+    Forward(forward::ForwardArgs),
     #[command(subcommand)]
     Report(report::ReportCommand),
     Checkpoint(prove::CheckpointArgs),
@@ -185,6 +188,7 @@ fn run(cx: &context::Context, command: &Command) -> exit::Outcome {
         Command::StartChild(args) => starter::run(args),
         Command::Verify(args) => verify::run(cx, args),
         Command::Export(args) => export::run(cx, args),
+        Command::Forward(args) => forward::run(cx, args),
         Command::Report(command) => report::run(cx, command),
         Command::Checkpoint(args) => prove::checkpoint(cx, args),
         Command::Prove(args) => prove::prove(cx, args),

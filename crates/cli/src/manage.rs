@@ -350,7 +350,11 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
                 log.retention().place_hold(&place.case, place.selector(), Justification { actor, reason }),
             )?;
             let done = format!("hold {} is placed{}", receipt.seq, named.as_deref().unwrap_or_default());
-            let held = held(&log, &place.selector()).map(|n| format!("; it keeps {}", counted(n, "entry", "entries")));
+            let held = log
+                .retention()
+                .count_held(receipt.seq)
+                .ok()
+                .map(|n| format!("; it keeps {}", counted(n, "entry", "entries")));
             let said = format!("{done}{}, and those recorded later that match", held.unwrap_or_default());
             // A script takes the hold's number from standard output.
             let line = match out.width() {
@@ -393,7 +397,7 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
                         members.insert("id", *id);
                         let names = log.retention().names_in(&hold.selector)?;
                         members.insert("names", names.into_iter().collect::<Object>());
-                        members.insert("entries", held(&log, &hold.selector));
+                        members.insert("entries", log.retention().count_held(*id).ok());
                     }
                     all.push(object);
                 }
@@ -406,8 +410,8 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
                     let selector = clean(&covers(&hold.selector, &log.retention().names_in(&hold.selector)?));
                     let plain = |text: String| (text, Style::Plain);
                     let (case, actor, reason) = (clean(&hold.case), clean(&hold.actor), clean(&hold.reason));
+                    let entries = log.retention().count_held(*id).map_or("?".to_owned(), count);
                     let id = (id.to_string(), Style::Bold);
-                    let entries = held(&log, &hold.selector).map_or("?".to_owned(), count);
                     table.row(vec![id, plain(case), plain(actor), plain(reason), plain(selector), plain(entries)])?;
                 }
                 table.finish()?;
@@ -419,27 +423,6 @@ pub fn hold(cx: &Context, command: &HoldCommand) -> Outcome {
     }
     out.flush()?;
     Ok(End::Done)
-}
-
-/// How many entries a hold names that are there now; `None` if that cannot be told, because its names are pseudonyms whose key is not
-/// here. Alerts and emergency grants about the same people are kept too, and not counted.
-fn held(log: &AuditLog, selector: &HoldSelector) -> Option<u64> {
-    let facets = [
-        (Facet::Conversation, &selector.conversations),
-        (Facet::User, &selector.users),
-        (Facet::Patient, &selector.patients),
-        (Facet::Tool, &selector.tools),
-    ];
-    // By the clear name all entries are found, under whichever pseudonym.
-    let names = log.retention().names_in(selector).ok()?;
-    let each = facets.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
-    let named = each.fold(Query::new(), |query, (field, value)| query.facet(field, names.get(value).unwrap_or(value)));
-    if selector.seqs.is_empty() {
-        return log.count(&named).ok();
-    }
-    let after = |seq: Option<u64>| log.count(&seq.into_iter().fold(named.clone(), Query::after)).ok();
-    let within = |(first, last): (u64, u64)| Some(after(first.checked_sub(1))?.saturating_sub(after(Some(last))?));
-    selector.seqs.ranges().map(within).sum()
 }
 
 /// Describes what a hold covers, with clear names for the pseudonyms that can be resolved.
@@ -488,7 +471,7 @@ pub fn clock(cx: &Context, command: &ClockCommand) -> Outcome {
     match command {
         ClockCommand::Show { store } => {
             let status = store.read(cx)?.retention().clock()?;
-            out.line(format!("expiry clock  {}", status.now))?;
+            out.line(format!("expiry time   {}", status.now))?;
             out.line(format!("system clock  {}", status.wall))?;
             let days = |d: std::time::Duration| count(d.as_secs() / 86_400);
             let state = match &status.frozen {
@@ -522,14 +505,14 @@ pub fn clock(cx: &Context, command: &ClockCommand) -> Outcome {
                     ),
                 },
                 ClockEvent::Confirmed { from, to, .. } if to < from => format!(
-                    "confirmed: the expiry clock, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
+                    "confirmed: the time by which entries expire, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
                      either the clock was confirmed wrongly before or the store was edited",
                     render::moment(from),
                     render::moment(to)
                 ),
                 ClockEvent::Confirmed { from, to, .. } => {
                     format!(
-                        "confirmed: the expiry clock, which stood at {}, goes on at {}",
+                        "confirmed: the time by which entries expire, which stood at {}, goes on at {}",
                         render::moment(from),
                         render::moment(to)
                     )

@@ -244,13 +244,7 @@ fn to_server(observer: &Observer, mut server: ChildStdin) {
     let mut frames = Frames::default();
     let mut buffer = vec![0; READ];
     loop {
-        let read = match host.read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => 0,
-        };
-        let mut whole = frames.push(buffer.get(..read).unwrap_or_default());
-        whole.extend((read == 0).then(|| frames.finish()).flatten());
+        let (whole, ended) = read(&mut host, &mut frames, &mut buffer);
         if !whole.is_empty() {
             let verdicts = observer.from_host(&whole);
             let forwarded = whole.into_iter().zip(verdicts).filter_map(|(frame, verdict)| match verdict {
@@ -264,7 +258,7 @@ fn to_server(observer: &Observer, mut server: ChildStdin) {
                 return;
             }
         }
-        if read == 0 {
+        if ended {
             observer.host_gone();
             return;
         }
@@ -276,13 +270,7 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
     let mut frames = Frames::default();
     let mut buffer = vec![0; READ];
     loop {
-        let read = match server.read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => 0,
-        };
-        let mut whole = frames.push(buffer.get(..read).unwrap_or_default());
-        whole.extend((read == 0).then(|| frames.finish()).flatten());
+        let (whole, ended) = read(&mut server, &mut frames, &mut buffer);
         if !whole.is_empty() {
             let verdicts = observer.from_server(&whole);
             let passed_on = whole.into_iter().zip(verdicts).map(|(frame, verdict)| match verdict {
@@ -294,12 +282,28 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
                 return;
             }
         }
-        if read == 0 {
+        if ended {
             observer.server_silent();
             end_output();
             return;
         }
     }
+}
+
+/// The frames that the next bytes complete, and whether they are the last: then what is left of a frame is one.
+fn read(from: &mut impl Read, frames: &mut Frames, buffer: &mut [u8]) -> (Vec<Vec<u8>>, bool) {
+    let read = loop {
+        match from.read(buffer) {
+            Ok(n) => break n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break 0,
+        }
+    };
+    let mut whole = frames.push(buffer.get(..read).unwrap_or_default());
+    if read == 0 {
+        whole.extend(frames.finish());
+    }
+    (whole, read == 0)
 }
 
 /// Closes standard output: the host sees the end of the server's output as it would without this proxy.

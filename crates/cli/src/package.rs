@@ -76,7 +76,7 @@ pub fn package(cx: &Context, args: &PackageArgs) -> Outcome {
     let files = files(&log, &proof, &claim, html)?;
     let key = log.public_key()?.ok_or_else(|| Failure::Store("the store was made without keys".to_owned()))?;
     // What its reader will do. A purge or a fault in between must not leave a folder that proves nothing.
-    let proven = folders::check_package(&files, &key)
+    let proven = folders::check_package(&files, &key, None)
         .map_err(|e| Failure::Store(format!("the package would not be valid, so nothing was written: {e}")))?;
     write(args, &files)?;
     log.close().map_err(|e| args.store.failed(e))?;

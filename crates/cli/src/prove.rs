@@ -1,5 +1,6 @@
 //! `checkpoint`, `prove`, `evidence`: what to give to people who trust neither the machine nor the program.
 
+use super::about::AboutArgs;
 use super::anchors;
 use super::context::Context;
 use super::exit::{End, Failure, Outcome};
@@ -49,10 +50,10 @@ pub struct ProveArgs {
     consistent_with: Option<PathBuf>,
     /// Prove that these are all the entries of one patient, user, tool or conversation. Writes the pending index batch
     /// first
-    #[arg(long, conflicts_with = "seq", requires = "term")]
+    #[arg(long, conflicts_with = "seq", requires = "about")]
     complete: bool,
     #[command(flatten)]
-    term: TermArgs,
+    about: AboutArgs,
     /// Let the proof name neighbours in the index where it has to: other users, patients, conversations and their entries
     #[arg(long, requires = "complete")]
     neighbours: bool,
@@ -79,70 +80,17 @@ pub struct ProveArgs {
     reason: String,
 }
 
-/// The value whose entries are proven to be complete.
-#[derive(Debug, Args)]
-#[group(id = "term", multiple = false, requires = "complete")]
-struct TermArgs {
-    /// With --complete: the patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    patient: Option<String>,
-    /// With --complete: the user
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    user: Option<String>,
-    /// With --complete: the tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    tool: Option<String>,
-    /// With --complete: the conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    conversation: Option<String>,
-    /// With --complete: the model
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    model: Option<String>,
-    /// With --complete: the purpose
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
-    purpose: Option<String>,
-    /// With --complete: the agent
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    agent: Option<String>,
-    /// With --complete: the tool server
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    server: Option<String>,
-    /// With --complete: the resource
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
-    resource: Option<String>,
-    /// With --complete: the distributed trace
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
-    trace: Option<String>,
-    /// With --complete: the program of the recording process
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true, value_parser = super::named::named)]
-    peer: Option<String>,
-}
-
-impl TermArgs {
-    fn get(&self) -> Option<(Facet, &str)> {
-        let all = [
-            (Facet::Patient, &self.patient),
-            (Facet::User, &self.user),
-            (Facet::Tool, &self.tool),
-            (Facet::Conversation, &self.conversation),
-            (Facet::Model, &self.model),
-            (Facet::Purpose, &self.purpose),
-            (Facet::Agent, &self.agent),
-            (Facet::Server, &self.server),
-            (Facet::Resource, &self.resource),
-            (Facet::Trace, &self.trace),
-            (Facet::Peer, &self.peer),
-        ];
-        all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
-    }
-}
-
 pub fn prove(cx: &Context, args: &ProveArgs) -> Outcome {
+    if let Some((facet, _)) = args.about.get().filter(|_| !args.complete) {
+        let message =
+            format!("--{} goes with --complete, which proves that none of its entries is missing", facet.as_str());
+        return Err(Failure::Input(message));
+    }
     let proof = if let Some(path) = &args.consistent_with {
         consistent(cx, args, path)?
     } else {
         let log = if args.at_checkpoint { args.store.read(cx)? } else { args.store.open(cx)? };
-        let proof = match (args.seq, &args.reveal, args.term.get()) {
+        let proof = match (args.seq, &args.reveal, args.about.get()) {
             (Some(seq), None, _) if args.at_checkpoint => {
                 signed(cx, &args.store, &log)?.prove(seq).map_err(|e| unproven(args, e))?.to_string()
             }

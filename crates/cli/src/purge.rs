@@ -114,7 +114,7 @@ fn plan_json(args: &PurgeArgs, plan: &PurgePlan) -> Json {
 
 /// Writes the plan for people.
 fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> Result<(), Failure> {
-    out.line(format!("by the expiry clock it is {}", moment(plan.cut_off)))?;
+    out.line(format!("the time by which entries expire is {}", moment(plan.cut_off)))?;
     match plan.expired.len() {
         0 => out.line("nothing would go")?,
         n => out.line(format!("{} would go", counted(n, "entry", "entries")))?,

@@ -97,7 +97,10 @@ pub fn run(cx: &Context, args: &RecordArgs) -> Outcome {
     let so_far = Arc::new(SoFar::default());
     let (of_file, until) = (source.name.clone(), so_far.clone());
     let told = cx.clone();
-    let ending = Ending::watch(&log, move || told.complain(until.at_signal(&of_file)))?;
+    let ending = Ending::watch(&log, move || {
+        let alerts = alerts_raised(&told).map_or(String::new(), |alerts| format!("; {alerts}"));
+        told.complain(until.at_signal(&of_file) + &alerts);
+    })?;
     let mut recorder = Recorder {
         cx,
         log: &log,
@@ -128,9 +131,12 @@ pub fn run(cx: &Context, args: &RecordArgs) -> Outcome {
         });
     }
     // What was recorded is reported first, even if the rest of the work failed.
-    if !args.receipts {
+    let alerts = alerts_raised(cx);
+    if args.receipts {
+        alerts.into_iter().for_each(|alerts| cx.complain(alerts));
+    } else {
         let mut out = cx.out();
-        out.line(done.summary())?;
+        out.line(done.summary() + &alerts.map_or(String::new(), |alerts| format!("; {alerts}")))?;
         out.flush()?;
     }
     gaps.told().for_each(|line| cx.complain(line));
@@ -147,6 +153,13 @@ pub fn run(cx: &Context, args: &RecordArgs) -> Outcome {
     }
     closed?;
     Ok(if refused > 0 { End::Found } else { End::Done })
+}
+
+/// How many alerts the rules have raised, if they ran in this process and there are any.
+fn alerts_raised(cx: &Context) -> Option<String> {
+    let raised = cx.alerts_raised();
+    (raised > 0)
+        .then(|| format!("{} raised (`attestlog alerts list` shows them)", counted(raised, "alert was", "alerts were")))
 }
 
 /// Progress through the input.

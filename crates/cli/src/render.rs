@@ -43,9 +43,17 @@ impl Out {
         if self.color && style != Style::Plain { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
     }
 
-    /// Writes one line.
+    /// Writes one line. On a terminal the characters that would be carried out or would reorder it are escaped, as JSON may escape
+    /// any character: they are not hidden, and what is printed is still JSON where it was.
     pub fn line(&mut self, text: impl AsRef<str>) -> io::Result<()> {
-        self.inner.write_all(text.as_ref().as_bytes())?;
+        let text = text.as_ref();
+        match text.find(commands).filter(|_| self.width.is_some()) {
+            None => self.inner.write_all(text.as_bytes())?,
+            Some(_) => text.chars().try_for_each(|c| match commands(c) {
+                true => write!(self.inner, "\\u{:04x}", u32::from(c)),
+                false => write!(self.inner, "{c}"),
+            })?,
+        }
         self.inner.write_all(b"\n")
     }
 }
@@ -58,6 +66,12 @@ impl Write for Out {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// Whether a terminal would carry this character out, or write what follows it in another direction. JSON escapes those below a
+/// space itself; ESC begins the program's own colours.
+fn commands(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The look of a text on a terminal.

@@ -10,10 +10,11 @@ use super::render::Out;
 use super::store::StoreArgs;
 use super::verify::verify_with;
 use super::verify_args::TrustArgs;
+use super::zone::{When, ZoneArgs, when};
 use attestlog::files::Writes;
 use attestlog::json::Json;
 use attestlog::verify::Verification;
-use attestlog::{AuditLog, Error, ErrorKind, Facet, Kind, Query, Timestamp};
+use attestlog::{AuditLog, Error, ErrorKind, Facet, Kind, Query};
 use attestlog_report::access::{AccessReport, Context as Asked, Purged, Subject, TextStyle, WrongClocks};
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 use clap::{Args, Subcommand, ValueEnum};
@@ -62,12 +63,14 @@ pub struct DisclosuresArgs {
 
 #[derive(Debug, Args)]
 struct FormArgs {
-    /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
-    #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
+    /// From this time on: 7d, yesterday, 2026-11, YYYY-MM-DD (UTC without --tz), RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    since: Option<When>,
     /// Before this time
-    #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    until: Option<When>,
+    #[command(flatten)]
+    zone: ZoneArgs,
     /// The format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -215,11 +218,14 @@ fn check_same_moment(log: &AuditLog, began: u64) -> attestlog::Result<()> {
 /// The context of the request; an accounting of disclosures covers six years unless a period was given.
 fn asked(form: &FormArgs, subject: Subject) -> Result<Asked, Failure> {
     let now = attestlog::host::Clock::now(&attestlog::host::SystemClock::default());
-    let six_years = matches!(subject, Subject::Disclosures(_)) && form.since.is_none();
-    let context = Asked::new(subject).made_at(now);
+    let moment = |when: Option<When>| when.map(|when| when.moment(now, &form.zone)).transpose();
+    let (since, until) = (moment(form.since)?, moment(form.until)?);
+    let six_years = matches!(subject, Subject::Disclosures(_)) && since.is_none();
+    let mut context = Asked::new(subject).made_at(now);
+    context.zone = form.zone.shown();
     Ok(match six_years {
-        true => context.six_years_before(form.until.unwrap_or(now)),
-        false => context.period(form.since, form.until)?,
+        true => context.six_years_before(until.unwrap_or(now)),
+        false => context.period(since, until)?,
     })
 }
 

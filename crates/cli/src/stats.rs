@@ -171,7 +171,8 @@ fn several_servers(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> O
     for tool in tools.iter().take(COMPARED) {
         let mut of = Vec::new();
         for server in &servers {
-            let calls = Query::new().tool(&tool.tool).facet(Facet::Server, server).limit(1);
+            // As in the table, which knows the server only of a call that has ended.
+            let calls = Query::new().kind(Kind::ToolCall).tool(&tool.tool).facet(Facet::Server, server).limit(1);
             if log.count(&calls)? > 0 {
                 of.push(clean(server));
             }

@@ -1,4 +1,4 @@
-//! The end of a command that changed the store: what it did is told first, then the store is closed. Whatever fails by then, the
+//! The end of a command that changed the store: it first reports what it did, then closes the store. Whatever fails by then, the
 //! message says that the change is done (R86).
 
 use super::exit::Failure;

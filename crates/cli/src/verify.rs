@@ -203,7 +203,7 @@ pub fn show(of: &Verification, given: bool, out: &mut Out) -> io::Result<()> {
 
 /// Shown for a file that holds a newer commit than the one in force.
 const UNFINISHED: &str = "it holds a commit that was not finished, newer than the one that counts. A crash in the middle of recording \
-                          leaves it so, and nobody was told that it is recorded; changing one bit of a file that was not closed, to \
+                          leaves it so, and nobody was told that it is recorded; changing one bit in a file that was not closed, to \
                           take back what was recorded last, does so too";
 
 /// What this verification cannot vouch for.

@@ -157,6 +157,13 @@ pub fn witness_key(text: &str) -> Result<VerifierKey, String> {
     }
 }
 
+/// Whether a text has the form of a key, and so is never the name of a file: others may choose what files there are.
+fn is_written_as_key(text: &str) -> bool {
+    let mut parts = text.splitn(3, '+').skip(1);
+    let id = parts.next().unwrap_or_default();
+    parts.next().is_some() && id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// The longest key line that is read.
 const MAX_KEY_LINE: u64 = 4096;
 
@@ -165,6 +172,9 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Ok(key) => return Ok(key),
         Err(e) => e,
     };
+    if is_written_as_key(text) {
+        return Err(format!("not a key: {unread}"));
+    }
     let path = Path::new(text);
     if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
         return Err(format!("{text}: is no regular file"));

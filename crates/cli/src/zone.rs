@@ -3,6 +3,7 @@
 
 use super::exit::Failure;
 use attestlog::Timestamp;
+pub use attestlog_report::Zone;
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, TimeZone};
 use chrono_tz::Tz;
 use clap::Args;
@@ -25,7 +26,11 @@ fn zone(name: &str) -> Result<Tz, String> {
 impl ZoneArgs {
     /// The zone in which times are shown.
     pub fn shown(&self) -> Zone {
-        Zone(self.tz.unwrap_or_else(local))
+        Zone::named(self.named().name()).unwrap_or_default()
+    }
+
+    fn named(&self) -> Tz {
+        self.tz.unwrap_or_else(local)
     }
 }
 
@@ -40,51 +45,15 @@ fn local() -> Tz {
     name.and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC)
 }
 
-/// A time zone.
-#[derive(Debug, Clone, Copy)]
-pub struct Zone(Tz);
-
-impl Zone {
-    /// Its name: `UTC`, `Europe/Berlin`.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            // They have several names.
-            Tz::UTC | Tz::Etc__UTC | Tz::UCT | Tz::Zulu | Tz::Universal | Tz::Etc__UCT => "UTC",
-            other => other.name(),
-        }
-    }
-
-    fn at(self, t: Timestamp) -> Option<DateTime<Tz>> {
-        let nanos = t.nanos();
-        let utc = DateTime::from_timestamp(nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000) as u32)?;
-        Some(utc.with_timezone(&self.0))
-    }
-
-    /// Date and time to the second: `2025-07-06 14:23:01`.
-    pub fn moment(self, t: Timestamp) -> String {
-        self.at(t).map_or_else(|| t.to_string(), |t| t.format("%Y-%m-%d %H:%M:%S").to_string())
-    }
-
-    /// The date.
-    pub fn day(self, t: Timestamp) -> String {
-        self.at(t).map_or_else(|| t.to_string(), |t| t.format("%Y-%m-%d").to_string())
-    }
-
-    /// The time of day to the second.
-    pub fn time(self, t: Timestamp) -> String {
-        self.at(t).map_or_else(|| t.to_string(), |t| t.format("%H:%M:%S").to_string())
-    }
-
-    /// The first moment of a day. Where clocks are put forward at midnight it is the first that there is.
-    fn start(self, day: NaiveDate) -> Option<Timestamp> {
-        let midnight = day.and_hms_opt(0, 0, 0)?;
-        let skipped = |minutes: i64| {
-            let later: NaiveDateTime = midnight.checked_add_signed(chrono::TimeDelta::minutes(minutes))?;
-            self.0.from_local_datetime(&later).earliest()
-        };
-        let first = (0..=24 * 4).find_map(|quarter| skipped(quarter * 15))?;
-        first.timestamp_nanos_opt().map(Timestamp::from_nanos)
-    }
+/// The first moment of a day. Where clocks are put forward at midnight it is the first that there is.
+fn start(zone: Tz, day: NaiveDate) -> Option<Timestamp> {
+    let midnight = day.and_hms_opt(0, 0, 0)?;
+    let skipped = |minutes: i64| {
+        let later: NaiveDateTime = midnight.checked_add_signed(chrono::TimeDelta::minutes(minutes))?;
+        zone.from_local_datetime(&later).earliest()
+    };
+    let first = (0..=24 * 4).find_map(|quarter| skipped(quarter * 15))?;
+    first.timestamp_nanos_opt().map(Timestamp::from_nanos)
 }
 
 /// A time as it is given on the command line.
@@ -141,11 +110,12 @@ impl When {
                 let nanos = i64::try_from(ago.as_nanos()).map_err(|_| far())?;
                 now.nanos().checked_sub(nanos).map(Timestamp::from_nanos).ok_or_else(far)
             }
-            When::Day(day) => Zone(zone.tz.unwrap_or(Tz::UTC)).start(day).ok_or_else(far),
+            When::Day(day) => start(zone.tz.unwrap_or(Tz::UTC), day).ok_or_else(far),
             When::DaysAgo(days) => {
-                let shown = zone.shown();
-                let today = shown.at(now).map(|now| now.date_naive()).ok_or_else(far)?;
-                today.checked_sub_days(Days::new(days)).and_then(|day| shown.start(day)).ok_or_else(far)
+                let shown = zone.named();
+                let utc = DateTime::from_timestamp(now.nanos().div_euclid(1_000_000_000), 0);
+                let today = utc.map(|now| now.with_timezone(&shown).date_naive()).ok_or_else(far)?;
+                today.checked_sub_days(Days::new(days)).and_then(|day| start(shown, day)).ok_or_else(far)
             }
         }
     }

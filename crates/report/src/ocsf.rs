@@ -1,10 +1,16 @@
-//! OCSF API Activity (class 6003) events for SIEMs, one per line. The schema is 1.8.0, the first with the
-//! `ai_operation` profile.
+//! OCSF events for SIEMs, one per line, by schema 1.9.0, the first with `ai_agent` and the `record_integrity` profile.
 //!
-//! A call is one event, even if it was recorded in two steps or its answer came late; a call that was begun and never ended
-//! has the status Unknown. Details that another source told later are no event, unless they name patients. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
-//! schema has no place for is under `unmapped`, with the names used in the log's lines. Arguments and error messages
+//! There are two ways from the log to events. An export ([`OcsfWriter`]) has one API Activity (class 6003) for each call, even if
+//! it was recorded in two steps or its answer came late; a call that was begun and never ended has the status Unknown. Details
+//! that another source told later are no event, unless they name patients, and the log's own entries are left out. A pipeline
+//! ([`row`]) gets one event for each entry, its own entries included, each with the hash of the entry before it, so that a gap shows.
+//!
+//! What the schema has no place for is under `unmapped`, with the names used in the log's lines. Arguments and error messages
 //! are left out unless requested, because a SIEM is rarely a place for health data.
+
+mod row;
+
+pub use row::{differing, place, row};
 
 use super::ToolKinds;
 use super::access::{Access, Context, Subject};
@@ -17,7 +23,9 @@ use std::io::Write;
 use std::net::IpAddr;
 
 /// The schema version.
-const SCHEMA: &str = "1.8.0";
+const SCHEMA: &str = "1.9.0";
+/// The name of the program that recorded the log.
+const PRODUCT: &str = "attestlog";
 const CLASS: u32 = 6003;
 const CATEGORY: u32 = 6;
 
@@ -31,6 +39,8 @@ pub struct OcsfOptions {
     pub ai_provider: Option<String>,
     /// The log's name.
     pub log: Option<String>,
+    /// The log's public key: who vouches for the rows of a pipeline.
+    pub public_key: Option<String>,
     /// Whether to include the arguments, as `api.request.data`.
     pub arguments: bool,
     /// Whether to include error messages, as `api.response.error_message`.
@@ -109,12 +119,13 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
     let metadata = metadata.map(|m| m.to_json());
     let session = |key: &str| metadata.as_ref().and_then(|m| m.get(key)).and_then(Json::as_str);
 
-    let (activity, activity_name) = match options.tools.of(&access.tool) {
-        ToolKind::Create => (1, "Create"),
-        ToolKind::Read | ToolKind::Query => (2, "Read"),
-        ToolKind::Update => (3, "Update"),
-        ToolKind::Delete => (4, "Delete"),
-        ToolKind::Execute => (99, "Execute"),
+    // The name of an activity that the schema does not list is the source's own; that of its type is the schema's.
+    let (activity, activity_name, type_name) = match options.tools.of(&access.tool) {
+        ToolKind::Create => (1, "Create", "API Activity: Create"),
+        ToolKind::Read | ToolKind::Query => (2, "Read", "API Activity: Read"),
+        ToolKind::Update => (3, "Update", "API Activity: Update"),
+        ToolKind::Delete => (4, "Delete", "API Activity: Delete"),
+        ToolKind::Execute => (99, "Execute", "API Activity: Other"),
     };
     let (status, status_name) = match access.success() {
         Some(true) => (1u32, "Success"),
@@ -134,7 +145,9 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
         ("activity_id", activity.into()),
         ("activity_name", activity_name.into()),
         ("actor", actor(&access)),
-        ("ai_model", ai_model(&access, options)),
+        ("ai_agent", ai_agent(&access, options)),
+        // The schema wants an agent's model within the agent.
+        ("ai_model", if access.agent.is_some() { Json::Null } else { ai_model(&access, options) }),
         ("api", api(entry, call, begun_call, &access, options)),
         ("category_name", "Application Activity".into()),
         ("category_uid", CATEGORY.into()),
@@ -157,7 +170,7 @@ fn event(whole: &Whole, options: &OcsfOptions) -> Option<Json> {
         ("status_id", status.into()),
         ("time", integer(start)),
         ("trace", trace(either(call, begun_call, |around| around.trace_id.as_ref()), span, (start, end))),
-        ("type_name", format!("API Activity: {activity_name}").into()),
+        ("type_name", type_name.into()),
         ("type_uid", type_uid.into()),
         ("unmapped", unmapped(entry, call, &access, session("user_agent"))),
     ]))
@@ -192,6 +205,20 @@ fn actor(access: &Access) -> Json {
     let agent = access.agent.as_deref().map(text);
     let session = object([("uid", text(&access.conversation_id))]);
     object([("app_name", agent.clone().into()), ("app_uid", agent.into()), ("session", session), ("user", user)])
+}
+
+/// The agent, which the schema tells from the user for whom it acts. Its instance is the conversation; by what framework it was built
+/// is not known.
+fn ai_agent(access: &Access, options: &OcsfOptions) -> Json {
+    let Some(agent) = &access.agent else { return Json::Null };
+    object([
+        ("ai_model", ai_model(access, options)),
+        ("instance_uid", text(&access.conversation_id)),
+        ("name", text(agent)),
+        ("type", "Unknown".into()),
+        ("type_id", 0u32.into()),
+        ("uid", text(agent)),
+    ])
 }
 
 fn ai_model(access: &Access, options: &OcsfOptions) -> Json {
@@ -231,12 +258,12 @@ fn api(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, option
     object([("operation", text(&access.tool)), ("request", request), ("response", response), ("service", service)])
 }
 
+/// The program that recorded the log.
+fn product() -> Json {
+    object([("name", PRODUCT.into()), ("vendor_name", PRODUCT.into()), ("version", env!("CARGO_PKG_VERSION").into())])
+}
+
 fn event_metadata(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, options: &OcsfOptions) -> Json {
-    let product = object([
-        ("name", "attestlog".into()),
-        ("vendor_name", "attestlog".into()),
-        ("version", env!("CARGO_PKG_VERSION").into()),
-    ]);
     let is_ai = access.model.is_some() || access.agent.is_some();
     let is_traced = either(call, begun, |around| around.trace_id.as_ref()).is_some();
     let profiles = [("ai_operation", is_ai), ("trace", is_traced)];
@@ -246,7 +273,7 @@ fn event_metadata(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Acc
         ("log_name", options.log.as_deref().map(text).into()),
         ("logged_time", integer(millis(entry.body.recorded_at))),
         ("original_time", access.timestamp.to_string().into()),
-        ("product", product),
+        ("product", product()),
         ("profiles", if profiles.is_empty() { Json::Null } else { profiles.into() }),
         ("sequence", entry.seq.into()),
         ("uid", entry.hash().to_string().into()),

@@ -47,7 +47,7 @@ impl Pairing {
             Part::LateAnswer(of) | Part::Patients(of) | Part::Detail(of) => {
                 let first = self.first.get(&of).copied().unwrap_or(of);
                 let Some(held) = self.held.get_mut(&first) else {
-                    // Details are no event of their own, but what they alone name was accessed.
+                    // Details are not events of their own, but what they alone name was accessed.
                     let alone = call.detail_of().is_none() || !call.patient_ids.is_empty();
                     return alone.then(|| Whole::of(entry.clone()));
                 };

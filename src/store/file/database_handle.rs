@@ -12,6 +12,7 @@
 use crate::process::Process;
 use crate::store::file::first_look::FirstLook;
 use crate::store::file::held_leaves::HeldLeaves;
+use crate::store::file::one_sync::OneSync;
 use crate::store::file::pages::{self, Flaw, Present, Seen, Shape};
 use crate::store::file::panic_guard::{caught, unreadable};
 use crate::store::file::paths::check_named;
@@ -103,7 +104,8 @@ impl DatabaseHandle {
     }
 
     fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<FirstLook>) -> Result<DatabaseHandle> {
-        let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
+        let backend = Backend { bytes: bytes.clone(), before: before.clone(), commits: OneSync::default() };
+        let database = Some(builder.create_with_backend(backend).stored()?);
         let (still, views, process) = (AtomicBool::new(false), ReadViews::default(), Process::this());
         Ok(DatabaseHandle {
             database,

@@ -1,13 +1,14 @@
 //! Checks a file after redb has locked it and before redb reads it: some damaged files would mislead redb.
 //!
 //! Invariant W6: no commit is built on pages that a failed sync may have left in the memory of the operating system alone.
-//! When a sync fails, Linux takes the data for written: it can still be read, but no later sync writes it. The commits of this
-//! program name their pages only after they were synced, so a commit that failed is not in force when the file is opened again.
-//! redb's compaction is not made so. After it failed, the pages that the header names can be read, and are gone once the power
-//! is: so the file is written again as it is read, and synced, before anything is based on it.
+//! When a sync fails, Linux takes the data for written: it can still be read, but no later sync writes it. Most commits name their
+//! pages only after they were synced, so one that failed is not in force when the file is opened again. If the last commit was made
+//! with one sync, its pages can be read, and may be gone once the power is: so they are written again as they are read, and
+//! synced, before anything is based on them. The header redb writes itself.
 
 use crate::store::file::all_tables;
 use crate::store::file::pages::header::{HEADER_BYTES, Header};
+use crate::store::file::pages::tally::Written;
 use crate::store::file::pages::{self, Flaw, Present, Seen};
 use redb::StorageBackend;
 use std::io;
@@ -30,6 +31,8 @@ pub(crate) struct Found {
     /// The flaws of the header and of redb's own tables.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) unfinished: bool,
+    /// The flags of the header with which redb is to open the file, if it was not closed.
+    pub(crate) flags: Option<u8>,
     /// The flaws of the whole commit, until they are taken.
     pages: Mutex<Option<(Present, Vec<Flaw>, Seen)>>,
     pub(crate) leads_astray: bool,
@@ -46,7 +49,7 @@ impl FirstLook {
             Some(found) => found,
             None => {
                 let found = self.first(bytes)?;
-                if self.writes && found.flaws.is_empty() && !found.leads_astray && Header::read(bytes)?.is_unsynced() {
+                if self.writes && found.flaws.is_empty() && !found.leads_astray {
                     write_again(bytes)?;
                 }
                 self.found.get_or_init(|| found)
@@ -57,14 +60,14 @@ impl FirstLook {
 
     fn first(&self, bytes: &dyn StorageBackend) -> io::Result<Found> {
         let (present, unfinished) = Present::before_opening(bytes)?;
-        let flaws = present.flaws.clone();
+        let (flaws, flags) = (present.flaws.clone(), Header::settled(bytes)?.flags());
         if !self.pages || !present.is_certain() {
-            return Ok(Found { flaws, unfinished, pages: Mutex::default(), leads_astray: false });
+            return Ok(Found { flaws, unfinished, flags, pages: Mutex::default(), leads_astray: false });
         }
         let mut all = Vec::new();
         let seen = pages::check(bytes, &present, &all_tables::shapes(), &mut |flaw| all.push(flaw))?;
         let pages = Mutex::new(Some((present, all, seen)));
-        Ok(Found { flaws, unfinished, pages, leads_astray: seen.leads_astray })
+        Ok(Found { flaws, unfinished, flags, pages, leads_astray: seen.leads_astray })
     }
 
     pub(crate) fn found(&self) -> Option<&Found> {
@@ -80,15 +83,14 @@ impl FirstLook {
     }
 }
 
-/// Writes the file again as it is read, and syncs it.
+/// If the file was not closed, writes again what the last commit wrote with a single sync, and its tally, and syncs them.
 fn write_again(bytes: &dyn StorageBackend) -> io::Result<()> {
-    const PART: u64 = 1 << 20;
-    let length = bytes.len()?;
-    let mut part = vec![0; PART.min(length) as usize];
-    for at in (0..length).step_by(PART as usize) {
-        part.truncate((length - at).min(PART) as usize);
-        bytes.read(at, &mut part)?;
-        bytes.write(at, &part)?;
+    let Some(Written { mut runs, tally }) = Header::settled(bytes)?.written else { return Ok(()) };
+    runs.push(tally);
+    for run in runs {
+        let mut data = vec![0; (run.end - run.start) as usize];
+        bytes.read(run.start, &mut data)?;
+        bytes.write(run.start, &data)?;
     }
     bytes.sync_data()
 }

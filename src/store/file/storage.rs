@@ -1,6 +1,7 @@
 //! Storage of a store that has no file of its own: memory, or storage provided by the host.
 
 use crate::store::file::first_look::FirstLook;
+use crate::store::file::one_sync::OneSync;
 use crate::{Error, Result};
 use redb::{BackendError, StorageBackend};
 use std::io;
@@ -61,71 +62,62 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
     }
 }
 
-/// Wraps a storage of unknown type in a concrete type, as redb requires.
+/// What redb reads and writes: a storage that is checked by `before` when it is first read, and written through `commits`.
 #[derive(Debug)]
-pub(crate) struct Backend(Arc<dyn StorageBackend>, Arc<FirstLook>);
-
-impl Backend {
-    /// A storage that is checked by `before` when it is first read.
-    pub(crate) fn after(bytes: Arc<dyn StorageBackend>, before: Arc<FirstLook>) -> Backend {
-        Backend(bytes, before)
-    }
-}
-
-impl From<Arc<dyn StorageBackend>> for Backend {
-    fn from(bytes: Arc<dyn StorageBackend>) -> Backend {
-        Backend(bytes, Arc::default())
-    }
+pub(crate) struct Backend {
+    pub(crate) bytes: Arc<dyn StorageBackend>,
+    pub(crate) before: Arc<FirstLook>,
+    pub(crate) commits: OneSync,
 }
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.bytes.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.1.look(&*self.0)?;
-        self.0.read(offset, out)
+        self.before.look(&*self.bytes)?;
+        self.commits.read(&*self.bytes, offset, out, self.before.found().and_then(|found| found.flags))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.commits.set_len(&*self.bytes, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.commits.sync(&*self.bytes)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.commits.write(&*self.bytes, offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.bytes.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.bytes.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.bytes.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.bytes.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.bytes.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        self.bytes.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
-        self.0.query_lock_range(start, end)
+        self.bytes.query_lock_range(start, end)
     }
 }
 

@@ -253,7 +253,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// How many segments have all of their entries, as far as these are shown, and are not sealed.
+    /// How many segments have all of their entries, among those already published, and are not sealed.
     pub(crate) fn unsealed(&self) -> Result<u64> {
         let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
         Ok(published.unsealed(self.config.segment))

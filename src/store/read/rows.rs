@@ -70,7 +70,7 @@ pub(crate) struct Named {
     pub column_root: Hash,
 }
 
-/// How many batches are checked against the chain at a time: the hashes of all their rows are in memory meanwhile.
+/// How many batches are read at a time: the hashes of all their rows are in memory meanwhile.
 const AT_ONCE: usize = 16;
 
 /// The facets in row order.
@@ -182,14 +182,19 @@ impl BatchRows {
 }
 
 impl Snapshot {
-    /// Every index batch, with the rows that show whether and where it has these terms, which must be in row order
-    /// ([`row_order`]). Reads the whole index once.
-    pub(crate) fn batch_rows(&self, terms: &[(Facet, &str)]) -> Result<Vec<BatchRows>> {
-        self.rows_of(&self.batches()?, terms)
+    /// Each of these index batches, with the rows that show whether and where it has these terms, which must be in row order
+    /// ([`row_order`]). Reads the rows of some batches at a time: the hashes of all rows of a large log need a gigabyte.
+    pub(crate) fn batch_rows(
+        &self,
+        batches: &[(u64, u64, u64)],
+        terms: &[(Facet, &str)],
+        each: &mut dyn FnMut(BatchRows) -> Result<()>,
+    ) -> Result<()> {
+        batches.chunks(AT_ONCE).try_for_each(|some| self.rows_of(some, terms)?.into_iter().try_for_each(&mut *each))
     }
 
     /// The valid index batches: first seq, end, seq of their entry.
-    fn batches(&self) -> Result<Vec<(u64, u64, u64)>> {
+    pub(crate) fn batches(&self) -> Result<Vec<(u64, u64, u64)>> {
         let mut batches = Vec::new();
         self.scan_batches(&mut |first, end, seq| {
             if end <= self.indexed {

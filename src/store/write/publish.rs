@@ -37,10 +37,10 @@ impl Committed {
 }
 
 impl Engine {
-    /// Begins the transaction of a commit, with the guarantees that the store was opened with.
+    /// Begins the transaction of a commit. redb makes all of them in two phases; small ones get one sync (`file/one_sync`).
     pub(crate) fn begin_write(&self, database: &DatabaseHandle) -> Result<redb::WriteTransaction> {
         let mut txn = database.begin_write()?;
-        txn.set_two_phase_commit(self.config.settings.two_phase);
+        txn.set_two_phase_commit(true);
         txn.set_quick_repair(self.config.settings.quick_repair);
         Ok(txn)
     }

@@ -231,7 +231,7 @@ fn a_rollout_of_codex() {
         ("local_shell", "c3", "ok"),
         ("web_search", "-", "ok"),
         ("get", "c4", "tool_error"),
-        ("odd", "c5", "tool_error"),
+        ("odd", "c5", "protocol_error"),
     ];
     assert_read(&imported, Format::Codex, &wanted);
     let first = &imported.calls[0];

@@ -147,6 +147,8 @@ fn a_span_that_failed_is_one_failure_however_it_is_marked() {
         ("tool.is_error", yes()),
         ("langfuse.observation.level", otlp::text("ERROR")),
         ("gen_ai.tool.call.error", otlp::text("boom")),
+        ("tool.success", json!({"boolValue": false})),
+        ("process.exit.code", json!({"intValue": "3"})),
     ];
     for (key, value) in marks {
         let mut span = plain();

@@ -4,6 +4,7 @@ mod agents;
 mod anthropic;
 mod conversations;
 mod elsewhere;
+mod endings;
 mod evaluations;
 mod failures;
 mod frameworks;

@@ -3,7 +3,7 @@
 
 use super::cursor::parsed;
 use super::dialect::{self, succeeded};
-use super::told::{Told, message, with_arguments};
+use super::told::{Told, message, with_arguments, with_result};
 use super::{Agent, Event, Identity, Moment, Step, abandoned, stale, unknown};
 use attestlog::{Outcome, Result, Timestamp, ToolCall, Unmatched};
 
@@ -69,6 +69,8 @@ fn answered(told: &Told, call: ToolCall) -> Result<ToolCall> {
         Some("denied" | "rejected") => call.error(text).outcome(Outcome::Denied),
         Some("timeout") => call.error(text).outcome(Outcome::Timeout),
         Some("failure" | "error") => call.error(text).outcome(Outcome::ToolError),
-        _ => succeeded(call, told.value("toolResult")),
+        None | Some("success" | "ok") => succeeded(call, told.value("toolResult")),
+        // A word of another version, which may be one for a failure.
+        Some(_) => with_result(call, told.value("toolResult")).outcome(Outcome::Abandoned),
     })
 }

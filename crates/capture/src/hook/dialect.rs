@@ -6,6 +6,8 @@
 
 use super::told::{Told, message, note, with_arguments, with_result};
 use super::{Agent, Event, Identity, Moment, Step, abandoned, stale, unknown};
+use crate::ended::words;
+use attestlog::entry::failure::text_fails;
 use attestlog::entry::{Approval, Decision};
 use attestlog::json::{Json, Parsed};
 use attestlog::{Outcome, Result, Timestamp, ToolCall, Unmatched};
@@ -13,8 +15,12 @@ use attestlog::{Outcome, Result, Timestamp, ToolCall, Unmatched};
 /// What an event says of the session.
 const SESSION: [&str; 5] = ["cwd", "permission_mode", "transcript_path", "agent_type", "source"];
 
-/// How the text begins that stands in place of a result if no tool was run.
-const NOT_RUN: &str = "<tool_use_error>";
+/// Words of refusals. A text in place of a result that has one of them near its beginning, and is no refusal that is known, may be one of
+/// another version of the agent, or what the tool printed.
+const OF_REFUSALS: [&str; 8] =
+    ["permission", "denied", "approval", "granted", "not allowed", "rejected", "blocked", "cancelled"];
+/// How far into such a text they are looked for.
+const NEAR: usize = 400;
 
 pub(super) fn event(agent: Agent, told: &Told, identity: &Identity, now: Timestamp) -> Result<Event> {
     let name = told.text("hook_event_name")?.or_else(|| identity.event.clone());
@@ -106,7 +112,21 @@ impl Dialect<'_> {
                 None => call.error(text),
             });
         }
-        Ok(succeeded(call, response))
+        let part = |name: &str| self.told.inner("tool_response").and_then(|of| of.text(name).ok()?);
+        let shell = |said: String| words::gemini_shell(&call.tool_name, &said, part("returnDisplay").as_deref());
+        let ended = match self.agent {
+            Agent::Gemini => part("llmContent").and_then(shell),
+            _ => None,
+        };
+        let interrupted = self.told.inner("tool_response").is_some_and(|of| of.is_true("interrupted"));
+        Ok(match ended {
+            Some((outcome, is_guess)) => {
+                let call = with_result(call, response).outcome(outcome);
+                if is_guess { in_words(call) } else { call }
+            }
+            None if interrupted => with_result(call, response).outcome(Outcome::Abandoned),
+            None => succeeded(call, response),
+        })
     }
 
     /// A call whose tool failed, or was interrupted.
@@ -124,25 +144,13 @@ impl Dialect<'_> {
         Ok(refused(call, Some("mode")).outcome(Outcome::Denied))
     }
 
-    /// The calls of one message of the model, after all of them. One that did not end yet was denied if the text in place of a
-    /// result says so; otherwise its end was not recorded, and it ended as its response says. One that never began had no tool, or
-    /// its beginning was not recorded either.
+    /// The calls of one message of the model, after all of them. Those that are begun and did not end were not run, or their end was not
+    /// recorded; one that never began had no tool, or its beginning was not recorded either.
     fn batch(&self) -> Result<Vec<Step>> {
         let settle = |of: Told| {
-            let (call, response) = (self.call(&of)?, of.value("tool_response"));
-            let text = response.as_ref().and_then(|response| response.value.as_str()).unwrap_or_default();
-            let (not_run, refuser) = (text.starts_with(NOT_RUN), refuser(text));
-            // What looks like a refusal may be a tool's answer, so it is kept as results are, not as a message.
-            let ended = match refuser {
-                _ if not_run => with_result(call.clone(), response.clone()).outcome(Outcome::ToolError),
-                Some(by) => refused(with_result(call.clone(), response.clone()), Some(by)).outcome(Outcome::Denied),
-                None => succeeded(call.clone(), response.clone()),
-            };
-            let alone = match not_run {
-                true => with_result(call, response).outcome(Outcome::ProtocolError),
-                false => ended.clone(),
-            };
-            let alone = note(alone, "first_heard_of", "PostToolBatch");
+            let call = self.call(&of)?;
+            let ended = as_told_to_the_model(call, of.value("tool_input"), of.value("tool_response"));
+            let alone = note(ended.clone(), "first_heard_of", "PostToolBatch");
             Ok((ended, alone))
         };
         let calls = self.told.list("tool_calls")?.into_iter().map(settle).collect::<Result<_>>()?;
@@ -150,21 +158,43 @@ impl Dialect<'_> {
     }
 }
 
+/// The call as it ended if all that is known of it is what the model was told. A refusal is a text, which a tool's answer may be too: so
+/// it counts only in the agent's own words about this very call, and is kept as results are, not as a message.
+fn as_told_to_the_model(call: ToolCall, input: Option<Parsed>, response: Option<Parsed>) -> ToolCall {
+    let Some(text) = response.as_ref().and_then(|response| response.value.as_str()).map(str::to_owned) else {
+        return succeeded(call, response);
+    };
+    let refused_or_not_run = words::claude_code(&call.tool_name, input.as_ref().map(|input| &input.value), &text);
+    let exit = words::claude_code_exit(&call.tool_name, &text);
+    if let Some((outcome, by)) = refused_or_not_run {
+        let call = with_result(call, response).outcome(outcome);
+        return in_words(if outcome == Outcome::Denied { refused(call, by) } else { call });
+    }
+    if exit.is_some_and(|code| code != 0) {
+        return in_words(with_result(call, response).outcome(Outcome::ToolError));
+    }
+    let near: String = text.chars().take(NEAR).flat_map(char::to_lowercase).collect();
+    if text_fails(&text) || OF_REFUSALS.iter().any(|words| near.contains(words)) {
+        let call = with_result(call, response).outcome(Outcome::Abandoned);
+        return note(
+            call,
+            "ending",
+            "no event told how the call ended, and the text in place of its result may be a refusal",
+        );
+    }
+    note(succeeded(call, response), "outcome_from", "PostToolBatch alone")
+}
+
+/// The call with a note that only words of the agent say how it ended.
+pub(super) fn in_words(call: ToolCall) -> ToolCall {
+    note(call, "outcome_from", "words of the agent")
+}
+
 /// The call with the approval that it did not get, from this source.
 fn refused(call: ToolCall, source: Option<&str>) -> ToolCall {
     let mut approval = Approval::new(Decision::Denied);
     approval.source = source.map(str::to_owned);
     call.approval(approval)
-}
-
-/// Who refused a call that Claude Code reports with this text. What follows its beginning may be the model's words.
-fn refuser(text: &str) -> Option<&'static str> {
-    match () {
-        () if text.starts_with("PreToolUse:") || text.starts_with("Hook PreToolUse:") => Some("hook"),
-        () if text.starts_with("The user doesn't want") => Some("user"),
-        () if text.starts_with("Permission to use ") => Some("rule"),
-        () => None,
-    }
 }
 
 /// The call with an answer of which the agent says that it is no failure. A text that begins with the word "Error" is one that the

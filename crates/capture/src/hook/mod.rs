@@ -17,6 +17,8 @@ mod record;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_of_endings;
+#[cfg(test)]
 mod tests_of_order;
 mod told;
 
@@ -201,16 +203,21 @@ pub fn moment(bytes: &[u8], identity: &Identity) -> Moment {
     }
 }
 
+/// Whether a member shows that an event is about a tool, whatever its spelling: `tool_name`, `toolCall`, `tool`, `callID`.
+fn is_about_tool(told: &Told) -> bool {
+    told.names().any(|name| {
+        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        (plain.starts_with("tool") && plain != "tools") || plain == "callid"
+    })
+}
+
 /// The event has a name that nobody knows: an error if it is about a tool.
 fn unknown(agent: Agent, name: Option<&str>, told: &Told) -> Result<Event> {
-    const OF_TOOLS: [&str; 7] =
-        ["tool_name", "tool_input", "tool_use_id", "tool_calls", "toolName", "toolArgs", "toolResult"];
-    let about = OF_TOOLS.iter().find(|member| told.has(member));
-    match (name, about) {
-        (Some(_), None) => Ok(Event::none()),
-        // The name is not repeated: it may be anything.
-        (Some(_), Some(member)) => Err(Error::invalid(format!(
-            "this is no event of {} that this version knows, and it is about a tool (it has {member})",
+    match (name, is_about_tool(told)) {
+        (Some(_), false) => Ok(Event::none()),
+        // The names are not repeated: they may be anything.
+        (Some(_), true) => Err(Error::invalid(format!(
+            "this is no event of {} that this version knows, and it is about a tool",
             agent.as_str()
         ))),
         (None, _) => {

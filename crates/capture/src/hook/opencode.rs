@@ -4,13 +4,12 @@
 //! A call that fails or is denied ends only on the bus, in `message.part.updated`; so does one whose tool does not exist.
 
 use super::told::{Told, message, with_arguments};
-use super::{Agent, Event, Identity, Moment, Step, abandoned, dialect, unknown};
+use super::{Agent, Event, Identity, Moment, Step, abandoned, dialect, is_about_tool, unknown};
+use crate::ended::words;
 use attestlog::json::{Json, Parsed};
 use attestlog::{Outcome, Result, ToolCall, Unmatched};
 
 const AGENT: Agent = Agent::OpenCode;
-/// The tool that stands in for one that does not exist or that cannot be called so; its argument `tool` names the one asked for.
-const STAND_IN: &str = "invalid";
 const SESSION: [&str; 3] = ["directory", "agent", "parent_session_id"];
 
 pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
@@ -26,7 +25,7 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
             let (input, output) = (part("input")?, part("output")?);
             let call = call(told, &input, input.value("args"), identity)?;
             let call = match input.text("tool")?.as_deref() {
-                Some(STAND_IN) => {
+                Some(words::OPENCODE_STAND_IN) => {
                     let why = input.inner("args").map(|args| error(&args)).unwrap_or_default();
                     call.typed_error("not_run", why).outcome(Outcome::ProtocolError)
                 }
@@ -35,18 +34,18 @@ pub(super) fn event(told: &Told, identity: &Identity) -> Result<Event> {
             Ok(Event::new(Moment::After, vec![Step::End(call.into(), Unmatched::Record)]))
         }
         Some("event") => bus(told, &part("event")?, identity),
-        Some(_) if told.has("input") && part("input").is_ok_and(|input| input.has("callID")) => {
-            unknown(AGENT, name.as_deref(), &part("input")?).map(|_| Event::none())
+        // What it is called with tells of a tool.
+        Some(_) if told.inner("input").is_some_and(|input| is_about_tool(&input)) => {
+            unknown(AGENT, name.as_deref(), &part("input")?)
         }
-        Some(_) => Ok(Event::none()),
-        None => unknown(AGENT, None, told),
+        other => unknown(AGENT, other, told),
     }
 }
 
 /// The call that `input` names, which the plugin's function was called with.
 fn call(told: &Told, input: &Told, arguments: Option<Parsed>, identity: &Identity) -> Result<ToolCall> {
     let mut tool = input.needed("tool")?;
-    if tool == STAND_IN
+    if tool == words::OPENCODE_STAND_IN
         && let Some(asked) = arguments.as_ref().and_then(|arguments| arguments.value.get("tool")?.as_str())
     {
         tool = asked.to_owned();
@@ -87,8 +86,13 @@ fn bus(told: &Told, event: &Told, identity: &Identity) -> Result<Event> {
             if state.text("status")?.as_deref() != Some("error") {
                 return none;
             }
-            let (error, outcome) = (error(&state), outcome(&error(&state)));
-            let call = call(told, &part, state.value("input"), identity)?.error(error).outcome(outcome);
+            let error = error(&state);
+            let outcome = words::opencode(&error);
+            let call = call(told, &part, state.value("input"), identity)?.error(error);
+            let call = match outcome {
+                Some(outcome) => dialect::in_words(call.outcome(outcome)),
+                None => call.outcome(Outcome::ToolError),
+            };
             Ok(Event::new(Moment::After, vec![Step::End(took(call, &state).into(), Unmatched::RecordIfNew)]))
         }
         Some("session.deleted" | "session.idle" | "session.error") => {
@@ -101,17 +105,6 @@ fn bus(told: &Told, event: &Told, identity: &Identity) -> Result<Event> {
             Ok(Event::new(Moment::Aside, vec![Step::Abandon(which)]))
         }
         _ => none,
-    }
-}
-
-/// How a call ended that OpenCode reports with this error.
-fn outcome(error: &str) -> Outcome {
-    let denies = ["rejected permission", "prevents you from using", "permission denied", "user dismissed"];
-    let text = error.to_lowercase();
-    match () {
-        () if denies.iter().any(|words| text.contains(words)) => Outcome::Denied,
-        () if text.contains("aborted") => Outcome::Abandoned,
-        () => Outcome::ToolError,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A member that is needed and missing or of another type is an error that names it. Everything else is kept as it is.
 
 use super::{Agent, Identity, MAX_EVENT};
+use crate::quoted::Quoted;
 use crate::shorten::shortened;
 use attestlog::entry::{Source, SourceKind};
 use attestlog::json::{Json, Limits, Object, Parsed, Path, Step};
@@ -31,8 +32,12 @@ impl Told {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::invalid("there is no event on standard input"));
         }
-        let parsed = Json::parse_lenient(bytes, &Limits::bytes(MAX_EVENT))
-            .map_err(|e| Error::invalid(format!("the event is not JSON that can be read: {e}")))?;
+        let parsed = Json::parse_lenient(bytes, &Limits::bytes(MAX_EVENT)).map_err(|e| {
+            // It may name a member, which may be anything.
+            let mut why = e.to_string();
+            Quoted::new().hide(&mut why);
+            Error::invalid(format!("the event is not JSON that can be read: {why}"))
+        })?;
         match parsed.value {
             Json::Object(members) => Ok(Told { members, restated: parsed.restated }),
             other => Err(Error::invalid(format!("the event is {}, not an object", other.type_name()))),
@@ -76,6 +81,11 @@ impl Told {
     /// Whether the event has this member, and it is not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|value| *value != Json::Null)
+    }
+
+    /// The names of its members that have a value.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().filter(|(_, value)| **value != Json::Null).map(|(name, _)| name)
     }
 
     /// The member with this name, and where something in it could not be kept; `None` if it is absent or null.

@@ -3,9 +3,10 @@
 use super::detect;
 use super::file::{At, TIMES};
 use super::join::Join;
-use super::speaks;
+use super::{record, speaks};
+use crate::ended::{Signs, words};
 use attestlog::CallResult;
-use attestlog::entry::failure::{is_called, said, text_fails};
+use attestlog::entry::failure::{failure, is_called, text_fails};
 use attestlog::entry::{Approval, CallError};
 use attestlog::json::{Json, Limits, Path};
 use attestlog::{Outcome, ToolCall};
@@ -24,18 +25,20 @@ pub(super) struct Answer {
     pub(super) duration_ms: Option<f64>,
     /// Who allowed or refused the call.
     pub(super) approval: Option<Approval>,
+    /// What is said of how the call ended.
+    pub(super) signs: Signs,
+    /// Whether only words say how the call ended.
+    pub(super) by_words: bool,
 }
 
 impl Answer {
     /// The answer in a message or block: its content, and the members that say how the call ended.
     pub(super) fn of_block(block: &At<'_>) -> Answer {
-        let around = said(block.value);
-        let failed = around.failed;
+        let signs = Signs::of(block.value);
+        let failed = signs.failed();
         let content = block.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value)));
         let mut answer = Answer::of(content, failed);
-        if let Some(error) = around.error {
-            answer.because(error);
-        }
+        answer.ended(signs);
         answer
     }
 
@@ -108,6 +111,48 @@ impl Answer {
         }
     }
 
+    /// A text of which the agent says that it is no failure, though it may read like one.
+    pub(super) fn fine(text: &str) -> Option<Answer> {
+        let fails = parsed(text, "result").is_some_and(|(value, _)| failure(&value).is_some());
+        let result = Some(CallResult::Value(Json::String(text.to_owned())));
+        fails.then(|| Answer { result, outcome: Some(Outcome::Ok), ..Answer::default() })
+    }
+
+    /// Adds what signs say of how the call ended.
+    pub(super) fn ended(&mut self, signs: Signs) {
+        let outcome = signs.outcome();
+        let kind = signs.error.as_ref().and_then(|error| words::kind(error.kind.as_deref()?));
+        if outcome.is_some_and(|outcome| outcome != Outcome::Ok) && !self.is_failure() {
+            self.fail(None);
+        }
+        if let Some(error) = signs.error.clone() {
+            self.because(error);
+        }
+        self.signs = std::mem::take(&mut self.signs).and(signs);
+        let graver = kind.or(outcome.filter(|outcome| !matches!(outcome, Outcome::Ok | Outcome::ToolError)));
+        if graver.is_some() && matches!(self.outcome, None | Some(Outcome::Ok | Outcome::ToolError)) {
+            self.outcome = graver;
+        }
+    }
+
+    /// Marks the call as ended in this way, because the agent says so in words.
+    pub(super) fn ended_in_words(&mut self, outcome: Outcome) {
+        if !self.is_failure() {
+            self.fail(None);
+        }
+        (self.outcome, self.by_words) = (Some(outcome), true);
+    }
+
+    /// Whether the call counts as failed.
+    fn is_failure(&self) -> bool {
+        match (self.outcome, &self.result) {
+            (Some(outcome), _) => outcome != Outcome::Ok,
+            (None, Some(CallResult::Error(_))) => true,
+            (None, Some(CallResult::Value(value))) => failure(value).is_some(),
+            (None, None) => false,
+        }
+    }
+
     /// Marks the call as failed, because the message or block around it says so.
     pub(super) fn fail(&mut self, error: Option<CallError>) {
         self.outcome = Some(Outcome::ToolError);
@@ -129,6 +174,12 @@ impl Answer {
         call.duration_ms = self.duration_ms.or(call.duration_ms);
         call.circumstances.approval = self.approval.or(call.circumstances.approval.take());
         call.restated.extend(self.restated);
+        if let Some(signs) = self.signs.disagreement() {
+            record::mark(call, "signs_disagree", signs);
+        }
+        if self.by_words {
+            record::mark(call, "outcome_from", "words of the agent");
+        }
         for (key, text) in self.beside {
             call.session_metadata.insert(key, text);
         }

@@ -8,10 +8,11 @@ use super::answer::{self, Answer};
 use super::conversation::Conversation;
 use super::detect;
 use super::file::{At, Known};
-use super::{Format, Untaken, speaks};
-use attestlog::Result;
-use attestlog::entry::failure::{Said, is_called, said, text_fails};
-use attestlog::json::Object;
+use super::{Format, Untaken, blocks, speaks};
+use crate::ended::Signs;
+use attestlog::entry::failure::{is_called, text_fails};
+use attestlog::json::{Json, Object};
+use attestlog::{Outcome, Result};
 use std::borrow::Cow;
 
 /// Reads one message into its conversation.
@@ -46,9 +47,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
             } else if kind.ends_with("tool_result") {
                 let id = block.opt_text("tool_use_id")?;
                 let mut answer = tool_result(&block)?;
-                if around.failed == Some(true) {
-                    answer.fail(around.error.clone());
-                }
+                answer.ended(around.clone());
                 conversation.join.answer(id.map(Cow::Borrowed), None, answer, at.time()?, &block);
                 answer::beside(&block, &mut conversation.join, "anthropic");
                 has_answer = true;
@@ -67,18 +66,19 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
 }
 
 /// What a message says about how its answers ended, including what Claude Code writes beside the content.
-fn around(message: &At<'_>) -> Said {
-    let mut around = said(message.value);
-    let Some(beside) = message.member("toolUseResult") else { return around };
-    let of = match beside.value.as_str() {
-        Some(text) => Said { failed: text_fails(text).then_some(true), ..Said::default() },
-        None => said(beside.value),
-    };
-    if of.failed == Some(true) {
-        around.failed = of.failed;
-        around.error = around.error.or(of.error);
+fn around(message: &At<'_>) -> Signs {
+    let signs = Signs::of(message.value);
+    let Some(beside) = message.member("toolUseResult") else { return signs };
+    signs.and(of_beside(beside.value))
+}
+
+/// What Claude Code's own account of an answer says: a text that begins with an error, or the members of an object.
+pub(super) fn of_beside(beside: &Json) -> Signs {
+    let mut signs = Signs::of(beside);
+    if beside.as_str().is_some_and(text_fails) {
+        signs.add("toolUseResult", Outcome::ToolError);
     }
-    around
+    signs
 }
 
 /// Reports unknown members of a message with answers, beside its content, whose names refer to an answer.
@@ -121,5 +121,9 @@ fn tool_result(block: &At<'_>) -> Result<Answer> {
         let message = error.opt_text("error_message")?.unwrap_or(kind);
         return Ok(Answer::error(code, message.to_owned()));
     }
-    Ok(Answer::of_block(block))
+    let mut answer = Answer::of_block(block);
+    if let Some(content) = &content {
+        answer.ended(blocks::of_content(content));
+    }
+    Ok(answer)
 }

@@ -5,15 +5,16 @@
 //! what each provider wrote. A call that a message has twice in different spellings is one call. Items of the Responses API are
 //! read by `items`. What no rule here knows is left for `detect` to report.
 
-use super::answer::{Answer, parsed, tell_the_same};
+use super::answer::{Answer, tell_the_same};
 use super::conversation::Conversation;
 use super::detect::{self, Plain};
 use super::file::{At, Known, Moment, TIMES};
 use super::items;
 use super::session::{Asked, Facts};
+use crate::ended::{self, Signs};
 use attestlog::Outcome;
-use attestlog::entry::failure::{is_called, said};
-use attestlog::json::{Json, Object};
+use attestlog::entry::failure::is_called;
+use attestlog::json::Json;
 
 /// Who a message is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,9 +321,9 @@ pub(super) fn call<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a
         return session.join.refuse_call(at, "the call does not name its tool");
     };
     // Its own `input` is what a tool was given; of several spellings the first that holds something counts.
-    let given = |at: &At<'a>| GIVEN.iter().filter_map(|key| at.member(key)).find(|at| !is_unused(at.value));
+    let given = |at: &At<'a>| telling(at, GIVEN).filter(|given| !ended::is_empty(given.value) && !is_schema(given));
     let any = || inner.first(GIVEN).or_else(|| at.first(GIVEN));
-    let arguments = given(&inner).or_else(|| given(at)).or_else(any).or_else(|| at.member("rawInput"));
+    let arguments = given(&inner).or_else(|| given(at)).or_else(|| at.member("rawInput")).or_else(any);
     let id = at.name(CALL_IDS).or_else(|| inner.name(CALL_IDS));
     let facts = Facts { moment: at.moment(&["timestamp", "created_at", "createdAt"]), ..Facts::default() }.or(facts);
     let mut asked = Asked::new(at, id.clone(), tool, arguments, &facts);
@@ -361,9 +362,15 @@ fn contradictions<'h, 'a: 'h>(
     }
 }
 
-/// An argument member that says nothing, beside another that may.
-fn is_unused(value: &Json) -> bool {
-    matches!(value, Json::Null) || value.as_str() == Some("")
+/// The first of these members that says something, else the first that is there: some writers leave one of two copies empty.
+pub(super) fn telling<'a>(at: &At<'a>, keys: &[&str]) -> Option<At<'a>> {
+    let all = || keys.iter().filter_map(|key| at.member(key));
+    all().find(|at| !ended::is_empty(at.value)).or_else(|| all().next())
+}
+
+/// Whether a member describes the arguments that a tool takes.
+fn is_schema(given: &At<'_>) -> bool {
+    given.value.as_object().is_some() && detect::is_schema(given.value, "parameters")
 }
 
 /// The answer that a call's own object has: that of a part of the Vercel AI SDK, or a `result`.
@@ -372,10 +379,13 @@ fn ended(at: &At<'_>) -> Option<Answer> {
     match state {
         "output-error" => Some(failed(at.str("errorText").unwrap_or("unspecified error"))),
         "output-denied" => Some(Answer { outcome: Some(Outcome::Denied), ..failed("denied") }),
+        _ if at.member("approval").is_some_and(|of| Signs::of(of.value).outcome() == Some(Outcome::Denied)) => {
+            Some(Answer { outcome: Some(Outcome::Denied), ..failed("denied") })
+        }
         _ => {
-            let output = at.first(&["output", "result"])?;
+            let output = telling(at, &["output", "result"])?;
             (!matches!(state, "input-streaming" | "input-available" | "call" | "partial-call"))
-                .then(|| unwrapped(&output, said(at.value).failed))
+                .then(|| unwrapped(&output, Signs::of(at.value).failed()))
         }
     }
 }
@@ -407,28 +417,16 @@ pub(super) fn unwrapped(at: &At<'_>, is_failed: Option<bool>) -> Answer {
 
 /// The answer in a block or message, with what stands `around` it about how the call ended.
 pub(super) fn answer_in(at: &At<'_>, keys: &[&str], around: &Json) -> Answer {
-    let mut told = said(around);
-    for (key, value) in around.as_object().into_iter().flat_map(Object::iter) {
-        if is_called(key, "toolcallerror") && value.as_bool() == Some(true) {
-            told.failed = Some(true);
-        }
-    }
-    let is_failed = told.failed;
-    let content = at.first(keys).filter(|content| !(is_failed == Some(true) && detect::is_zero(content.value)));
+    let signs = Signs::of(around);
+    let is_failed = signs.failed();
+    // An error is told beside the answer, and stands in its place only where there is no other.
+    let others: Vec<&str> = keys.iter().copied().filter(|key| *key != "error" || signs.error.is_none()).collect();
+    let content = telling(at, &others).filter(|content| !(is_failed == Some(true) && detect::is_zero(content.value)));
     let mut answer = match content {
         Some(content) => unwrapped(&content, is_failed),
         None => Answer::of(None, is_failed),
     };
-    if let Some(error) = told.error {
-        // Inspect names these kinds of errors.
-        let ended = match error.kind.as_deref() {
-            Some("timeout") => Some(Outcome::Timeout),
-            Some("approval") => Some(Outcome::Denied),
-            _ => None,
-        };
-        answer.because(error);
-        answer.outcome = ended.or(answer.outcome);
-    }
+    answer.ended(signs);
     answer
 }
 
@@ -446,12 +444,23 @@ fn answer<'a>(at: &At<'a>, holder: &At<'a>, moment: Moment, session: &mut Conver
         let code = error.str("error_code").map(str::to_owned);
         answer = Answer::error(code, error.str("error_message").or(error.str("type")).unwrap_or_default().to_owned());
     }
+    if let Some(content) = at.member("content") {
+        answer.ended(of_content(&content));
+    }
     if at.str("type").is_some_and(|kind| kind.ends_with("error")) && answer.outcome.is_none() {
         answer.fail(None);
     }
     session.answered(at, id, tool, answer, at.moment(&["timestamp"]).or(moment));
     others(at, &keys, session);
     holder.take();
+}
+
+/// What the result of a provider's own tool says of its ending, where it is an object of the provider's: `bash_code_execution_result`.
+pub(super) fn of_content(content: &At<'_>) -> Signs {
+    match content.str("type") {
+        Some(kind) if kind.ends_with("_result") => Signs::of(content.value),
+        _ => Signs::default(),
+    }
 }
 
 /// Reads the message of a tool.
@@ -473,14 +482,18 @@ pub(super) fn answer_message<'a>(at: &At<'a>, facts: &Facts, session: &mut Conve
     if id.is_none() && tool.is_none() && !has_content {
         return;
     }
-    let answer = answer_in(at, SAID, at.value);
+    let mut answer = answer_in(at, SAID, at.value);
+    // LangChain and mini-swe-agent keep such signs apart.
+    for beside in ["additional_kwargs", "extra", "metadata"].into_iter().filter_map(|key| at.member(key)) {
+        answer.ended(Signs::of(beside.value));
+    }
     session.answered(at, id, tool, answer, facts.moment);
     others(at, SAID, session);
 }
 
 /// Names the members of an answer that may be the answer too, and say something else than the one that was read.
-fn others<'a>(at: &At<'a>, keys: &[&str], session: &mut Conversation<'a>) {
-    let Some(read) = at.first(keys) else { return };
+pub(super) fn others<'a>(at: &At<'a>, keys: &[&str], session: &mut Conversation<'a>) {
+    let Some(read) = telling(at, keys) else { return };
     for (key, other) in at.members() {
         let may_be = keys.contains(&key) || ["data", "artifact"].contains(&key);
         if may_be && key != "error" && other.place() != read.place() && !tell_the_same(read.value, other.value) {
@@ -488,9 +501,4 @@ fn others<'a>(at: &At<'a>, keys: &[&str], session: &mut Conversation<'a>) {
             session.join.refuse(other.place(), &why);
         }
     }
-}
-
-/// Arguments that are JSON in a text, as their own value.
-pub(super) fn read(text: &str) -> Option<Json> {
-    parsed(text, "").map(|(value, _)| value)
 }

@@ -6,16 +6,18 @@
 //! such a row has is reported.
 
 use super::answer::Answer;
+use super::anthropic::of_beside;
 use super::blocks::{self, Role};
 use super::conversation::Conversation;
 use super::file::{At, Read};
 use super::session::{Facts, Sessions};
 use super::{ImportOptions, Imported};
-use attestlog::entry::failure::{is_called, said, text_fails};
+use crate::ended::{Signs, is_empty, words};
+use attestlog::entry::failure::is_called;
 use attestlog::entry::{Approval, Decision};
 use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the reader remembers of the rows before.
 #[derive(Default)]
@@ -24,6 +26,10 @@ struct Seen<'a> {
     /// Calls by message and id: a session that is resumed may repeat a message under another row id.
     calls: HashMap<(String, String), Told<'a>>,
     answers: HashMap<String, &'a Json>,
+    /// The latest block of each call, by its id.
+    blocks: HashMap<String, &'a Json>,
+    /// The calls that rows of their own say were refused, by session and id.
+    refused: HashSet<(String, String)>,
 }
 
 /// A call as a row told it: its block, and its session and place there.
@@ -40,6 +46,13 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
     for document in &file.documents {
         let root = document.root();
         match root.value.as_array() {
+            Some(_) => root.elements()?.for_each(|row| seen.refusals(&row)),
+            None => seen.refusals(&root),
+        }
+    }
+    for document in &file.documents {
+        let root = document.root();
+        match root.value.as_array() {
             Some(_) => root.elements()?.try_for_each(|row| self::row(&row, &mut sessions, &mut seen))?,
             None => row(&root, &mut sessions, &mut seen)?,
         }
@@ -48,6 +61,16 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
         sessions.rest();
     }
     sessions.finish()
+}
+
+impl Seen<'_> {
+    /// What `--output-format stream-json` prints of calls that were refused: a row for each, and all of them once more at the end.
+    fn refusals(&mut self, row: &At<'_>) {
+        let session = row.name(&["session_id", "sessionId"]).unwrap_or_default();
+        let alone = row.is("subtype", "permission_denied").then(|| row.name(&["tool_use_id"])).flatten();
+        let all = row.items("permission_denials").filter_map(|one| one.name(&["tool_use_id"]));
+        self.refused.extend(all.chain(alone).map(|id| (session.clone(), id)));
+    }
 }
 
 fn row<'a>(row: &At<'a>, sessions: &mut Sessions<'a>, seen: &mut Seen<'a>) -> Result<()> {
@@ -114,6 +137,7 @@ fn facts(row: &At<'_>, message: &At<'_>, options: &ImportOptions) -> Facts {
 fn assistant<'a>(message: &At<'a>, facts: &Facts, session: &mut Conversation<'a>, seen: &mut Seen<'a>) {
     let of = message.name(&["id"]).unwrap_or_default();
     for block in message.items("content") {
+        seen.blocks.extend(block.name(&["id"]).map(|id| (id, block.value)));
         if let Some(id) = block.name(&["id"]).filter(|_| !of.is_empty())
             && block.str("type").is_some_and(|kind| kind.ends_with("tool_use"))
         {
@@ -180,7 +204,8 @@ fn user<'a>(row: &At<'a>, message: &At<'a>, facts: &Facts, session: &mut Convers
             continue;
         }
         seen.answers.extend(id.clone().map(|id| (id, content)));
-        session.answered(&block, id, None, answer(row, &block), facts.moment);
+        let answer = answer(row, &block, seen);
+        session.answered(&block, id, None, answer, facts.moment);
     }
     let is_own = |key: &str| row.value.get(key).and_then(Json::as_bool) == Some(true);
     if says_more && !is_own("isMeta") && !is_own("isCompactSummary") {
@@ -189,52 +214,105 @@ fn user<'a>(row: &At<'a>, message: &At<'a>, facts: &Facts, session: &mut Convers
 }
 
 /// An answer, with what the row says about it: `toolUseResult`, who denied the call.
-fn answer(row: &At<'_>, block: &At<'_>) -> Answer {
-    let mut answer = blocks::answer_in(block, &["content"], block.value);
-    let beside = ["toolUseResult", "tool_use_result"].into_iter().find_map(|key| row.value.get(key));
-    let told = match beside {
-        Some(Json::String(text)) => text_fails(text).then_some((true, None)),
-        Some(value) => {
-            let of = said(value);
-            (of.failed == Some(true)).then_some((true, of.error))
-        }
-        None => None,
-    };
-    if let Some((true, error)) = told {
-        answer.fail(error);
+fn answer(row: &At<'_>, block: &At<'_>, seen: &Seen<'_>) -> Answer {
+    let id = block.name(&["tool_use_id"]);
+    let call = id.as_ref().and_then(|id| seen.blocks.get(id).copied());
+    let beside = ["toolUseResult", "tool_use_result"].into_iter().find_map(|key| row.member(key));
+    let mut answer = said(block, beside.as_ref());
+    // Of a tool of a server, the members are its own words.
+    let is_own = |said: &At<'_>| said.value.as_str().is_some() || !tool(call).starts_with("mcp__");
+    if let Some(said) = beside.as_ref().filter(|said| is_own(said)) {
+        answer.ended(of_beside(said.value));
     }
-    if is_denied(row, block) {
-        if answer.outcome != Some(Outcome::ToolError) {
-            answer.fail(None);
+    let (approval, is_allowed) = permission(row, id.as_deref(), seen);
+    if approval.as_ref().is_some_and(|of| of.decision == Decision::Denied) {
+        let mut signs = Signs::default();
+        signs.add("the permission", Outcome::Denied);
+        if is_allowed {
+            signs.add("permissionDecision", Outcome::Ok);
         }
-        answer.outcome = Some(Outcome::Denied);
+        answer.ended(signs);
+        answer.approval = approval;
+    } else {
+        answer.approval = approval;
+        if !is_allowed {
+            in_words(block, call, &mut answer);
+        }
     }
-    answer.approval = approval(row);
-    let measured = beside.and_then(Json::as_object).into_iter().flat_map(Object::iter);
+    let members = beside.as_ref().and_then(|said| said.value.as_object());
+    let measured = members.into_iter().flat_map(Object::iter);
     let measured = measured.filter(|(key, _)| is_called(key, "durationms") || is_called(key, "totaldurationms"));
     answer.duration_ms = measured.filter_map(|(_, value)| value.as_f64()).find(|ms| *ms >= 0.0);
     answer
 }
 
-/// Who allowed or refused the call, if the row says so.
-fn approval(row: &At<'_>) -> Option<Approval> {
-    let said = row.member("permissionDecision");
-    let (decision, source) = match (said.as_ref().and_then(|said| said.str("decision")), row.str("toolDenialKind")) {
+/// What the tool said: the block's content, or if that is empty, what stands beside it.
+fn said(block: &At<'_>, beside: Option<&At<'_>>) -> Answer {
+    let signs = Signs::of(block.value);
+    let content = block.value.get("content").unwrap_or(&Json::Null);
+    let fine = content.as_str().filter(|_| signs.failed() == Some(false)).and_then(Answer::fine);
+    let printed = beside.filter(|said| is_empty(content) && prints(said));
+    let other = fine.or_else(|| printed.map(|said| Answer::of(Some(said.clone()), signs.failed())));
+    match other {
+        Some(mut answer) => {
+            answer.ended(signs);
+            answer
+        }
+        None => blocks::answer_in(block, &["content"], block.value),
+    }
+}
+
+/// Who allowed or refused the call, and whether it is said expressly that it was allowed.
+fn permission(row: &At<'_>, id: Option<&str>, seen: &Seen<'_>) -> (Option<Approval>, bool) {
+    let meta = id.and_then(|id| row.items("tool_result_meta").find(|of| of.name(&["id"]).as_deref() == Some(id)));
+    let decided = ["permissionDecision", "permission_decision"];
+    let decision = row.first(&decided).or_else(|| meta.as_ref()?.first(&decided));
+    let kind = row.str("toolDenialKind").or_else(|| meta.as_ref()?.str("non_execution_kind"));
+    let session = row.name(&["session_id", "sessionId"]).unwrap_or_default();
+    let is_refused = id.is_some_and(|id| seen.refused.contains(&(session, id.to_owned())));
+    let is_allowed = decision.as_ref().is_some_and(|of| of.is("decision", "accept"));
+    let told = approval(decision.as_ref(), kind).filter(|of| !is_refused || of.decision == Decision::Denied);
+    (told.or_else(|| is_refused.then(|| Approval::new(Decision::Denied))), is_allowed)
+}
+
+/// The tool that a call's block names.
+fn tool(call: Option<&Json>) -> &str {
+    call.and_then(|call| call.get("name")?.as_str()).unwrap_or_default()
+}
+
+/// Whether Claude Code's own account of an answer has what the tool printed.
+fn prints(beside: &At<'_>) -> bool {
+    ["stdout", "stderr", "content", "result", "output"]
+        .iter()
+        .any(|key| beside.member(key).is_some_and(|at| !is_empty(at.value)))
+}
+
+/// What an answer says in words of a call that was not run. Versions before 2.1 say it only so; nothing else beside the answer may say
+/// that the call was allowed, and the answer has to be an error.
+fn in_words(block: &At<'_>, call: Option<&Json>, answer: &mut Answer) {
+    let said = block.value.get("content").and_then(super::answer::text);
+    let (Some(said), Some(true)) = (said, Signs::of(block.value).failed()) else { return };
+    let Some((outcome, by)) = words::claude_code(tool(call), call.and_then(|call| call.get("input")), &said) else {
+        return;
+    };
+    if outcome == Outcome::ToolError {
+        return;
+    }
+    answer.ended_in_words(outcome);
+    if outcome == Outcome::Denied {
+        answer.approval = Some(Approval { source: by.map(str::to_owned), ..Approval::new(Decision::Denied) });
+    }
+}
+
+/// Who allowed or refused the call: what is said of the decision, and the kind of refusal.
+fn approval(said: Option<&At<'_>>, kind: Option<&str>) -> Option<Approval> {
+    let (decision, source) = match (said.and_then(|said| said.str("decision")), kind) {
         (Some("accept"), None) => (Decision::Allowed, None),
         (Some("reject"), _) => (Decision::Denied, None),
         (_, Some("permission-rule")) => (Decision::Denied, Some("rule")),
         (_, Some(kind)) => (Decision::Denied, Some(kind)),
         _ => return None,
     };
-    let source = said.as_ref().and_then(|said| said.str("source")).or(source).map(str::to_owned);
+    let source = said.and_then(|said| said.str("source")).or(source).map(str::to_owned);
     Some(Approval { source, ..Approval::new(decision) })
-}
-
-/// Whether the call was not allowed to run. Versions before 2.1 say so only in the text for the model.
-fn is_denied(row: &At<'_>, block: &At<'_>) -> bool {
-    let rejected = row.member("permissionDecision").is_some_and(|decision| decision.is("decision", "reject"));
-    let text = || block.value.get("content").and_then(super::answer::text).unwrap_or_default();
-    const SAID: [&str; 2] =
-        ["The user doesn't want to proceed with this tool use.", "The user doesn't want to take this action"];
-    rejected || row.str("toolDenialKind").is_some() || SAID.iter().any(|said| text().starts_with(said))
 }

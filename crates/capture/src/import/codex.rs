@@ -11,8 +11,10 @@ use super::file::{At, Moment, Read};
 use super::items;
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported};
+use crate::ended::{Signs, words};
+use attestlog::entry::failure::is_set;
 use attestlog::json::Json;
-use attestlog::{Outcome, Result};
+use attestlog::{Outcome, Result, ToolCall};
 use std::collections::{HashMap, HashSet};
 
 /// How a call ended, as an event says before the model is told.
@@ -23,6 +25,10 @@ struct Reader<'a> {
     session: Option<String>,
     facts: Facts,
     ended: HashMap<String, Ended<'a>>,
+    /// The tools of the calls and their places among the session's, by their ids.
+    calls: HashMap<String, (String, usize)>,
+    /// The calls that have an answer.
+    answered: HashSet<String>,
     events: Events<'a>,
     /// The calls of `codex exec --json` that were begun, by item.
     begun: HashSet<String>,
@@ -91,7 +97,7 @@ impl<'a> Reader<'a> {
                 row.pass();
             }
             "event_msg" => {
-                self.event(&payload);
+                self.event(&payload, sessions);
                 self.events.event(&payload, moment);
                 row.pass();
             }
@@ -110,6 +116,12 @@ impl<'a> Reader<'a> {
         let facts = self.facts(moment);
         if items::is_item(item) && !items::is_output(item) {
             self.events.item(item);
+            if let Some(id) = item.name(&["call_id", "id"]) {
+                let kind = item.str("type").unwrap_or_default();
+                let tool = item.name(&["name"]).unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
+                let place = self.open(sessions).join.seen().0;
+                self.calls.insert(id, (tool, place));
+            }
         }
         let session = self.open(sessions);
         session.hear(item)?;
@@ -129,22 +141,25 @@ impl<'a> Reader<'a> {
         }
         session.join.interrupt();
         let id = item.name(&["call_id"]);
-        let (mut answer, code) = items::output(item);
-        let unknown =
-            |text: &str| text.starts_with("unsupported call: ") || text.starts_with("unsupported custom tool call: ");
-        if item.str("output").is_some_and(unknown) {
-            answer.fail(None);
+        let mut answer = items::output(item);
+        let tool = id.as_ref().and_then(|id| self.calls.get(id)).map(|(tool, _)| tool.as_str()).unwrap_or_default();
+        let ended = id.as_ref().and_then(|id| self.ended.remove(id));
+        // A wrapper says whether the text in it is an error.
+        let text = item.member("output").map(|output| output.member("content").unwrap_or(output));
+        if let Some(text) = text.as_ref().and_then(|text| text.value.as_str()) {
+            said(tool, text, ended.is_some(), &mut answer);
         }
-        if let Some(ended) = id.as_ref().and_then(|id| self.ended.remove(id)) {
-            ended.add_to(&mut answer, code);
+        if let Some(ended) = ended {
+            ended.add_to(&mut answer);
         }
+        self.answered.extend(id.clone());
         let session = self.open(sessions);
         session.answered(item, id, None, answer, moment);
         Ok(())
     }
 
     /// Keeps what an event says about the end of a call.
-    fn event(&mut self, event: &At<'a>) {
+    fn event(&mut self, event: &At<'a>, sessions: &mut Sessions<'a>) {
         let kind = event.str("type").unwrap_or_default();
         let of = match kind {
             "item_completed" => event.member("item"),
@@ -154,7 +169,12 @@ impl<'a> Reader<'a> {
         if let Some(of) = of
             && let Some(id) = of.name(&["call_id", "id"])
         {
-            self.ended.insert(id, Ended(of));
+            let place = self.calls.get(&id).map(|(_, place)| *place).filter(|_| self.answered.contains(&id));
+            match place.and_then(|place| self.open(sessions).join.call_at(place)) {
+                // A command that was still running when the model was told of it.
+                Some(call) => Ended(of).add_afterwards(call),
+                None => _ = self.ended.insert(id, Ended(of)),
+            }
         }
     }
 
@@ -204,7 +224,7 @@ impl<'a> Reader<'a> {
         }
         if is_over {
             let mut answer = blocks::answer_in(item, &["aggregated_output", "result", "agents_states"], item.value);
-            Ended(item.clone()).add_to(&mut answer, None);
+            Ended(item.clone()).add_to(&mut answer);
             session.answered(item, id, None, answer, Moment::default());
         }
         Ok(())
@@ -213,30 +233,63 @@ impl<'a> Reader<'a> {
 
 /// An answer, with what the event of its call's end says.
 pub(super) fn ended(event: &At<'_>, mut answer: Answer) -> Answer {
-    Ended(event.clone()).add_to(&mut answer, None);
+    Ended(event.clone()).add_to(&mut answer);
     answer
 }
 
+/// Adds what the text of an answer says of how its call ended, where Codex and not the tool wrote it. `is_told`: an event says it.
+fn said(tool: &str, text: &str, is_told: bool, answer: &mut Answer) {
+    if let Some(code) = words::codex_exit(tool, text) {
+        let mut signs = Signs::default();
+        signs.add("the header of the answer", if code == 0 { Outcome::Ok } else { Outcome::ToolError });
+        return answer.ended(signs);
+    }
+    // How it ended is told later, or not at all.
+    if words::codex_runs_on(tool, text) {
+        (answer.outcome, answer.by_words) = (Some(Outcome::Abandoned), true);
+        return;
+    }
+    match words::codex(tool, text) {
+        // The event says of a call that was refused or failed no more than that.
+        Some(Outcome::ToolError) if is_told => {}
+        Some(outcome) => answer.ended_in_words(outcome),
+        None => {}
+    }
+}
+
 impl Ended<'_> {
-    /// Adds to an answer how its call ended; `code` is the exit code that the answer itself gives.
-    fn add_to(&self, answer: &mut Answer, code: Option<i64>) {
-        let at = &self.0;
-        let exit = code.or_else(|| at.value.get("exit_code").and_then(Json::as_i64));
-        let status = at.str("status").unwrap_or_default();
-        let result = at.member("result");
-        // `mcp_tool_call_end` wraps the result: {"Ok": …} or {"Err": …}.
-        let inner = result.as_ref().and_then(|at| at.first(&["Ok", "ok"])).or_else(|| result.clone());
-        let is_error = inner.is_some_and(|at| at.value.get("isError") == Some(&Json::Bool(true)));
-        let err = result.is_some_and(|at| at.value.get("Err").is_some());
-        let unsuccessful = at.value.get("success") == Some(&Json::Bool(false));
-        if exit.is_some_and(|code| code != 0) || status == "failed" || is_error || err || unsuccessful {
-            answer.fail(None);
-        }
-        if status == "declined" {
-            answer.fail(None);
-            answer.outcome = Some(Outcome::Denied);
-        }
+    /// Adds to an answer how its call ended.
+    fn add_to(&self, answer: &mut Answer) {
+        answer.ended(self.signs());
         answer.duration_ms = self.duration().or(answer.duration_ms);
+    }
+
+    /// Adds to a call that has its answer how it ended.
+    fn add_afterwards(&self, call: &mut ToolCall) {
+        match self.signs().outcome() {
+            Some(Outcome::Ok) if call.outcome == Some(Outcome::Abandoned) => call.outcome = Some(Outcome::Ok),
+            Some(Outcome::Ok) | None => {}
+            Some(outcome) if matches!(call.outcome, None | Some(Outcome::Ok | Outcome::Abandoned)) => {
+                call.outcome = Some(outcome);
+            }
+            Some(_) => {}
+        }
+        call.duration_ms = self.duration().or(call.duration_ms);
+    }
+
+    fn signs(&self) -> Signs {
+        let at = &self.0;
+        let mut signs = Signs::of(at.value);
+        // `mcp_tool_call_end` wraps the result: {"Ok": …} or {"Err": …}.
+        let result = at.member("result");
+        let inner = result.as_ref().and_then(|at| at.first(&["Ok", "ok"])).or_else(|| result.clone());
+        if let Some(flag) = inner.as_ref().and_then(|at| at.value.get("isError")) {
+            signs.add("isError", if is_set(flag) { Outcome::ToolError } else { Outcome::Ok });
+        }
+        if result.is_some_and(|at| at.value.get("Err").is_some()) {
+            signs.add("Err", Outcome::ToolError);
+        }
+        signs
     }
 
     fn duration(&self) -> Option<f64> {

@@ -88,6 +88,9 @@ const CODES: &[&str] = &[
     "http.status_code",
     "http.response.status_code",
 ];
+/// Attributes with the exit code of a program, and such that say whether all went well, by the last part of their names.
+const EXITS: &[&str] = &["exitcode", "code"];
+const SUCCESSES: &[&str] = &["success", "succeeded"];
 /// Attributes with an error message, whether or not their presence alone marks an error.
 const MESSAGES: &[&str] = &[
     "error.message",
@@ -285,6 +288,8 @@ impl Told {
                 // These give details of a failure that another attribute marks.
                 "langfuse.observation.status_message" | "otel.status_description" => false,
                 _ if MESSAGES.contains(&key) => is_set(value),
+                _ if is_exit(key) => !is_apart(key) && is_failing("error_code", value),
+                _ if SUCCESSES.contains(&last(key)) => !is_apart(key) && !is_set(value),
                 _ => is_mark(key) && !is_apart(key) && is_set(value),
             };
             self.failed |= told;
@@ -330,11 +335,19 @@ fn is_apart(key: &str) -> bool {
     APART.iter().any(|prefix| key.starts_with(prefix))
 }
 
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or_default()
+}
+
+/// Whether an attribute is the exit code of a program: `process.exit.code`, `tool.exit_code`.
+fn is_exit(key: &str) -> bool {
+    EXITS.iter().any(|name| is_called(last(key), name)) && (key.ends_with("exit.code") || last(key) != "code")
+}
+
 /// Whether the last part of a key is a name for an error.
 fn is_mark(key: &str) -> bool {
     const MARKS: &[&str] = &["iserror", "haserror", "error", "errormessage", "errorcode", "errortype", "exception"];
-    let last = key.rsplit('.').next().unwrap_or_default();
-    MARKS.iter().any(|mark| is_called(last, mark)) || matches!(key, "exception.message" | "exception.type")
+    MARKS.iter().any(|mark| is_called(last(key), mark)) || matches!(key, "exception.message" | "exception.type")
 }
 
 /// Whether a protocol's status code means that the call failed.

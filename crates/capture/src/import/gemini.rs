@@ -10,6 +10,8 @@ use super::conversation::Conversation;
 use super::file::{At, Known, Read};
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported};
+use crate::ended::{Signs, words};
+use attestlog::entry::CallError;
 use attestlog::json::Json;
 use attestlog::{Outcome, Result};
 use std::collections::HashMap;
@@ -163,29 +165,34 @@ fn call<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {
     let mut facts = facts.clone();
     facts.agent = at.name(&["agentId"]);
     facts.parent_call = at.name(&["parentCallId", "parent_call_id"]);
-    session.asked(Asked::new(at, id.clone(), tool, at.member("args"), &facts));
-    if let Some(answer) = answer(at) {
+    session.asked(Asked::new(at, id.clone(), tool.clone(), at.member("args"), &facts));
+    if let Some(answer) = answer(at, &tool) {
         session.answered(at, id, None, answer, at.moment(&["timestamp"]));
     }
     at.take_but(CALL);
 }
 
 /// The answer in a call's own object, if it is over.
-fn answer(at: &At<'_>) -> Option<Answer> {
+fn answer(at: &At<'_>, tool: &str) -> Option<Answer> {
     let status = at.str("status").unwrap_or_default();
     let parts = at.member("result").filter(|result| *result.value != Json::Array(Vec::new()));
-    let response = || {
+    let held = || {
         let mut parts = parts.as_ref()?.elements().ok()?;
-        parts.find_map(|part| part.member("functionResponse")?.member("response"))
+        parts.find_map(|part| part.member("functionResponse"))
     };
+    let (holder, mut signs) = (held(), Signs::default());
+    let response = holder.as_ref().and_then(|holder| holder.member("response"));
+    if let Some(holder) = &holder {
+        signs = signs.and(Signs::of(holder.value));
+    }
     let is_failed = matches!(status, "error" | "cancelled").then_some(true);
-    let mut answer = match response() {
+    let mut answer = match &response {
         Some(response) => match response.first(&["output", "error"]) {
             Some(inner) if response.value.as_object().is_some_and(|members| members.len() == 1) => {
                 let is_error = response.value.get("error").is_some();
                 Answer::of(Some(inner), if is_error { Some(true) } else { is_failed })
             }
-            _ => Answer::of(Some(response), is_failed),
+            _ => Answer::of(Some(response.clone()), is_failed),
         },
         None if parts.is_some() => Answer::of(parts.clone(), is_failed),
         None if matches!(status, "error" | "cancelled") => blocks::failed(at.str("resultDisplay").unwrap_or(status)),
@@ -195,9 +202,28 @@ fn answer(at: &At<'_>) -> Option<Answer> {
     if is_failed.is_some() && answer.outcome.is_none() {
         answer.fail(None);
     }
-    // The user was asked, and said no.
+    answer.ended(signs);
+    if let Some(output) = response.as_ref().and_then(|response| response.str("output"))
+        && let Some((outcome, is_guess)) = words::gemini_shell(tool, output, at.str("resultDisplay"))
+    {
+        // The answer stays what the tool printed.
+        (answer.outcome, answer.by_words) = (Some(outcome), is_guess);
+    }
+    // The kind of an error that the CLI itself made.
+    if let Some(kind) = at.str("errorType").filter(|_| status == "error") {
+        answer.because(CallError { kind: Some(kind.to_owned()), message: String::new() });
+        answer.outcome = words::kind(kind).or(answer.outcome);
+    }
+    if let Some(error) = response.as_ref().and_then(|response| response.str("error")).filter(|_| status == "error")
+        && let Some(outcome) = words::gemini(tool, error)
+    {
+        answer.ended_in_words(outcome);
+    }
+    // The user was asked, and said no; or broke off what ran.
     if status == "cancelled" {
-        answer.outcome = Some(Outcome::Denied);
+        let said = response.as_ref().and_then(|response| response.str("error")).unwrap_or_default();
+        let is_broken_off = said == "[Operation Cancelled] Reason: User cancelled tool execution.";
+        answer.outcome = Some(if is_broken_off { Outcome::Abandoned } else { Outcome::Denied });
     }
     Some(answer)
 }

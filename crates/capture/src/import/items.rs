@@ -9,6 +9,7 @@ use super::blocks::{self, answer_in};
 use super::conversation::Conversation;
 use super::file::{At, Known, Moment};
 use super::session::{Asked, Facts};
+use crate::ended::Signs;
 use attestlog::Outcome;
 use attestlog::json::Json;
 
@@ -103,14 +104,14 @@ pub(super) fn item<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a
     if is_output(at) {
         session.join.interrupt();
         let id = at.name(&["call_id", "tool_call_id", "id"]);
-        let (answer, _) = output(at);
-        return session.answered(at, id, at.name(&["name"]), answer, facts.moment);
+        let answer = output(at);
+        session.answered(at, id, at.name(&["name"]), answer, facts.moment);
+        return blocks::others(at, OUTPUT, session);
     }
     let kind = kind(at);
     let tool = at.name(&["name"]).unwrap_or_else(|| kind.strip_suffix("_call").unwrap_or(kind).to_owned());
-    let arguments = GIVEN.iter().filter_map(|key| at.member(key)).find(|at| at.value.as_str() != Some(""));
     let id = at.name(IDS);
-    let mut asked = Asked::new(at, id.clone(), tool, arguments.or_else(|| at.first(GIVEN)), &facts);
+    let mut asked = Asked::new(at, id.clone(), tool, blocks::telling(at, GIVEN), &facts);
     asked.server = at.name(&["server_label"]).or_else(|| server(at.str("namespace")?));
     session.asked(asked);
     if let Some(answer) = in_place(at, kind) {
@@ -137,28 +138,48 @@ fn in_place(at: &At<'_>, kind: &str) -> Option<Answer> {
             }
             Some(answer)
         }
+        Some("incomplete") if hosted => {
+            let mut answer = answer_in(at, SAID, at.value);
+            answer.fail(None);
+            answer.outcome = Some(Outcome::Abandoned);
+            Some(answer)
+        }
         _ if says => Some(answer_in(at, SAID, at.value)),
         Some("completed") if hosted => Some(Answer { outcome: Some(Outcome::Ok), ..Answer::default() }),
         _ => None,
     }
 }
 
-/// The answer in an output's item, and whether its text says how the program that was run ended.
-pub(super) fn output(at: &At<'_>) -> (Answer, Option<i64>) {
-    let Some(content) = at.first(&["output", "tools", "result"]) else { return (Answer::of(None, None), None) };
-    let text = text(content.value);
-    let code = text.as_deref().and_then(exit_code);
-    let mut answer = match &text {
-        Some(text) => Answer::text(text.clone(), None).restating(&content.restated("result")),
-        None => answer_in(at, &["output", "tools", "result"], at.value),
+const OUTPUT: &[&str] = &["output", "tools", "result"];
+
+/// The answer in an output's item.
+pub(super) fn output(at: &At<'_>) -> Answer {
+    let signs = of_output(at);
+    let Some(content) = blocks::telling(at, OUTPUT) else { return Answer::of(None, signs.failed()) };
+    let mut answer = match text(content.value) {
+        Some(text) => Answer::text(text, signs.failed()).restating(&content.restated("result")),
+        None => answer_in(at, OUTPUT, at.value),
     };
-    if code.is_some_and(|code| code != 0)
-        || at.is("status", "failed")
-        || content.value.get("success") == Some(&Json::Bool(false))
-    {
-        answer.fail(None);
+    answer.ended(signs);
+    answer
+}
+
+/// What an output's item says of how its call ended: the item itself, and the commands of a shell that it has the output of.
+fn of_output(at: &At<'_>) -> Signs {
+    let mut signs = Signs::of(at.value);
+    if let Some(content) = at.member("output") {
+        // Codex wraps a text: {"content":…,"success":false}.
+        if content.value.get("content").is_some() {
+            signs = signs.and(Signs::of(content.value));
+        }
+        for outcome in content.elements().into_iter().flatten().filter_map(|one| one.member("outcome")) {
+            signs = signs.and(Signs::of(outcome.value));
+            if outcome.is("type", "timeout") {
+                signs.add("outcome", Outcome::Timeout);
+            }
+        }
     }
-    (answer, code)
+    signs
 }
 
 /// The text of an output: a string, or parts of text.
@@ -176,15 +197,4 @@ fn text(value: &Json) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The exit code in the header that Codex writes before a program's output, in one of its forms over time.
-fn exit_code(text: &str) -> Option<i64> {
-    if text.starts_with('{') {
-        return blocks::read(text)?.get("metadata")?.get("exit_code")?.as_i64();
-    }
-    let header = text.lines().take(8).take_while(|line| !line.starts_with("Output:"));
-    let marks = ["Exit code: ", "Process exited with code "];
-    let mut codes = header.filter_map(|line| marks.iter().find_map(|mark| line.strip_prefix(mark)));
-    codes.next()?.trim().parse().ok()
 }

@@ -11,6 +11,7 @@ use super::beginning::Beginning;
 use super::file::At;
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, Untaken, record};
+use crate::ended::Signs;
 use attestlog::{Outcome, Timestamp, ToolCall};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +27,8 @@ pub(super) struct Join<'a> {
     said: Beginning,
     made: Vec<Beginning>,
     answered: Vec<bool>,
+    /// What each call's own object says of how it ended.
+    signs: Vec<Signs>,
     times: Vec<Option<Timestamp>>,
     /// Open calls by (id, tool) and by id; calls without an id by tool, and all of them together. Groups in order, the
     /// calls of each group in order.
@@ -65,6 +68,7 @@ impl<'a> Join<'a> {
         self.made.push(self.said);
         self.times.push(time);
         self.answered.push(false);
+        self.signs.push(Signs::of(at.value));
         // A call with an id is never queued without it: an answer whose id matches no call must not be joined to an
         // arbitrary one.
         for key in [(id.clone(), Some(tool)), (id, None)] {
@@ -87,7 +91,7 @@ impl<'a> Join<'a> {
         at: &At<'a>,
     ) {
         at.take();
-        let place = at.place();
+        let (place, mut answer) = (at.place(), answer);
         let has_both = id.is_some() && tool.is_some();
         let mut index = self.take((id.clone(), tool));
         if index.is_none() && has_both {
@@ -100,6 +104,9 @@ impl<'a> Join<'a> {
                 }
                 self.answers += 1;
                 self.by_order += usize::from(id.is_none());
+                if let Some(signs) = index.and_then(|i| self.signs.get_mut(i)) {
+                    answer.ended(std::mem::take(signs));
+                }
                 answer.put_into(call);
                 if let (Some(made), Some(answered)) = (index.and_then(|i| *self.times.get(i)?), time)
                     && answered >= made
@@ -171,10 +178,15 @@ impl<'a> Join<'a> {
         options: &ImportOptions,
     ) {
         imported.without_calls += usize::from(self.calls.is_empty());
-        let calls = self.calls.into_iter().zip(self.answered).zip(self.made);
-        for (i, (((mut call, place), answered), made)) in calls.enumerate() {
+        let calls = self.calls.into_iter().zip(self.answered.into_iter().zip(self.signs)).zip(self.made);
+        for (i, (((mut call, place), (answered, signs)), made)) in calls.enumerate() {
             conversation.clone_into(&mut call.conversation_id);
-            if !answered {
+            if !answered && signs.failed() == Some(true) {
+                // Its own object says how it ended, and nothing else does.
+                let mut answer = Answer::default();
+                answer.ended(signs);
+                answer.put_into(&mut call);
+            } else if !answered {
                 call.outcome = Some(Outcome::Abandoned);
             }
             imported.push(call, place, source(&made, i < self.before_answers), options);

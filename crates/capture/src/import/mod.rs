@@ -14,7 +14,7 @@
 //! `conversation` for what tells one conversation from another, `answer` to read what tools returned, and `join` to match answers to
 //! calls. For telemetry, `protobuf` and `flat` bring a file into OTLP's form in JSON, `otlp` reads its spans and `otlp_logs` its log
 //! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
-//! `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`, which knows the place of every
+//! `speaks` interprets the names of unknown members, and `ended`, beside this module, how a call ended. All but `jsonl` read the file through `file`, which knows the place of every
 //! value, and `texts`, for files of several. `detect` searches for what they did not read (`repeats` knows again what they did),
 //! `identity` (with `beginning`) gives each call its identity, and `record` records each call once, or tells more of the
 //! calls that the log has from somebody else.
@@ -57,9 +57,10 @@ mod trajectories;
 pub use format::Format;
 pub use record::{Log, Recorded, Stopped, record};
 
+use crate::quoted::Quoted;
 use attestlog::entry::CallLimits;
 use attestlog::entry::failure::{failure, reads_as_failure};
-use attestlog::redact::{self, Policy, Root, Sanitizer, Secrets};
+use attestlog::redact::Policy;
 use attestlog::{self, CallResult, json};
 use attestlog::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
@@ -252,24 +253,9 @@ pub struct NotTaken {
     pub why: String,
 }
 
-/// What is quoted from the file has not been through the store's policy. It goes through the default policy, so that no secret ends up
-/// in the log of a terminal or a service.
-struct Quoted(Option<Sanitizer>);
-
-impl Quoted {
-    fn new() -> Quoted {
-        Quoted(Sanitizer::new(&Policy::default(), Secrets::default()).ok())
-    }
-
-    fn hide(&self, text: &mut String) {
-        let treat = |sanitizer: &Sanitizer| sanitizer.treat_text(Root::Text, text, &mut redact::Context::new()).is_ok();
-        if !self.0.as_ref().is_some_and(treat) {
-            "cannot be shown".clone_into(text);
-        }
-    }
-
-    fn hide_in(&self, one: &mut NotTaken) {
-        [&mut one.place, &mut one.why].into_iter().chain(&mut one.call_id).for_each(|text| self.hide(text));
+impl NotTaken {
+    fn hide(&mut self, quoted: &Quoted) {
+        [&mut self.place, &mut self.why].into_iter().chain(&mut self.call_id).for_each(|text| quoted.hide(text));
     }
 }
 
@@ -473,7 +459,7 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
             imported.format = known;
             if !imported.not_taken.is_empty() {
                 let quoted = Quoted::new();
-                imported.not_taken.iter_mut().for_each(|one| quoted.hide_in(one));
+                imported.not_taken.iter_mut().for_each(|one| one.hide(&quoted));
                 imported.looks_like = looks_like();
             }
             Ok(imported)

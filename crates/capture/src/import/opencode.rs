@@ -9,7 +9,7 @@ use super::conversation::Conversation;
 use super::file::{At, Known, Read};
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported};
-use attestlog::json::Json;
+use crate::ended::{Signs, is_empty, words};
 use attestlog::{Outcome, Result, Timestamp};
 use std::collections::HashMap;
 
@@ -26,7 +26,6 @@ const PART: Known = &[
     "session_id",
     "message_id",
 ];
-
 /// A tool's part, and what is known around it.
 struct Part<'a> {
     at: At<'a>,
@@ -180,9 +179,16 @@ fn tool<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {
     let mut facts = facts.clone();
     facts.program = Some("opencode".to_owned());
     facts.moment = time.as_ref().map(|time| time.moment(&["start"])).unwrap_or_default().or(facts.moment);
-    session.asked(Asked::new(at, id.clone(), tool, state.member("input"), &facts));
+    let given = state.member("input");
+    let stands_for = given.as_ref().filter(|_| tool == words::OPENCODE_STAND_IN);
+    let asked_for = stands_for.and_then(|given| given.name(&["tool"]));
+    let not_run = stands_for.map(|given| Answer {
+        outcome: Some(Outcome::ProtocolError),
+        ..Answer::error(Some("not_run".to_owned()), given.str("error").unwrap_or_default().to_owned())
+    });
+    session.asked(Asked::new(at, id.clone(), asked_for.unwrap_or(tool), given.clone(), &facts));
     let ended = time.map(|time| time.moment(&["end"])).unwrap_or_default();
-    if let Some(answer) = answer(&state) {
+    if let Some(answer) = answer(&state).map(|answer| not_run.unwrap_or(answer)) {
         session.answered(at, id, None, answer, ended);
     }
     at.take_but(PART);
@@ -190,23 +196,26 @@ fn tool<'a>(at: &At<'a>, facts: &Facts, session: &mut Conversation<'a>) {
 }
 
 fn answer(state: &At<'_>) -> Option<Answer> {
+    let metadata = state.member("metadata");
     match state.str("status").unwrap_or_default() {
         "completed" => {
-            let exit = state.member("metadata").and_then(|of| of.value.get("exit").and_then(Json::as_i64));
-            let mut answer = Answer::of(state.member("output"), None);
-            if exit.is_some_and(|exit| exit != 0) {
-                answer.fail(None);
+            let output = state.member("output").filter(|output| !is_empty(output.value));
+            let again = || metadata.as_ref()?.member("output").filter(|output| !is_empty(output.value));
+            let mut signs = Signs::of(state.value);
+            if let Some(code) = metadata.as_ref().and_then(|of| of.value.get("exit")?.as_f64())
+                && code != 0.0
+            {
+                signs.add("exit", Outcome::ToolError);
             }
+            let mut answer = Answer::of(output.or_else(again).or_else(|| state.member("output")), None);
+            answer.ended(signs);
             Some(answer)
         }
         "error" => {
             let message = state.str("error").unwrap_or("unspecified error");
             let mut answer = blocks::failed(message);
-            if ["The user rejected permission", "The user has specified a rule which prevents"]
-                .iter()
-                .any(|said| message.starts_with(said))
-            {
-                answer.outcome = Some(Outcome::Denied);
+            if let Some(outcome) = words::opencode(message) {
+                answer.ended_in_words(outcome);
             }
             Some(answer)
         }

@@ -6,15 +6,16 @@
 
 use super::answer::{self, Answer};
 use super::asked::{self, Executed};
-use super::attributes::{attribute_text, first_of, nanos};
+use super::attributes::{attribute, attribute_text, first_of, nanos};
 use super::beginning::{Beginning, Beginnings};
 use super::dialects::{self, Told, unquoted};
 use super::file::{At, Read};
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, otlp_logs, record};
+use crate::ended::Signs;
 use attestlog::CallResult;
-use attestlog::entry::CallError;
 use attestlog::entry::failure::is_called;
+use attestlog::entry::{Approval, CallError, Decision};
 use attestlog::json::{Json, Object};
 use attestlog::{Hash, IMPORTED, Outcome, Result, ToolCall};
 use std::collections::HashMap;
@@ -56,7 +57,8 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     }
     let began =
         Beginning { all: Hash::of(text), unsealed: if beginnings.seal() { began.unsealed } else { Hash::of(text) } };
-    let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: began };
+    let (by_id, parts) = (HashMap::new(), HashMap::new());
+    let mut trace = Trace { spans: &spans, by_id, parts, options, file: began };
     let (mut calls, mut others) = (Vec::new(), Vec::new());
     let (mut executed, mut at, mut changed) = (Executed::default(), HashMap::new(), Vec::new());
     for (i, span) in spans.iter().enumerate() {
@@ -71,7 +73,8 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         match told {
             // How long such a call waited for its permission, and ran.
             Ok((false, ..)) if span.at.str("name").is_some_and(|name| name.starts_with("claude_code.tool.")) => {
-                span.at.take()
+                span.at.take();
+                trace.parts.entry((span.id.0, span.parent.unwrap_or_default())).or_default().push(&span.at);
             }
             Ok((false, ..)) => others.push((span.id.0, &span.at)),
             Ok((true, is_new, id)) => {
@@ -270,6 +273,8 @@ fn is_tool(span: &At<'_>) -> Result<bool> {
 struct Trace<'a> {
     spans: &'a [Span<'a>],
     by_id: HashMap<SpanId<'a>, usize>,
+    /// The spans of Claude Code for the parts of a call, by the span of the call: the wait for its permission, the tool's run.
+    parts: HashMap<SpanId<'a>, Vec<&'a At<'a>>>,
     options: &'a ImportOptions,
     file: Beginning,
 }
@@ -311,6 +316,7 @@ impl<'a> Trace<'a> {
         }
         let unread = std::mem::take(&mut told.unread);
         outcome(at, end.is_some(), told, &mut call)?;
+        self.parts_say(span, &mut call)?;
         // If the answer was not understood, success cannot be claimed.
         if call.result.is_none()
             && call.outcome == Some(Outcome::Ok)
@@ -333,6 +339,43 @@ impl<'a> Trace<'a> {
         let call_id = &call.call_id;
         let unread = unread.into_iter().map(|one| NotTaken { call_id: call_id.clone(), ..one }).collect();
         Ok(Call { call, place: at.place(), source, unread })
+    }
+
+    /// Adds what the spans for the parts of a call say: whether it was allowed, and whether the tool's run went well.
+    fn parts_say(&self, span: &Span<'a>, call: &mut ToolCall) -> Result<()> {
+        let mut answer = Answer::default();
+        for part in self.parts.get(&span.id).map(Vec::as_slice).unwrap_or_default() {
+            let mut signs = Signs::default();
+            let said = attribute(part, "success", "success")?.map(|(said, _)| said);
+            let is = |word: &str| said.as_ref().and_then(Json::as_str) == Some(word);
+            let says_ok = said == Some(Json::Bool(true)) || is("true");
+            let error = first_of(part, &["error", "error.message"])?;
+            if said == Some(Json::Bool(false)) || is("false") || status(part)?.0 == 2 || (error.is_some() && !says_ok) {
+                signs.add("success", Outcome::ToolError);
+                signs.error =
+                    Some(CallError { kind: None, message: error.unwrap_or_else(|| "unspecified error".to_owned()) });
+            }
+            let decision = attribute_text(part, "decision")?;
+            if let Some(made) = decision.as_deref().and_then(otlp_logs::decision) {
+                let source = attribute_text(part, "source")?;
+                call.circumstances.approval = Some(Approval { source, ..Approval::new(made) });
+                if made != Decision::Allowed {
+                    signs.add("decision", Outcome::Denied);
+                }
+            }
+            answer.ended(signs);
+        }
+        if let Some(outcome) = answer.outcome {
+            answer.outcome =
+                Some(outcome).filter(|_| !matches!(call.outcome, Some(Outcome::Denied | Outcome::Timeout)));
+            answer.outcome = answer.outcome.or(call.outcome);
+            // The span's own answer stays.
+            if call.result.is_some() {
+                answer.result = call.result.take();
+            }
+            answer.put_into(call);
+        }
+        Ok(())
     }
 
     fn conversation(&self, span: &Span<'a>) -> Result<String> {

@@ -10,9 +10,9 @@ use super::file::{At, Read};
 use super::identity::Source;
 use super::otlp::{SESSIONS, USERS};
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
-use attestlog::entry::failure::is_set;
+use crate::ended::{Signs, is_empty};
 use attestlog::entry::{self, Approval, Decision, SourceKind};
-use attestlog::json::{Json, Path};
+use attestlog::json::{Json, Object, Path};
 use attestlog::{CallResult, IMPORTED, Outcome, Result, Timestamp, ToolCall};
 use std::collections::{BTreeMap, HashMap};
 
@@ -96,6 +96,10 @@ pub(super) fn read(file: &Read, options: &ImportOptions, began: Beginning, impor
             imported.not_taken.push(NotTaken { place: record.at.place(), kind: Untaken::Call, call_id: id, why });
             continue;
         };
+        let refused = approval.as_ref().map(|approval| approval.decision).filter(|made| *made != Decision::Allowed);
+        if refused.is_some() && record.kind == Kind::Result {
+            refuse(&mut call);
+        }
         call.circumstances.approval = approval;
         if let Some(program) = record.program {
             call.circumstances.sources = vec![source_of(program)];
@@ -175,16 +179,20 @@ fn first(attributes: &BTreeMap<String, Json>, keys: &[&str]) -> Option<String> {
 
 fn approval(record: &Record<'_>) -> Option<Approval> {
     let said = first(&record.attributes, &["decision", "decision_type"])?;
-    let decision = match said.to_ascii_lowercase().as_str() {
+    let source = first(&record.attributes, &["source", "decision_source"]);
+    Some(Approval { source, ..Approval::new(decision(&said)?) })
+}
+
+/// What was decided about a call.
+pub(super) fn decision(said: &str) -> Option<Decision> {
+    Some(match said.to_ascii_lowercase().as_str() {
         "accept" | "approved" | "approve" | "allow" | "auto_accept" | "modify" | "approved_for_session" => {
             Decision::Allowed
         }
         "reject" | "denied" | "deny" | "rejected" | "timed_out" => Decision::Denied,
         "abort" | "cancelled" | "cancel" => Decision::Cancelled,
         _ => return None,
-    };
-    let source = first(&record.attributes, &["source", "decision_source"]);
-    Some(Approval { source, ..Approval::new(decision) })
+    })
 }
 
 /// The call that a record tells of, but for its conversation.
@@ -198,14 +206,14 @@ fn call(record: &Record<'_>, user: String) -> Option<ToolCall> {
     call.circumstances.prompt_id = first(all, &["prompt.id", "prompt_id"]);
     let id = |key: &str| record.at.str(key).map(str::to_owned);
     (call.circumstances.trace_id, call.circumstances.span_id) = (id("traceId"), id("spanId"));
-    let ended = ended_at(record);
+    let written = ended_at(record);
     call.duration_ms = number(all, &["duration_ms", "duration"]).filter(|ms| *ms >= 0.0);
     // A record is written when the call is over.
-    call.timestamp = match (ended, call.duration_ms) {
-        (Some(ended), Some(ms)) => Some(ended.minus(std::time::Duration::from_secs_f64((ms / 1e3).min(1e9)))),
-        (ended, _) => ended,
+    call.timestamp = match (written, call.duration_ms) {
+        (Some(written), Some(ms)) => Some(written.minus(std::time::Duration::from_secs_f64((ms / 1e3).min(1e9)))),
+        (written, _) => written,
     };
-    if let Some(given) = GIVEN.iter().find_map(|key| all.get(*key)) {
+    if let Some(given) = given(all) {
         let parsed = given.as_str().and_then(|text| answer::parsed(text, "arguments"));
         let (value, restated) = parsed.unwrap_or_else(|| (given.clone(), Vec::new()));
         call.arguments = Some(value);
@@ -215,29 +223,81 @@ fn call(record: &Record<'_>, user: String) -> Option<ToolCall> {
         call.outcome = Some(Outcome::Denied);
         return Some(call);
     }
-    let failed = all.get("success").map(|success| !is_set(success));
+    ended(all, &mut call);
+    record::mark(&mut call, "time_from", "end of the call");
+    Some(call)
+}
+
+/// What the tool was given: the first attribute that says something. Claude Code's account of a shell command has other names than its
+/// input, and of other tools nothing of it.
+fn given(all: &BTreeMap<String, Json>) -> Option<Json> {
+    let first = telling(all, GIVEN)?;
+    if all.get("tool_parameters") != Some(first) {
+        return Some(first.clone());
+    }
+    let read = answer::read(first);
+    let Some(members) = read.as_object() else { return Some(first.clone()) };
+    if members.get("mcp_tool_name").is_some() || members.get("skill_name").is_some() {
+        return None;
+    }
+    let Some(command) = members.get("full_command") else { return Some(first.clone()) };
+    let mut own = Object::from_iter([("command", command.clone())]);
+    let is_own = |key: &str| !matches!(key, "full_command" | "bash_command" | "git_commit_id");
+    members.iter().filter(|(key, _)| is_own(key)).for_each(|(key, value)| _ = own.insert(key, value.clone()));
+    Some(own.into())
+}
+
+/// The first of these attributes that says something, else the first that is there.
+fn telling<'r>(all: &'r BTreeMap<String, Json>, keys: &[&str]) -> Option<&'r Json> {
+    let there = || keys.iter().filter_map(|key| all.get(*key));
+    there().find(|value| !is_empty(value)).or_else(|| there().next())
+}
+
+/// Sets how the call ended. Without an answer, and without a word on whether it went well, that is not known.
+fn ended(all: &BTreeMap<String, Json>, call: &mut ToolCall) {
+    let mut signs = Signs::default();
+    match all.get("success") {
+        Some(Json::Bool(done)) => signs.add("success", if *done { Outcome::Ok } else { Outcome::ToolError }),
+        Some(Json::String(said)) if said.eq_ignore_ascii_case("true") => signs.add("success", Outcome::Ok),
+        Some(Json::String(said)) if said.eq_ignore_ascii_case("false") => signs.add("success", Outcome::ToolError),
+        _ => {}
+    }
     let error = first(all, &["error", "error_message", "error.message"]);
-    let mut answer = match SAID.iter().find_map(|key| all.get(*key)) {
+    let kind = first(all, &["error_type", "error.type"]);
+    if error.is_some() || kind.is_some() {
+        signs.add("error", Outcome::ToolError);
+    }
+    let failed = signs.failed();
+    let mut answer = match telling(all, SAID) {
         Some(Json::String(text)) => Answer::text(text.clone(), failed),
         Some(value) => Answer::value((value.clone(), Vec::new()), failed),
-        None if failed == Some(true) => Answer::error(
-            first(all, &["error_type", "error.type"]),
-            error.clone().unwrap_or_else(|| "unspecified error".to_owned()),
-        ),
-        None => Answer { outcome: Some(Outcome::Ok), ..Answer::default() },
+        None if failed == Some(true) => {
+            let message = error.clone().or_else(|| kind.clone()).unwrap_or_else(|| "unspecified error".to_owned());
+            Answer::error(kind, message)
+        }
+        None if failed == Some(false) => Answer { outcome: Some(Outcome::Ok), ..Answer::default() },
+        None => {
+            record::mark(call, "ending", "the record does not say how the call ended");
+            Answer { outcome: Some(Outcome::Abandoned), ..Answer::default() }
+        }
     };
-    if failed == Some(true) && answer.outcome.is_none() && !matches!(answer.result, Some(CallResult::Error(_))) {
-        answer.fail(None);
-    }
-    answer.put_into(&mut call);
-    if let Some(error) = error.filter(|_| failed == Some(true)) {
+    answer.ended(signs);
+    answer.put_into(call);
+    if let Some(error) = error {
         let is_said = matches!(&call.result, Some(CallResult::Error(own)) if own.message.contains(&error));
         if !is_said {
             call.session_metadata.insert("error_message", error);
         }
     }
-    record::mark(&mut call, "time_from", "end of the call");
-    Some(call)
+}
+
+/// A call that was decided against did not run, whatever the record of its end says.
+fn refuse(call: &mut ToolCall) {
+    let says_ok = call.outcome == Some(Outcome::Ok) || (call.outcome.is_none() && !super::failed(call));
+    if says_ok {
+        record::mark(call, "signs_disagree", "success says ok, the decision says denied");
+    }
+    call.outcome = Some(Outcome::Denied);
 }
 
 fn number(all: &BTreeMap<String, Json>, keys: &[&str]) -> Option<f64> {

@@ -12,7 +12,7 @@ use ruzstd::decoding::StreamingDecoder;
 use std::borrow::Cow;
 use std::io::Read;
 
-/// Repetitive sessions shrink to a fiftieth; a file that grows more than this is made to.
+/// Repetitive sessions shrink to a fiftieth; a file that expands further was built to.
 const RATIO: usize = 500;
 /// Up to this size nothing is asked about the ratio.
 const SMALL: usize = 16 << 20;

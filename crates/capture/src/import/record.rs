@@ -225,7 +225,7 @@ impl<L: Log> Recorder<'_, L> {
             sooner(self.log, &self.sources, &calls, &mut identities)?;
         }
         let only_answered = self.only_answered;
-        let is_wanted = |call: &ToolCall| !only_answered || call.outcome != Some(Outcome::Abandoned);
+        let is_wanted = |call: &ToolCall| !only_answered || is_answered(call);
         let mut occurrences = Occurrences::default();
         let mut rest = Vec::with_capacity(calls.len());
         for (index, (call, identity)) in calls.into_iter().zip(identities).enumerate() {
@@ -282,7 +282,7 @@ impl<L: Log> Recorder<'_, L> {
                 let receipt = put.receipt();
                 self.recorded.repeated += 1;
                 self.recorded.already_there.extend(receipt.map(|r| r.seq));
-                let answered = call.outcome != Some(Outcome::Abandoned) && call.backfilled;
+                let answered = is_answered(&call) && call.backfilled;
                 return Ok(receipt.filter(|_| answered).map(|receipt| Known {
                     index,
                     seq: receipt.seq,
@@ -341,6 +341,11 @@ impl<L: Log> Recorder<'_, L> {
         }
         Ok(())
     }
+}
+
+/// Whether the file has an answer to the call, if only what there was when it was broken off.
+fn is_answered(call: &ToolCall) -> bool {
+    call.outcome != Some(Outcome::Abandoned) || call.result.is_some()
 }
 
 /// A call that the log had already.

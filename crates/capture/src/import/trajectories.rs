@@ -7,6 +7,7 @@ use super::detect;
 use super::file::{At, Moment, Read};
 use super::session::{Asked, Facts, Sessions};
 use super::{ImportOptions, Imported, containers};
+use crate::ended::Signs;
 use attestlog::json::{Json, Object};
 use attestlog::{Outcome, Result};
 use std::collections::{HashMap, HashSet};
@@ -43,6 +44,9 @@ pub(super) fn atif(file: &Read, options: &ImportOptions) -> Result<Imported> {
     sessions.finish()
 }
 
+/// The members that may hold what a tool said.
+const SAID: &[&str] = &["content", "output", "result"];
+
 fn step<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
     let facts = Facts { model: step.name(&["model_name"]), moment: step.moment(&["timestamp"]), ..Facts::default() };
     if step.is("source", "user") {
@@ -59,10 +63,11 @@ fn step<'a>(step: &At<'a>, session: &mut Conversation<'a>) {
         // A step with one call needs no id.
         let only = || calls.first().filter(|_| calls.len() == 1)?.name(&["tool_call_id"]);
         let extra = result.member("extra");
-        let mut answer = blocks::answer_in(&result, &["content"], result.value);
-        if extra.is_some_and(|extra| extra.value.get("is_error") == Some(&Json::Bool(true))) {
-            answer.fail(None);
+        let mut answer = blocks::answer_in(&result, SAID, result.value);
+        if let Some(extra) = extra {
+            answer.ended(Signs::of(extra.value));
         }
+        blocks::others(&result, SAID, session);
         match id.or_else(only) {
             Some(id) => session.answered(&result, Some(id), None, answer, Moment::default()),
             None if calls.is_empty() => result.take(),
@@ -146,7 +151,11 @@ fn told<'a>(message: &At<'a>, is_open: bool, session: &mut Conversation<'a>) -> 
         return session.join.seen().0 > before;
     }
     if message.is("message_type", "observation") && is_open {
-        let answer = Answer::of(message.member("content"), None);
+        let mut answer = Answer::of(message.member("content"), None);
+        answer.ended(Signs::of(message.value));
+        if let Some(extra) = message.member("extra") {
+            answer.ended(Signs::of(extra.value));
+        }
         session.answered(message, None, None, answer, Moment::default());
         return false;
     }
@@ -270,12 +279,15 @@ fn event_of_program<'a>(at: &At<'a>, facts: Facts, session: &mut Conversation<'a
     }
     let extras = at.member("extras");
     let metadata = extras.as_ref().and_then(|of| of.member("metadata"));
-    let code = |of: &Option<At<'_>>| of.as_ref().and_then(|of| of.value.get("exit_code").and_then(Json::as_i64));
-    let mut answer = Answer::of(at.member("content"), None);
-    let failed = code(&metadata).or_else(|| code(&extras)).is_some_and(|code| code != 0);
-    if failed || kind == "error" || at.value.get("success") == Some(&Json::Bool(false)) {
-        answer.fail(None);
+    let mut signs = Signs::of(at.value);
+    for of in [extras, metadata].into_iter().flatten() {
+        signs = signs.and(Signs::of(of.value));
     }
+    if kind == "error" {
+        signs.add("observation", Outcome::ToolError);
+    }
+    let mut answer = Answer::of(at.member("content"), None);
+    answer.ended(signs);
     if kind == "user_rejected" {
         answer.fail(None);
         answer.outcome = Some(Outcome::Denied);
@@ -332,14 +344,14 @@ fn event_of_sdk<'a>(at: &At<'a>, kind: &str, facts: &Facts, session: &mut Conver
             let inner = at.member("observation").unwrap_or_else(|| at.clone());
             let mut answer =
                 blocks::answer_in(&inner, &["content", "output", "error", "rejection_reason"], inner.value);
-            let code = inner
-                .value
-                .get("exit_code")
-                .or_else(|| inner.value.get("metadata")?.get("exit_code"))
-                .and_then(Json::as_i64);
-            if kind != "ObservationEvent" || code.is_some_and(|code| code != 0) {
-                answer.fail(None);
+            if let Some(metadata) = inner.member("metadata") {
+                answer.ended(Signs::of(metadata.value));
             }
+            let mut signs = Signs::of(at.value);
+            if kind != "ObservationEvent" {
+                signs.add(kind, Outcome::ToolError);
+            }
+            answer.ended(signs);
             if kind == "UserRejectObservation" {
                 answer.outcome = Some(Outcome::Denied);
             }

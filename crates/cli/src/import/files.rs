@@ -93,7 +93,7 @@ impl Found {
         if self.is_database() {
             return opencode_db::read(&self.path, limit);
         }
-        cx.source(Some(&self.path))?.read_all(limit as u64)
+        cx.source_whole(&self.path)?.read_all(limit as u64)
     }
 
     /// The file, so that it can be read though its name is gone; `None` for a database, which is more than one file.

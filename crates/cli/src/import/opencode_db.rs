@@ -6,7 +6,8 @@
 
 use crate::exit::Failure;
 use attestlog::json::{Json, Limits, Object};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Row};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,8 @@ fn sessions(path: &Path, limit: usize) -> Result<Vec<u8>, Trouble> {
     if let Ok(mut described) = described {
         let mut rows = described.query([])?;
         while let Some(row) = rows.next()? {
-            let (id, parent, directory) = (row.get::<_, String>(0)?, row.get(1)?, row.get(2)?);
+            let kept = |column: usize| text(row, column).map(|text| Some(text).filter(|text| !text.is_empty()));
+            let (id, parent, directory) = (text(row, 0)?, kept(1)?, kept(2)?);
             order.push(id.clone());
             all.insert(id, Session { parent, directory, messages: Vec::new() });
         }
@@ -73,7 +75,7 @@ fn sessions(path: &Path, limit: usize) -> Result<Vec<u8>, Trouble> {
     let mut said = log.prepare("SELECT id, session_id, data FROM message ORDER BY time_created, id")?;
     let mut rows = said.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, session, data) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        let (id, session, data) = (text(row, 0)?, text(row, 1)?, text(row, 2)?);
         left = left.checked_sub(data.len()).ok_or(Trouble::TooLarge)?;
         let of = all.entry(session.clone()).or_insert_with(|| {
             order.push(session.clone());
@@ -86,8 +88,7 @@ fn sessions(path: &Path, limit: usize) -> Result<Vec<u8>, Trouble> {
     let mut did = log.prepare("SELECT id, message_id, session_id, data FROM part ORDER BY time_created, id")?;
     let mut rows = did.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, message, session) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        let data = row.get::<_, String>(3)?;
+        let (id, message, session, data) = (text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?);
         left = left.checked_sub(data.len()).ok_or(Trouble::TooLarge)?;
         let part = with(&data, [("id", &id), ("messageID", &message)]);
         let place = at.get(&message).and_then(|(session, index)| all.get_mut(session)?.messages.get_mut(*index));
@@ -104,6 +105,17 @@ fn sessions(path: &Path, limit: usize) -> Result<Vec<u8>, Trouble> {
     // A session that is in the order already is written once.
     order.append(&mut orphans);
     Ok(lines(order, all))
+}
+
+/// The text in a row's column. SQLite keeps a value of any type in any column: bytes are read as text as far as they are one, and of
+/// nothing the text is empty.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    })
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
@@ -133,6 +145,7 @@ fn with<const N: usize>(data: &str, columns: [(&str, &str); N]) -> Json {
             }
             Json::Object(members)
         }
+        _ if data.trim().is_empty() => Json::from(Object::from_iter([("toolCall", "a row without data")])),
         _ => Json::from(Object::from_iter([("toolCall", data)])),
     }
 }

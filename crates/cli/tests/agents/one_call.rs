@@ -2,7 +2,8 @@
 //! they come. Invariants R108 and R112.
 
 use crate::common::{Place, shared};
-use attestlog::{AuditLog, Kind, Outcome, Query, Statistics};
+use attestlog::query::Statistics;
+use attestlog::{AuditLog, Kind, Outcome, Query};
 use attestlog_capture::hook::{self, Agent, Identity};
 use attestlog_capture::import::{self, Format, ImportOptions, Recorded};
 use serde_json::{Value, json as value};
@@ -224,11 +225,17 @@ fn the_end_that_one_source_saw_is_the_end_of_the_call() {
     read(&log, &session(None));
     let (before, after) =
         (event("PreToolUse", &value!({})), event("PostToolUse", &value!({"tool_response": {"stdout": "x"}})));
-    [&before, &after, &after].map(|event| tell(&log, Agent::ClaudeCode, event));
+    for event in [&before, &after, &after] {
+        tell(&log, Agent::ClaudeCode, event);
+    }
     let all: Vec<_> = log.query(&Query::new().kind(Kind::ToolCall)).unwrap().map(|entry| entry.unwrap()).collect();
     assert_eq!((all.len(), all[1].call().unwrap().late_answer, calls(&log)), (2, true, 1));
-    read(&log, &session(Some(false)));
-    assert_eq!(calls(&log), 1);
+    // The session's own answer comes too late for a late answer, and it says so instead of making another call.
+    let imported =
+        import::calls(Format::Auto, session(Some(false)).as_bytes(), &ImportOptions::new().user("ada")).unwrap();
+    let recorded = import::record(&log, imported, false, |_| ()).unwrap();
+    assert_eq!((recorded.not_taken.len(), calls(&log)), (1, 1));
+    assert!(recorded.not_taken[0].why.contains("has been answered"), "{:?}", recorded.not_taken);
 }
 
 /// A session said that a call had failed, and the hook that it went well, or a hook said both: nothing in the log said that they differ.
@@ -247,7 +254,8 @@ fn ends_that_differ_are_named() {
 
     let log = AuditLog::in_memory().unwrap();
     let failed = event("PostToolUseFailure", &value!({"error": "oops"}));
-    [&event("PreToolUse", &value!({})), &after, &failed, &failed, &after]
-        .map(|event| tell(&log, Agent::ClaudeCode, event));
+    for event in [&event("PreToolUse", &value!({})), &after, &failed, &failed, &after] {
+        tell(&log, Agent::ClaudeCode, event);
+    }
     assert_eq!((contradicting(&log), calls(&log)), (1, 1));
 }

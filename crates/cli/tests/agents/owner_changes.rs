@@ -193,6 +193,23 @@ fn what_a_recorder_recorded_is_signed_when_it_is_told_to_end() {
     );
     let verified = place.run(&["verify", "s", "--json"]).json();
     assert_eq!(verified.get("signed_size"), verified.get("size"));
+    // An import says how far it was, too.
+    place.write("calls.jsonl", call("d", "u", "t", ""));
+    let args = ["import", "s", "calls.jsonl", "-", "--format", "jsonl"];
+    let mut import = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let waits = import.stdin.take();
+    let mut line = String::new();
+    BufReader::new(import.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let process = nix::unistd::Pid::from_raw(i32::try_from(import.id()).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    import.wait().unwrap();
+    drop(waits);
+    let mut said = String::new();
+    import.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains("ended by a signal, after 1 file with 1 new call; import the same files again"),
+        "{line}{said}"
+    );
     // A time-out of zero leaves no time in which a server could answer.
     let ran = place.run(&["mcp", "s", "--timeout", "0", "--", "cat"]).code(2);
     assert!(ran.err.contains("--timeout"), "{}", ran.err);

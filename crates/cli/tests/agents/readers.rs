@@ -8,8 +8,8 @@ use attestlog::json::Json;
 use attestlog::owner::reach;
 use attestlog::{AuditLog, ErrorKind, Options, Query, ToolCall};
 use nix::sys::signal::{Signal, kill};
-use std::io::{BufRead, BufReader, Lines, Read};
-use std::process::{Child, ChildStdout};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 /// A key file that is not there: the process reads without keys.
@@ -295,10 +295,34 @@ fn a_reader_that_was_stopped_is_named() {
     let ran = record(&place, "c").code(3);
     assert!(ran.err.contains(&format!("kill -CONT {}", tail.child.id())), "{}", ran.err);
     // Nothing was said until the command gave up.
-    let waits = format!("process {} has the store open and has not answered for two seconds", tail.child.id());
+    let waits = format!("waiting for process {}, which has the store open", tail.child.id());
     assert!(ran.err.contains(&waits), "{}", ran.err);
     tail.signal(Signal::SIGCONT);
     record(&place, "c").ok();
+}
+
+/// A recorder that already sent calls through the owner waited for it in silence when that was stopped.
+#[test]
+fn a_recorder_is_told_that_its_owner_was_stopped() {
+    let place = Place::with_store();
+    let serve = Serve::start(&place, "serving");
+    let mut recorder = place.command(&["record", "s", "--receipts"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = recorder.stdin.take().unwrap();
+    let mut receipts = BufReader::new(recorder.stdout.take().unwrap()).lines();
+    let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines();
+    input.write_all(call("c", "u", "t", "").as_bytes()).unwrap();
+    receipts.next().unwrap().unwrap();
+    send(&serve.child, Signal::SIGSTOP);
+    input.write_all(call("d", "u", "t", "").as_bytes()).unwrap();
+    let line = said.next().unwrap().unwrap();
+    assert!(line.contains(&format!("waiting for process {}", serve.child.id())), "{line}");
+    assert!(line.contains(&format!("kill -CONT {}", serve.child.id())), "{line}");
+    send(&serve.child, Signal::SIGCONT);
+    receipts.next().unwrap().unwrap();
+    drop(input);
+    assert!(recorder.wait().unwrap().success());
+    serve.end(Signal::SIGTERM);
+    assert_eq!(place.count(&["--kind", "tool_call"]), 2);
 }
 
 /// The same for a host that embeds the library, whose handles only read: in the same process as one that records, and with a

@@ -129,6 +129,26 @@ fn the_database_of_opencode_is_read_while_it_is_open() {
     assert!(ran.err.contains("is a database, and not OpenCode's"), "{}", ran.err);
 }
 
+/// SQLite keeps a value of any type in any column: one row without data, or without an id, cost every session of the database.
+#[test]
+fn a_row_of_another_type_costs_only_itself() {
+    let place = Place::with_store();
+    let log = rusqlite::Connection::open(place.path("opencode.db")).unwrap();
+    log.execute_batch(
+        r#"CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT, time_created INTEGER, data TEXT);
+         CREATE TABLE part (id TEXT PRIMARY KEY, message_id TEXT, session_id TEXT, time_created INTEGER, data TEXT);
+         INSERT INTO message VALUES ('m1', 's', 1, '{"role":"assistant"}');
+         INSERT INTO part VALUES ('p1', 'm1', 's', 2, '{"type":"tool","tool":"bash","callID":"c1","state":{"status":"completed","input":{},"output":"a"}}');
+         INSERT INTO part VALUES (NULL, 'm1', 's', 3, CAST('{"type":"tool","tool":"bash","callID":"c2","state":{"status":"completed","input":{},"output":"a"}}' AS BLOB));
+         INSERT INTO part VALUES ('p3', 'm1', 's', 4, NULL);"#,
+    )
+    .unwrap();
+    drop(log);
+    let ran = place.run(&["import", "s", "opencode.db", "--user", "u", "--json"]).code(1);
+    assert_eq!(number(&json(&ran.out), "recorded"), 2);
+    assert!(ran.err.contains("toolCall"), "the row without data is named: {}", ran.err);
+}
+
 /// A script that runs from time to time.
 #[test]
 fn watch_once_records_what_is_there_and_names_what_is_not_taken() {

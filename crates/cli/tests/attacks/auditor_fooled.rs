@@ -180,6 +180,7 @@ fn what_has_no_end_is_not_waited_for() {
             &["prove", "s", "--consistent-with", odd],
             &["init", "new", "--config", odd],
             &["policy", "set", "s", odd],
+            &["import", "s", odd, "--user", "u"],
         ] {
             let ran = bounded(&place, 600_000, args).code(2);
             assert!(ran.err.contains("regular file"), "{args:?}: {}", ran.err);

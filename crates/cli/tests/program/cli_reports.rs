@@ -3,9 +3,9 @@
 
 use crate::common::{Place, call, json};
 use attestlog::Justification;
-use attestlog::host::ManualClock;
+use attestlog::host::{Clock, ManualClock, SystemClock};
 use attestlog::json::Json;
-use attestlog::{Options, ToolCall};
+use attestlog::{Options, Timestamp, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -276,4 +276,29 @@ fn exports_are_bundles_or_lines_and_know_what_tools_do() {
     for bad in ["read_chart", "=read", "read_chart=look"] {
         export(&["--format", "ocsf", "--tool-kind", bad]).code(2);
     }
+}
+
+/// A report showed UTC to everybody, and said when a call was recorded only if that was an hour from what its caller said.
+#[test]
+fn times_are_in_a_zone_and_both_are_shown_where_they_differ() {
+    let ago = Timestamp::from_nanos(SystemClock::default().now().nanos() - 600 * 1_000_000_000);
+    let place = Place::with_lines(&call("c", "ann", "look", &format!(r#""patient_id":"P-1","timestamp":"{ago}""#)));
+    place.write("old.jsonl", call("d", "bob", "look", r#""patient_id":"P-1","timestamp":"2025-07-01T22:30:00Z""#));
+    place.run(&["import", "s", "old.jsonl", "--format", "jsonl"]).ok();
+    let report = |more: &[&str]| {
+        place.run(&[&["report", "access", "s", "--patient", "P-1", "--tz", "Asia/Tokyo"], more].concat()).ok()
+    };
+    let text = report(&[]);
+    assert!(text.contains("TIME (Asia/Tokyo)") && text.contains("2025-07-02 07:30:00"), "{text}");
+    let recorded: Vec<&str> = text.lines().filter(|line| line.contains("recorded: 20")).collect();
+    assert_eq!(recorded.len(), 2, "{text}");
+    assert!(!recorded[0].contains("later") && recorded[1].contains("imported"), "{text}");
+    let html = report(&["--format", "html"]);
+    assert!(html.contains("Times are Asia/Tokyo") && html.contains(r#"data-label="Outcome""#), "{html}");
+    assert_eq!(html.matches("\">recorded <time").count(), 2, "{html}");
+    assert!(html.contains(">imported<"), "{html}");
+    // What programs read is UTC, and a date is one of the zone.
+    assert!(report(&["--format", "json"]).contains("\"2025-07-01T22:30:00Z\""));
+    assert!(report(&["--until", "2025-07-02", "--format", "json"]).contains("\"total_accesses\":0"));
+    assert!(report(&["--until", "2025-07-03", "--format", "json"]).contains("\"total_accesses\":1"));
 }

@@ -252,6 +252,26 @@ fn what_has_changed_by_more_than_chance_is_marked() {
         .ok();
     assert!(few.contains("few calls"), "{few}");
     place.run(&["stats", "s", "--compare", "0s"]).code(2);
+    // Ten days stood beside two without a word.
+    let unequal = ["stats", "s", "--compare", "2d", "--since", "2025-07-05", "--until", "2025-07-15"];
+    let warned = |table: String| table.contains("not of the same length");
+    assert!(warned(place.run(&unequal).ok()) && !warned(table), "{unequal:?}");
+}
+
+/// After 1,500 conversations a list ended at the fiftieth without a word, and nothing could list more than a thousand.
+#[test]
+fn all_conversations_are_listed_where_nobody_looks_at_a_terminal() {
+    let lines: String = (0..1_203).map(|n| call(&format!("c{n}"), "ann", "t", r#""result":1"#)).collect();
+    let place = Place::with_lines(&lines);
+    let ids: Vec<String> = (0..1_203).rev().map(|n| format!("c{n}")).collect();
+    let listed = |args: &[&str]| -> Vec<String> {
+        let rows = place.run(&[&["conversations", "s", "--json"], args].concat()).ok();
+        rows.lines()
+            .map(|row| Json::parse(row.as_bytes()).unwrap().value.get("id").unwrap().as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(listed(&[]), ids);
+    assert_eq!(listed(&["--limit", "1100"]), ids[..1_100]);
 }
 
 /// On a terminal a query for everything scrolled past for minutes, and began with the log's own entries.

@@ -1,35 +1,42 @@
 //! An evidence folder: the whole log, row by row, against its checkpoint.
 
-use super::{head, malformed, object, one_line};
-use crate::Hash;
+use super::{head, malformed, object, one_line, said, verdict};
 use crate::entry::{Entry, Kind};
 use crate::json::{Json, MAX_INT, Object};
 use crate::merkle::Frontier;
-use crate::note::{SignedCheckpoint, VerifierKey};
-use crate::proof::CheckError;
+use crate::note::{SignedCheckpoint, Succession, VerifierKey};
+use crate::proof::{CheckError, Checked, Proof, Standing};
 use crate::purge::PurgeRecord;
 use crate::seqs::SeqSet;
+use crate::{Hash, Timestamp};
 use std::collections::BTreeMap;
 
 /// Takes the rows of an evidence folder one by one, in order: those of `entries.jsonl`, then those of `purges.jsonl`.
 #[derive(Debug)]
 pub struct EvidenceCheck {
     checkpoint: SignedCheckpoint,
+    signed: Checked,
     tree: Frontier,
     /// The hash of the row before; `None` after a purged one.
     before: Option<Hash>,
     gone: SeqSet,
-    /// The details of purges whose rows have not come yet.
-    purges: BTreeMap<u64, Json>,
+    /// Purges whose rows have not come yet: when each was recorded, and its detail.
+    purges: BTreeMap<u64, (Timestamp, Json)>,
+    /// When the first entry was recorded.
+    began: Option<Timestamp>,
+    /// Sentences about purges that do not fit the log's clock.
+    odd: Vec<String>,
     last_purge: Option<u64>,
     taken: SeqSet,
 }
 
 /// What an evidence folder proves. Only [`EvidenceCheck::finish`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProvenEvidence {
     checkpoint: SignedCheckpoint,
+    signed: Checked,
     gone: SeqSet,
+    odd: Vec<String>,
 }
 
 impl ProvenEvidence {
@@ -43,35 +50,61 @@ impl ProvenEvidence {
         &self.gone
     }
 
-    /// `{"kind":"evidence","ok":true,"origin","pinned":true,"purged","root","size","verdict":"proved"}`.
+    /// What the signatures of the checkpoint prove: its [epoch](Checked::epoch) and the [standing](Checked::standing) of that.
+    pub fn signed(&self) -> &Checked {
+        &self.signed
+    }
+
+    /// Whether it is proven, and not by an epoch that is closed.
+    pub fn holds(&self) -> bool {
+        self.signed.standing() != Standing::Closed
+    }
+
+    /// What was proved and what was not, in the sentences of docs/proof-format.md, section 12.
+    pub fn sentences(&self) -> Vec<String> {
+        said::of_evidence(&self.signed, self.checkpoint.checkpoint().size(), &self.gone, &self.odd)
+    }
+
+    /// `{"epoch","kind":"evidence","ok","origin","pinned":true,"purged","root","says":[SENTENCE…],"size","verdict"}`.
     pub fn to_json(&self) -> Json {
         let checkpoint = self.checkpoint.checkpoint();
         Object::from_iter([
-            ("kind", Json::from("evidence")),
-            ("ok", true.into()),
+            ("epoch", Json::from(self.signed.epoch())),
+            ("kind", "evidence".into()),
+            ("ok", self.holds().into()),
             ("origin", checkpoint.origin().into()),
             ("pinned", true.into()),
             ("purged", self.gone.to_json()),
             ("root", checkpoint.root().to_string().into()),
+            ("says", self.sentences().into()),
             ("size", checkpoint.size().into()),
-            ("verdict", "proved".into()),
+            ("verdict", verdict(self.signed.standing(), false).into()),
         ])
         .into()
     }
 }
 
 impl EvidenceCheck {
-    /// Begins with the contents of `public-key` and `checkpoint`.
+    /// Begins with the contents of `public-key` and `checkpoint`. With a succession, the epoch key's signature is checked too.
     ///
     /// # Errors
     /// The [`CheckError`] that says what is wrong with them.
-    pub fn new(public_key: &[u8], checkpoint: &[u8], key: &VerifierKey) -> Result<EvidenceCheck, CheckError> {
+    pub fn new(
+        public_key: &[u8],
+        checkpoint: &[u8],
+        key: &VerifierKey,
+        succession: Option<&Succession>,
+    ) -> Result<EvidenceCheck, CheckError> {
+        let checkpoint = head(public_key, checkpoint, key)?;
         Ok(EvidenceCheck {
-            checkpoint: head(public_key, checkpoint, key)?,
+            signed: Proof::Checkpoint(checkpoint.clone()).check(key, succession)?,
+            checkpoint,
             tree: Frontier::empty(),
             before: Some(Hash([0; 32])),
             gone: SeqSet::new(),
             purges: BTreeMap::new(),
+            began: None,
+            odd: Vec::new(),
             last_purge: None,
             taken: SeqSet::new(),
         })
@@ -95,8 +128,12 @@ impl EvidenceCheck {
         if self.before.is_some_and(|before| before != entry.prev) {
             return Err(wrong("does not follow the one before it"));
         }
+        let recorded_at = entry.body.recorded_at;
+        if at == 0 {
+            self.began = Some(recorded_at);
+        }
         if let Some(own) = entry.own().filter(|own| own.kind == Kind::Purge) {
-            self.purges.insert(at, own.detail.to_json());
+            self.purges.insert(at, (recorded_at, own.detail.to_json()));
         }
         let leaf = Hash::leaf(line.as_bytes());
         self.before = Some(leaf);
@@ -132,13 +169,15 @@ impl EvidenceCheck {
         let row = object(NAME, one_line(NAME, row)?, &["purge", "seq", "seqs"])?;
         let seq = row.get("seq").and_then(Json::as_u64).filter(|seq| self.last_purge.is_none_or(|last| *seq > last));
         let detail = seq.and_then(|seq| Some((seq, self.purges.remove(&seq)?)));
-        let (seq, detail) = detail.ok_or_else(|| malformed(format!("{NAME} names no purge")))?;
+        let (seq, (at, detail)) = detail.ok_or_else(|| malformed(format!("{NAME} names no purge")))?;
         if row.get("purge") != Some(&detail) {
             return Err(malformed(format!("{NAME} is not what the purge's entry says")));
         }
         let set = row.get("seqs").and_then(|seqs| SeqSet::from_json(seqs).ok());
-        let set = set.filter(|set| PurgeRecord::took(&detail, seq, set).is_some());
-        let set = set.ok_or_else(|| malformed(format!("the purge of entry {seq} did not take the set beside it")))?;
+        let taken = set.and_then(|set| Some((PurgeRecord::took(&detail, seq, &set)?, set)));
+        let (purge, set) =
+            taken.ok_or_else(|| malformed(format!("the purge of entry {seq} did not take the set beside it")))?;
+        self.odd.extend(said::odd(seq, &purge, at, self.began));
         self.taken = self.taken.union(&set);
         self.last_purge = Some(seq);
         Ok(())
@@ -156,12 +195,12 @@ impl EvidenceCheck {
         if self.tree.root() != checkpoint.root() {
             return Err(CheckError::Mismatch("root"));
         }
-        if self.purges.values().any(|detail| detail.get("count").and_then(Json::as_u64) != Some(0)) {
+        if self.purges.values().any(|(_, detail)| detail.get("count").and_then(Json::as_u64) != Some(0)) {
             return Err(malformed("purges.jsonl lacks a purge"));
         }
         if self.taken != self.gone {
             return Err(malformed("what is missing is not what was purged"));
         }
-        Ok(ProvenEvidence { checkpoint: self.checkpoint, gone: self.gone })
+        Ok(ProvenEvidence { checkpoint: self.checkpoint, signed: self.signed, gone: self.gone, odd: self.odd })
     }
 }

@@ -5,16 +5,48 @@
 
 mod evidence;
 mod package;
+mod said;
 
 pub use evidence::{EvidenceCheck, ProvenEvidence};
 pub use package::{FORMAT, PackageClaim, ProvenPackage, check_package, inclusion_name};
 
 use crate::json::{Json, Limits, MAX_INT, Object};
-use crate::note::{SignedCheckpoint, VerifierKey};
-use crate::proof::CheckError;
+use crate::note::{SignedCheckpoint, Succession, VerifierKey};
+use crate::proof::{CheckError, Standing};
 
 /// The name of the file with the claim of a package. A folder with such a file is a package.
 pub const CLAIM: &str = "package.json";
+
+/// The succession of epoch keys that the reader of a folder has from elsewhere: canonical JSON, with or without a newline; or the
+/// whole output of `keys show --json`, which has it as its member `succession`.
+///
+/// # Errors
+/// The [`CheckError`] that says what is wrong with it.
+pub fn succession(bytes: &[u8]) -> Result<Succession, CheckError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("the succession is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let limits = Limits::UNBOUNDED.values(65_536 + text.len() / 4);
+    let given =
+        Json::parse_within(text.as_bytes(), &limits).map_err(|e| malformed(format!("the succession: {e}")))?.value;
+    if given.to_canonical().as_str() != text {
+        return Err(malformed("the succession is not canonical JSON"));
+    }
+    let value = given.get("succession").filter(|of| **of != Json::Null).unwrap_or(&given);
+    let succession = Succession::from_json(value)?;
+    match succession.to_json() == *value {
+        true => Ok(succession),
+        false => Err(malformed("the succession has other members than it should")),
+    }
+}
+
+/// The verdict about a folder in which nothing was refused. `unproven`: it is about pseudonyms only.
+fn verdict(standing: Standing, unproven: bool) -> &'static str {
+    match (standing, unproven) {
+        (Standing::Closed, _) => "closed",
+        (_, true) => "unproven",
+        (_, false) => "proved",
+    }
+}
 
 fn malformed(what: impl Into<String>) -> CheckError {
     CheckError::Malformed(what.into())

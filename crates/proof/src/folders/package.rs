@@ -3,11 +3,13 @@
 //! Invariant: a package proves exactly what its parts do. The completeness proof is of the whole log, so it holds for every
 //! period; the inclusion proofs repeat what it shows, one entry each, for tools that read only those.
 
-use super::{CLAIM, head, malformed, object, one_line};
+use super::{CLAIM, head, malformed, object, one_line, said, verdict};
 use crate::entry::{Entry, Facet};
 use crate::json::{Json, Object};
-use crate::note::VerifierKey;
-use crate::proof::{CheckError, Checked, InclusionProof, MAX_PROOF_BYTES, Proof, Proven};
+use crate::note::{Succession, VerifierKey};
+use crate::proof::{CheckError, Checked, CompleteProof, InclusionProof, MAX_PROOF_BYTES, Mapping, Proof, Proven};
+use crate::purge::PurgeRecord;
+use crate::seqs::SeqSet;
 use crate::{Hash, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +81,8 @@ pub struct ProvenPackage {
     claim: PackageClaim,
     complete: Checked,
     entries: Vec<(u64, String)>,
+    /// Sentences about purges that do not fit the log's clock.
+    odd: Vec<String>,
 }
 
 impl ProvenPackage {
@@ -97,40 +101,73 @@ impl ProvenPackage {
         &self.entries
     }
 
-    /// Whether it is proven of the patient, and not only of pseudonyms.
+    /// Whether it is proven of the patient, and not only of pseudonyms, and not by an epoch that is closed.
     pub fn holds(&self) -> bool {
         self.complete.holds()
     }
 
-    /// `{"kind":"package","ok","origin","patient","pinned":true,"purged","root","seqs","since","size","unknown","until","verdict"}`.
+    /// What was proved and what was not, in the sentences of docs/proof-format.md, section 12. They have the patient's name as it is:
+    /// escape them before they reach a terminal or a page.
+    pub fn sentences(&self) -> Vec<String> {
+        let Proven::Complete { size, mapping, entries, purged, unknown, newest, .. } = self.complete.proven() else {
+            return Vec::new();
+        };
+        let said = said::OfPackage {
+            signed: &self.complete,
+            patient: &self.claim.patient,
+            hidden: *mapping == Mapping::Unproven,
+            since: self.claim.since,
+            until: self.claim.until,
+            size: *size,
+            within: SeqSet::from_iter(self.entries.iter().map(|(seq, _)| *seq)),
+            outside: (entries.len() - self.entries.len()) as u64,
+            purged,
+            unknown,
+            odd: &self.odd,
+            newest: *newest,
+        };
+        said.sentences()
+    }
+
+    /// `{"epoch","kind":"package","ok","origin","patient","pinned":true,"purged","root","says":[SENTENCE…],"seqs","since","size","unknown",
+    /// "until","verdict"}`.
     pub fn to_json(&self) -> Json {
         let Proven::Complete { size, root, purged, unknown, .. } = self.complete.proven() else { return Json::Null };
         let time = |time: Option<Timestamp>| Json::from(time.map(|time| time.to_string()));
         Object::from_iter([
-            ("kind", Json::from("package")),
+            ("epoch", Json::from(self.complete.epoch())),
+            ("kind", "package".into()),
             ("ok", self.holds().into()),
             ("origin", self.complete.origin().into()),
             ("patient", self.claim.patient.as_str().into()),
             ("pinned", true.into()),
             ("purged", purged.to_json()),
             ("root", root.to_string().into()),
+            ("says", self.sentences().into()),
             ("seqs", self.entries.iter().map(|(seq, _)| *seq).collect::<Vec<_>>().into()),
             ("since", time(self.claim.since)),
             ("size", (*size).into()),
             ("unknown", unknown.to_json()),
             ("until", time(self.claim.until)),
-            ("verdict", if self.holds() { "proved" } else { "unproven" }.into()),
+            (
+                "verdict",
+                verdict(self.complete.standing(), self.complete.proven().mapping() == Mapping::Unproven).into(),
+            ),
         ])
         .into()
     }
 }
 
 /// Checks a package. `files` has the contents of its files by name, those of `proofs/` with that before their names; other files may
-/// be left out, except that every file of `proofs/` must be there.
+/// be left out, except that every file of `proofs/` must be there. With a succession, the epoch key's signature is checked too.
 ///
 /// # Errors
 /// The [`CheckError`] that says why it proves nothing.
-pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Result<ProvenPackage, CheckError> {
+pub fn check_package(
+    files: &BTreeMap<String, Vec<u8>>,
+    key: &VerifierKey,
+    succession: Option<&Succession>,
+) -> Result<ProvenPackage, CheckError> {
     let file = |name: &str| files.get(name).map(Vec::as_slice).ok_or_else(|| malformed(format!("{name} is missing")));
     let checkpoint = head(file("public-key")?, file("checkpoint")?, key)?;
     if checkpoint.checkpoint().size() == 0 {
@@ -149,8 +186,14 @@ pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Re
     if proof.checkpoint != checkpoint {
         return Err(CheckError::Contradicted("the proof is of another checkpoint".to_owned()));
     }
-    let complete = Proof::Complete(proof).check(key, None)?;
-    let Proven::Complete { entries, .. } = complete.proven() else { return Err(malformed("not a completeness proof")) };
+    let times = times(&proof);
+    let complete = Proof::Complete(proof).check(key, succession)?;
+    let Proven::Complete { entries, purges, .. } = complete.proven() else {
+        return Err(malformed("not a completeness proof"));
+    };
+    let began = times.get(&0).copied();
+    let purges: BTreeMap<u64, &PurgeRecord> = purges.iter().map(|(seq, purge)| (*seq, purge)).collect();
+    let odd = purges.iter().filter_map(|(seq, purge)| said::odd(*seq, purge, *times.get(seq)?, began)).collect();
     let mut within = Vec::new();
     for (seq, line) in entries {
         let entry = Entry::from_line(line).map_err(|e| CheckError::Entry(e.to_string()))?;
@@ -180,6 +223,15 @@ pub fn check_package(files: &BTreeMap<String, Vec<u8>>, key: &VerifierKey) -> Re
     }
     match files.keys().find(|name| name.starts_with("proofs/") && !names.contains(*name)) {
         Some(name) => Err(malformed(format!("{name} is a proof too many"))),
-        None => Ok(ProvenPackage { claim, complete, entries: within }),
+        None => Ok(ProvenPackage { claim, complete, entries: within, odd }),
     }
+}
+
+/// When the first entry and those of purges were recorded, as far as a proof shows them.
+fn times(proof: &CompleteProof) -> BTreeMap<u64, Timestamp> {
+    // Reading them all once more would double the work.
+    let wanted = |at: usize, line: &str| at == 0 || line.contains("\"kind\":\"purge\"");
+    let shown = proof.entries.iter().enumerate().filter(|(at, shown)| wanted(*at, &shown.line));
+    let entries = shown.filter_map(|(_, shown)| Entry::from_line(&shown.line).ok());
+    entries.map(|entry| (entry.seq, entry.body.recorded_at)).collect()
 }

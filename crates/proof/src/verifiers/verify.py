@@ -1,30 +1,44 @@
 #!/usr/bin/env python3
 """Checks a package or an evidence folder of an attestlog audit log, with no other part of it.
 
-    python3 verify.py FOLDER --public-key KEY [--patient P] [--page-sha256 HEX] [--json]
+    python3 -I verify.py FOLDER --public-key KEY [--succession FILE] [--patient P] [--page-sha256 HEX] [--json]
 
 KEY is the log's public key (NAME+ID+BASE64), or a file with it, FROM ELSEWHERE: the one in the folder shows nothing, since
 whoever makes a folder chooses it. Needs Python 3.8 or newer and the package `cryptography`. Opens no network connection
 and writes nothing. What is checked, and what a folder cannot show, is in docs/proof-format.md (the comments name its
-sections).
+sections). `-I` keeps Python away from what the environment names; leave it out if `cryptography` is installed for you alone.
 
 Exit code: 0 proved under the given key; 1 not proved, or something was refused; 2 bad usage; 3 nothing was refused, but
 no key was given.
 """
+import sys
+
+if __name__ == "__main__":
+    # Python would look for modules in the folder of this file, where whoever made the folder can put some, and perhaps where this is
+    # run. First the standard library, so that nothing else stands in for `os`; then neither of the two.
+    sys.path[:] = sorted((p for p in sys.path if p[:1] in ("/", "\\") or p[1:2] == ":"), key=lambda p: not p.startswith(sys.base_prefix))
+    import os
+    sys.path[:] = [p for p in sys.path if os.path.realpath(p) not in map(os.path.realpath, (os.getcwd(), os.path.dirname(__file__)))]
+
 import argparse
 import base64
 import bisect
 import calendar
 import hashlib
+import io
 import json
 import os
 import re
-import sys
+import stat
 
 MAX_INT = (1 << 53) - 1
 MAX_NOTE = 256 << 10
 MAX_PROOF = 64 << 20
 MAX_LISTED = 1 << 29
+MAX_FILES = 1 << 20
+MAX_KEY = 1 << 12
+MAX_SUCCESSION = 1 << 24
+MAX_TOGETHER = 1 << 30
 ZERO = bytes(32)
 
 
@@ -278,6 +292,75 @@ class Checkpoint:
         mine = [s for s in self.signatures if (s[0], s[1]) == (key.name, key.id)]
         need(mine, "the checkpoint is not signed by the log key")
         need(all(holds(key.public, s[2], self.text.encode()) for s in mine), "the signature of the log key does not hold")
+
+
+# --- 4.1 Epochs ---
+
+def is_point(data):
+    """Whether these 32 bytes are a point of the curve: x^2 = (y^2 - 1) / (d y^2 + 1) has a solution."""
+    y = int.from_bytes(data, "little") & SMALL
+    square = (y * y - 1) * ((-121665 * pow(121666, P - 2, P)) * y * y + 1) % P
+    return acceptable_point(data) and pow(square, (P - 1) // 2, P) <= 1
+
+
+class Epoch:
+    def __init__(self, origin, number, public, begins, rotation=None):
+        self.number, self.public, self.begins, self.rotation = number, public, begins, rotation
+        self.name = "%s/epoch-%d" % (origin, number)
+        check_name(self.name, "an epoch")
+        need(is_point(public), "the key of epoch %d is no key" % number)
+        self.id = sha256(self.name.encode(), b"\n\1", public)[:4]
+
+
+def epochs_of(data):
+    """The log's name and its epochs, each vouched for by the one before it."""
+    what = "the succession"
+    text = text_of(data, what)
+    value = parse(text[:-1] if text.endswith("\n") else text, what)
+    if isinstance(value, dict) and "succession" in value:
+        value = value["succession"]
+    exactly(value, ["epoch0", "origin", "rotations"], what)
+    origin = value["origin"]
+    need(is_text(origin) and is_text(value["epoch0"]), what + " names no log")
+    first = unbase64(value["epoch0"], what)
+    name, _, end = origin.rpartition("/")
+    need(len(first) == 32 and name and end == sha256(first)[:16].hex(), "the log's name does not end in the hash of this epoch 0")
+    epochs = [Epoch(origin, 0, first, 0)]
+    for one in items(value["rotations"], what):
+        need(isinstance(one, dict), what + " has a rotation that is none")
+        exactly({name: of for name, of in one.items() if name != "restored_at"}, ["number", "public_key", "root", "signature", "size"], what)
+        need(is_u32(one["number"]) and is_int(one["size"]) and is_text(one["public_key"]) and is_text(one["signature"]), what + " has a rotation that is none")
+        restored = one.get("restored_at")
+        need("restored_at" not in one or is_int(restored), what + " has a rotation that is none")
+        public, signature, root = unbase64(one["public_key"], what), unbase64(one["signature"], what), hash_of(one["root"], what)
+        need(len(public) == 32, what + " has a rotation that is none")
+        last = epochs[-1]
+        need(one["number"] == last.number + 1, "an epoch is missing, or comes twice")
+        begins = one["size"] if restored is None else restored
+        together = restored is not None and last.rotation is not None and last.rotation["restored_at"] == restored
+        need(begins > last.begins or together, "an epoch does not begin after the one before it")
+        said = "attestlog/rotation@v1\n%s\n%d\n%s\n%d\n%s\n" % (origin, one["number"], one["public_key"], one["size"], base64.b64encode(root).decode())
+        need(holds(last.public, signature, said.encode()), "a rotation is not signed by the epoch before it")
+        need(all(public != epoch.public for epoch in epochs), "an epoch has a key that was used before")
+        epochs.append(Epoch(origin, one["number"], public, begins, {"restored_at": restored, "root": root, "size": one["size"]}))
+    return origin, epochs
+
+
+def epoch_of(checkpoint, succession):
+    """The number of the epoch that signed the checkpoint, and whether it is closed; (None, False) without a succession."""
+    if succession is None:
+        return None, False
+    origin, epochs = epochs_of(succession)
+    need(checkpoint.origin == origin, "the succession is of another log")
+    epoch = epochs[max(bisect.bisect_left([one.begins for one in epochs], checkpoint.size) - 1, 0)]
+    mine = [s for s in checkpoint.signatures if (s[0], s[1]) == (epoch.name, epoch.id)]
+    need(mine, "the checkpoint is not signed by epoch %d, which was in force" % epoch.number)
+    need(all(holds(epoch.public, s[2], checkpoint.text.encode()) for s in mine), "the signature of the epoch does not hold")
+    following = epochs[epoch.number + 1:epoch.number + 2]
+    rotation = following[0].rotation if following else None
+    ended_here = rotation is not None and rotation["restored_at"] is None and rotation["size"] == checkpoint.size
+    need(not ended_here or rotation["root"] == checkpoint.root, "the epoch that follows states another root for this size")
+    return epoch.number, rotation is not None and not ended_here
 
 
 # --- 5 The tree -------------------------------------------------------------------------------------------------------
@@ -698,7 +781,7 @@ class Complete:
         need(self.covered <= self.checkpoint.size, "the index batches end beyond the log")
 
     def read_purges(self, purges):
-        self.gone = []
+        self.gone, self.purges = [], set()
         for one in purges:
             exactly(one, ["entry", "seqs"], "a purge")
             seq = one["entry"]
@@ -707,6 +790,7 @@ class Complete:
             need(is_int(seq) and self.shown.get(seq, {}).get("kind") == "purge", what + " is not shown")
             purge_of(self.shown[seq]["detail"], seqs, seq, what)
             self.gone.append(seqs)
+            self.purges.add(seq)
             self.needed.add(seq)
 
     def is_purged(self, seq):
@@ -793,7 +877,7 @@ def log_key(data, pinned):
     return key
 
 
-def check_package(files, pinned=None, patient=None):
+def check_package(files, pinned=None, patient=None, succession=None):
     """The verdict about a package: `files` gives the contents by name."""
     for name in ("package.json", "entries.jsonl", "proofs/complete.json", "checkpoint", "public-key"):
         need(name in files, name + " is missing")
@@ -801,6 +885,7 @@ def check_package(files, pinned=None, patient=None):
     note = text_of(files["checkpoint"], "checkpoint")
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
+    epoch, closed = epoch_of(checkpoint, succession)
     need(checkpoint.size > 0, "the log is empty")
     claim = text_of(files["package.json"], "package.json")
     need(claim.endswith("\n"), "package.json does not end in a newline")
@@ -828,23 +913,25 @@ def check_package(files, pinned=None, patient=None):
         names.add(name)
     need(all(name in names for name in files if name.startswith("proofs/")), "there is a proof too many")
     return {
-        "entries": [proof.shown[seq] for seq in seqs], "kind": "package", "newest": max((one["recorded_at"] for one in proof.shown.values()), key=nanoseconds),
-        "origin": key.name, "patient": claim["patient"], "pinned": pinned is not None, "purged": proof.purged.text(),
-        "root": checkpoint.root.hex(), "seqs": seqs, "since": claim["since"], "size": checkpoint.size, "unknown": proof.unknown.text(),
-        "until": claim["until"], "verdict": "unproven" if proof.unproven else "proved",
+        "entries": [proof.shown[seq] for seq in seqs], "epoch": epoch, "kind": "package", "origin": key.name, "patient": claim["patient"],
+        "pinned": pinned is not None, "purged": proof.purged.text(), "root": checkpoint.root.hex(),
+        "says": said_of_package(proof, claim, seqs, epoch, closed), "seqs": seqs, "since": claim["since"], "size": checkpoint.size,
+        "unknown": proof.unknown.text(), "until": claim["until"],
+        "verdict": "closed" if closed else "unproven" if proof.unproven else "proved",
     }
 
 
 # --- 11 An evidence folder --------------------------------------------------------------------------------------------
 
-def check_evidence(files, rows, purge_rows, pinned=None):
+def check_evidence(files, rows, purge_rows, pinned=None, succession=None):
     """The verdict about an evidence folder: `rows` and `purge_rows` give the lines of two files, each with its newline."""
     for name in ("checkpoint", "public-key"):
         need(name in files, name + " is missing")
     key = log_key(files["public-key"], pinned)
     checkpoint = Checkpoint(files["checkpoint"], "checkpoint")
     checkpoint.check(key)
-    size, stack, before, gone, purges = 0, [], ZERO, [], {}
+    epoch, closed = epoch_of(checkpoint, succession)
+    size, stack, before, gone, purges, first = 0, [], ZERO, [], {}, None
     for row in rows:
         what = "row %d of entries.jsonl" % size
         need(row.endswith(b"\n"), what + " does not end in a newline")
@@ -864,7 +951,9 @@ def check_evidence(files, rows, purge_rows, pinned=None):
             need(before is None or entry["prev"] == before.hex(), what + " does not follow the one before it")
             before = node = sha256(b"\0", row[:-1])
             if entry["kind"] == "purge":
-                purges[size] = entry["detail"]
+                purges[size] = entry
+            if size == 0:
+                first = entry
         size += count
         need(size <= MAX_INT, "entries.jsonl is too long")
         while stack and stack[-1][0] == count:
@@ -875,25 +964,119 @@ def check_evidence(files, rows, purge_rows, pinned=None):
     while stack:
         root = sha256(b"\1", stack.pop()[1], root)
     need(root == checkpoint.root, "entries.jsonl does not have the root of the checkpoint")
-    taken, last = [], -1
+    taken, last, strange = [], -1, []
     for row in purge_rows:
         what = "a row of purges.jsonl"
         need(row.endswith(b"\n"), what + " does not end in a newline")
         row = exactly(parse(text_of(row[:-1], what), what), ["purge", "seq", "seqs"], what)
         seq = row["seq"]
         need(is_int(seq) and seq > last and seq in purges, what + " names no purge")
-        detail, seqs = purges.pop(seq), set_of_text(row["seqs"], what)
+        purge, seqs = purges.pop(seq), set_of_text(row["seqs"], what)
+        detail = purge["detail"]
         need("".join(canonical(detail, [])) == "".join(canonical(row["purge"], [])), what + " is not what the purge's entry says")
         purge_of(detail, seqs, seq, what)
+        strange += odd(purge, first)
         taken.append(seqs)
         last = seq
-    silent = all(isinstance(one, dict) and one.get("count") == 0 and is_int(one["count"]) for one in purges.values())
+    silent = all(isinstance(one, dict) and one.get("count") == 0 and is_int(one["count"]) for one in (purge["detail"] for purge in purges.values()))
     need(silent, "purges.jsonl lacks a purge")
-    need(union(taken).ranges == union([Set(gone)]).ranges, "what is missing is not what was purged")
+    gone = union([Set(gone)])
+    need(union(taken).ranges == gone.ranges, "what is missing is not what was purged")
     return {
-        "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": union([Set(gone)]).text(), "root": root.hex(),
-        "size": size, "verdict": "proved",
+        "epoch": epoch, "kind": "evidence", "origin": key.name, "pinned": pinned is not None, "purged": gone.text(), "root": root.hex(),
+        "says": said_of_evidence(size, gone, strange, epoch, closed), "size": size, "verdict": "closed" if closed else "proved",
     }
+
+
+# --- 12 What is said --------------------------------------------------------------------------------------------------
+
+MOST = 8
+
+
+def some(seqs):
+    text = seqs.text()
+    return "%d (%s)" % (seqs.count(), text[:400] + "\u2026" if len(text) > 400 else text) if seqs.ranges else "none"
+
+
+def at_first(epoch, closed):
+    """What is said first where the signing epoch has ended."""
+    return ["NOT PROVED, only the signatures hold: epoch %d, whose key signed this, has ended. Whoever held that key and the log's may "
+            "have made all of it since. That the log went on from here takes a proof (attestlog check --extended-by)." % epoch] if closed else []
+
+
+def at_last(epoch):
+    """What is said last: whose key signed, and what no folder shows."""
+    return [
+        "Not shown: that the key of an epoch signed, too. That takes the log's succession, from elsewhere." if epoch is None
+        else "The key of epoch %d signed, too." % epoch,
+        "Not shown: that every call was recorded; that what was recorded of a call is true; what came after this checkpoint; that the "
+        "log was not made anew by whoever holds its keys.",
+    ]
+
+
+def newest(proof):
+    return max((one["recorded_at"] for one in proof.shown.values()), key=nanoseconds)
+
+
+def odd(purge, first):
+    """What does not fit the log's clock in the entry of a purge: one sentence or none."""
+    detail, at = purge["detail"], purge["recorded_at"]
+    says = "The purge of entry %d says that it took what had expired by %s, which is " % (purge["seq"], detail["cut_off"])
+    if detail["count"] == 0:
+        return []
+    if nanoseconds(detail["cut_off"]) > nanoseconds(at):
+        return [says + "later than it was recorded: %s." % at]
+    if first and nanoseconds(detail["cut_off"]) < nanoseconds(first["recorded_at"]):
+        return [says + "before the log began: %s." % first["recorded_at"]]
+    return []
+
+
+def said_of_package(proof, claim, seqs, epoch, closed):
+    said, patient, size = at_first(epoch, closed), "".join(canonical(claim["patient"], [])), proof.checkpoint.size
+    within = "and were recorded from %s to %s by its own clock: %s." % (
+        claim["since"] or "the beginning", claim["until"] or "the end", some(union([Set([(seq, seq)]) for seq in seqs])))
+    if proof.unproven:
+        said += [
+            "NOT PROVED of the patient %s: names in this log are hidden. That the pseudonyms which were looked for are this patient's is "
+            "the word of whoever holds the log's keys." % patient,
+            "By the log's own index, these are all of its first %d entries that have one of those pseudonyms, or that name in clear, %s"
+            % (size, within),
+        ]
+    elif closed:
+        said += ["By the log's own index, these are all of its first %d entries that name the patient %s %s" % (size, patient, within)]
+    else:
+        said += ["Proved of the patient %s: by the log's own index, these are all of its first %d entries that name the patient %s"
+                % (patient, size, within)]
+    outside = len(proof.entries) - len(seqs)
+    if outside:
+        said.append("More of them were recorded outside that period: %d." % outside)
+    if proof.purged.ranges:
+        said.append("More of them, recorded at whatever time, were purged, as the log says: %s. Whether it was time is not checked."
+                    % some(proof.purged))
+    if proof.unknown.ranges:
+        said.append("Purged too, and nobody can tell any more whom they named: %s." % some(proof.unknown))
+    said += [one for seq in sorted(proof.purges) for one in odd(proof.shown[seq], proof.shown.get(0))][:MOST]
+    characters = list(dict.fromkeys("U+%04X" % ord(c) for c in claim["patient"] if ord(c) > 127))[:MOST]
+    if characters:
+        said.append("The patient's name has characters that may look like others: %s. Nothing is said of a name that only looks the same."
+                    % ", ".join(characters))
+    return said + [
+        "The newest entry that the package shows was recorded at %s." % newest(proof),
+        "Not shown: that this index was right when the log wrote it. Who has the whole log can compare (attestlog verify).",
+    ] + at_last(epoch)
+
+
+def said_of_evidence(size, gone, strange, epoch, closed):
+    said = at_first(epoch, closed) + [
+        "%s the log's first %d entries, these are here, each in its place and as it was when the checkpoint was signed: %d."
+        % ("Of" if closed else "Proved: of", size, size - gone.count()),
+    ]
+    if gone.ranges:
+        said.append("The others were purged, as the log says: %s. Whether it was time is not checked." % some(gone))
+    return said + strange[:MOST] + [
+        "Not shown: that the log's index, on which proofs about one patient rest, agrees with these entries: its rows are not in this "
+        "folder.",
+    ] + at_last(epoch)
 
 
 # --- Reading and telling ----------------------------------------------------------------------------------------------
@@ -905,27 +1088,69 @@ def verdict(check, *args, **named):
         return {"error": str(e), "verdict": "failed"}
 
 
-def read(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def check_folder(folder, pinned, patient):
-    package = os.path.exists(os.path.join(folder, "package.json"))
-    names = ["checkpoint", "public-key"] + (["package.json", "entries.jsonl"] if package else [])
-    files = {name: read(os.path.join(folder, name)) for name in names if os.path.exists(os.path.join(folder, name))}
-    if package:
-        proofs = os.path.join(folder, "proofs")
-        for name in os.listdir(proofs) if os.path.isdir(proofs) else []:
-            files["proofs/" + name] = read(os.path.join(proofs, name))
-        return verdict(check_package, files, pinned, patient)
-    if patient is not None:
-        return {"error": "an evidence folder is about everybody; --patient is for packages", "verdict": "failed"}
+def opened(path):
+    """The file at this place, or None. No link is followed and no pipe is waited for: section 10 says what they count as."""
     try:
-        with open(os.path.join(folder, "entries.jsonl"), "rb") as rows, open(os.path.join(folder, "purges.jsonl"), "rb") as purges:
-            return verdict(check_evidence, files, rows, purges, pinned)
-    except FileNotFoundError as e:
-        return {"error": "%s is missing" % os.path.basename(e.filename), "verdict": "failed"}
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode) or stat.S_ISDIR(mode):
+            return None
+        if not stat.S_ISREG(mode):
+            return io.BytesIO()
+        flags = (getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+        return os.fdopen(os.open(path, os.O_RDONLY | sum(flags)), "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def read(folder, name):
+    file = opened(os.path.join(folder, name))
+    if file is None:
+        return None
+    with file:
+        data = file.read(MAX_PROOF + 1)
+    need(len(data) <= MAX_PROOF, name + " is too large")
+    return data
+
+
+def rows_of(file, name):
+    for row in iter(lambda: file.readline(MAX_PROOF + 1), b""):
+        need(len(row) <= MAX_PROOF, "a row of %s is too large" % name)
+        yield row
+
+
+def proofs_of(folder):
+    """The names of the files in `proofs`; what is in folders in it counts as little as the folders."""
+    proofs, names = os.path.join(folder, "proofs"), []
+    if not os.path.isdir(proofs) or os.path.islink(proofs):
+        return names
+    with os.scandir(proofs) as found:
+        for one in found:
+            if not one.is_symlink() and not one.is_dir(follow_symlinks=False):
+                names.append("proofs/" + one.name)
+                need(len(names) <= MAX_FILES, "there are too many files in proofs")
+    return names
+
+
+def folder_verdict(folder, pinned, patient, succession):
+    claim = read(folder, "package.json")
+    files, together = {}, 0
+    for name in ["checkpoint", "public-key"] + ([] if claim is None else ["package.json", "entries.jsonl"] + proofs_of(folder)):
+        data = read(folder, name)
+        if data is not None:
+            files[name], together = data, together + len(data)
+            need(together <= MAX_TOGETHER, "the files of the package are too large together")
+    if claim is not None:
+        return check_package(files, pinned, patient, succession)
+    need(patient is None, "an evidence folder is about everybody; --patient is for packages")
+    rows, purges = (opened(os.path.join(folder, name)) for name in ("entries.jsonl", "purges.jsonl"))
+    need(rows, "entries.jsonl is missing")
+    need(purges, "purges.jsonl is missing")
+    with rows, purges:
+        return check_evidence(files, rows_of(rows, "entries.jsonl"), rows_of(purges, "purges.jsonl"), pinned, succession)
+
+
+def check_folder(folder, pinned, patient, succession):
+    return verdict(folder_verdict, folder, pinned, patient, succession)
 
 
 def clean(text):
@@ -938,68 +1163,78 @@ def tell(found, say):
         say("REFUSED: " + clean(found["error"]))
         say("Nothing in this folder is proved.")
         return
-    say({"proved": "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED", "unproven": "NOT PROVED OF ANYBODY, only of pseudonyms"}[found["verdict"]])
-    say("  log   " + clean(found["origin"]))
-    say("  size  %d entries, root %s" % (found["size"], found["root"]))
-    if found["kind"] == "package":
-        tell_package(found, say)
-    else:
-        say("Every entry of the log is as it was when this checkpoint was signed, in its place, and none is missing.")
-        if found["purged"]:
-            say("Gone by the log's own purges, each of which it records: " + found["purged"][:400])
-    say("NOT SHOWN: that every call was recorded; that what a host said of a call is true; what came after this checkpoint.")
+    verdicts = {
+        "closed": "NOT PROVED, only the signatures hold", "proved": "PROVED" if found["pinned"] else "CONSISTENT, BUT NOT PINNED",
+        "unproven": "NOT PROVED OF ANYBODY, only of pseudonyms",
+    }
+    say(verdicts[found["verdict"]])
     if not found["pinned"]:
         say("THE KEY IS NOT PINNED: you gave none from elsewhere (--public-key). Whoever made this folder could have made the key.")
-
-
-def tell_package(found, say):
-    say("  about patient " + clean(found["patient"]))
-    period = "%s to %s" % (found["since"] or "the beginning", found["until"] or "the end")
-    say("  period by the recorder's clock: %s; newest entry seen: %s" % (period, found["newest"]))
-    if found["verdict"] == "unproven":
-        say("  Names in this log are hidden. That the pseudonyms looked for are this patient's is the word of the key's holder.")
-    say("These are all %d entries that the log has of this patient in the period:" % len(found["entries"]))
-    for entry in found["entries"]:
+    say("  log   " + clean(found["origin"]))
+    say("  root  " + found["root"])
+    for sentence in found["says"]:
+        say(clean(sentence))
+    for entry in found.get("entries", []):
         who = "%s, %s, %s" % (entry["user_id"], entry["tool_name"], entry.get("purpose", "purpose not stated"))
-        ended = "succeeded" if entry.get("outcome") == "ok" else entry.get("outcome", "not ended")
+        ended = entry.get("outcome", "not ended")
         say("  %d  recorded %s, stated %s: %s: %s" % (entry["seq"], entry["recorded_at"], entry["timestamp"], clean(who), ended))
-    if found["purged"]:
-        say("These entries had the patient too and were purged, as the log records: " + found["purged"])
-    if found["unknown"]:
-        say("Of these purged entries nobody can tell whether they did: " + found["unknown"][:400])
-    say("The report in the folder is a rendering. Compare it with this list.")
+    if found["kind"] == "package":
+        say("The report in the folder is a rendering. Compare it with this list.")
+
+
+def given(name, folder, most):
+    """A file that the reader gave, which is none of the folder."""
+    path, inside = os.path.realpath(name), os.path.realpath(folder)
+    if os.path.commonprefix([path + os.sep, inside + os.sep]) == inside + os.sep:
+        raise ValueError("%s lies in the folder and so shows nothing: give one that you have from elsewhere" % name)
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    need(len(data) <= most, name + " is too large")
+    return data
+
+
+def given_key(text, folder):
+    """The key that the reader gave: what has the form of a key is one, whatever files there are."""
+    text = text.strip()
+    if re.fullmatch(r"[^+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}", text):
+        return text
+    return given(text, folder, MAX_KEY).decode("utf-8", "replace").strip()
 
 
 def main():
     parser = argparse.ArgumentParser(description="Checks a package or an evidence folder of an attestlog audit log.")
     parser.add_argument("folder", nargs="?", default=os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--public-key", help="the log's public key from elsewhere, or a file with it")
+    parser.add_argument("--succession", help="a file with the succession of the log's epoch keys, from elsewhere")
     parser.add_argument("--patient", help="the package must be about this patient")
     parser.add_argument("--page-sha256", help="the SHA-256 of verify.html, from elsewhere")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         import cryptography  # noqa: F401
     except ImportError:
-        parser.error("this needs the Python package cryptography: python3 -m pip install cryptography")
-    pinned = args.public_key
-    if pinned is not None:
-        pinned = (read(pinned).decode("utf-8", "replace") if os.path.exists(pinned) else pinned).strip()
-    found = check_folder(args.folder, pinned, args.patient)
+        parser.error("this needs the Python package cryptography: python3 -m pip install cryptography (if it is there: try without -I)")
+    try:
+        pinned = None if args.public_key is None else given_key(args.public_key, args.folder)
+        succession = None if args.succession is None else given(args.succession, args.folder, MAX_SUCCESSION)
+        checkers = {name: read(args.folder, name) for name in ("verify.html", "verify.py")}
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in checkers.items() if data is not None}
+        if args.page_sha256 is None or args.page_sha256.strip().lower() == sums.get("verify.html"):
+            found = check_folder(args.folder, pinned, args.patient, succession)
+        else:
+            found = {"error": "verify.html is not the page whose SHA-256 you gave", "verdict": "failed"}
+    except (OSError, Refused, ValueError) as e:
+        parser.error(clean(str(e)))
     if args.json:
         print(json.dumps(found, indent=1))
     else:
         tell(found, print)
-        for name in ("verify.html", "verify.py"):
-            path = os.path.join(args.folder, name)
-            if os.path.exists(path):
-                print("SHA-256 of %s: %s" % (name, hashlib.sha256(read(path)).hexdigest()))
-    page = os.path.join(args.folder, "verify.html")
+        for name, digest in sums.items():
+            print("SHA-256 of %s: %s" % (name, digest))
     if args.page_sha256 is None:
         print("THE CHECKERS ARE NOT PINNED: compare these sums, made by another program, with published ones.", file=sys.stderr)
-    elif not os.path.exists(page) or hashlib.sha256(read(page)).hexdigest() != args.page_sha256.strip().lower():
-        print("verify.html IS NOT THE PAGE WHOSE SHA-256 YOU GAVE.", file=sys.stderr)
-        return 1
     if found["verdict"] != "proved":
         return 1
     return 0 if found["pinned"] else 3

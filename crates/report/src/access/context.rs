@@ -2,6 +2,7 @@
 
 use super::clock::{WrongClock, WrongClocks};
 use crate::text::shortened;
+use crate::zone::Zone;
 use attestlog::entry::CLAIMED_TIME_BOUND;
 use attestlog::query::Persons;
 use attestlog::verify::{Finding, Keyless, Restored};
@@ -95,6 +96,8 @@ pub struct Context {
     /// Whether the period is one of the log's clock: of the time when calls were recorded, which a log can prove, and not of the time
     /// that their callers state.
     pub by_log_clock: bool,
+    /// The time zone in which times are shown to people; JSON, CSV and FHIR have UTC. Default: UTC.
+    pub zone: Zone,
     /// Whether the log was verified for this report, over the whole period, without a finding.
     pub integrity_verified: bool,
     /// The number of findings of that verification, by kind. Empty if there were none, or no verification.
@@ -159,6 +162,7 @@ impl Context {
             size: None,
             root: None,
             by_log_clock: false,
+            zone: Zone::default(),
             integrity_verified: false,
             findings: BTreeMap::new(),
             settled: Vec::new(),
@@ -306,6 +310,7 @@ impl Context {
     /// The period in words.
     pub(super) fn period_text(&self) -> String {
         let clock = if self.by_log_clock { "recorded " } else { "" };
+        let moment = |t| self.zone.moment_named(t);
         match (self.start, self.end) {
             (None, None) => "everything in the log".to_owned(),
             (Some(start), None) => format!("{clock}from {}", moment(start)),
@@ -313,15 +318,4 @@ impl Context {
             (Some(start), Some(end)) => format!("{clock}from {} to before {}", moment(start), moment(end)),
         }
     }
-}
-
-/// A time in readable form: to the second, and without the time of day if it is midnight.
-pub(super) fn moment(t: Timestamp) -> String {
-    let text = t.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string();
-    text.strip_suffix(" 00:00:00 UTC").map(|day| format!("{day} (UTC)")).unwrap_or(text)
-}
-
-/// The time of an access, to the second.
-pub(super) fn second(t: Timestamp) -> String {
-    t.to_datetime().format("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -4,8 +4,9 @@
 //! so.
 
 use super::Subject;
-use super::context::{Context, moment};
+use super::context::Context;
 use crate::text::shortened;
+use crate::zone::Zone;
 use attestlog::emergency::{GrantEnd, GrantState, Misuse};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +74,8 @@ pub(super) struct Told {
     pub open: bool,
 }
 
-pub(super) fn told(state: &GrantState, limit: usize) -> Told {
+pub(super) fn told(state: &GrantState, limit: usize, zone: Zone) -> Told {
+    let moment = |t| zone.moment_named(t);
     let grant = &state.grant;
     let misused = state.uses.iter().filter(|used| used.misuse.is_some()).count();
     let calls = match (state.uses.len(), state.calls_may_be_purged) {

@@ -2,9 +2,9 @@
 //!
 //! Invariant: text reaches the page only through [`Page::text`] or [`Page::value`]; both escape it.
 
-use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject, Tally};
 use crate::text::{html, shortened};
+use crate::zone::Zone;
 use attestlog::Timestamp;
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ impl AccessReport {
     /// The report as a self-contained HTML page.
     pub fn to_html(&self) -> String {
         let context = self.context();
-        let mut page = Page { out: String::with_capacity(16_000 + 600 * self.rows().len()) };
+        let mut page = Page { out: String::with_capacity(16_000 + 600 * self.rows().len()), zone: context.zone };
         page.head(self);
         page.tag("<header><h1>");
         page.text(context.subject.title());
@@ -50,6 +50,8 @@ impl AccessReport {
 
 struct Page {
     out: String,
+    /// In which times are shown.
+    zone: Zone,
 }
 
 impl Page {
@@ -79,7 +81,7 @@ impl Page {
 
     fn particulars(&mut self, report: &AccessReport) {
         let context = report.context();
-        let made = context.generated_at.map(moment);
+        let made = context.generated_at.map(|at| self.zone.moment_named(at));
         if context.recorded_as.is_empty() && context.log.is_none() && made.is_none() {
             return;
         }
@@ -210,21 +212,28 @@ impl Page {
              <th scope=\"col\">Review</th></tr></thead><tbody>\n",
         );
         for told in grants {
-            let _ = write!(self.out, "<tr><td class=\"number\">{}</td><td>", told.seq);
+            let _ = write!(self.out, "<tr><td class=\"number\" data-label=\"Grant\">{}", told.seq);
             let patient = if by_user { &told.patient[..] } else { "" };
-            let cells = [&told.user, patient, &told.time, &told.why, &told.used];
-            for (i, cell) in cells.into_iter().enumerate().filter(|(i, _)| by_user || *i != 1) {
-                self.tag(if i > 0 { "</td><td>" } else { "" });
+            let cells = [
+                ("User", &told.user[..]),
+                ("Patient", patient),
+                ("Time", &told.time),
+                ("Reason", &told.why),
+                ("Used", &told.used),
+            ];
+            for (label, cell) in cells.into_iter().filter(|(label, _)| by_user || *label != "Patient") {
+                self.cell(label);
                 self.tag("<bdi>");
                 self.text(cell);
                 self.tag("</bdi>");
-                if i == 2 {
+                if label == "Time" {
                     self.tag("<span class=\"sub\"><bdi>");
                     self.text(&told.ended);
                     self.tag("</bdi></span>");
                 }
             }
-            self.tag(if told.open { "</td><td><bdi class=\"bad\">" } else { "</td><td><bdi>" });
+            self.cell("Review");
+            self.tag(if told.open { "<bdi class=\"bad\">" } else { "<bdi>" });
             self.text(&told.review);
             self.tag("</bdi></td></tr>\n");
         }
@@ -244,8 +253,8 @@ impl Page {
         self.tag(if by_user { "</th>" } else { "</th><th scope=\"col\">Roles</th>" });
         self.tag(
             "<th scope=\"col\" class=\"number\">Accesses</th><th scope=\"col\" class=\"number\">Failed</th>\
-             <th scope=\"col\" class=\"number\">Emergency</th><th scope=\"col\">First (UTC)</th>\
-             <th scope=\"col\">Last (UTC)</th></tr></thead><tbody>\n",
+             <th scope=\"col\" class=\"number\">Emergency</th><th scope=\"col\">First</th>\
+             <th scope=\"col\">Last</th></tr></thead><tbody>\n",
         );
         for tally in report.tallies() {
             self.tally(tally, by_user);
@@ -258,19 +267,19 @@ impl Page {
         self.value(&tally.name);
         self.tag("</th>");
         if !by_user {
-            self.tag("<td>");
+            self.tag("<td data-label=\"Roles\">");
             for (i, role) in tally.roles.iter().enumerate() {
                 self.text(if i > 0 { ", " } else { "" });
                 self.value(role);
             }
             self.tag("</td>");
         }
-        for n in [tally.accesses, tally.failed, tally.emergencies] {
-            let _ = write!(self.out, "<td class=\"number\">{n}</td>");
+        for (label, n) in [("Accesses", tally.accesses), ("Failed", tally.failed), ("Emergency", tally.emergencies)] {
+            let _ = write!(self.out, "<td class=\"number\" data-label=\"{label}\">{n}</td>");
         }
-        for t in [tally.first, tally.last] {
-            self.tag("<td>");
-            self.time(t, &second(t));
+        for (label, t) in [("First", tally.first), ("Last", tally.last)] {
+            let _ = write!(self.out, "<td data-label=\"{label}\">");
+            self.time(t, &self.zone.moment(t));
             self.tag("</td>");
         }
         self.tag("</tr>\n");
@@ -288,7 +297,11 @@ impl Page {
         let by_user = matches!(report.context().subject, Subject::User(_));
         self.tag(
             "<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-labelledby=\"accesses\"><table class=\"accesses\"><caption>Names of fields and ids of records only, never what stood in them. \
-             Times are UTC.</caption><thead><tr><th scope=\"col\" class=\"number\">Entry</th><th scope=\"col\">Time</th>\
+             Times are ",
+        );
+        self.text(report.context().zone.name());
+        self.tag(
+            ".</caption><thead><tr><th scope=\"col\" class=\"number\">Entry</th><th scope=\"col\">Time</th>\
              <th scope=\"col\">",
         );
         self.text(if by_user { "Patient" } else { "User" });
@@ -306,24 +319,28 @@ impl Page {
         let (fields, ids) = row.viewed.texts(MAX_VALUE);
         // A row that takes up most of a page may be broken across pages, others may not.
         self.tag(if fields.len() + ids.len() > TALL { "<tr class=\"tall\">" } else { "<tr>" });
-        let _ = write!(self.out, "<td class=\"number\">{}", row.seq);
+        let _ = write!(self.out, "<td class=\"number\" data-label=\"Entry\">{}", row.seq);
         if let Some(finished) = row.answered_seq.or(row.finished_seq) {
             let _ = write!(self.out, "<span class=\"sub\">to {finished}</span>");
         }
-        self.tag("</td><td class=\"time\">");
-        let time = second(row.timestamp);
+        self.tag("</td><td class=\"time\" data-label=\"Time\">");
+        let time = self.zone.moment(row.timestamp);
         let (day, clock) = time.split_once(' ').unwrap_or((&time, ""));
         let _ = write!(self.out, "<time datetime=\"{}\">{day}<span>{clock}</span></time>", row.timestamp);
         if let Some(claimed) = row.claimed_time {
             self.tag("<span class=\"sub bad\">recorded ");
-            self.time(row.recorded_at, &second(row.recorded_at));
+            self.time(row.recorded_at, &self.zone.moment(row.recorded_at));
             self.text(&format!(" ({claimed})"));
+            self.tag("</span>");
+        } else if row.recorded_apart() {
+            self.tag("<span class=\"sub\">recorded ");
+            self.time(row.recorded_at, &self.zone.moment(row.recorded_at));
             self.tag("</span>");
         }
         if row.by_wrong_clock {
             self.tag("<span class=\"sub bad\">recorded by a clock that may have been wrong</span>");
         }
-        self.tag("</td><td>");
+        self.cell(if by_user { "Patient" } else { "User" });
         if by_user {
             for (i, patient) in row.patients.iter().enumerate() {
                 self.text(if i > 0 { ", " } else { "" });
@@ -336,13 +353,13 @@ impl Page {
             self.value(&row.accessed_by);
             self.sub(row.role.as_deref());
         }
-        self.tag("</td><td>");
+        self.cell("Through");
         self.opt_value(row.agent.as_deref().or(row.model.as_deref()), "not stated");
         self.sub(row.agent.as_ref().and(row.model.as_deref()));
-        self.tag("</td><td>");
+        self.cell("Tool");
         self.value(&row.tool);
         self.sub(row.server.as_deref());
-        self.tag("</td><td>");
+        self.cell("Viewed");
         if fields.is_empty() && ids.is_empty() {
             self.text(if row.success() == Some(true) { "not recorded" } else { "nothing recorded" });
         }
@@ -354,9 +371,9 @@ impl Page {
             self.text(&ids);
             self.tag("</bdi></span>");
         }
-        self.tag("</td><td>");
+        self.cell("Purpose");
         self.opt_value(row.purpose.as_deref(), "not stated");
-        self.tag("</td><td>");
+        self.cell("Outcome");
         self.tag(if row.success() == Some(true) { "<span>" } else { "<span class=\"bad\">" });
         self.text(row.outcome_words());
         self.tag("</span>");
@@ -375,9 +392,16 @@ impl Page {
             self.tag("</span>");
         }
         if row.backfilled {
-            self.tag("<span class=\"sub\">back-filled</span>");
+            self.tag("<span class=\"sub\">imported</span>");
         }
         self.tag("</td></tr>\n");
+    }
+
+    /// Ends a cell and begins the next. Where the screen is too narrow for a table, each row is a card and each cell has its label.
+    fn cell(&mut self, label: &'static str) {
+        self.tag("</td><td data-label=\"");
+        self.text(label);
+        self.tag("\">");
     }
 
     fn sub(&mut self, value: Option<&str>) {

@@ -519,7 +519,7 @@ impl AccessReport {
 
     /// The description of each emergency grant; names and ids have at most `limit` characters.
     fn grants(&self, limit: usize) -> Vec<grants::Told> {
-        self.emergency_grants().map(|state| grants::told(state, limit)).collect()
+        self.emergency_grants().map(|state| grants::told(state, limit, self.context.zone)).collect()
     }
 
     /// The accesses by purpose, in words: `treatment (31), not stated (2)`.

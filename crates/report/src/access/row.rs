@@ -204,6 +204,11 @@ impl Access {
         self.outcome.map(|o| o == Outcome::Ok)
     }
 
+    /// Whether it was recorded more than a second before or after the time that it states.
+    pub(super) fn recorded_apart(&self) -> bool {
+        self.recorded_at.nanos().abs_diff(self.timestamp.nanos()) > 1_000_000_000
+    }
+
     /// Whether the tool refused or failed.
     fn is_failure(&self) -> bool {
         self.outcome.is_some_and(fails)

@@ -1,8 +1,8 @@
 //! The report as text for a terminal.
 
-use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject, Tally};
 use crate::text::{shortened, width, wrap};
+use crate::zone::Zone;
 use std::fmt::Write;
 
 /// The layout of a report on a terminal.
@@ -54,8 +54,9 @@ impl AccessReport {
     /// The report as text for a terminal: no line is wider than `style.width` (but at least 40), and nothing that a
     /// caller wrote acts as a terminal command.
     pub fn to_text(&self, style: &TextStyle) -> String {
-        let mut page = Page { out: String::new(), width: style.width.max(40), color: style.color };
         let context = self.context();
+        let zone = context.zone;
+        let mut page = Page { out: String::new(), width: style.width.max(40), color: style.color, zone };
         page.line(&context.subject.title().to_uppercase(), Ink::Bold);
         let subject = shortened(context.subject.shown(), MAX_VALUE);
         page.label(context.subject.noun(), &subject, Ink::Bold);
@@ -77,7 +78,7 @@ impl AccessReport {
             page.label("Key", key, Ink::Plain);
         }
         if let Some(at) = context.generated_at {
-            page.label("Made", &moment(at), Ink::Plain);
+            page.label("Made", &zone.moment_named(at), Ink::Plain);
         }
         page.label("Accesses", &self.summary(), Ink::Plain);
         if !self.totals().purposes.is_empty() {
@@ -99,7 +100,7 @@ impl AccessReport {
             page.label(if i == 0 { "Emergency" } else { "" }, &told.sentence(), ink);
         }
         for (i, tally) in self.tallies().iter().enumerate() {
-            page.label(if i == 0 { "Who" } else { "" }, &told(tally), Ink::Plain);
+            page.label(if i == 0 { "Who" } else { "" }, &told(tally, zone), Ink::Plain);
         }
         page.blank();
         if self.rows().is_empty() {
@@ -117,6 +118,8 @@ struct Page {
     out: String,
     width: usize,
     color: bool,
+    /// In which times are shown.
+    zone: Zone,
 }
 
 impl Page {
@@ -156,14 +159,15 @@ impl Page {
     }
 
     fn record(&mut self, row: &Access) {
-        self.line(&format!("#{}  {}", row.seq, second(row.timestamp)), Ink::Bold);
+        self.line(&format!("#{}  {} {}", row.seq, self.zone.moment(row.timestamp), self.zone.name()), Ink::Bold);
+        let (recorded, recorded_ink) = recorded(row, self.zone).unwrap_or((String::new(), Ink::Plain));
         for (label, value, ink) in [
             ("user", who(row), Ink::Plain),
             ("through", through(row), Ink::Plain),
             ("tool", shortened(&row.tool, MAX_VALUE), Ink::Plain),
             ("purpose", purpose(row), Ink::Plain),
             ("outcome", outcome(row), outcome_ink(row)),
-            ("recorded", recorded(row).unwrap_or_default(), Ink::Bad),
+            ("recorded", recorded, recorded_ink),
             ("viewed", viewed(row), Ink::Plain),
         ] {
             if !value.is_empty() {
@@ -175,7 +179,8 @@ impl Page {
 
     fn table(&mut self, report: &AccessReport) {
         let by_user = matches!(report.context().subject, Subject::User(_));
-        let heads = ["SEQ", "TIME (UTC)", if by_user { "PATIENT" } else { "USER (ROLE)" }];
+        let time = format!("TIME ({})", self.zone.name());
+        let heads = ["SEQ", &time, if by_user { "PATIENT" } else { "USER (ROLE)" }];
         let heads = [heads[0], heads[1], heads[2], "THROUGH", "TOOL", "PURPOSE", "OUTCOME"];
         let rows: Vec<[String; 7]> = report
             .rows()
@@ -183,7 +188,7 @@ impl Page {
             .map(|row| {
                 [
                     row.seq.to_string(),
-                    second(row.timestamp),
+                    self.zone.moment(row.timestamp),
                     if by_user { patients(row) } else { who(row) },
                     through(row),
                     shortened(&row.tool, MAX_VALUE),
@@ -198,8 +203,8 @@ impl Page {
             let ink = outcome_ink(row);
             self.cells(cells, &widths, |column| if column == 6 { ink } else { Ink::Plain });
             let indent = widths[0] + GAP;
-            if let Some(recorded) = recorded(row) {
-                self.below(indent, &format!("recorded: {recorded}"), Ink::Bad);
+            if let Some((recorded, ink)) = recorded(row, self.zone) {
+                self.below(indent, &format!("recorded: {recorded}"), ink);
             }
             let viewed = viewed(row);
             if !viewed.is_empty() {
@@ -262,7 +267,7 @@ fn fit(heads: &[&str; 7], rows: &[[String; 7]], total: usize) -> [usize; 7] {
 }
 
 /// What one person did, or what was done to one patient's data, in a line.
-fn told(tally: &Tally) -> String {
+fn told(tally: &Tally, zone: Zone) -> String {
     let roles: Vec<String> = tally.roles.iter().map(|role| shortened(role, MAX_VALUE)).collect();
     let roles = if roles.is_empty() { String::new() } else { format!(" ({})", roles.join(", ")) };
     let mut out = format!(
@@ -277,8 +282,8 @@ fn told(tally: &Tally) -> String {
         }
     }
     match tally.first == tally.last {
-        true => out + &format!(", {}", second(tally.first)),
-        false => out + &format!(", {} to {}", second(tally.first), second(tally.last)),
+        true => out + &format!(", {}", zone.moment(tally.first)),
+        false => out + &format!(", {} to {}", zone.moment(tally.first), zone.moment(tally.last)),
     }
 }
 
@@ -320,19 +325,23 @@ fn outcome(row: &Access) -> String {
     text
 }
 
-/// The time of recording, if it is far from the time that the call states, or if the call comes from an import.
-fn recorded(row: &Access) -> Option<String> {
-    let at = match row.by_wrong_clock {
-        true => format!("{} by a clock that may have been wrong", second(row.recorded_at)),
-        false => second(row.recorded_at),
-    };
-    match (row.claimed_time, row.backfilled) {
-        (None, false) if row.by_wrong_clock => Some(at),
-        (None, false) => None,
-        (None, true) => Some(format!("{at}, from a recording")),
-        (Some(claimed), false) => Some(format!("{at} ({claimed})")),
-        (Some(claimed), true) => Some(format!("{at} ({claimed}), from a recording")),
+/// The time of recording, if it is another second than the one that the call states, or if the call comes from an import; and how it is
+/// shown. Only a time that is far from the stated one, or by a wrong clock, is conspicuous.
+fn recorded(row: &Access, zone: Zone) -> Option<(String, Ink)> {
+    let mut text = zone.moment(row.recorded_at);
+    let mut ink = Ink::Dim;
+    if row.by_wrong_clock {
+        text.push_str(" by a clock that may have been wrong");
+        ink = Ink::Bad;
     }
+    if let Some(claimed) = row.claimed_time {
+        text.push_str(&format!(" ({claimed})"));
+        ink = Ink::Bad;
+    }
+    if row.backfilled {
+        text.push_str(", imported");
+    }
+    (row.backfilled || row.by_wrong_clock || row.claimed_time.is_some() || row.recorded_apart()).then_some((text, ink))
 }
 
 fn outcome_ink(row: &Access) -> Ink {

@@ -2,6 +2,7 @@
 
 use super::PAGE;
 use super::page::{Root, little};
+use super::tally::{self, Written};
 use crate::files::STORE_MAGIC;
 use redb::StorageBackend;
 use std::io;
@@ -15,7 +16,7 @@ pub(crate) const HEADER_BYTES: usize = 320;
 /// named it.
 pub(crate) const FLAGS: usize = 9;
 pub(crate) const PRIMARY: u8 = 1;
-const IS_OPEN: u8 = 2;
+pub(crate) const IS_OPEN: u8 = 2;
 const TWO_PHASE: u8 = 4;
 pub(crate) const COMMITS: usize = 64;
 pub(crate) const COMMIT_BYTES: usize = 128;
@@ -144,6 +145,12 @@ pub(crate) struct Header {
     pub(crate) is_redb: bool,
     /// Whether the file was not closed since it was opened for writing.
     is_open: bool,
+    /// Which of the two is the primary.
+    pub(crate) named: usize,
+    /// Whether neither of the two commits is known to be whole.
+    torn: bool,
+    /// What the primary wrote with a single sync, if its tally says so.
+    pub(crate) written: Option<Written>,
 }
 
 impl Header {
@@ -152,6 +159,42 @@ impl Header {
         let mut header = [0; HEADER_BYTES];
         bytes.read(0, &mut header)?;
         Ok(Header::parse(&header, length))
+    }
+
+    /// The header as this program has redb open the file: if it was not closed, the primary is the newest commit that is there as its
+    /// tally says, or the one before it [R121].
+    ///
+    /// # Errors
+    /// I/O errors of the storage.
+    pub(crate) fn settled(bytes: &dyn StorageBackend) -> io::Result<Header> {
+        let length = bytes.len()?;
+        let mut raw = [0; HEADER_BYTES];
+        bytes.read(0, &mut raw)?;
+        let mut header = Header::parse(&raw, length);
+        if !header.is_open || (header.primary.flaw.is_some() && header.secondary.flaw.is_some()) {
+            return Ok(header);
+        }
+        if header.primary.flaw.is_some() || header.is_behind() {
+            header.swap();
+        }
+        match tally::check(bytes, header.named, tally::commit(&raw, header.named))? {
+            Some(written) => header.written = Some(written),
+            None if header.secondary.flaw.is_none() => header.swap(),
+            None => header.torn = true,
+        }
+        header.two_phase = true;
+        (header.primary.two_phase, header.secondary.two_phase) = (true, true);
+        Ok(header)
+    }
+
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.primary, &mut self.secondary);
+        self.named ^= 1;
+    }
+
+    /// The flags with which redb takes the primary, if the file was not closed.
+    pub(crate) fn flags(&self) -> Option<u8> {
+        self.is_open.then_some(IS_OPEN | TWO_PHASE | self.named as u8)
     }
 
     pub(crate) fn parse(header: &[u8; HEADER_BYTES], length: u64) -> Header {
@@ -176,13 +219,8 @@ impl Header {
             header.starts_with(STORE_MAGIC) || (0..2).any(|n| Commit::parse(header, n, layout, None).flaw.is_none());
         let named = usize::from(header[FLAGS] & PRIMARY);
         let two_phase = header[FLAGS] & TWO_PHASE != 0;
-        Header { primary: slot(named), secondary: slot(named ^ 1), two_phase, is_redb, is_open }
-    }
-
-    /// Whether the header may name a commit whose pages were never synced: redb made it with a single sync, and the file was not
-    /// closed afterwards.
-    pub(crate) fn is_unsynced(&self) -> bool {
-        self.is_open && !self.two_phase
+        let (primary, secondary) = (slot(named), slot(named ^ 1));
+        Header { primary, secondary, two_phase, is_redb, is_open, named, torn: false, written: None }
     }
 
     /// Whether the commit that the header does not name is valid and newer than the one that it names.
@@ -202,16 +240,22 @@ impl Header {
         if std::ptr::eq(self.taken(), &self.primary) { &self.secondary } else { &self.primary }
     }
 
-    /// The flaw that keeps redb from opening the file whichever commit is current: a commit with an unknown format version.
+    /// The flaw that concerns both commits: one has an unknown format version, with which redb does not open the file, or the newer
+    /// is not as it was written, and there is no other.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
+        if self.torn {
+            return Some("the last commit is not there as it was written, and the one before it cannot be read");
+        }
         self.secondary.flaw.or(self.primary.flaw).filter(|flaw| flaw.contains("version"))
     }
 
-    /// Whether the file holds a valid commit that is newer than the current one, has other rows, and is not current [R59].
-    /// That is the state after a crash between the two syncs of a commit, which was never acknowledged, and after somebody
-    /// has reverted the last commit of a file that was not closed. When redb closes or repairs a file, it makes a commit with
-    /// the same rows.
+    /// Whether the file holds a commit that is newer than the current one, has other rows, and is not current, or if it was not
+    /// closed one that cannot be read [R59]. That is the state after a crash in the middle of a commit, which was never acknowledged,
+    /// and after somebody has reverted the last commit of a file that was not closed. When redb closes or repairs a file, it makes a
+    /// commit with the same rows.
     pub(crate) fn is_unfinished(&self) -> bool {
-        self.two_phase && self.primary.flaw.is_none() && self.is_behind() && self.primary.root != self.secondary.root
+        let newer = self.is_behind() && self.primary.root != self.secondary.root;
+        let torn = self.is_open && self.secondary.flaw.is_some();
+        self.two_phase && self.primary.flaw.is_none() && (newer || torn)
     }
 }

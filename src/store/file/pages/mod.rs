@@ -10,7 +10,8 @@
 //!
 //! This module knows no specific table: the caller passes the expected tables, with the types of their keys and values
 //! ([`Shape`]). `header` reads the commits, `definition` the definition of a table, `order` compares keys, `page` decodes a
-//! page, `walk` goes from page to page; `own` and `allocator` read redb's own tables (R58). Every number in a page is checked
+//! page, `walk` goes from page to page; `own` and `allocator` read redb's own tables (R58); `tally` tells which commit of a file that
+//! was not closed is whole (R121). Every number in a page is checked
 //! against the length of the page or the file before it is used.
 //!
 //! This is version 3 of the file format, which redb 4.4 writes; Cargo.toml pins redb to the version that this module was
@@ -22,6 +23,7 @@ pub(crate) mod header;
 pub(crate) mod order;
 pub(crate) mod own;
 pub(crate) mod page;
+pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod walk;
@@ -106,7 +108,7 @@ pub(crate) fn check_file(
         });
         return Ok(Some(false));
     }
-    let header = header::Header::read(bytes)?;
+    let header = header::Header::settled(bytes)?;
     if !header.is_redb {
         return Ok(None);
     }

@@ -64,7 +64,7 @@ impl Present {
     /// # Errors
     /// I/O errors of the storage.
     pub(crate) fn before_opening(bytes: &dyn StorageBackend) -> io::Result<(Present, bool)> {
-        let header = Header::read(bytes)?;
+        let header = Header::settled(bytes)?;
         let mut present = Present::of(bytes, header.taken().clone())?;
         present.certain = header.two_phase;
         if !present.certain {

@@ -93,7 +93,7 @@ impl<'a> Page<'a> {
     pub(crate) fn parse(bytes: &'a [u8], widths: Widths, wanted: u128) -> Result<Page<'a>, &'static str> {
         let (page, used) = Page::apart(bytes, widths)?;
         if XxHash3_128::oneshot(used) != wanted {
-            return Err("it does not have the checksum that what points at it says");
+            return Err("it does not have the checksum that its parent page records");
         }
         Ok(page)
     }

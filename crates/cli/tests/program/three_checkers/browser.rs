@@ -5,6 +5,7 @@ use attestlog::json::{Json, Limits};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How many folders are handed over at once.
 const AT_ONCE: usize = 40;
@@ -69,7 +70,8 @@ impl Browser {
         let target = text(&target, "targetId")?;
         let params = super::object([("flatten", true.into()), ("targetId", target.into())]);
         let session = text(&self.call(None, "Target.attachToTarget", params)?, "sessionId")?;
-        for _ in 0..10_000 {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
             // Evaluation waits for the page's scripts, but the page may not have begun to load.
             if self.evaluate(&session, "typeof Attestlog !== 'undefined' && document.readyState === 'complete'")?
                 == Json::from(true)

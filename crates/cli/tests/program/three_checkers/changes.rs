@@ -329,3 +329,35 @@ pub fn members(line: &str) -> Object {
         other => panic!("{}", other.to_canonical()),
     }
 }
+
+/// A succession of epochs as it was, or changed.
+pub fn succession(text: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
+    let Ok(parsed) = Json::parse(&text) else { return text };
+    let mut value = parsed.value;
+    let rotations = |value: &Json| value.get("rotations").and_then(Json::as_array).unwrap_or_default().to_vec();
+    let mut all = rotations(&value);
+    let any = dice.below(all.len());
+    match (dice.below(8), all.get_mut(any)) {
+        (0..=3, _) => return text,
+        (4, Some(_)) => drop(all.remove(any)),
+        (5, Some(one)) => {
+            let again = one.clone();
+            all.push(again);
+        }
+        (6, Some(Json::Object(one))) => {
+            let name = *dice.of(&["number", "size", "root", "public_key", "signature", "restored_at", "more"]);
+            one.insert(name, Json::parse(dice.of(VALUES).as_bytes()).map_or(Json::Null, |parsed| parsed.value));
+        }
+        (7, Some(Json::Object(one))) => drop(one.insert("restored_at", dice.below(40) as u64)),
+        _ => {
+            let mut bytes = text;
+            let at = dice.below(bytes.len());
+            bytes[at] ^= 1 << dice.below(7);
+            return bytes;
+        }
+    }
+    if let Json::Object(value) = &mut value {
+        value.insert("rotations", all);
+    }
+    value.to_canonical().to_string().into_bytes()
+}

@@ -2,16 +2,20 @@
 //! `verify.html` (in Node, and in Chromium). They share no code. Where one accepted what another refuses, somebody could show a judge a
 //! folder that holds under the one tool and not under the other.
 //!
+//! The three must have the same verdict, and say the same sentences of what was proved and what was not.
+//!
 //! Thousands of folders are changed at random: their bytes, their JSON, their files, and, with a key that the test holds, lines that are signed
 //! anew, so that what is checked behind the signature is reached too. Python, Node and Chromium are used where they are; the test
 //! says so where they are not. With ATTESTLOG_LONG=1 there are thirty times as many.
 
 mod browser;
 mod changes;
+#[cfg(unix)]
+mod on_disk;
 mod signed_anew;
 
 use crate::common::{Place, call};
-use attestlog::folders::{EvidenceCheck, check_package};
+use attestlog::folders::{EvidenceCheck, check_package, succession};
 use attestlog::host::{Clock, ManualClock, SystemClock};
 use attestlog::json::{Json, Object};
 use attestlog::note::VerifierKey;
@@ -35,6 +39,8 @@ pub struct Folder {
     pub files: Files,
     /// The key that the reader has from elsewhere.
     pub pinned: String,
+    /// The succession of epochs, if the reader has it.
+    pub succession: Option<Vec<u8>>,
 }
 
 pub fn source(name: &str) -> PathBuf {
@@ -63,7 +69,7 @@ fn folder(place: &Place, kind: &'static str, name: &str) -> Folder {
     files.retain(|name, _| counts(name) && !name.ends_with(".html") && !name.ends_with(".py") && name != "report.json");
     files.remove("succession.json");
     let pinned = String::from_utf8(files["public-key"].clone()).unwrap().trim_end().to_owned();
-    Folder { kind, files, pinned }
+    Folder { kind, files, pinned, succession: None }
 }
 
 /// A store with calls of several patients. With `purged`, half of them are gone.
@@ -107,6 +113,9 @@ fn twenty_years(place: &Place) {
     log.close().unwrap();
 }
 
+/// How many folders `bases` makes of each store; the last is the evidence.
+const OF_A_STORE: usize = 5;
+
 /// Folders that hold, of stores of different kinds.
 fn bases() -> Vec<Folder> {
     let mut bases = Vec::new();
@@ -114,12 +123,26 @@ fn bases() -> Vec<Folder> {
         let place = place(config, purged);
         place.run(&["report", "package", "s", "p", "--patient", "P-1", "--neighbours"]).ok();
         place.run(&["report", "package", "s", "none", "--patient", "nobody", "--neighbours"]).ok();
+        // A name that looks like one in the log, with letters of two other scripts.
+        place.run(&["report", "package", "s", "alike", "--patient", "\u{ff30}-\u{0406}1", "--neighbours"]).ok();
         place
             .run(&["report", "package", "s", "part", "--patient", "P-1", "--neighbours", "--since", "2027-01-01"])
             .ok();
         place.run(&["evidence", "s", "e"]).ok();
-        for (kind, name) in [("package", "p"), ("package", "none"), ("package", "part"), ("evidence", "e")] {
-            bases.push(folder(&place, kind, name));
+        // The reader has the succession as it was then, or as it is after a rotation, which closes the epoch or ends it where the folder
+        // was signed; or none.
+        let known = |place: &Place| {
+            let keys = place.run(&["keys", "show", "s", "--json"]).json();
+            Some(keys.get("succession").unwrap().to_canonical().to_string().into_bytes())
+        };
+        let present = known(&place);
+        place.run(&["keys", "rotate", "s"]).ok();
+        let later = known(&place);
+        let successions = [present.clone(), later.clone(), present, later, None];
+        let packages = ["p", "none", "part", "alike"].map(|name| ("package", name));
+        let folders = packages.into_iter().chain([("evidence", "e")]);
+        for ((kind, name), succession) in folders.zip(successions) {
+            bases.push(Folder { succession, ..folder(&place, kind, name) });
         }
     }
     bases
@@ -129,8 +152,10 @@ fn bases() -> Vec<Folder> {
 fn ours(folder: &Folder) -> Json {
     let failed = || {
         object([
+            ("epoch", Json::Null),
             ("purged", Json::Null),
             ("root", Json::Null),
+            ("says", Json::Null),
             ("seqs", Json::Null),
             ("size", Json::Null),
             ("unknown", Json::Null),
@@ -138,11 +163,14 @@ fn ours(folder: &Folder) -> Json {
         ])
     };
     let Ok(key) = folder.pinned.parse::<VerifierKey>() else { return failed() };
+    let succession = folder.succession.as_deref().map(succession).transpose();
+    let Ok(succession) = succession else { return failed() };
     let file = |name: &str| folder.files.get(name);
     let found = match folder.kind {
-        "package" => check_package(&folder.files, &key).map(|proven| proven.to_json()).ok(),
+        "package" => check_package(&folder.files, &key, succession.as_ref()).map(|proven| proven.to_json()).ok(),
         _ => (|| {
-            let mut check = EvidenceCheck::new(file("public-key")?, file("checkpoint")?, &key).ok()?;
+            let mut check =
+                EvidenceCheck::new(file("public-key")?, file("checkpoint")?, &key, succession.as_ref()).ok()?;
             file("entries.jsonl")?.split_inclusive(|b| *b == b'\n').try_for_each(|row| check.row(row)).ok()?;
             file("purges.jsonl")?.split_inclusive(|b| *b == b'\n').try_for_each(|row| check.purge_row(row)).ok()?;
             check.finish().map(|proven| proven.to_json()).ok()
@@ -150,7 +178,7 @@ fn ours(folder: &Folder) -> Json {
     };
     let Some(found) = found else { return failed() };
     let of = |name: &str| found.get(name).cloned().unwrap_or(Json::Null);
-    object(["purged", "root", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
+    object(["epoch", "purged", "root", "says", "seqs", "size", "unknown", "verdict"].map(|name| (name, of(name))))
 }
 
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
@@ -179,6 +207,7 @@ fn described(bases: &[Folder], changed: &[(usize, Folder)]) -> Vec<String> {
             ("kind", folder.kind.into()),
             ("pinned", folder.pinned.as_str().into()),
             ("set", all(&set)),
+            ("succession", folder.succession.as_ref().map(text).into()),
         ]);
         lines.push(asked.to_canonical().to_string());
     }
@@ -259,22 +288,29 @@ fn the_three_checkers_never_disagree() {
     let mut dice = Dice::new(0x5eed);
     for (at, base) in bases.iter().enumerate() {
         // The evidence of the same store, which has all its lines.
-        let evidence = &bases[at / 4 * 4 + 3];
+        let evidence = &bases[at / OF_A_STORE * OF_A_STORE + OF_A_STORE - 1];
         for number in 0..each {
             let folder = match number % 3 {
                 0 => signed_anew::changed(base, evidence, &mut dice),
                 _ => changes::changed(base, &bases, &mut dice),
             };
-            changed.push((at, folder));
+            // What is signed anew is another log.
+            let of = match number % 3 == 0 && dice.below(8) > 0 {
+                true => None,
+                false => bases[at / OF_A_STORE * OF_A_STORE + dice.below(OF_A_STORE)].succession.clone(),
+            };
+            let succession = of.map(|text| changes::succession(text, &mut dice));
+            changed.push((at, Folder { succession, ..folder }));
         }
     }
     let ours: Vec<Json> = changed.iter().map(|(_, folder)| ours(folder)).collect();
     let verdict =
         |verdict: &str| ours.iter().filter(|our| our.get("verdict").and_then(Json::as_str) == Some(verdict)).count();
     println!(
-        "{} folders: {} proved, {} unproven, {} failed",
+        "{} folders: {} proved, {} closed, {} unproven, {} failed",
         ours.len(),
         verdict("proved"),
+        verdict("closed"),
         verdict("unproven"),
         verdict("failed")
     );
@@ -349,7 +385,10 @@ fn the_page_tells_a_reader_what_was_proved() {
     let (verdict, words) = check(key.trim(), &hash);
     assert_eq!(verdict, "PROVED");
     assert!(
-        words.contains("exactly the following 1 ") && words.contains("<b>dr</b>") && words.contains("<img src=x>"),
+        words.contains(
+            "entries that name the patient and were recorded from the beginning to the end by its own clock: 1 ("
+        ) && words.contains("<b>dr</b>")
+            && words.contains("<img src=x>"),
         "{words}"
     );
     assert_eq!(check(key.trim(), &"0".repeat(64)).0, "THIS IS NOT THE PAGE THAT YOU EXPECT");

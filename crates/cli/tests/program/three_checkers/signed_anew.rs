@@ -166,7 +166,7 @@ fn spelled(line: &str, dice: &mut Dice) -> String {
 fn sealed(base: &Folder, log: &Log, files: &mut Files) -> Folder {
     files.insert("checkpoint".to_owned(), log.checkpoint().to_string().into_bytes());
     files.insert("public-key".to_owned(), format!("{}\n", key().verifier()).into_bytes());
-    Folder { kind: base.kind, files: files.clone(), pinned: key().verifier().to_string() }
+    Folder { kind: base.kind, files: files.clone(), pinned: key().verifier().to_string(), succession: None }
 }
 
 fn whole(base: &Folder, log: &Log) -> Folder {
