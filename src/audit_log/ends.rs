@@ -3,7 +3,7 @@
 use super::{AuditLog, Role, closed};
 use crate::entry::ToolCall;
 use crate::log::{Abandoned, Told, Unmatched};
-use crate::{Receipt, Result};
+use crate::{Error, Receipt, Result};
 #[cfg(feature = "owner")]
 use crate::{
     requests,
@@ -11,6 +11,20 @@ use crate::{
 };
 #[cfg(feature = "owner")]
 use attestlog_proof::entry::Phase;
+
+/// How many calls are told of before others are let in between, such as a hook for which an agent waits.
+const TOGETHER: usize = 1_000;
+/// How many calls are sent to another process together.
+#[cfg(feature = "owner")]
+const SENT: usize = 64;
+
+/// The error about a call, named by its index among all, of which there were this many `before`.
+fn after(before: usize, mut e: Error) -> Error {
+    match e.take_call() {
+        Some(call) => e.in_call(before + call),
+        None => e,
+    }
+}
 
 impl AuditLog {
     /// Records the beginning of a call that another process will end, unless this has been told already: a call with this
@@ -108,15 +122,21 @@ impl AuditLog {
         }
     }
 
-    /// Records what another source tells of a call that is in the log, such as the agent's session file of a call that a hook
-    /// recorded: what the log does not have is kept as details of that call, with the names of these members in
-    /// `sources[].added`; where the source says otherwise, `contradicts` names the member. The call is found by its conversation,
-    /// tool and call id, if several have this id by its arguments, then by order; each source, which is its kind and its program, tells
-    /// of a call once, and one that sees calls (a hook, the proxy) of its beginning and of its end. Results and durations are kept only if
-    /// the log has none. With a [sender](ToolCall::sender), a number tells once.
+    /// Records calls of which a source tells afterwards, such as an agent's session file, unless the log has them: then what it does not
+    /// have is kept as details of the call, with the names of these members in `sources[].added`; where the source says otherwise,
+    /// `contradicts` names the member. With each call comes how many times its source has told of a call like it (with the same
+    /// conversation, tool, call id and arguments), with this one, from 1: so the second is another call.
+    ///
+    /// A call is found by its conversation, agent, tool or program, and call id. Of several the one is meant that has these arguments, as
+    /// far as both tell them, and as many like it before it. Times do not count. A call without an id is always recorded. Results and
+    /// durations are kept only if the log has none. A number ([`ToolCall::sender`]) tells once.
+    ///
+    /// Whether a call is in the log, and the record that follows, are one step, whatever other processes record at the same time.
     ///
     /// # Errors
-    /// As [`AuditLog::record`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if `call` names no source.
+    /// As [`AuditLog::record_batch`], but of several calls those before the one that failed may be recorded; so several need numbers,
+    /// under which they can be sent again. [`InvalidInput`](crate::ErrorKind::InvalidInput) if a call names no source, or one that sees
+    /// calls as they are made.
     ///
     /// ```
     /// use attestlog::entry::{Source, SourceKind};
@@ -124,19 +144,33 @@ impl AuditLog {
     /// let log = AuditLog::in_memory()?;
     /// let call = |kind| ToolCall::new("c", "u", "Bash").call_id("call_1").source(Source::new(kind));
     /// let seen = log.record(call(SourceKind::Hook))?;
-    /// let Told::Added(details, _) = log.tell(call(SourceKind::Session).model("opus"))? else { panic!() };
+    /// let told = || vec![(call(SourceKind::Session).model("opus"), 1)];
+    /// let Told::Added(details, _) = log.tell(told())?[0] else { panic!() };
     /// assert_eq!(log.entry(details.seq)?.call().unwrap().detail_of(), Some(seen.seq));
-    /// assert_eq!(log.tell(call(SourceKind::Session).model("opus"))?, Told::NothingNew(seen.seq));
+    /// assert_eq!(log.tell(told())?, [Told::NothingNew(seen.seq)]);
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn tell(&self, call: ToolCall) -> Result<Told> {
+    pub fn tell(&self, calls: Vec<(ToolCall, u64)>) -> Result<Vec<Told>> {
         match &*self.role()? {
-            Role::Owner(owned) => owned.store().tell(call, None),
+            Role::Owner(owned) => {
+                let (mut told, mut calls) = (Vec::with_capacity(calls.len()), calls.into_iter().peekable());
+                while calls.peek().is_some() {
+                    let (before, some) = (told.len(), calls.by_ref().take(TOGETHER).collect());
+                    told.extend(owned.store().tell(some, None).map_err(|e| after(before, e))?);
+                }
+                Ok(told)
+            }
             #[cfg(feature = "owner")]
             Role::Away(_) => {
-                let own = OwnSender::draw(&*self.options().random);
-                let call = RemoteCall::of(&call, Phase::Whole);
-                self.ask(requests::Tell { call, own }).map(Told::of_sent)
+                let mut told = Vec::with_capacity(calls.len());
+                for some in calls.chunks(SENT) {
+                    let own = OwnSender::draw(&*self.options().random);
+                    let calls = some.iter().map(|(call, nth)| (RemoteCall::of(call, Phase::Whole), *nth)).collect();
+                    let before = told.len();
+                    let answers = self.ask(requests::Tell { calls, own }).map_err(|e| after(before, e))?;
+                    told.extend(answers.into_iter().map(Told::of_sent).collect::<Result<Vec<_>>>()?);
+                }
+                Ok(told)
             }
             Role::Closed => Err(closed()),
         }

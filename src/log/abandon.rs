@@ -68,9 +68,11 @@ impl From<SentAbandoned> for Abandoned {
 }
 
 impl OpenStore {
-    /// Ends these unfinished calls as [abandoned](Outcome::Abandoned); returns how many. Left as they are: calls whose names
+    /// Ends these unfinished calls as [abandoned](Outcome::Abandoned), or if another source has told how one ended, as it says; returns
+    /// how many. Left as they are: calls whose names
     /// are hidden, if `which` does not name them.
     pub(crate) fn abandon(&self, which: &Abandoned) -> Result<u64> {
+        let _alone = self.alone();
         let snapshot = self.engine().snapshot_of_entries()?;
         let unfinished = guarded(|| snapshot.unfinished())?;
         let mut ends = Vec::new();
@@ -132,6 +134,9 @@ impl OpenStore {
         end.turn_number = begun.turn_number;
         if let Some(around) = &begun.circumstances {
             end.circumstances.sources = around.sources.clone();
+        }
+        if let Some((outcome, told_at)) = self.told_end(begun, seq)? {
+            end = end.outcome(outcome).metadata("ended_as_told_at", told_at);
         }
         // What the policy has treated is not treated again.
         if begun.treated.is_none() {

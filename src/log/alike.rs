@@ -4,7 +4,7 @@
 //! A file tells of thousands of calls of one conversation, so each is found without reading the others (`store/read/call_ids`).
 
 use super::ends::AFTER_END;
-use super::known::is_one_turn;
+use super::known::{is_one_turn, session_of};
 use crate::entry::ToolCall;
 use crate::json::{Canonical, Json};
 use crate::store::guarded;
@@ -28,8 +28,14 @@ type Teller<'a> = Option<(SourceKind, Option<&'a str>)>;
 /// The entries that may be of the call that a source tells of.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Of other sources, newest first.
+    /// Newest first: for a source that sees calls as they are made, those of other sources.
     pub(super) calls: Vec<Entry>,
+    /// Those of them that this source recorded.
+    own: BTreeSet<u64>,
+    /// Whether this source numbers what it tells and names no program, so that only the numbers tell what it has told of already.
+    is_nameless: bool,
+    /// Whether a source that sees calls as they are made has recorded one with these arguments itself, in this turn.
+    is_own: bool,
     /// What was told of them, and whether by this source.
     pub(super) details: Vec<(u64, bool, Entry)>,
 }
@@ -78,6 +84,9 @@ impl Found {
 
     /// The call that an event is about, if its source sees calls as they are made.
     pub(super) fn seen(&self, here: &Call, has_ended: bool) -> Seen<'_> {
+        if self.is_own {
+            return Seen::Nothing;
+        }
         let runs = |call: &Entry| self.before(call) == (true, false);
         let untold = |call: &Entry| !self.before(call).0;
         // The last that came: a call of that id that another one has used before is not meant.
@@ -86,7 +95,10 @@ impl Found {
             return Seen::Told(entry);
         }
         let open = if has_ended { self.oldest(here, runs) } else { None };
-        if let Some(entry) = open.or_else(|| self.oldest(here, untold)) {
+        // What it has told of is told again, and no end or beginning of a call with other arguments.
+        let open = open.filter(|entry| told.is_none() || self.has_told(entry, here));
+        let untold = || self.oldest(here, untold).filter(|entry| told.is_none() || self.may_be(entry, here));
+        if let Some(entry) = open.or_else(untold) {
             return Seen::Adds(entry);
         }
         match told {
@@ -96,6 +108,44 @@ impl Found {
             }
             Some(entry) => Seen::Told(entry),
         }
+    }
+
+    /// The call that is meant by a source that tells of calls afterwards: the `nth` of those that nothing tells from `here`, else the
+    /// oldest of another source of which this one has not told yet. What unknown programs call by one id need not be one call.
+    pub(super) fn meant(&self, here: &Call, nth: u64) -> Option<&Entry> {
+        if self.is_nameless {
+            return self.oldest(here, |entry| self.is_untold(entry));
+        }
+        let mut alike: Vec<&Entry> = self.calls.iter().filter(|entry| self.may_be(entry, here)).collect();
+        alike.sort_by_key(|entry| begun_at(entry));
+        let before = usize::try_from(nth.saturating_sub(1)).unwrap_or(usize::MAX);
+        alike.get(before).copied().or_else(|| self.oldest(here, |entry| self.is_untold(entry)))
+    }
+
+    /// Whether this source has told nothing of a call.
+    fn is_untold(&self, entry: &Entry) -> bool {
+        !self.own.contains(&entry.seq) && !self.before(entry).0
+    }
+
+    /// Whether a call may have these arguments: not all sources tell of them, and some name them otherwise, or tell of a part of them.
+    /// What is sealed cannot be compared.
+    fn may_be(&self, entry: &Entry, here: &Call) -> bool {
+        let told = || [entry.call()].into_iter().flatten().chain(self.of(entry));
+        let known: Vec<&Canonical> = told().filter_map(|call| call.arguments.as_ref()).collect();
+        let Some(given) = here.arguments.as_ref().filter(|_| !known.is_empty()) else { return true };
+        if known.contains(&given) {
+            return true;
+        }
+        let is_sealed = |arguments: &Canonical| arguments.as_str().contains(r#"{"sealed":"#);
+        if is_sealed(given) && known.iter().any(|known| is_sealed(known)) {
+            return self.is_untold(entry);
+        }
+        let other_words =
+            told().any(|call| is_telemetry(call) || call.tool_name != here.tool_name) || is_telemetry(here);
+        let given = leaves(given);
+        let is_part = |known: &BTreeSet<String>| given.is_subset(known) || known.is_subset(&given);
+        let mut known = known.into_iter().map(leaves).filter(|known| !known.is_empty());
+        other_words && !given.is_empty() && known.any(|known| is_part(&known))
     }
 
     /// Whether this source has told of a call with these arguments, in this turn.
@@ -144,12 +194,52 @@ impl OpenStore {
         self.with_id(&snapshot, &conversation, own, here)
     }
 
+    /// Whether the log has anything of this conversation.
+    pub(super) fn has_conversation(&self, name: &str) -> Result<bool> {
+        let snapshot = self.engine().snapshot_of_entries()?;
+        let conversation = (Facet::Conversation, self.engine().policies().terms(Facet::Conversation, name));
+        let mut is_there = false;
+        guarded(|| {
+            backwards(&snapshot, std::slice::from_ref(&conversation), snapshot.size, &mut |_| {
+                is_there = true;
+                Ok(false)
+            })
+        })?;
+        Ok(is_there)
+    }
+
+    /// How others say that the call ended which was begun at `seq`, as far as they saw an end; with the seq where one says so first.
+    pub(super) fn told_end(&self, begun: &Call, seq: u64) -> Result<Option<(Outcome, u64)>> {
+        let snapshot = self.engine().snapshot_of_entries()?;
+        let conversation = (Facet::Conversation, vec![begun.conversation_id.clone()]);
+        let own = teller(begun.circumstances.as_deref());
+        let is_others = |call: &Call| teller(call.circumstances.as_deref()) != own;
+        if begun.call_id.is_none() || !guarded(|| newest_have(&snapshot, &conversation, is_others))? {
+            return Ok(None);
+        }
+        let found = self.with_id(&snapshot, &conversation, own, begun)?;
+        let ends = found.details.iter().rev().filter(|(of, own, _)| *of == seq && !own);
+        let end = |entry: &Entry| entry.call()?.completion.as_ref().map(|ended| ended.outcome);
+        let mut ends = ends.filter_map(|(_, _, entry)| Some((end(entry)?, entry.seq)));
+        Ok(ends.find(|(outcome, _)| *outcome != Outcome::Abandoned))
+    }
+
     /// Whether the source of `call` told once more that it begins, after it had ended at `seq`, and not yet that it has ended.
     pub(super) fn was_begun_again(&self, call: &ToolCall, seq: u64) -> Result<bool> {
         let snapshot = self.engine().snapshot_of_entries()?;
         let here = self.as_begun(call)?;
         let own = teller(Some(&call.circumstances));
         Ok(self.with_id(&snapshot, &self.conversation_of(call), own, &here)?.was_begun_again(seq))
+    }
+
+    /// Whether the source of `call` has told before, as details of the call at `seq`, that it ended so.
+    pub(super) fn has_told_end(&self, call: &ToolCall, seq: u64, outcome: Option<Outcome>) -> Result<bool> {
+        let snapshot = self.engine().snapshot_of_entries()?;
+        let here = self.as_begun(call)?;
+        let own = teller(Some(&call.circumstances));
+        let found = self.with_id(&snapshot, &self.conversation_of(call), own, &here)?;
+        let told = |entry: &Entry| entry.call().and_then(|call| call.completion.as_ref()).map(|ended| ended.outcome);
+        Ok(found.details.iter().any(|(of, own, entry)| *own && *of == seq && told(entry) == outcome))
     }
 
     fn conversation_of(&self, call: &ToolCall) -> (Facet, Vec<String>) {
@@ -167,7 +257,8 @@ impl OpenStore {
         let mut ids = self.ids().lock().unwrap_or_else(PoisonError::into_inner);
         let seqs = guarded(|| ids.with(snapshot, conversation, id).map(<[u64]>::to_vec))?;
         drop(ids);
-        let mut found = Found::default();
+        let is_named = own.is_some_and(|(_, program)| program.is_some());
+        let mut found = Found { is_nameless: here.sender.is_some() && !is_named, ..Found::default() };
         for seq in seqs.into_iter().rev().take(ALIKE) {
             // It may have been purged.
             let Some(entry) = guarded(|| snapshot.checked(seq))? else { continue };
@@ -177,9 +268,22 @@ impl OpenStore {
                 Kind::CallBegun => guarded(|| snapshot.is_unfinished(seq))?,
                 _ => !there.adds_to_call(),
             };
-            match there.detail_of() {
+            let live = own.is_some_and(|(kind, _)| is_live(kind));
+            if live && by == own && !there.adds_to_call() && there.arguments == here.arguments {
+                found.is_own |= there.tool_name == here.tool_name
+                    && there.agent_id == here.agent_id
+                    && session_of(there) == session_of(here)
+                    && is_one_turn(there, here);
+            }
+            let can_be = if live { is_another(by, own) } else { by == own || is_another(by, own) };
+            match there.detail_of().or(there.follows.filter(|_| there.late_answer)) {
                 Some(of) => found.details.push((of, by == own, entry)),
-                None if is_call && is_another(by, own) && (is_one_name(there, here) || is_one_program(by, own)) => {
+                None if is_call
+                    && can_be
+                    && is_one_agent(there, here)
+                    && (is_one_name(there, here) || is_one_program(by, own)) =>
+                {
+                    found.own.extend((by == own).then_some(seq));
                     found.calls.push(entry);
                 }
                 None => {}
@@ -191,19 +295,27 @@ impl OpenStore {
 
 /// Whether among the newest entries of a conversation some are of another source's calls.
 fn others_tell(snapshot: &Snapshot, conversation: &(Facet, Vec<String>), own: Teller<'_>) -> Result<bool> {
-    let (mut left, mut others) = (NEWEST, false);
+    // This source's details are of another one's call, those of another source may be of this one's.
+    newest_have(snapshot, conversation, |call| {
+        let by_this = teller(call.circumstances.as_deref()) == own;
+        if call.detail_of().is_some() { by_this } else { !by_this }
+    })
+}
+
+/// Whether one of the newest entries of a conversation is such a call.
+fn newest_have(
+    snapshot: &Snapshot,
+    conversation: &(Facet, Vec<String>),
+    is_such: impl Fn(&Call) -> bool,
+) -> Result<bool> {
+    let (mut left, mut found) = (NEWEST, false);
     backwards(snapshot, std::slice::from_ref(conversation), snapshot.size, &mut |seq| {
         left -= 1;
         let entry = snapshot.checked(seq)?;
-        let told = entry.as_ref().and_then(|entry| entry.call());
-        // This source's details are of another one's call, those of another source may be of this one's.
-        others = told.is_some_and(|call| {
-            let by_this = teller(call.circumstances.as_deref()) == own;
-            if call.detail_of().is_some() { by_this } else { !by_this }
-        });
-        Ok(!others && left > 0)
+        found = entry.as_ref().and_then(|entry| entry.call()).is_some_and(&is_such);
+        Ok(!found && left > 0)
     })?;
-    Ok(others)
+    Ok(found)
 }
 
 /// Whether what one told of can be told by the other too. The hooks of two agents never tell of one call: they may share a
@@ -223,6 +335,48 @@ pub(super) fn is_one_name(there: &Call, here: &Call) -> bool {
     let name = |call: &Call| plain(call).unwrap_or_else(|| call.tool_name.clone());
     there.tool_name == here.tool_name
         || there.tool_server.is_some() && there.tool_server == here.tool_server && name(there) == name(here)
+}
+
+/// Where a call begins that an entry is of.
+fn begun_at(entry: &Entry) -> u64 {
+    match entry.call().map(|call| call.phase) {
+        Some(Phase::Finished(begun)) => begun,
+        _ => entry.seq,
+    }
+}
+
+/// Whether telemetry told of a call, which seldom tells of everything.
+fn is_telemetry(call: &Call) -> bool {
+    call.circumstances.as_ref().is_some_and(|around| around.span_id.is_some())
+        || call.first_source() == Some(SourceKind::Telemetry)
+        || noted(call, |metadata| metadata.get("import")?.get("time_from").cloned()).is_some()
+}
+
+fn noted(call: &Call, get: impl FnOnce(&Json) -> Option<Json>) -> Option<Json> {
+    get(&call.session_metadata.as_ref()?.to_json())
+}
+
+/// Whether two calls are of the same agent. A sub-agent has its main agent's conversation, and may use the same ids; telemetry, and
+/// sessions of old versions, do not say whose call it is.
+fn is_one_agent(there: &Call, here: &Call) -> bool {
+    let says = |call: &Call| {
+        let source = call.circumstances.as_ref().and_then(|around| around.sources.first());
+        let is_agents = source.is_some_and(|source| {
+            source.program.is_some() && matches!(source.kind, SourceKind::Hook | SourceKind::Import)
+        });
+        // What an agent prints of its sub-agents names the calls that started them.
+        let is_aside = call.agent_id.is_none()
+            && call.circumstances.as_ref().is_some_and(|around| around.parent_call_id.is_some());
+        is_agents
+            && !is_aside
+            && !is_telemetry(call)
+            && noted(call, |metadata| metadata.get("sidechain").cloned()).is_none()
+    };
+    match (&there.agent_id, &here.agent_id) {
+        (there, here) if there == here => true,
+        (Some(_), Some(_)) => false,
+        _ => !(says(there) && says(here)),
+    }
 }
 
 /// Whether one program told both, in different ways: the id is the program's own, and so is its name for the tool.

@@ -1,13 +1,12 @@
 //! What another source tells of a call that is in the log: the agent's session file of a call that a hook recorded, or a hook of a
 //! call that an import recorded.
 //!
-//! The call is found by its conversation, tool and call id. Of what the source tells, an entry keeps what the log does not have, and
-//! what contradicts it; the rest would be told twice. A source that numbers what it tells (an import) is known by its numbers: 1
-//! is a call without an end, 2 the call with its end. One that sees calls as they are made tells of a call once when it begins and
-//! once when it has ended.
+//! The call is found by its conversation, agent, tool and call id (`alike`). Of what the source tells, an entry keeps what the log does
+//! not have, and what contradicts it; the rest would be told twice. A source that numbers what it tells (an import) is known by its
+//! numbers: 1 is a call without an end, 2 the call with its end. One that sees calls as they are made tells of a call once when it
+//! begins and once when it has ended.
 //!
-//! Invariant R108: of one call a source of one kind and program tells once, and a call that another source has told of is not recorded
-//! again. No call is taken for another one of the same id of which the source has told already.
+//! Invariant R108: a call of which sources tell, one after the other or at the same time, is recorded once.
 
 use super::alike::{Seen, is_live, is_of, is_one_name, leaves};
 use super::ends::AFTER_END;
@@ -15,39 +14,8 @@ use crate::entry::ToolCall;
 use crate::entry::reserved::IMPORTED;
 use crate::redact::is_pseudonym;
 use crate::store::log::OpenStore;
-use crate::{Error, Outcome, Receipt, Result};
+use crate::{Outcome, Result};
 use attestlog_proof::entry::{Approval, Call, Circumstances, Facet, Phase, Sender};
-
-/// What became of what a source told of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// The log has no such call from another source; nothing was recorded.
-    Unknown,
-    /// The log has all of it, at this seq; nothing was recorded.
-    NothingNew(u64),
-    /// What the log did not have is recorded, as details of the call at this seq.
-    Added(Receipt, u64),
-}
-
-impl Told {
-    /// As it is sent between processes: the receipt, or where the log has it.
-    pub(crate) fn sent(self) -> (Option<Receipt>, Option<u64>) {
-        match self {
-            Told::Unknown => (None, None),
-            Told::NothingNew(seq) => (None, Some(seq)),
-            Told::Added(receipt, seq) => (Some(receipt), Some(seq)),
-        }
-    }
-
-    #[cfg(feature = "owner")]
-    pub(crate) fn of_sent(sent: (Option<Receipt>, Option<u64>)) -> Told {
-        match sent {
-            (Some(receipt), Some(seq)) => Told::Added(receipt, seq),
-            (None, Some(seq)) => Told::NothingNew(seq),
-            (_, None) => Told::Unknown,
-        }
-    }
-}
 
 /// What recording what a source tells of a call would add to the log.
 pub(super) enum Telling {
@@ -91,36 +59,16 @@ impl Weighed {
 }
 
 impl OpenStore {
-    /// Records what `call` tells that the log does not have of it. `own`: the number of the request.
-    pub(crate) fn tell(&self, call: ToolCall, own: Option<Sender>) -> Result<Told> {
-        if call.first_source().is_none() {
-            return Err(Error::invalid("details of a call need a source that tells them").in_member("sources"));
-        }
-        if let Some(receipt) = own.as_ref().map(|own| self.engine().recorded_under(own)).transpose()?.flatten() {
-            let of = self.entry(receipt.seq)?.call().and_then(Call::detail_of);
-            return Ok(of.map_or(Told::Unknown, |of| Told::Added(receipt, of)));
-        }
-        let own = own.filter(|_| call.sender.is_none());
-        match self.telling(call)? {
-            Telling::Unknown => Ok(Told::Unknown),
-            Telling::NothingNew(seq) => Ok(Told::NothingNew(seq)),
-            Telling::Details(details, of) => {
-                let receipts = self.record_phases([(*details, Phase::Whole)], false, own)?;
-                Ok(receipts.first().map_or(Told::Unknown, |receipt| Told::Added(*receipt, of)))
-            }
-        }
-    }
-
     /// What an event tells of a call that another source has told of, if its source sees calls as they are made.
     pub(super) fn seen(&self, call: &ToolCall) -> Result<Telling> {
         match call.first_source() {
-            Some(source) if is_live(source) => self.telling(call.clone()),
+            Some(source) if is_live(source) => self.telling(call.clone(), 1),
             _ => Ok(Telling::Unknown),
         }
     }
 
-    /// What `call` tells that the log does not have of it.
-    fn telling(&self, call: ToolCall) -> Result<Telling> {
+    /// What `call` tells that the log does not have of it. `nth`: how many times its source has told of such a call, with this one.
+    pub(super) fn telling(&self, call: ToolCall, nth: u64) -> Result<Telling> {
         let Some(source) = call.first_source().filter(|_| call.call_id.is_some()) else {
             return Ok(Telling::Unknown);
         };
@@ -133,7 +81,6 @@ impl OpenStore {
         }
         let has_ended = call.result.is_some() || call.outcome.is_some();
         let found = self.alike(&call, &here)?;
-        let untold = || found.oldest(&here, |entry| !found.before(entry).0);
         let (entry, is_after_end) = match before {
             Before::Begun(of) => (found.calls.iter().find(|entry| is_of(entry, of)), false),
             _ if is_live(source) => match found.seen(&here, has_ended) {
@@ -142,13 +89,9 @@ impl OpenStore {
                 Seen::Adds(entry) => (Some(entry), false),
                 Seen::AfterEnd(entry) => (Some(entry), true),
             },
-            _ => (untold(), false),
+            _ => (found.meant(&here, nth), false),
         };
-        let Some(entry) = entry else {
-            // What has a number, or is seen as it happens, is one more call.
-            let known = found.calls.first().filter(|_| here.sender.is_none() && !is_live(source));
-            return Ok(known.map_or(Telling::Unknown, |entry| Telling::NothingNew(entry.seq)));
-        };
+        let Some(entry) = entry else { return Ok(Telling::Unknown) };
         let Some(there) = entry.call() else { return Ok(Telling::Unknown) };
         if is_pseudonym(&there.user_id) && !self.is_user(&call.user_id, there) {
             // Nobody can tell whether it is the same person, and a pseudonym is nobody's name.
@@ -325,9 +268,10 @@ fn approval(call: &Call) -> Option<&Approval> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Entry;
     use crate::json::Json;
+    use crate::log::Told;
     use crate::query::{Query, Statistics};
+    use crate::{Entry, Error};
     use attestlog_proof::entry::{Approval, Decision, Source, SourceKind};
 
     fn hook(id: &str) -> ToolCall {
@@ -340,8 +284,12 @@ mod tests {
         ToolCall::new("c", "u", "Bash").arguments(Json::from("ls")).call_id(id).source(source)
     }
 
+    fn tell(log: &OpenStore, call: ToolCall) -> Result<Told> {
+        Ok(log.tell(vec![(call, 1)], None)?.remove(0))
+    }
+
     fn added(log: &OpenStore, call: ToolCall) -> Result<Entry> {
-        match log.tell(call, None)? {
+        match tell(log, call)? {
             Told::Added(receipt, _) => log.entry(receipt.seq),
             other => panic!("{other:?}"),
         }
@@ -361,8 +309,7 @@ mod tests {
         );
         assert!(entry.line().contains(r#""added":["model","session_metadata"]"#), "{}", entry.line());
         assert!(!entry.line().contains("contradicts") && !entry.line().contains("/w"), "{}", entry.line());
-        assert_eq!(log.tell(told(), None)?, Told::NothingNew(seen));
-        assert_eq!(log.tell(session("2"), None)?, Told::Unknown);
+        assert_eq!(tell(&log, told())?, Told::NothingNew(seen));
         assert_eq!(log.statistics(&Statistics::new())?[0].total_calls, 1);
         // Another kind of source may tell of it, too.
         let telemetry = ToolCall::new("c", "u", "Bash").call_id("1").source(Source::new(SourceKind::Telemetry));
@@ -385,7 +332,7 @@ mod tests {
         );
         let mut other = session("1");
         other.conversation_id = "d".to_owned();
-        assert_eq!(log.tell(other, None)?, Told::Unknown);
+        assert!(matches!(tell(&log, other)?, Told::Recorded(_)));
         Ok(())
     }
 
@@ -416,7 +363,7 @@ mod tests {
         let of = |call: ToolCall| Ok::<_, Error>(added(&log, call.model("m"))?.call().unwrap().detail_of());
         assert_eq!(of(session("1").arguments(Json::from("pwd")))?, Some(other));
         assert_eq!(of(session("1"))?, Some(first));
-        assert_eq!(log.tell(session("1").model("m"), None)?, Told::NothingNew(other));
+        assert_eq!(tell(&log, session("1").model("m"))?, Told::NothingNew(first));
         let entry = added(&log, session("2").error("it failed"))?;
         assert_eq!((entry.call().unwrap().detail_of(), entry.call().unwrap().success()), (Some(open), Some(false)));
         assert_eq!(log.count(&Query::new().unfinished())?, 1);

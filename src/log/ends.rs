@@ -12,14 +12,13 @@
 //! call. Nobody can tell whether the same event came twice or the agent used the id again, so it is kept, as details of that call.
 
 use super::details::Telling;
-use super::known::Known;
+use super::known::{Candidates, Known};
 use crate::entry::ToolCall;
 use crate::store::Receipt;
 use crate::store::log::OpenStore;
-use crate::{Error, ErrorKind, Hash, Result};
-use attestlog_proof::entry::{Phase, Sender};
+use crate::{Error, ErrorKind, Hash, Outcome, Result};
+use attestlog_proof::entry::{Call, Phase, Sender};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::PoisonError;
 
 /// The member of an end's session metadata that says how many unfinished calls it could have been the end of, if there were
 /// several.
@@ -66,8 +65,8 @@ impl Unmatched {
 enum Unbegun {
     /// These details of the call at this seq.
     Details(Box<ToolCall>, u64),
-    /// The late answer of the call that was given up at this seq.
-    Late(u64),
+    /// This late answer of the call that was given up at this seq.
+    Late(Box<ToolCall>, u64),
     /// Told already.
     Told,
     /// The end of another call than those with its id.
@@ -81,7 +80,7 @@ impl OpenStore {
     /// `own`: as with [`end_oldest`](OpenStore::end_oldest). Returns `None` if nothing was recorded.
     pub(crate) fn begin_once(&self, call: ToolCall, own: Option<Sender>) -> Result<Option<Receipt>> {
         // The same hook may be configured twice, and an agent runs both at the same time.
-        let _alone = self.engine().jobs.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone();
         if let Some(receipt) = own.as_ref().map(|own| self.engine().recorded_under(own)).transpose()?.flatten() {
             return Ok(Some(receipt));
         }
@@ -121,11 +120,12 @@ impl OpenStore {
         unmatched: Unmatched,
         own: Option<Sender>,
     ) -> Result<Option<Receipt>> {
+        let _alone = self.alone();
         for _ in 0..TRIES {
             if let Some(receipt) = own.as_ref().map(|own| self.engine().recorded_under(own)).transpose()?.flatten() {
                 return Ok(Some(receipt));
             }
-            let candidates = self.candidates(&call, false)?;
+            let candidates = self.unended(&call)?;
             let (ending, phase) = match candidates.oldest {
                 Some(begun) if candidates.count > 1 => {
                     (call.clone().metadata(CANDIDATES, candidates.count), Phase::Finished(begun))
@@ -134,14 +134,19 @@ impl OpenStore {
                 None if unmatched == Unmatched::Leave => return Ok(None),
                 None => match self.unbegun(&call)? {
                     Unbegun::Details(details, _) => (*details, Phase::Whole),
-                    Unbegun::Late(seq) => (late(&call, seq), Phase::Whole),
+                    Unbegun::Late(answer, seq) => (late(&answer, seq), Phase::Whole),
                     Unbegun::Told => return Ok(None),
                     Unbegun::Id if unmatched == Unmatched::RecordIfNew => return Ok(None),
                     Unbegun::Id | Unbegun::New => (call.clone(), Phase::Whole),
                 },
             };
             let is_late = ending.late_answer;
-            match self.record_phases([(ending, phase)], false, own.clone()) {
+            let contradiction = match phase {
+                Phase::Finished(begun) => self.contradiction(&ending, begun)?,
+                _ => None,
+            };
+            let entries = [(ending, phase)].into_iter().chain(contradiction.map(|details| (details, Phase::Whole)));
+            match self.record_phases(entries, false, own.clone()) {
                 // Somebody else ended that call meanwhile, or answered it.
                 Err(e) if e.kind() == ErrorKind::Conflict && phase != Phase::Whole => {}
                 // It has been answered, so this is another call of that id.
@@ -155,28 +160,80 @@ impl OpenStore {
         Err(Error::new(ErrorKind::Busy, "others end calls of that conversation at the same time; try again"))
     }
 
-    /// What an end is for which [`candidates`](OpenStore::candidates) has no beginning.
+    /// The beginnings that an end may belong to. One that is told again is no end of another call with its id.
+    fn unended(&self, call: &ToolCall) -> Result<Candidates> {
+        let found = self.candidates(call, false)?;
+        match found.is_by_id && matches!(self.known(call)?, Known::There { is_exactly: true, .. }) {
+            true => Ok(Candidates::default()),
+            false => Ok(found),
+        }
+    }
+
+    /// What an end is for which [`unended`](OpenStore::unended) has no beginning.
     fn unbegun(&self, call: &ToolCall) -> Result<Unbegun> {
         match self.seen(call)? {
+            Telling::Details(details, of) if self.is_unanswered_recording(&details, of)? => {
+                return Ok(Unbegun::Late(details, of));
+            }
             Telling::Details(details, of) => return Ok(Unbegun::Details(details, of)),
             Telling::NothingNew(_) => return Ok(Unbegun::Told),
             Telling::Unknown => {}
         }
         Ok(match self.known(call)? {
-            Known::GivenUp { seq, .. } => Unbegun::Late(seq),
-            Known::There { seq, is_denied, .. } => match self.was_begun_again(call, seq)? {
+            Known::GivenUp { seq, .. } => Unbegun::Late(Box::new(call.clone()), seq),
+            Known::There { seq, outcome, .. } => match self.was_begun_again(call, seq)? {
                 true => Unbegun::Details(Box::new(after_end(call, seq)), seq),
-                false if is_denied => Unbegun::Id,
-                false => Unbegun::Told,
+                false if outcome == Some(Outcome::Denied) => Unbegun::Id,
+                false => self.told_otherwise(call, outcome, seq)?,
             },
             Known::Id => Unbegun::Id,
             Known::Nothing => Unbegun::New,
         })
     }
 
+    /// Whether this tells the end of a call of which a recording had none, and which nobody has answered yet.
+    fn is_unanswered_recording(&self, details: &ToolCall, of: u64) -> Result<bool> {
+        let tells_end =
+            details.result.is_some() || details.outcome.is_some_and(|outcome| outcome != Outcome::Abandoned);
+        let is_recording = || Ok::<_, Error>(self.entry(of)?.call().is_some_and(Call::is_from_recording));
+        Ok(tells_end && is_recording()? && self.unanswered(&[of])?.contains(&of))
+    }
+
+    /// How the end of the call that was begun at `begun` contradicts what others have told of its end, as details of it.
+    fn contradiction(&self, ending: &ToolCall, begun: u64) -> Result<Option<ToolCall>> {
+        let entry = self.entry(begun)?;
+        let Some(there) = entry.call() else { return Ok(None) };
+        let Some((told, _)) = self.told_end(there, begun)? else { return Ok(None) };
+        let outcome = self.outcome_of(ending)?;
+        let is_other = outcome.is_some_and(|outcome| outcome != told && outcome != Outcome::Abandoned);
+        Ok(is_other.then(|| contradicting(ending, outcome, begun)))
+    }
+
+    /// What the end of a call tells that has ended at `seq`, as its source said.
+    fn told_otherwise(&self, call: &ToolCall, ended: Option<Outcome>, seq: u64) -> Result<Unbegun> {
+        let outcome = self.outcome_of(call)?;
+        if outcome == ended
+            || matches!(outcome, None | Some(Outcome::Abandoned))
+            || self.has_told_end(call, seq, outcome)?
+        {
+            return Ok(Unbegun::Told);
+        }
+        Ok(Unbegun::Details(Box::new(contradicting(call, outcome, seq)), seq))
+    }
+
+    fn outcome_of(&self, call: &ToolCall) -> Result<Option<Outcome>> {
+        let prepared = self.engine().prepare(call.clone(), Phase::Whole)?;
+        Ok(prepared.call.completion.as_ref().map(|ended| ended.outcome))
+    }
+
     /// Ends these calls in one batch, each in one of two ways: as the first if the log has it; if it does not, the second is recorded.
     /// `own`: as with [`end_oldest`](OpenStore::end_oldest). Returns how many were recorded.
     pub(crate) fn settle(&self, calls: Vec<(ToolCall, ToolCall)>, own: Option<Sender>) -> Result<u64> {
+        let _alone = self.alone();
+        self.settle_alone(calls, own)
+    }
+
+    fn settle_alone(&self, calls: Vec<(ToolCall, ToolCall)>, own: Option<Sender>) -> Result<u64> {
         for _ in 0..TRIES {
             if let Some(own) = &own
                 && self.engine().recorded_under(own)?.is_some()
@@ -187,7 +244,7 @@ impl OpenStore {
                 Ok(receipts) => return Ok(receipts.len() as u64),
                 // One of them has ended meanwhile, or together they are too large.
                 Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::TooLarge) && calls.len() > 1 => {
-                    return calls.into_iter().map(|one| self.settle(vec![one], None)).sum();
+                    return calls.into_iter().map(|one| self.settle_alone(vec![one], None)).sum();
                 }
                 Err(e) if e.kind() == ErrorKind::Conflict => {}
                 Err(e) => return Err(e),
@@ -200,13 +257,17 @@ impl OpenStore {
     fn endings(&self, calls: &[(ToolCall, ToolCall)]) -> Result<Vec<(ToolCall, Phase)>> {
         let (mut ends, mut taken, mut alone_there) = (Vec::new(), BTreeSet::new(), HashSet::new());
         for (ended, alone) in calls {
-            if let Some(begun) = self.candidates(ended, false)?.oldest {
-                ends.extend(taken.insert(begun).then(|| (ended.clone(), Phase::Finished(begun))));
+            if let Some(begun) = self.unended(ended)?.oldest {
+                if taken.insert(begun) {
+                    ends.push((ended.clone(), Phase::Finished(begun)));
+                    ends.extend(self.contradiction(ended, begun)?.map(|details| (details, Phase::Whole)));
+                }
                 continue;
             }
             let part = match self.unbegun(ended)? {
                 Unbegun::Details(details, of) => Some((of, *details)),
-                Unbegun::Late(seq) => Some((seq, late(alone, seq))),
+                Unbegun::Late(_, seq) if ended.call_id.is_none() => Some((seq, late(alone, seq))),
+                Unbegun::Late(answer, seq) => Some((seq, late(&answer, seq))),
                 Unbegun::Told | Unbegun::Id => None,
                 Unbegun::New => {
                     let is_new = alone.call_id.is_none() || alone_there.insert(what(alone));
@@ -232,7 +293,18 @@ fn what(call: &ToolCall) -> Hash {
 fn late(call: &ToolCall, given_up: u64) -> ToolCall {
     let mut call = call.clone().follow_up_of(given_up);
     call.late_answer = true;
+    // What was written as details of the call is its answer.
+    (call.detail_of, call.circumstances.contradicts) = (None, Vec::new());
+    call.circumstances.sources.iter_mut().for_each(|source| source.added.clear());
     call
+}
+
+/// What is told of the end of the call at `seq` that contradicts what is in the log of it.
+fn contradicting(ending: &ToolCall, outcome: Option<Outcome>, seq: u64) -> ToolCall {
+    let mut details = ending.clone().contradicts(["outcome"]).detail_of(seq);
+    (details.arguments, details.trigger, details.follows, details.duration_ms) = (None, None, None, None);
+    details.outcome = details.outcome.or(outcome);
+    details
 }
 
 /// What is told again of the call that ended at `seq`: it had these arguments then.

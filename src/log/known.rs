@@ -17,6 +17,8 @@ const LOOKED_AT: usize = 1_000;
 pub(super) struct Candidates {
     pub(super) oldest: Option<u64>,
     pub(super) count: u64,
+    /// Whether they have the end's id, and other arguments.
+    pub(super) is_by_id: bool,
 }
 
 impl Candidates {
@@ -53,25 +55,27 @@ impl OpenStore {
         let snapshot = self.engine().snapshot_of_entries()?;
         let Some(first) = guarded(|| snapshot.first_unfinished())? else { return Ok(Candidates::default()) };
         let asked = self.as_begun(call)?;
+        let mut same = Candidates::default();
         let (mut alike, mut sealed) = (Candidates::default(), Candidates::default());
         guarded(|| {
             backwards(&snapshot, &self.facets(call, Kind::CallBegun), snapshot.size, &mut |seq| {
                 if seq >= first && snapshot.is_unfinished(seq)? {
                     let entry = snapshot.checked(seq)?;
-                    let like = |begun| match likeness_of_arguments(begun, &asked) {
-                        Likeness::Other if exactly => Likeness::Other,
-                        _ => likeness(begun, &asked),
-                    };
+                    let like = |begun: &Call| (likeness_of_arguments(begun, &asked), likeness(begun, &asked));
                     match entry.as_ref().and_then(|entry| entry.call()).map(like) {
-                        Some(Likeness::Same) => alike.add(seq),
-                        Some(Likeness::Sealed) => sealed.add(seq),
-                        Some(Likeness::Other) | None => {}
+                        Some((_, Likeness::Other)) | None => {}
+                        Some((Likeness::Same, _)) => same.add(seq),
+                        Some((Likeness::Sealed, Likeness::Sealed)) => sealed.add(seq),
+                        Some((Likeness::Sealed, Likeness::Same)) => alike.add(seq),
+                        // An agent may use an id again while its first call runs.
+                        Some((Likeness::Other, _)) => _ = (!exactly).then(|| alike.add(seq)),
                     }
                 }
                 Ok(seq > first)
             })
         })?;
-        Ok(if alike.count > 0 { alike } else { sealed })
+        alike.is_by_id = true;
+        Ok([same, alike].into_iter().find(|found| found.count > 0).unwrap_or(sealed))
     }
 
     /// What the log has of a call that is not unfinished, among the newest of its conversation, user and tool. A call that this source
@@ -110,11 +114,9 @@ impl OpenStore {
                     // Without an id it may be another call.
                     _ if !has_id => return Ok(left > 0),
                     Likeness::Sealed if is_unanswered => Known::GivenUp { seq, is_turn: false },
-                    Likeness::Same | Likeness::Sealed if is_told => Known::There {
-                        seq,
-                        is_exactly: matches!(is_alike, Likeness::Same),
-                        is_denied: outcome == Some(Outcome::Denied),
-                    },
+                    Likeness::Same | Likeness::Sealed if is_told => {
+                        Known::There { seq, is_exactly: matches!(is_alike, Likeness::Same), outcome }
+                    }
                     _ => {
                         // Unless an older one has these arguments.
                         if matches!(known, Known::Nothing) {
@@ -144,8 +146,8 @@ pub(super) enum Known {
         seq: u64,
         /// Whether the arguments are known to be the same.
         is_exactly: bool,
-        /// Whether it was denied; if it has run nevertheless, that is another call.
-        is_denied: bool,
+        /// How it ended; if it was denied and has run nevertheless, that is another call.
+        outcome: Option<Outcome>,
     },
     /// Another call with this id.
     Id,
@@ -178,15 +180,15 @@ fn likeness_of_arguments(begun: &Call, asked: &Call) -> Likeness {
     }
 }
 
-/// Whether both are of one program, session and agent, as far as both say so: several may share a conversation.
+/// Whether both are of one agent, and of one program and session as far as both say so: several may share a conversation. A sub-agent
+/// may use the ids of its main agent, which names none.
 fn is_of_same(there: &Call, asked: &Call) -> bool {
     fn agree<T: PartialEq>(there: Option<T>, asked: Option<T>) -> bool {
         there.is_none() || asked.is_none() || there == asked
     }
-    let by_id = asked.call_id.is_some();
-    let agents =
-        if by_id { agree(there.agent_id.as_ref(), asked.agent_id.as_ref()) } else { there.agent_id == asked.agent_id };
-    agents && agree(program_of(there), program_of(asked)) && agree(session_of(there), session_of(asked))
+    there.agent_id == asked.agent_id
+        && agree(program_of(there), program_of(asked))
+        && agree(session_of(there), session_of(asked))
 }
 
 /// The program that told first of a call.

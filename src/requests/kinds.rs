@@ -16,7 +16,7 @@ use crate::files::absolute;
 use crate::grants::{Grant, GrantState};
 use crate::json::Json;
 use crate::keyless::Keyless;
-use crate::log::{SentAbandoned, Unmatched};
+use crate::log::{SentAbandoned, Told, Unmatched};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof, RevealProof};
 use crate::query::Cursor;
@@ -52,8 +52,10 @@ requests! {
         let pair = |(ended, alone): (RemoteCall, RemoteCall)| Ok((ended.call()?.0, alone.call()?.0));
         store.settle(of.calls.into_iter().map(pair).collect::<Result<_>>()?, Some(of.own.sender()?))
     };
-    Tell { call: RemoteCall, own: OwnSender } -> (Option<Receipt>, Option<u64>): Append Records, |of, store| {
-        Ok(store.tell(of.call.call()?.0, Some(of.own.sender()?))?.sent())
+    Tell { calls: Vec<(RemoteCall, u64)>, own: OwnSender } -> Vec<(Option<Receipt>, Option<u64>)>: Append Records, |of, store| {
+        let call = |(i, (call, nth)): (usize, (RemoteCall, u64))| Ok((call.call().map_err(|e| e.in_call(i))?.0, nth));
+        let calls = of.calls.into_iter().enumerate().map(call).collect::<Result<_>>()?;
+        Ok(store.tell(calls, Some(of.own.sender()?))?.into_iter().map(Told::sent).collect())
     };
     Abandon { which: SentAbandoned } -> u64: Append Records, |of, store| store.abandon(&of.which.into());
 

@@ -407,7 +407,7 @@ fn share(
             anchoring,
             news: News::default(),
             delivering: Delivering::default(),
-            beginning: Mutex::default(),
+            telling: Mutex::default(),
         },
     }))
 }

@@ -134,8 +134,8 @@ pub(crate) struct Jobs {
     pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
     pub(crate) delivering: Delivering,
-    /// Held while a call is begun of which it must be known that nobody has begun it yet.
-    pub(crate) beginning: Mutex<()>,
+    /// Held from the question whether a call has been told of already to the record that follows from the answer.
+    pub(crate) telling: Mutex<()>,
 }
 
 /// What readers see of the newest entries.

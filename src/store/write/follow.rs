@@ -171,7 +171,10 @@ impl Staging<'_> {
             return Err(Error::new(ErrorKind::NoSuchEntry, format!("late answer to {follows}: no call is there")));
         };
         let open = there.completion.as_ref().is_some_and(|ended| ended.outcome != Outcome::Ok);
-        if !open || there.first_source() != here.first_source() || here.first_source().is_none() {
+        let source = here.first_source();
+        // A hook may see the end of a call of which a recording had none yet.
+        let is_seen = there.is_from_recording() && source == Some(SourceKind::Hook);
+        if !open || source.is_none() || there.first_source() != source && !is_seen {
             return refused("that call is not one which waits for an answer");
         }
         if let Some(member) = differs(there, &here) {

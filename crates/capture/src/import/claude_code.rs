@@ -96,6 +96,12 @@ fn row<'a>(row: &At<'a>, sessions: &mut Sessions<'a>, seen: &mut Seen<'a>) -> Re
         Some(id) => sessions.named(&id),
         None => sessions.rest(),
     };
+    // What it prints while it works names the session otherwise.
+    session.form = if row.value.get("sessionId").is_none() && row.value.get("session_id").is_some() {
+        "stream"
+    } else {
+        "session"
+    };
     session.hear(row)?;
     let facts = facts(row, &message, session.options);
     match kind {

@@ -215,6 +215,7 @@ impl<'a> Reader<'a> {
         let id = item.name(&["id"]);
         let is_new = id.clone().is_none_or(|id| self.begun.insert(id));
         let session = self.open(sessions);
+        session.form = "exec";
         session.hear(item)?;
         if is_new {
             let mut asked = Asked::new(item, id.clone(), tool, item.first(given), &facts);

@@ -24,6 +24,8 @@ pub(super) struct Conversation<'a> {
     record: Option<At<'a>>,
     /// The name that the file gives it.
     name: Option<Name>,
+    /// What kind of file it is in, where a program keeps several of one session: each tells of a call once.
+    pub(super) form: &'static str,
     /// Its position in the file, from 1, if the file holds a list of conversations.
     number: Option<usize>,
     /// A running hash of all messages so far, whatever their role.
@@ -174,7 +176,7 @@ impl<'a> Conversation<'a> {
         options: &'a ImportOptions,
     ) -> Conversation<'a> {
         let (said, to_call, to_answer, turn, join) = (Beginning::default(), None, None, 0, Join::default());
-        let (facts, nameless, beginnings) = (Facts::default(), None, None);
+        let (facts, nameless, beginnings, form) = (Facts::default(), None, None, "session");
         Conversation {
             options,
             facts,
@@ -183,6 +185,7 @@ impl<'a> Conversation<'a> {
             beginnings,
             record,
             name,
+            form,
             number,
             said,
             to_call,
@@ -275,10 +278,11 @@ impl<'a> Conversation<'a> {
     /// A key that distinguishes it from every other conversation, by a hash of the messages so far if its name does
     /// not.
     fn session(&self, began: &Hash) -> String {
+        let form = self.form;
         match &self.name {
-            Some(name) if !name.weak => format!("session {}", name.text),
-            Some(name) => format!("session {} {began}", name.text),
-            None => format!("session {began}"),
+            Some(name) if !name.weak => format!("{form} {}", name.text),
+            Some(name) => format!("{form} {} {began}", name.text),
+            None => format!("{form} {began}"),
         }
     }
 

@@ -42,10 +42,11 @@ const CALL: Known = &[
 pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
     let mut sessions = Sessions::new(options)?;
     let (mut rows, mut by_id) = (Vec::new(), HashMap::new());
-    let (mut name, mut facts) = (None, Facts::default());
+    let (mut name, mut facts, mut form) = (None, Facts::default(), "session");
     for document in &file.documents {
         let root = document.root();
         if root.is("type", "init") {
+            form = "stream";
             name = root.name(&["session_id"]).or(name);
             facts.model = root.name(&["model"]).or(facts.model);
             continue;
@@ -53,9 +54,10 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
         if root.value.get("sessionId").is_some() {
             if name.is_some() {
                 // A further session in the same file.
-                tell(&mut rows, &name, &facts, &mut sessions)?;
+                tell(&mut rows, &name, (&facts, form), &mut sessions)?;
                 by_id.clear();
             }
+            form = "session";
             name = root.name(&["sessionId"]);
             facts = Facts { parent_agent: root.name(&["parentSessionId"]), ..Facts::default() };
             if root.is("kind", "subagent") || facts.parent_agent.is_some() {
@@ -76,7 +78,7 @@ pub(super) fn read(file: &Read, options: &ImportOptions) -> Result<Imported> {
             None => put(root, &mut rows, &mut by_id),
         }
     }
-    tell(&mut rows, &name, &facts, &mut sessions)?;
+    tell(&mut rows, &name, (&facts, form), &mut sessions)?;
     sessions.finish()
 }
 
@@ -99,13 +101,19 @@ fn put<'a>(row: At<'a>, rows: &mut Vec<At<'a>>, by_id: &mut HashMap<&'a str, usi
     }
 }
 
-fn tell<'a>(rows: &mut Vec<At<'a>>, name: &Option<String>, facts: &Facts, sessions: &mut Sessions<'a>) -> Result<()> {
+fn tell<'a>(
+    rows: &mut Vec<At<'a>>,
+    name: &Option<String>,
+    (facts, form): (&Facts, &'static str),
+    sessions: &mut Sessions<'a>,
+) -> Result<()> {
     let session = match name {
         Some(name) => sessions.named(name),
         None => sessions.rest(),
     };
     // Contents of the API may be of any program.
     let program = name.is_some().then(|| "gemini-cli".to_owned());
+    session.form = form;
     session.facts = Facts { program, ..facts.clone() };
     rows.drain(..).try_for_each(|row| message(&row, session))
 }

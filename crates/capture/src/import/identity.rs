@@ -91,7 +91,7 @@ pub(super) fn next(before: &Hash, then: &[u8]) -> Hash {
 }
 
 /// A hash of several texts; their lengths are hashed too, so that their boundaries count.
-fn digest(parts: &[&str]) -> Hash {
+pub(super) fn digest(parts: &[&str]) -> Hash {
     let mut bytes = b"attestlog import\n".to_vec();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());

@@ -16,8 +16,8 @@
 //! records; `asked` finds calls that have no span of their own, `dialects` reads a tool's span, and `attributes` an attribute.
 //! `speaks` interprets the names of unknown members, and `ended`, beside this module, how a call ended. All but `jsonl` read the file through `file`, which knows the place of every
 //! value, and `texts`, for files of several. `detect` searches for what they did not read (`repeats` knows again what they did),
-//! `identity` (with `beginning`) gives each call its identity, `record` records each call once, and `tell` tells more of the calls
-//! that the log has from somebody else.
+//! `identity` (with `beginning`) gives each call its identity, and `record` records each call once, or tells more of the
+//! calls that the log has from somebody else.
 
 mod answer;
 mod anthropic;
@@ -51,7 +51,6 @@ mod repeats;
 mod session;
 mod sniff;
 mod speaks;
-mod tell;
 mod texts;
 mod trajectories;
 

@@ -289,6 +289,9 @@ impl<'a> Trace<'a> {
         };
         (call.agent_id, call.circumstances.parent_agent_id) = self.agents(span)?;
         call.circumstances.parent_call_id = self.calling(span)?;
+        if at.str("name") == Some(CLAUDE_CODE) {
+            call.circumstances.sources = vec![otlp_logs::source_of("claude-code")];
+        }
         call.call_id = first_of(at, IDS)?;
         let id = |id: &str| (!id.is_empty()).then(|| id.to_owned());
         (call.circumstances.trace_id, call.circumstances.span_id) = (id(span.id.0), id(span.id.1));

@@ -11,7 +11,7 @@ use super::identity::Source;
 use super::otlp::{SESSIONS, USERS};
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
 use crate::ended::{Signs, is_empty};
-use attestlog::entry::{Approval, Decision};
+use attestlog::entry::{self, Approval, Decision, SourceKind};
 use attestlog::json::{Json, Object, Path};
 use attestlog::{CallResult, IMPORTED, Outcome, Result, Timestamp, ToolCall};
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +22,8 @@ struct Record<'a> {
     attributes: BTreeMap<String, Json>,
     resource: BTreeMap<String, Json>,
     kind: Kind,
+    /// The program that wrote it, under the name that its sessions and hooks have.
+    program: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +35,15 @@ enum Kind {
 /// What the records of each program are named, after its own name.
 const RESULTS: &[&str] = &["tool_result", "tool_call", "tool.result", "tool.call"];
 const DECISIONS: &[&str] = &["tool_decision", "tool.decision"];
-/// The programs whose records these are.
-const PROGRAMS: &[&str] = &["claude_code", "codex", "gemini_cli", "qwen-code", "qwen_code", "opencode"];
+/// The programs whose records these are, as they begin their events' names, and as they are called in entries.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("claude_code", "claude-code"),
+    ("codex", "codex"),
+    ("gemini_cli", "gemini-cli"),
+    ("qwen-code", "qwen-code"),
+    ("qwen_code", "qwen-code"),
+    ("opencode", "opencode"),
+];
 
 const IDS: &[&str] = &["tool_use_id", "call_id", "tool_call_id", "gen_ai.tool.call.id"];
 const TOOLS: &[&str] = &["tool_name", "function_name", "gen_ai.tool.name", "name"];
@@ -92,6 +101,9 @@ pub(super) fn read(file: &Read, options: &ImportOptions, began: Beginning, impor
             refuse(&mut call);
         }
         call.circumstances.approval = approval;
+        if let Some(program) = record.program {
+            call.circumstances.sources = vec![source_of(program)];
+        }
         call.model = options.model.clone().or(call.model);
         let unnamed = || format!("{IMPORTED}{}", began.unsealed);
         call.conversation_id = options.conversation.clone().or_else(|| session.clone()).unwrap_or_else(unnamed);
@@ -110,12 +122,17 @@ fn collect<'a>(export: &At<'a>, records: &mut Vec<Record<'a>>, not_taken: &mut V
         for of_scope in of_resource.items("scopeLogs").chain(of_resource.items("instrumentationLibraryLogs")) {
             for at in of_scope.items("logRecords") {
                 let attributes = attributes(&at, not_taken);
-                if let Some(kind) = kind(&at, &attributes) {
-                    records.push(Record { at, attributes, resource: resource.clone(), kind });
+                if let Some((kind, program)) = kind(&at, &attributes) {
+                    records.push(Record { at, attributes, resource: resource.clone(), kind, program });
                 }
             }
         }
     }
+}
+
+/// What an entry says of a call of which telemetry of this program tells.
+pub(super) fn source_of(program: &str) -> entry::Source {
+    entry::Source { program: Some(program.to_owned()), ..entry::Source::new(SourceKind::Import) }
 }
 
 fn attributes(at: &At<'_>, not_taken: &mut Vec<NotTaken>) -> BTreeMap<String, Json> {
@@ -134,15 +151,22 @@ fn attributes(at: &At<'_>, not_taken: &mut Vec<NotTaken>) -> BTreeMap<String, Js
     all
 }
 
-/// What a record is about, by the name of its event.
-fn kind(at: &At<'_>, attributes: &BTreeMap<String, Json>) -> Option<Kind> {
+fn bare<'n>(name: &'n str, program: &str) -> Option<&'n str> {
+    name.strip_prefix(program)?.strip_prefix('.')
+}
+
+/// What a record is about, and whose it is, by the name of its event.
+fn kind(at: &At<'_>, attributes: &BTreeMap<String, Json>) -> Option<(Kind, Option<&'static str>)> {
     let body = at.member("body").and_then(|body| body.str("stringValue"));
     let own = attributes.get("event.name").and_then(Json::as_str);
     let names = [at.str("eventName"), own, body];
-    names.into_iter().flatten().find_map(|name| {
-        let bare = PROGRAMS.iter().find_map(|program| name.strip_prefix(program)?.strip_prefix('.')).unwrap_or(name);
+    let of_program = |name| PROGRAMS.iter().find_map(|(program, own)| Some((bare(name, program)?, *own)));
+    let program = names.into_iter().flatten().find_map(of_program).map(|(_, own)| own);
+    let kind = names.into_iter().flatten().find_map(|name| {
+        let bare = of_program(name).map_or(name, |(bare, _)| bare);
         if RESULTS.contains(&bare) { Some(Kind::Result) } else { DECISIONS.contains(&bare).then_some(Kind::Decision) }
-    })
+    });
+    Some((kind?, program))
 }
 
 fn first(attributes: &BTreeMap<String, Json>, keys: &[&str]) -> Option<String> {

@@ -1,9 +1,10 @@
 //! Records imported calls in a log, each call once.
 //!
 //! Invariant H7: importing a file again, unchanged or grown, by any process, records what is new in it and nothing
-//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. What the log has from somebody
-//! else is told (see `tell`). A call that
-//! was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
+//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. Invariant R108: a call
+//! that the log has from somebody else, such as a hook or a file of another kind, is not recorded once more; what the file tells of it
+//! becomes its details, under the number of the call's answer if it has ended. The log decides that and records in one step (R112).
+//! A call that was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
 //! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded: a call
 //! that the log refuses is reported with its place, and does not keep those around it from being recorded.
 
@@ -13,7 +14,7 @@ use attestlog::NOWHERE;
 use attestlog::entry::SourceKind;
 use attestlog::json::{Json, Object};
 use attestlog::redact::Policy;
-use attestlog::{AuditLog, Error, ErrorKind, Outcome, Query, Receipt, Result, Told, ToolCall};
+use attestlog::{AuditLog, Error, ErrorKind, Hash, IMPORTED, Outcome, Receipt, Result, Told, ToolCall};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -42,17 +43,11 @@ pub trait Log {
     /// # Errors
     /// As [`AuditLog::entry`].
     fn policy(&self) -> Result<Policy>;
-    /// Whether the log has a call of this conversation that somebody else told of than a file which is imported, or that came from
-    /// a file of another `program`.
-    ///
-    /// # Errors
-    /// As [`AuditLog::query`].
-    fn has_others(&self, conversation: &str, program: Option<&str>) -> Result<bool>;
-    /// Records what a file tells of a call that the log has from somebody else.
+    /// Records calls of which nobody has told, and what the file tells of those that the log has.
     ///
     /// # Errors
     /// As [`AuditLog::tell`].
-    fn tell(&self, call: ToolCall) -> Result<Told>;
+    fn tell(&self, calls: Vec<(ToolCall, u64)>) -> Result<Vec<Told>>;
 }
 
 impl Log for AuditLog {
@@ -72,20 +67,8 @@ impl Log for AuditLog {
         Ok(self.retention().policies()?.redaction)
     }
 
-    fn has_others(&self, conversation: &str, program: Option<&str>) -> Result<bool> {
-        for entry in self.query(&Query::new().conversation(conversation))? {
-            let entry = entry?;
-            let Some(call) = entry.call().filter(|call| !call.adds_to_call()) else { continue };
-            let source = call.circumstances.as_ref().and_then(|around| around.sources.first());
-            if source.is_none_or(|source| source.kind != SourceKind::Import || source.program.as_deref() != program) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn tell(&self, call: ToolCall) -> Result<Told> {
-        AuditLog::tell(self, call)
+    fn tell(&self, calls: Vec<(ToolCall, u64)>) -> Result<Vec<Told>> {
+        AuditLog::tell(self, calls)
     }
 }
 
@@ -181,7 +164,6 @@ pub fn record(
         refused_as: if imported.of_lines { Untaken::Line } else { Untaken::Call },
         floor: 0,
         new: HashSet::new(),
-        shared: HashMap::new(),
         recorded: Recorded::default(),
     };
     match recorder.all(imported.calls, imported.policy.as_deref(), &mut progress) {
@@ -196,24 +178,28 @@ pub fn record(
 
 /// Records the calls of one file.
 pub(super) struct Recorder<'a, L: Log> {
-    pub(super) log: &'a L,
+    log: &'a L,
     again: bool,
     only_answered: bool,
     places: Vec<String>,
-    pub(super) sources: Vec<Source>,
+    sources: Vec<Source>,
     /// What a call that the log refuses is called.
-    pub(super) refused_as: Untaken,
+    refused_as: Untaken,
     /// The number of entries before the import.
-    pub(super) floor: u64,
+    floor: u64,
     /// The seqs of the new calls.
     new: HashSet<u64>,
-    /// Whether others told of calls of a conversation, too: by its name and the program whose file it is in.
-    pub(super) shared: HashMap<(String, Option<String>), bool>,
-    pub(super) recorded: Recorded,
+    recorded: Recorded,
 }
 
-/// A call with its identity, and its index in the file.
-pub(super) type Identified = (usize, (ToolCall, Identity));
+/// A call with its index in the file and its identity; and how many times the file has told of a call like it, with this one, if
+/// somebody else may have told of it.
+struct Identified {
+    index: usize,
+    call: ToolCall,
+    identity: Identity,
+    nth: Option<u64>,
+}
 
 impl<L: Log> Recorder<'_, L> {
     fn all(&mut self, mut calls: Vec<ToolCall>, policy: Option<&str>, progress: &mut impl FnMut(usize)) -> Result<()> {
@@ -240,17 +226,20 @@ impl<L: Log> Recorder<'_, L> {
         }
         let only_answered = self.only_answered;
         let is_wanted = |call: &ToolCall| !only_answered || is_answered(call);
-        let rest: Vec<Identified> = calls.into_iter().zip(identities).enumerate().collect();
-        let mut rest = rest.into_iter().filter(|(_, (call, _))| is_wanted(call)).peekable();
+        let mut occurrences = Occurrences::default();
+        let mut rest = Vec::with_capacity(calls.len());
+        for (index, (call, identity)) in calls.into_iter().zip(identities).enumerate() {
+            let source = self.sources.get(index).filter(|_| !self.again);
+            let nth = source.and_then(|source| occurrences.of(source, &call));
+            rest.push(Identified { index, call, identity, nth });
+        }
+        let mut rest = rest.into_iter().filter(|one| is_wanted(&one.call)).peekable();
         let mut done = 0;
         while rest.peek().is_some() {
             let batch: Vec<Identified> = rest.by_ref().take(BATCH).collect();
-            let all = batch.len();
-            let batch = if self.again { batch } else { self.tell(batch)? };
-            done += all - batch.len();
-            let calls = batch.iter().map(|(_, (call, identity))| match self.again {
-                true => call.clone(),
-                false => numbered(call, &identity.name),
+            let calls = batch.iter().map(|Identified { call, identity, nth, .. }| match self.again {
+                true => (call.clone(), None),
+                false => (numbered(call, &identity.name), *nth),
             });
             let mut puts = Vec::with_capacity(batch.len());
             let put = put(self.log, calls.collect(), &mut puts);
@@ -268,7 +257,8 @@ impl<L: Log> Recorder<'_, L> {
     }
 
     /// Notes what became of a call; returns it with its seq if the log had it, so that its answer may be new.
-    fn settled(&mut self, (index, (call, identity)): Identified, put: Put) -> Result<Option<Known>> {
+    fn settled(&mut self, one: Identified, put: Put) -> Result<Option<Known>> {
+        let Identified { index, call, identity, .. } = one;
         let put = match put {
             Put::Other(why) if !self.again => settle(self.log, &call, &identity, why)?,
             put => put,
@@ -281,6 +271,12 @@ impl<L: Log> Recorder<'_, L> {
                 let weak = self.sources.get(index).is_some_and(|source| source.weak);
                 self.recorded.by_beginning += usize::from(!self.again && weak);
                 self.recorded.receipts.push(receipt);
+            }
+            Put::There(seq) => self.is_there(seq),
+            Put::Details(receipt, of) => {
+                self.is_there(of);
+                // Another process that imports the same file may have told it meanwhile.
+                self.recorded.details.extend((receipt.seq >= self.floor).then_some(receipt));
             }
             put => {
                 let receipt = put.receipt();
@@ -298,7 +294,12 @@ impl<L: Log> Recorder<'_, L> {
         Ok(None)
     }
 
-    pub(super) fn not_taken(&mut self, index: usize, kind: Untaken, call_id: Option<String>, why: String) {
+    fn is_there(&mut self, seq: u64) {
+        self.recorded.repeated += 1;
+        self.recorded.already_there.push(seq);
+    }
+
+    fn not_taken(&mut self, index: usize, kind: Untaken, call_id: Option<String>, why: String) {
         let place = self.places.get(index).cloned().unwrap_or_default();
         self.recorded.not_taken.push(NotTaken { place, kind, call_id, why });
     }
@@ -431,6 +432,10 @@ fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &m
 /// The result of recording one call.
 enum Put {
     At(Receipt),
+    /// The log has the call from somebody else, at this seq.
+    There(u64),
+    /// What the file tells of the call that is at this seq is here.
+    Details(Receipt, u64),
     /// The call is known and was purged.
     Purged,
     /// The log has another call under this sender's number; the text says where, and how they differ.
@@ -439,6 +444,16 @@ enum Put {
     Changed(u64),
     /// The log does not take this call; the text says why.
     Refused(String),
+}
+
+impl From<Told> for Put {
+    fn from(told: Told) -> Put {
+        match told {
+            Told::Recorded(receipt) => Put::At(receipt),
+            Told::NothingNew(seq) => Put::There(seq),
+            Told::Added(receipt, of) => Put::Details(receipt, of),
+        }
+    }
 }
 
 impl Put {
@@ -456,26 +471,26 @@ fn is_of_a_call(e: &Error) -> bool {
     is_of_input(e) && (named || e.kind() == ErrorKind::TooLarge)
 }
 
-pub(super) fn is_of_input(e: &Error) -> bool {
+fn is_of_input(e: &Error) -> bool {
     use ErrorKind::{Conflict, InvalidInput, NoSuchEntry, TooLarge};
     matches!(e.kind(), InvalidInput | TooLarge | Conflict | NoSuchEntry)
 }
 
 /// Records calls, and adds what became of each to `puts`, up to where the store failed. A batch that is refused because of one
 /// of its calls is split in halves, down to the single call.
-fn put(log: &impl Log, mut calls: Vec<ToolCall>, puts: &mut Vec<Put>) -> Result<()> {
+fn put(log: &impl Log, mut calls: Vec<(ToolCall, Option<u64>)>, puts: &mut Vec<Put>) -> Result<()> {
     // Through another process, numbered calls go in several commits and others in one, so only calls of one kind can be sent
     // again after a refusal without being recorded twice.
-    let numbered = calls.iter().filter(|call| call.sender.is_some()).count();
-    let mut e = match numbered == 0 || numbered == calls.len() {
-        false => Error::invalid("numbered calls together with others"),
-        true => match log.put(calls.clone()) {
-            Ok(receipts) => {
-                puts.extend(receipts.into_iter().map(Put::At));
-                return Ok(());
-            }
-            Err(e) => e,
-        },
+    let numbered = calls.iter().filter(|(call, _)| call.sender.is_some()).count();
+    let told = calls.iter().filter(|(_, nth)| nth.is_some()).count();
+    let are_alike = [numbered, told].iter().all(|some| *some == 0 || *some == calls.len());
+    let all = if are_alike { sent(log, &calls) } else { Err(Error::invalid("calls of several kinds together")) };
+    let mut e = match all {
+        Ok(all) => {
+            puts.extend(all);
+            return Ok(());
+        }
+        Err(e) => e,
     };
     if calls.len() > 1 && is_of_input(&e) {
         let second = calls.split_off(calls.len() / 2);
@@ -484,7 +499,7 @@ fn put(log: &impl Log, mut calls: Vec<ToolCall>, puts: &mut Vec<Put>) -> Result<
     }
     if !is_of_a_call(&e) {
         if numbered > 0 {
-            puts.extend(before_failure(log, calls).into_iter().map(Put::At));
+            puts.extend(before_failure(log, calls));
         }
         return Err(e);
     }
@@ -497,15 +512,30 @@ fn put(log: &impl Log, mut calls: Vec<ToolCall>, puts: &mut Vec<Put>) -> Result<
     Ok(())
 }
 
-/// The receipts of those of these numbered calls that were recorded before the store failed: through another process they go
-/// in several commits, in order.
-fn before_failure(log: &impl Log, mut calls: Vec<ToolCall>) -> Vec<Receipt> {
-    let recorded = calls.partition_point(|call| matches!(known(log, call.clone()), Ok(Some(_))));
-    calls.truncate(recorded);
-    match calls.is_empty() {
-        true => Vec::new(),
-        false => log.put(calls).unwrap_or_default(),
+/// Sends calls of one kind to the log.
+fn sent(log: &impl Log, calls: &[(ToolCall, Option<u64>)]) -> Result<Vec<Put>> {
+    let told: Vec<(ToolCall, u64)> = calls.iter().filter_map(|(call, nth)| Some((call.clone(), (*nth)?))).collect();
+    if calls.is_empty() {
+        return Ok(Vec::new());
     }
+    if !told.is_empty() {
+        return Ok(log.tell(told)?.into_iter().map(Put::from).collect());
+    }
+    let receipts = log.put(calls.iter().map(|(call, _)| call.clone()).collect())?;
+    Ok(receipts.into_iter().map(Put::At).collect())
+}
+
+/// What became of those of these numbered calls that were recorded before the store failed: through another process they go
+/// in several commits, in order.
+fn before_failure(log: &impl Log, mut calls: Vec<(ToolCall, Option<u64>)>) -> Vec<Put> {
+    let is_known = |call: ToolCall| matches!(known(log, call), Ok(Some(_)));
+    let details = |call: &ToolCall| match &call.sender {
+        Some(sender) => call.clone().sender(identity::answer(&sender.id)),
+        None => call.clone(),
+    };
+    let recorded = calls.partition_point(|(call, _)| is_known(call.clone()) || is_known(details(call)));
+    calls.truncate(recorded);
+    sent(log, &calls).unwrap_or_default()
 }
 
 /// What the log has in the place of a call, in the words of somebody who imports.
@@ -515,6 +545,29 @@ fn other(e: &Error) -> String {
             format!("entry {seq} has its session, id and time, and is another call: it differs in {member}")
         }
         _ => format!("another call of the same id and time is in the log already ({e})"),
+    }
+}
+
+/// How many times a file has told of a call like another.
+#[derive(Default)]
+struct Occurrences(HashMap<Hash, u64>);
+
+impl Occurrences {
+    /// How many times, with this one, the file has told of a call with this conversation, agent, tool, id and arguments, in the same
+    /// form: a trace and a log that are in one file tell of a call once each. `None` if nobody else can have told of it.
+    fn of(&mut self, source: &Source, call: &ToolCall) -> Option<u64> {
+        let nameless = call.conversation_id.starts_with(IMPORTED);
+        if source.apart || nameless || call.sender.is_some() || call.follows.is_some() {
+            return None;
+        }
+        let Some(id) = &call.call_id else { return Some(1) };
+        let form = source.session.split(' ').next().unwrap_or_default();
+        let arguments = call.arguments.as_ref().map(|arguments| arguments.to_canonical().to_string());
+        let agent = call.agent_id.as_deref().unwrap_or_default();
+        let parts = [form, &call.conversation_id, agent, &call.tool_name, id, arguments.as_deref().unwrap_or_default()];
+        let nth = self.0.entry(identity::digest(&parts)).or_default();
+        *nth += 1;
+        Some(*nth)
     }
 }
 

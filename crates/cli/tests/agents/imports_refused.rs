@@ -224,12 +224,9 @@ impl import::Log for FullAfter<'_> {
         Ok(self.0.retention().policies()?.redaction)
     }
 
-    fn has_others(&self, conversation: &str, program: Option<&str>) -> attestlog::Result<bool> {
-        import::Log::has_others(self.0, conversation, program)
-    }
-
-    fn tell(&self, call: ToolCall) -> attestlog::Result<Told> {
-        self.0.tell(call)
+    fn tell(&self, calls: Vec<(ToolCall, u64)>) -> attestlog::Result<Vec<Told>> {
+        self.put(calls.iter().map(|(call, _)| call.clone()).collect())?;
+        self.0.tell(calls)
     }
 }
 

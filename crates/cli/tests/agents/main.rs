@@ -21,6 +21,7 @@ mod mcp_proxy;
 mod mcp_real;
 mod mcp_servers;
 mod mcp_truth;
+mod one_call;
 mod owner;
 mod owner_changes;
 mod processes;
