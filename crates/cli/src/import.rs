@@ -107,7 +107,8 @@ impl fmt::Display for SoFar {
         let calls = counted(self.recorded as u64, "new call", "new calls");
         write!(f, "ended by a signal, after {files} with {calls}")?;
         if let Some((file, done, all)) = &self.now {
-            write!(f, "; of {file}, {done} of {} are in the log", counted(*all as u64, "call", "calls"))?;
+            let all = counted(*all as u64, "call", "calls");
+            write!(f, "; of {file}, {done} of {all} were dealt with, the others not yet looked at")?;
         }
         f.write_str("; import the same files again: what is in the log already is not recorded again")
     }

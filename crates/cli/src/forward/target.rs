@@ -46,7 +46,12 @@ impl Target {
             Some(last) => Some(last),
             None => cursor(path)?,
         };
-        Ok((Target { path: path.to_owned(), format, file, last }, last))
+        let target = Target { path: path.to_owned(), format, file, last };
+        // The last run may have ended between its rows and the cursor; once the file is rotated, nothing else says where they ended.
+        if let Some(last) = in_file.filter(|last| !matches!(cursor(path), Ok(Some(at)) if at == *last)) {
+            target.keep_cursor(&last)?;
+        }
+        Ok((target, last))
     }
 
     /// Appends rows, the last of which is of this entry; they are on the disk when this returns.
@@ -182,8 +187,15 @@ fn place(row: &[u8], format: Format) -> Option<Last> {
         return Some(Last { seq: seq(differs)?, hash: None });
     }
     row.get("target").filter(|target| target.as_str() == Some("tool_audit"))?;
-    let hash = row.get("hash").and_then(Json::as_str).and_then(|hash| hash.parse().ok());
-    Some(Last { seq: seq(&row)?, hash })
+    Some(Last { seq: seq(&row)?, hash: Some(hash_in(&row)??) })
+}
+
+/// The hash that a row or a cursor has; `Some(None)` if it says that there is none, `None` if it says neither.
+fn hash_in(row: &Json) -> Option<Option<Hash>> {
+    match row.get("hash")? {
+        Json::Null => Some(None),
+        hash => hash.as_str()?.parse().ok().map(Some),
+    }
 }
 
 /// Whether this is the beginning of a row.
@@ -198,8 +210,15 @@ fn begins_a_row(half: &[u8], format: Format) -> bool {
 /// Where the cursor beside the file says to go on.
 fn cursor(path: &Path) -> Result<Option<Last>, Failure> {
     let place = files::beside(path, "cursor");
-    let bytes = match File::open(&place) {
+    // A pipe would wait for somebody who writes to it.
+    match std::fs::symlink_metadata(&place) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(about) if !about.is_file() => {
+            return Err(Failure::Input(format!("{}: is not a regular file; remove it", place.display())));
+        }
+        _ => {}
+    }
+    let bytes = match File::open(&place) {
         Err(e) => return Err(Failure::file(&place, &e)),
         Ok(file) => {
             let mut bytes = Vec::new();
@@ -208,8 +227,7 @@ fn cursor(path: &Path) -> Result<Option<Last>, Failure> {
         }
     };
     let last = Json::parse(&bytes).ok().and_then(|parsed| {
-        let hash = parsed.value.get("hash").and_then(Json::as_str).and_then(|hash| hash.parse().ok());
-        Some(Last { seq: parsed.value.get("seq").and_then(Json::as_u64)?, hash })
+        Some(Last { seq: parsed.value.get("seq").and_then(Json::as_u64)?, hash: hash_in(&parsed.value)? })
     });
     let Some(last) = last else {
         return Err(Failure::Input(format!(

@@ -85,11 +85,11 @@ impl Sum {
         ])
     }
 
-    /// The end of the summary if the store failed: how far the file was recorded.
+    /// The end of the summary if recording ended early: how far the file was recorded.
     pub(super) fn stopped(&self) -> String {
         let recorded = counted(self.recorded as u64, "new call was", "new calls were");
         let last = self.last.map_or(String::new(), |seq| format!(" (to seq {seq})"));
-        format!("; {recorded} recorded{last} before the store failed")
+        format!("; {recorded} recorded{last} before that ended early")
     }
 
     /// The summary of a file, for people.

@@ -226,6 +226,30 @@ fn what_is_not_its_own_is_not_written_to() {
     assert!(ran.err.contains("does not say where to go on"), "{}", ran.err);
 }
 
+/// An edited cursor without a hash skipped a hundred rows without a word, and one that a crash had left behind doubled them after the
+/// next rotation.
+#[test]
+fn a_cursor_says_where_to_go_on_with_a_hash_or_not_at_all() {
+    let place = Place::with_lines(&calls(0, 9));
+    for wrong in [r#"{"hash":"00","seq":5}"#, r#"{"hash":"","seq":5}"#, r#"{"seq":5}"#, r#"{"hash":7,"seq":5}"#, ""] {
+        private(&place, "siem.json.cursor");
+        place.write("siem.json.cursor", wrong);
+        let refused = place.run(&["forward", "s", "--to", TO]).code(2);
+        assert!(refused.err.contains("does not say where to go on"), "{wrong}: {}", refused.err);
+        assert_eq!(rows(&place, "siem.json"), "", "{wrong}");
+    }
+    std::fs::remove_file(place.path("siem.json.cursor")).unwrap();
+    forward(&place, TO);
+    let (all, cursor) = (rows(&place, "siem.json"), rows(&place, "siem.json.cursor"));
+    let older =
+        all.lines().nth(4).map(|row| at(&json(row), "metadata.uid").unwrap().as_str().unwrap().to_owned()).unwrap();
+    place.write("siem.json.cursor", format!("{{\"hash\":\"{older}\",\"seq\":4}}\n"));
+    assert!(forward(&place, TO).contains("forwarded 0 entries"));
+    assert_eq!(rows(&place, "siem.json.cursor"), cursor);
+    std::fs::rename(place.path("siem.json"), place.path("siem.json.1")).unwrap();
+    assert!(forward(&place, TO).contains("forwarded 0 entries"));
+}
+
 #[test]
 fn two_do_not_forward_to_one_file() {
     let place = Place::with_lines(&calls(0, 3));

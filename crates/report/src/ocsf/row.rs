@@ -65,12 +65,15 @@ pub fn differing(seq: u64, detail: &str, at: Timestamp, options: &OcsfOptions) -
     )
 }
 
-/// The seq of the entry that a row is of, and its hash if the row has it; `None` if this is no row of this program.
+/// The seq of the entry that a row is of, and its hash if the row has one; `None` if this is no row of this program.
 pub fn place(row: &Json) -> Option<(u64, Option<Hash>)> {
     let metadata = row.get("metadata")?;
     let name = metadata.get("product").and_then(|product| product.get("name"));
     name.filter(|name| name.as_str() == Some(PRODUCT))?;
-    let hash = metadata.get("uid").and_then(Json::as_str).and_then(|uid| uid.parse().ok());
+    let hash = match metadata.get("uid") {
+        None => None,
+        Some(uid) => Some(uid.as_str()?.parse().ok()?),
+    };
     Some((metadata.get("sequence").and_then(Json::as_u64)?, hash))
 }
 
