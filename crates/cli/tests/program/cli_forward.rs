@@ -232,7 +232,6 @@ fn what_is_not_its_own_is_not_written_to() {
 fn a_cursor_says_where_to_go_on_with_a_hash_or_not_at_all() {
     let place = Place::with_lines(&calls(0, 9));
     for wrong in [r#"{"hash":"00","seq":5}"#, r#"{"hash":"","seq":5}"#, r#"{"seq":5}"#, r#"{"hash":7,"seq":5}"#, ""] {
-        private(&place, "siem.json.cursor");
         place.write("siem.json.cursor", wrong);
         let refused = place.run(&["forward", "s", "--to", TO]).code(2);
         assert!(refused.err.contains("does not say where to go on"), "{wrong}: {}", refused.err);
