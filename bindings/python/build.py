@@ -28,6 +28,8 @@ def build(out: Path, profile: str) -> Path:
     env = dict(os.environ)
     if profile == "release":
         remap = [f"--remap-path-prefix={folder}={name}" for folder, name in folders().items()]
+        # Functions of which the code is the same are kept once.
+        remap.append("-Clink-arg=-Wl,--icf=all")
         env["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join([*env.get("RUSTFLAGS", "").split(), *remap])
     env.setdefault("CARGO_TARGET_DIR", str(ROOT / "target" / "python"))
     for old in out.glob("attestlog-*.whl"):
